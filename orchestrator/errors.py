@@ -1,0 +1,25 @@
+"""The errors a user can meet. Each message says what happened, to what, and what to do next."""
+
+
+class OrchestratorError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UserMistakeError(OrchestratorError):
+    """Something the user asked for cannot be done as asked. The command ends with status 2 and this one line."""
+
+
+class ConfigError(UserMistakeError):
+    """The settings hold mistakes; the message lists all of them, one a line."""
+
+
+class ImageRejectedError(OrchestratorError):
+    """One image cannot be worked on. It becomes a rejected row with this reason; the others go on."""
+
+
+class NotFoundError(OrchestratorError):
+    """The store holds no object under this key."""
+
+
+class StoreError(OrchestratorError):
+    """The store could not be read or written."""

@@ -1,0 +1,5 @@
+"""The networks that serve as priors. `build` makes one from a candidate of the search space."""
+
+from workers.networks.search import SearchNetwork, build
+
+__all__ = ["SearchNetwork", "build"]

@@ -1,0 +1,143 @@
+"""The blocks a search network is made of (arXiv 2111.15362, section 3 and supplement).
+
+Every block maps (N, C, H, W) to (N, width, H', W'). Batch normalisation uses the batch's own statistics always, also
+when a network is scored: a deep image prior has one image and no evaluation mode, so no running statistics are kept.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from workers.space import Upsampler
+
+SLOPE = 0.2
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation with PyTorch's defaults, but for running statistics, which nothing would read."""
+    return nn.BatchNorm2d(channels, track_running_stats=False)
+
+
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution with bias and, for kernels over 1, reflection padding: the kind used everywhere outside the cells."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, padding_mode="reflect")
+
+
+def _unit(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    return [conv(in_channels, out_channels, kernel, stride), batch_norm(out_channels), nn.LeakyReLU(SLOPE)]
+
+
+def encoder_block(in_channels: int, width: int) -> nn.Sequential:
+    """Halve the resolution: 3x3 stride 2, then 3x3, each with batch normalisation and activation."""
+    return nn.Sequential(*_unit(in_channels, width, 3, stride=2), *_unit(width, width, 3))
+
+
+def down_block(in_channels: int, width: int) -> nn.Sequential:
+    """Halve the resolution of a skip connection."""
+    return nn.Sequential(*_unit(in_channels, width, 3, stride=2))
+
+
+def skip_block(in_channels: int, width: int) -> nn.Sequential:
+    """A skip connection between equal scales."""
+    return nn.Sequential(*_unit(in_channels, width, 1))
+
+
+def decoder_block(width: int) -> nn.Sequential:
+    """Normalise the sum of a level's sources, then 3x3, 3x3, 1x1."""
+    return nn.Sequential(batch_norm(width), *_unit(width, width, 3), *_unit(width, width, 3), *_unit(width, width, 1))
+
+
+def output_block(width: int, out_channels: int) -> nn.Sequential:
+    """To the image's channels, in (0, 1)."""
+    return nn.Sequential(conv(width, out_channels, 1), nn.Sigmoid())
+
+
+class SplitStackSum(nn.Module):
+    """Cut the channels into four contiguous groups, sum the groups, convolve: (N, C, H, W) to (N, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels // 4, out_channels, kernel, padding=(kernel - 1) // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        first, second, third, fourth = x.chunk(4, dim=1)
+        out: Tensor = self.conv(first + second + third + fourth)
+        return out
+
+
+class Resize(nn.Module):
+    """Double height and width by interpolation, without aligned corners."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, 2H, 2W)."""
+        if self.mode == "nearest":
+            return F.interpolate(x, scale_factor=2, mode="nearest")
+        return F.interpolate(x, scale_factor=2, mode=self.mode, align_corners=False)
+
+
+def _activation(name: str) -> list[nn.Module]:
+    layers: dict[str, list[nn.Module]] = {"none": [], "ReLU": [nn.ReLU()], "LeakyReLU": [nn.LeakyReLU(SLOPE)]}
+    return layers[name]
+
+
+def _cell_convolution(name: str, in_channels: int, out_channels: int, kernel: int) -> list[nn.Module]:
+    """The convolution of a cell: zero padding, since cells meet maps smaller than a kernel's reflection would need."""
+    padding = (kernel - 1) // 2
+    if name == "conv":
+        return [nn.Conv2d(in_channels, out_channels, kernel, padding=padding, bias=False)]
+    if name == "trans_conv":
+        return [nn.ConvTranspose2d(in_channels, out_channels, kernel, padding=padding)]
+    if name == "split_stack_sum":
+        return [SplitStackSum(in_channels, out_channels, kernel)]
+    if name == "sep_conv":
+        return [
+            nn.Conv2d(in_channels, in_channels, kernel, padding=padding, groups=in_channels, bias=False),
+            nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        ]
+    if name == "depth_wise_conv":
+        return [nn.Conv2d(in_channels, out_channels, kernel, padding=padding, groups=out_channels, bias=False)]
+    raise ValueError(f"no convolution is called {name!r}")
+
+
+def upsampling_cell(cell: Upsampler, width: int) -> nn.Sequential:
+    """Double the resolution of ``width`` channels as the cell says.
+
+    The activation follows the resize and the convolution both; where there is no convolution of its own (identity cells
+    and stride-2 transposed convolutions) it comes once.
+    """
+    shuffles = cell.primitive == "pixel_shuffle"
+    if cell.primitive == "trans_conv":
+        resize: nn.Module = nn.ConvTranspose2d(
+            width, width, cell.kernel, stride=2, padding=(cell.kernel - 1) // 2, output_padding=1
+        )
+    else:
+        resize = nn.PixelShuffle(2) if shuffles else Resize(cell.primitive)
+    act = _activation(cell.activation)
+    if cell.convolution == "identity":
+        return nn.Sequential(resize, *act)
+    if cell.order == "conv_first":
+        return nn.Sequential(*_cell_convolution(cell.convolution, width, 4 * width, cell.kernel), *act, resize, *act)
+    arriving = width // 4 if shuffles else width
+    return nn.Sequential(resize, *act, *_cell_convolution(cell.convolution, arriving, width, cell.kernel), *act)
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw fresh weights with PyTorch's default distributions, from an explicit generator.
+
+    PyTorch's own initialisers for convolutions are uniform on +-1/sqrt(fan in), weights and bias alike, but draw from the
+    process-wide generator, whose state depends on whatever ran before.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            bound = (layer.weight.shape[1] * layer.weight.shape[2] * layer.weight.shape[3]) ** -0.5
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            if layer.bias is not None:
+                layer.bias.uniform_(-bound, bound, generator=generator)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()

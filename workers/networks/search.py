@@ -1,0 +1,149 @@
+"""A network of the search space: an encoder and a decoder of five scales with the candidate's cell and skips."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from workers.networks.blocks import (
+    decoder_block,
+    down_block,
+    encoder_block,
+    initialise,
+    output_block,
+    skip_block,
+    upsampling_cell,
+)
+from workers.space import LEVELS, Candidate, InvalidCandidateError
+
+SIDE_MULTIPLE = 2**LEVELS
+SMALLEST_SIDE = 2 * SIDE_MULTIPLE
+"""At half of it the deepest level has a side of 1, where reflection padding and batch normalisation have nothing to use."""
+
+
+def _block_makers(
+    candidate: Candidate, in_channels: int, out_channels: int, width: int
+) -> dict[str, Callable[[], nn.Module]]:
+    """Every block the search space declares, by name, unbuilt. Levels count from 1 in names, as in the papers."""
+
+    cell = partial(upsampling_cell, candidate.cell, width)
+    makers: dict[str, Callable[[], nn.Module]] = {}
+    for level in range(1, LEVELS + 1):
+        arriving = in_channels if level == 1 else width
+        makers[f"enc{level}"] = partial(encoder_block, arriving, width)
+        makers[f"skip{level}"] = partial(skip_block, arriving, width)
+        makers[f"up{level}"] = cell
+        makers[f"dec{level}"] = partial(decoder_block, width)
+        if level < LEVELS:
+            makers[f"skip_down_{level}_{level + 1}"] = partial(down_block, arriving, width)
+            makers[f"skip_up_{level + 1}_{level}"] = cell
+    makers["output"] = partial(output_block, width, out_channels)
+    return makers
+
+
+def _used_blocks(candidate: Candidate) -> set[str]:
+    used = {f"{kind}{level}" for kind in ("enc", "up", "dec") for level in range(1, LEVELS + 1)} | {"output"}
+    for level in range(LEVELS):
+        for source in range(LEVELS):
+            if not candidate.skip(level, source):
+                continue
+            if source == level:
+                used.add(f"skip{level + 1}")
+            used |= {f"skip_down_{at + 1}_{at + 2}" for at in range(source, level)}
+            used |= {f"skip_up_{at + 1}_{at}" for at in range(level + 1, source + 1)}
+    return used
+
+
+class SearchNetwork(nn.Module):
+    """The network of a candidate. Made by `build`; blocks that no skip bit uses do not exist.
+
+    Maps (N, in_channels, H, W) to (N, out_channels, H, W) in (0, 1); H and W must be multiples of 32 and at least 64.
+    """
+
+    def __init__(self, candidate: Candidate, in_channels: int, out_channels: int, width: int) -> None:
+        super().__init__()
+        self.candidate = candidate
+        self.in_channels, self.out_channels, self.width = in_channels, out_channels, width
+        used = _used_blocks(candidate)
+        makers = _block_makers(candidate, in_channels, out_channels, width)
+        self.blocks = nn.ModuleDict({name: make() for name, make in makers.items() if name in used})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the network.
+
+        Raises:
+            ValueError: a side is not a multiple of 32, or is below 64.
+        """
+        height, width = x.shape[-2:]
+        if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE or min(height, width) < SMALLEST_SIDE:
+            raise ValueError(
+                f"the input is {width}x{height}; sides must be multiples of {SIDE_MULTIPLE} and at least {SMALLEST_SIDE}"
+            )
+        blocks = self.blocks
+        sources = [x]
+        for level in range(1, LEVELS + 1):
+            sources.append(blocks[f"enc{level}"](sources[-1]))
+        chained: dict[tuple[int, int], Tensor] = {}
+
+        def at_level(source: int, level: int) -> Tensor:
+            """The encoder's scale ``source`` brought to the resolution of ``level``; chains share what they share."""
+            if source == level:
+                return sources[source]
+            if (source, level) not in chained:
+                before = level - 1 if source < level else level + 1
+                name = f"skip_down_{level}_{level + 1}" if source < level else f"skip_up_{level + 2}_{level + 1}"
+                chained[source, level] = blocks[name](at_level(source, before))
+            return chained[source, level]
+
+        below = sources[LEVELS]
+        for level in reversed(range(LEVELS)):
+            total = blocks[f"up{level + 1}"](below)
+            for source in range(LEVELS):
+                if self.candidate.skip(level, source):
+                    arriving = at_level(source, level)
+                    total = total + (blocks[f"skip{level + 1}"](arriving) if source == level else arriving)
+            below = blocks[f"dec{level + 1}"](total)
+        out: Tensor = blocks["output"](below)
+        return out
+
+    def declared_parameters(self) -> int:
+        """How many parameters the search space declares for this candidate, also in blocks that no skip bit uses.
+
+        It is the count the papers report. What this module really holds is ``sum(p.numel() for p in parameters())``.
+        """
+        with torch.device("meta"):
+            makers = _block_makers(self.candidate, self.in_channels, self.out_channels, self.width)
+            return sum(parameter.numel() for make in makers.values() for parameter in make().parameters())
+
+
+def build(
+    candidate: Candidate,
+    in_channels: int = 3,
+    out_channels: int = 3,
+    width: int = 128,
+    *,
+    generator: torch.Generator | None = None,
+) -> SearchNetwork:
+    """Build a candidate's network on the CPU with fresh weights (PyTorch's default distributions).
+
+    Args:
+        candidate: the upsampling cell and the skips.
+        in_channels: depth of the noise input; ISNAS-DIP uses the image's own channels, DIP and NAS-DIP use 32.
+        out_channels: channels of the image.
+        width: channels of every scale; a multiple of 4, or of 16 where a pixel shuffle meets split-stack-sum.
+        generator: the source of the weights; None takes PyTorch's global one.
+
+    Raises:
+        InvalidCandidateError: the candidate cannot be built at this width.
+    """
+    if width < 1 or width % candidate.cell.width_multiple:
+        raise InvalidCandidateError(
+            f"candidate {candidate.id}: its width must be a multiple of {candidate.cell.width_multiple}, not {width}"
+        )
+    # Built without storage first: PyTorch would otherwise draw every weight from its global generator, to no use.
+    with torch.device("meta"):
+        network = SearchNetwork(candidate, in_channels, out_channels, width)
+    network.to_empty(device="cpu")
+    initialise(network, generator)
+    return network

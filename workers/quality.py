@@ -1,0 +1,71 @@
+"""How close a restored image is to a clean reference. Nothing that fits, stops or picks may use this."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+
+def psnr(restored: NDArray[Any], reference: NDArray[Any]) -> float:
+    """Peak signal-to-noise ratio in dB, -10 log10(mse), of images in [0, 1] of equal shape; no clipping, as in the papers.
+
+    Equal images give infinity.
+    """
+    mse = float(np.square(restored.astype(np.float64) - reference.astype(np.float64)).mean())
+    return math.inf if mse == 0 else -10 * math.log10(mse)
+
+
+def ssim(restored: NDArray[np.float32], reference: NDArray[np.float32]) -> float | None:
+    """Structural similarity (Wang et al. 2004: Gaussian window of sigma 1.5, data range 1) of (C, H, W) images.
+
+    Its window is 11 pixels wide; a smaller image has no SSIM, and the answer is None.
+    """
+    if min(restored.shape[1:]) < 11:
+        return None
+    return float(
+        structural_similarity(
+            restored,
+            reference,
+            data_range=1.0,
+            channel_axis=0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+class PsnrObserver:
+    """Watches a fit from outside and keeps the PSNR of its averaged output at every iteration.
+
+    It serves the oracle figures only: a fit calls its observers and reads nothing back.
+    """
+
+    def __init__(self, reference: NDArray[np.float32], device: torch.device | str) -> None:
+        self._reference = torch.from_numpy(reference).to(device)
+        self._mse: list[Tensor] = []
+
+    @torch.no_grad()
+    def __call__(self, average: Tensor) -> None:
+        """Take in the averaged output (1, C, H, W), padding included; the reference's size is compared."""
+        _, height, width = self._reference.shape
+        self._mse.append((average[0, :, :height, :width] - self._reference).square().mean())
+
+    def curve(self) -> list[float]:
+        """PSNR in dB after each iteration."""
+        if not self._mse:
+            return []
+        values: list[float] = (-10 * torch.log10(torch.stack(self._mse))).tolist()
+        return values
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The curve so far, for a checkpoint."""
+        return {"mse": torch.stack(self._mse) if self._mse else torch.zeros(0)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from a `state_dict`."""
+        self._mse = list(state["mse"].to(self._reference.device))
