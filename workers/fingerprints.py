@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workers.networks import build
+from workers.networks import build, noise_input
 from workers.seeds import generator_of, seed_of
 from workers.space import Candidate
 from workers.spectra import HISTOGRAM_BINS, Array, db, emd, hist, psd, strip
-from workers.views import pad
+from workers.views import pad, padded_side
 
 VERSION = 1
 """Part of every bank's key: raised when the numbers in a fingerprint change their meaning."""
@@ -29,8 +29,6 @@ SQUARES = (256, 128, 64)
 STRIP_MSE = "psd db strip mse"
 STRIP_HISTOGRAM_EMD = "psd strip hist emd"
 FINGERPRINT_METRICS = (STRIP_MSE, STRIP_HISTOGRAM_EMD)
-INPUT_SCALE = 0.1
-"""The noise input of a deep image prior is uniform on [0, 0.1] (arXiv 1711.10925)."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +49,16 @@ class BankSpec:
     version: int = VERSION
 
 
-def scoring_size(height: int, width: int) -> tuple[int, int]:
-    """The largest of the squares 256, 128, 64 that fits the padded image."""
-    padded = pad(np.empty((1, height, width), dtype=np.bool_)).shape[1:]
-    side = next(square for square in SQUARES if square <= min(padded))
-    return side, side
-
-
 def native_size(height: int, width: int) -> tuple[int, int]:
     """The image's own size, padded to one that networks accept: the paper's way of scoring."""
-    padded_height, padded_width = pad(np.empty((1, height, width), dtype=np.bool_)).shape[1:]
-    return padded_height, padded_width
+    return padded_side(height), padded_side(width)
+
+
+def square_size(height: int, width: int) -> tuple[int, int]:
+    """The largest of the squares 256, 128, 64 that fits the padded image."""
+    shortest = min(native_size(height, width))
+    side = next(square for square in SQUARES if square <= shortest)
+    return side, side
 
 
 def fingerprint_dtype(spec: BankSpec) -> np.dtype[np.void]:
@@ -92,10 +89,8 @@ def untrained_output(candidate: Candidate, spec: BankSpec, draw: int, device: to
         spec.network_width,
         generator=generator_of("bank weights", draw, *words),
     ).to(device)
-    noise = torch.rand(
-        1, spec.input_channels, spec.height, spec.width, generator=generator_of("bank input", draw, *words)
-    )
-    output: Array = network(noise.to(device) * INPUT_SCALE)[0].cpu().numpy()
+    noise = noise_input(spec.input_channels, spec.height, spec.width, generator_of("bank input", draw, *words))
+    output: Array = network(noise.to(device))[0].cpu().numpy()
     return output
 
 

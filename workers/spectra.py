@@ -52,7 +52,8 @@ _FLOOR = np.float32(1e-30)
 def psd(x: Array) -> Array:
     """Power spectral density of each channel: (C, H, W) in, (C, H, W) out, zero frequency at (H//2, W//2)."""
     spectrum = np.fft.fftshift(np.fft.fft2(x, norm="forward"), axes=(-2, -1))
-    return np.square(np.abs(spectrum))
+    power: Array = np.square(np.abs(spectrum))
+    return power
 
 
 def db(x: Array) -> Array:
@@ -68,7 +69,8 @@ def nodc(x: Array) -> Array:
 def _squared_radius(height: int, width: int) -> NDArray[np.float64]:
     rows = (np.arange(height) / height - 0.5)[:, None]
     columns = (np.arange(width) / width - 0.5)[None, :]
-    return columns**2 + rows**2
+    squared: NDArray[np.float64] = columns**2 + rows**2
+    return squared
 
 
 def strip(x: Array) -> Array:

@@ -19,7 +19,8 @@ _CROP_STRIDE = 8
 
 def padded_side(side: int) -> int:
     """The smallest side a network accepts that holds ``side`` pixels."""
-    return max(SMALLEST_SIDE, -(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE)
+    multiples = -(-side // SIDE_MULTIPLE)
+    return max(SMALLEST_SIDE, multiples * SIDE_MULTIPLE)
 
 
 def pad(x: NDArray[Any]) -> NDArray[Any]:
@@ -54,31 +55,29 @@ class View:
         return scaled.astype(np.float32)
 
 
-def _windows(size: int, side: int) -> list[int]:
-    return sorted({*range(0, size - side + 1, _CROP_STRIDE), size - side})
-
-
 def crop_position(degraded: NDArray[np.float32], height: int, width: int) -> tuple[int, int]:
     """Top and left of the ``height`` x ``width`` rectangle that holds most of the image's spectrum.
 
     By Parseval, the energy of a rectangle's spectrum outside the zero frequency is its variance; independent noise adds
     the same to all of them. Rectangles start at multiples of 8 pixels and at the far edges.
     """
-    _, full_height, full_width = degraded.shape
+    rows, columns = (
+        np.array(sorted({*range(0, size - side + 1, _CROP_STRIDE), size - side}))
+        for size, side in zip(degraded.shape[1:], (height, width), strict=True)
+    )
 
-    def windowed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        integral = np.pad(values.cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
-        rows, columns = np.array(_windows(full_height, height)), np.array(_windows(full_width, width))
-        top, bottom = integral[:, rows], integral[:, rows + height]
-        return (bottom[:, :, columns + width] - bottom[:, :, columns]) - (
-            top[:, :, columns + width] - top[:, :, columns]
-        )
+    def window_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        integral = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        bottom, top = integral[rows + height], integral[rows]
+        sums: NDArray[np.float64] = (bottom - top)[:, columns + width] - (bottom - top)[:, columns]
+        return sums
 
-    centred = degraded.astype(np.float64) - degraded.mean(dtype=np.float64)
-    count = height * width
-    variance = (windowed_sums(centred**2) - windowed_sums(centred) ** 2 / count).sum(axis=0)
+    variance = np.zeros((len(rows), len(columns)))
+    for channel in degraded:
+        centred = channel.astype(np.float64) - channel.mean(dtype=np.float64)
+        variance += window_sums(centred**2) - window_sums(centred) ** 2 / (height * width)
     row, column = np.unravel_index(int(variance.argmax()), variance.shape)
-    return _windows(full_height, height)[int(row)], _windows(full_width, width)[int(column)]
+    return int(rows[row]), int(columns[column])
 
 
 def select_view(name: ViewName, degraded: NDArray[np.float32], *, crop_px: int = 128, downscale_px: int = 64) -> View:

@@ -24,7 +24,11 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> n
 
 
 def _unit(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    return [conv(in_channels, out_channels, kernel, stride), batch_norm(out_channels), nn.LeakyReLU(SLOPE)]
+    return [
+        conv(in_channels, out_channels, kernel, stride),
+        batch_norm(out_channels),
+        nn.LeakyReLU(SLOPE, inplace=True),
+    ]
 
 
 def encoder_block(in_channels: int, width: int) -> nn.Sequential:
@@ -81,7 +85,11 @@ class Resize(nn.Module):
 
 
 def _activation(name: str) -> list[nn.Module]:
-    layers: dict[str, list[nn.Module]] = {"none": [], "ReLU": [nn.ReLU()], "LeakyReLU": [nn.LeakyReLU(SLOPE)]}
+    layers: dict[str, list[nn.Module]] = {
+        "none": [],
+        "ReLU": [nn.ReLU(inplace=True)],
+        "LeakyReLU": [nn.LeakyReLU(SLOPE, inplace=True)],
+    }
     return layers[name]
 
 

@@ -17,7 +17,7 @@ from workers.networks.blocks import (
 )
 from workers.space import LEVELS, Candidate, InvalidCandidateError
 
-SIDE_MULTIPLE = 2**LEVELS
+SIDE_MULTIPLE: int = 2**LEVELS
 SMALLEST_SIDE = 2 * SIDE_MULTIPLE
 """At half of it the deepest level has a side of 1, where reflection padding and batch normalisation have nothing to use."""
 
@@ -115,6 +115,11 @@ class SearchNetwork(nn.Module):
         with torch.device("meta"):
             makers = _block_makers(self.candidate, self.in_channels, self.out_channels, self.width)
             return sum(parameter.numel() for make in makers.values() for parameter in make().parameters())
+
+
+def noise_input(channels: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """The fixed input of a deep image prior (arXiv 1711.10925): (1, channels, height, width), uniform on [0, 0.1]."""
+    return torch.rand(1, channels, height, width, generator=generator) * 0.1
 
 
 def build(
