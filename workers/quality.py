@@ -10,13 +10,16 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 
+_RESOLUTION = 2.0**-48
+
+
 def psnr(restored: NDArray[Any], reference: NDArray[Any]) -> float:
     """Peak signal-to-noise ratio in dB, -10 log10(mse), of images in [0, 1] of equal shape; no clipping, as in the papers.
 
-    Equal images give infinity.
+    Differences under float32's resolution of 2^-24 count as that, so equal images give 144.5 dB and not infinity.
     """
     mse = float(np.square(restored.astype(np.float64) - reference.astype(np.float64)).mean())
-    return math.inf if mse == 0 else -10 * math.log10(mse)
+    return -10 * math.log10(max(mse, _RESOLUTION))
 
 
 def ssim(restored: NDArray[np.float32], reference: NDArray[np.float32]) -> float | None:
@@ -59,7 +62,8 @@ class PsnrObserver:
         """PSNR in dB after each iteration."""
         if not self._mse:
             return []
-        values: list[float] = (-10 * torch.log10(torch.stack(self._mse))).tolist()
+        mse = torch.stack(self._mse).clamp_min(_RESOLUTION)
+        values: list[float] = (-10 * torch.log10(mse)).tolist()
         return values
 
     def state_dict(self) -> dict[str, Tensor]:

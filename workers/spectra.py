@@ -58,12 +58,14 @@ def psd(x: Array) -> Array:
 
 def db(x: Array) -> Array:
     """10 ln(x), the reference's decibel; zero power is floored so that the result is finite."""
-    return np.float32(10) * np.log(np.maximum(x, _FLOOR))
+    level: Array = np.float32(10) * np.log(np.maximum(x, _FLOOR))
+    return level
 
 
 def nodc(x: Array) -> Array:
     """Subtract the mean over the whole (C, H, W) array."""
-    return x - x.mean()
+    centred: Array = x - x.mean()
+    return centred
 
 
 def _squared_radius(height: int, width: int) -> NDArray[np.float64]:

@@ -1,0 +1,33 @@
+"""What every piece of a run's work needs to know, small enough to travel with it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.config import Config
+from orchestrator.layout import RunLayout
+from orchestrator.store import Store, open_store
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run as its workers see it: where its store is, its settings, and how images are to be degraded.
+
+    ``threads`` and ``device`` are resolved once, by the driver, and recorded with the run.
+    """
+
+    store_url: str
+    run: str
+    config: Config
+    simulate: bool
+    device: str
+    threads: int
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, opened where it is used."""
+        return open_store(self.store_url)
+
+    @property
+    def layout(self) -> RunLayout:
+        """The run's keys."""
+        return RunLayout(self.run)

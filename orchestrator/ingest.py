@@ -1,0 +1,242 @@
+"""From folders of files to the list of images a run works on.
+
+Every file that is not hidden gets a row: what cannot be read is rejected with its reason, the others go on. Mistakes that
+concern the run as a whole (no folder, references that do not match) are reported before anything is written.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import ImageRejectedError, UserMistakeError
+from orchestrator.images import decode
+from orchestrator.layout import image_id
+
+_MISTAKES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """One image of a run, as a small record; the pixels stay in the store.
+
+    ``name`` is the path relative to the folder given, ``file`` the name of its copy in the store, ``reference`` that of its
+    clean reference (None without one), ``restored`` the relative path of the restored file.
+    """
+
+    name: str
+    id: str
+    file: str
+    reference: str | None
+    restored: str
+    height: int
+    width: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that cannot be worked on, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file on this machine and the image it becomes."""
+
+    image: InputImage
+    path: Path
+    reference_path: Path | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    path: Path
+    name: str
+    sha256: str
+    suffix: str
+    shape: tuple[int, int, int]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, sorted, without hidden ones; links to folders are not followed, so no loop can catch us."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _relative_name(path: Path, folder: Path) -> str:
+    # A name that is no valid text on this system is shown with replacement marks; the path itself opens the file.
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "replace")
+
+
+def _read(path: Path, folder: Path, max_pixels: int) -> _Read | Rejected:
+    name = _relative_name(path, folder)
+    try:
+        data = path.read_bytes()
+        picture = decode(data, max_pixels=max_pixels)
+    except OSError as error:
+        return Rejected(name, f"the file cannot be opened: {error.strerror or error}")
+    except ImageRejectedError as error:
+        return Rejected(name, str(error))
+    channels, height, width = picture.pixels.shape
+    shape = (channels, height, width)
+    return _Read(path, name, hashlib.sha256(data).hexdigest(), picture.encoding.suffix, shape)
+
+
+def _folder(text: str | Path, option: str) -> Path:
+    folder = Path(text).expanduser()
+    if not folder.exists():
+        raise UserMistakeError(f"{option} {text}: there is no such folder")
+    if not folder.is_dir():
+        raise UserMistakeError(f"{option} {text}: this is a file; give the folder that holds the images")
+    return folder
+
+
+def _read_all(folder: Path, paths: Iterable[Path], max_pixels: int) -> Iterator[_Read | Rejected]:
+    # Decoders release the interpreter; a few at a time, so that memory holds a few images and not all of them.
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        yield from pool.map(lambda path: _read(path, folder, max_pixels), paths)
+
+
+def _reference_for(image: _Read, by_name: dict[str, Path], by_stem: dict[str, list[Path]]) -> Path | str:
+    """The clean file of the same name, or else of the same name up to the extension; or what is wrong."""
+    if image.name in by_name:
+        return by_name[image.name]
+    candidates = by_stem.get(image.name.rsplit(".", 1)[0], [])
+    if len(candidates) == 1:
+        return candidates[0]
+    return f"{image.name}: " + ("several references have this name" if candidates else "no reference has this name")
+
+
+def _match_references(images: Sequence[_Read], folder: Path, max_pixels: int) -> dict[str, _Read]:
+    """Each image's clean reference.
+
+    Raises:
+        UserMistakeError: a reference is missing, unreadable or of another size; it names the first few.
+    """
+    by_name = {_relative_name(path, folder): path for path in _files(folder)}
+    by_stem: dict[str, list[Path]] = {}
+    for name, path in by_name.items():
+        by_stem.setdefault(name.rsplit(".", 1)[0], []).append(path)
+    mistakes: list[str] = []
+    found: dict[str, Path] = {}
+    for image in images:
+        match = _reference_for(image, by_name, by_stem)
+        if isinstance(match, str):
+            mistakes.append(match)
+        else:
+            found[image.name] = match
+    references: dict[str, _Read] = {}
+    wanted = [image for image in images if image.name in found]
+    for image, read in zip(wanted, _read_all(folder, (found[i.name] for i in wanted), max_pixels), strict=True):
+        if isinstance(read, Rejected):
+            mistakes.append(f"{image.name}: its reference cannot be used: {read.reason}")
+        elif read.shape != image.shape:
+            mistakes.append(f"{image.name}: {_size(image)}, but its reference {_size(read)}")
+        else:
+            references[image.name] = read
+    if mistakes:
+        more = f"; and {len(mistakes) - _MISTAKES_SHOWN} more" if len(mistakes) > _MISTAKES_SHOWN else ""
+        raise UserMistakeError(
+            f"--references {folder}: a reference needs its image's name and size: "
+            + "; ".join(mistakes[:_MISTAKES_SHOWN])
+            + more
+        )
+    return references
+
+
+def _size(image: _Read) -> str:
+    channels, height, width = image.shape
+    return f"is {width}x{height} with {channels} channel{'s' if channels > 1 else ''}"
+
+
+def _restored_names(images: Sequence[_Read]) -> list[str]:
+    """Where each restored file goes: the image's own relative path, with the suffix of its lossless format.
+
+    Two images whose names would meet (in letters' case too, for file systems that ignore it) keep their own suffix before
+    the new one, and are numbered where that is not enough.
+    """
+    plain = [_with_suffix(image.name, image.suffix) for image in images]
+    counts: dict[str, int] = {}
+    for name in plain:
+        counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
+    taken: set[str] = set()
+    names = []
+    for image, name in zip(images, plain, strict=True):
+        unique = name if counts[name.casefold()] == 1 else image.name + image.suffix
+        number = 2
+        while unique.casefold() in taken:
+            unique = f"{image.name}.{number}{image.suffix}"
+            number += 1
+        taken.add(unique.casefold())
+        names.append(unique)
+    return names
+
+
+def _with_suffix(name: str, suffix: str) -> str:
+    folder, slash, file = name.rpartition("/")
+    stem, dot, extension = file.rpartition(".")
+    # "scan.tiff" keeps its spelling; a file without an extension gets one.
+    same = {".tif": ("tif", "tiff"), ".png": ("png",)}[suffix]
+    if stem and dot and extension.lower() in same:
+        return name
+    known = dot and stem and extension.lower() in ("png", "jpg", "jpeg", "jpe", "webp", "tif", "tiff", "bmp", "dib")
+    return folder + slash + (stem if known else file) + suffix
+
+
+def _store_suffix(path: Path) -> str:
+    return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix := path.suffix.lower()) else ""
+
+
+def read_folder(
+    images: str | Path, *, references: str | Path | None = None, simulate: bool = False, max_pixels: int
+) -> tuple[list[Upload], list[Rejected]]:
+    """The images of a folder with what is known of them, and the files that cannot be used.
+
+    With ``simulate`` the images are clean and serve as their own references.
+
+    Raises:
+        UserMistakeError: a folder is missing or holds no readable image, or references do not match by name and size.
+    """
+    folder = _folder(images, "--images")
+    reference_folder = None if references is None else _folder(references, "--references")
+    paths = list(_files(folder))
+    if not paths:
+        raise UserMistakeError(f"--images {images}: the folder is empty")
+    outcomes = list(_read_all(folder, paths, max_pixels))
+    read = [outcome for outcome in outcomes if isinstance(outcome, _Read)]
+    rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+    if not read:
+        raise UserMistakeError(
+            f"--images {images}: none of its {len(paths)} files can be read as an image;"
+            f" the first, {rejected[0].name}: {rejected[0].reason}"
+        )
+    clean = {} if reference_folder is None else _match_references(read, reference_folder, max_pixels)
+    uploads = []
+    ids: dict[str, int] = {}
+    for image, restored in zip(read, _restored_names(read), strict=True):
+        base = image_id(image.name, image.sha256)
+        ids[base.casefold()] = ids.get(base.casefold(), 0) + 1
+        # The same picture twice is two images: each has its row and its restored file.
+        own_id = base if ids[base.casefold()] == 1 else f"{base}-{ids[base.casefold()]}"
+        file = own_id + _store_suffix(image.path)
+        reference = image if simulate else clean.get(image.name)
+        channels, height, width = image.shape
+        record = InputImage(
+            name=image.name,
+            id=own_id,
+            file=file,
+            reference=None if reference is None else (file if simulate else own_id + _store_suffix(reference.path)),
+            restored=restored,
+            height=height,
+            width=width,
+            channels=channels,
+        )
+        uploads.append(Upload(record, image.path, None if simulate or reference is None else reference.path))
+    return uploads, rejected

@@ -1,0 +1,168 @@
+"""Every key in the store, in one place.
+
+fingerprints/<bank>/key.json, part-<hash>.npy       shared by all runs
+runs/<run>/run.json, config.yaml, inputs.json       the record of a run
+          /inputs/<image id><suffix>                what it works on; references/ likewise
+          /scores/<image id>.parquet                candidate, score, rank
+          /fits/<image id>/<arm>/<view>/<candidate>/checkpoint.pt | result.json, arrays.npz
+          /picks/<image id>.json                    what was decided, and from what
+          /cohorts/<image id>.parquet               the packed record of all its fits
+          /restored/<arm>/<pick|mean>/<name>        the restored images
+          /previews/<image id>/<what>.png           small pictures for the report
+          /rows/<image id>.json                     its rows of the results; the mark that it is done
+          /results.csv, results.parquet, report/index.html
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from workers.fingerprints import BankSpec
+
+RUNS = "runs"
+Preview = Literal["degraded", "restored", "mean", "reference"]
+
+
+def safe_stem(name: str) -> str:
+    """A file's stem reduced to letters, digits, dot, dash and underscore, at most 40 characters; for ids, never for paths."""
+    stem = name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-")[:40] or "image"
+
+
+def image_id(name: str, content_sha256: str) -> str:
+    """The id of an image: a readable stem and the first 8 hex digits of its content's SHA-256."""
+    return f"{safe_stem(name)}-{content_sha256[:8]}"
+
+
+@dataclass(frozen=True)
+class BankLayout:
+    """The keys of one bank of fingerprints."""
+
+    spec: BankSpec
+
+    @property
+    def description(self) -> dict[str, object]:
+        """What the bank is a function of."""
+        return {"space": "isnas-dip", **asdict(self.spec)}
+
+    @property
+    def root(self) -> str:
+        """The bank's prefix: a hash of its description."""
+        text = json.dumps(self.description, sort_keys=True)
+        return f"fingerprints/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    @property
+    def key(self) -> str:
+        """The description itself."""
+        return f"{self.root}/key.json"
+
+    def part(self, candidate_ids: Sequence[str]) -> str:
+        """The fingerprints of these candidates, in this order."""
+        digest = hashlib.sha256("\n".join(candidate_ids).encode()).hexdigest()[:16]
+        return f"{self.root}/part-{digest}.npy"
+
+
+@dataclass(frozen=True)
+class FitLayout:
+    """The keys of one fit."""
+
+    root: str
+
+    @property
+    def result(self) -> str:
+        """The record of the finished fit; it is written last."""
+        return f"{self.root}/result.json"
+
+    @property
+    def arrays(self) -> str:
+        """Output and curves."""
+        return f"{self.root}/arrays.npz"
+
+    @property
+    def checkpoint(self) -> str:
+        """The state of a fit that is not finished."""
+        return f"{self.root}/checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """The keys of one run."""
+
+    run: str
+
+    @property
+    def root(self) -> str:
+        """The run's prefix."""
+        return f"{RUNS}/{self.run}"
+
+    @property
+    def record(self) -> str:
+        """The record of the run."""
+        return f"{self.root}/run.json"
+
+    @property
+    def config(self) -> str:
+        """The resolved settings as YAML: they can be given to another run."""
+        return f"{self.root}/config.yaml"
+
+    @property
+    def inputs(self) -> str:
+        """The list of what the run works on."""
+        return f"{self.root}/inputs.json"
+
+    def input(self, file: str) -> str:
+        """An image to restore (or, with --simulate, to degrade)."""
+        return f"{self.root}/inputs/{file}"
+
+    def reference(self, file: str) -> str:
+        """A clean reference; only the evaluation reads it."""
+        return f"{self.root}/references/{file}"
+
+    def scores(self, image: str) -> str:
+        """The scores of all candidates for an image."""
+        return f"{self.root}/scores/{image}.parquet"
+
+    def fits(self, image: str) -> str:
+        """All fits of an image."""
+        return f"{self.root}/fits/{image}"
+
+    def fit(self, image: str, arm: str, view: str, candidate: str) -> FitLayout:
+        """One fit."""
+        return FitLayout(f"{self.fits(image)}/{arm}/{view}/{candidate}")
+
+    def pick(self, image: str) -> str:
+        """The decision over an image's cohort."""
+        return f"{self.root}/picks/{image}.json"
+
+    def cohort(self, image: str) -> str:
+        """The packed record of an image's fits."""
+        return f"{self.root}/cohorts/{image}.parquet"
+
+    def restored(self, arm: str, which: Literal["pick", "mean"], name: str) -> str:
+        """A restored image."""
+        return f"{self.root}/restored/{arm}/{which}/{name}"
+
+    def preview(self, image: str, what: Preview) -> str:
+        """A small picture for the report."""
+        return f"{self.root}/previews/{image}/{what}.png"
+
+    @property
+    def rows(self) -> str:
+        """The prefix of all rows."""
+        return f"{self.root}/rows"
+
+    def row(self, image: str) -> str:
+        """An image's rows of the results."""
+        return f"{self.rows}/{image}.json"
+
+    def results(self, suffix: Literal["csv", "parquet"]) -> str:
+        """The table of all rows."""
+        return f"{self.root}/results.{suffix}"
+
+    @property
+    def report(self) -> str:
+        """The report page."""
+        return f"{self.root}/report/index.html"
