@@ -5,10 +5,9 @@ checkpoint. Nothing here knows Ray.
 """
 
 import io
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from orchestrator.context import RunContext
 from orchestrator.errors import NotFoundError
-from orchestrator.ingest import InputImage
+from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.layout import FitLayout
 from orchestrator.problem import held_out_of, load_degraded, load_reference, operator_of, view_of
 from orchestrator.store import Store
@@ -26,56 +25,6 @@ from workers.networks import build
 from workers.quality import PsnrObserver, psnr
 from workers.seeds import generator_of, seed_of
 from workers.space import Candidate
-from workers.views import ViewName
-
-
-@dataclass(frozen=True)
-class FitJob:
-    """One image x one candidate x one view: a few small words, as a trial's settings should be."""
-
-    image: InputImage
-    arm: str
-    view: ViewName
-    candidate: str
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What only a clean reference can tell, in dB; kept apart from everything that is chosen by."""
-
-    psnr: float
-    psnr_oracle_stop: float
-
-
-@dataclass(frozen=True)
-class FitRecord:
-    """What is known of a finished fit.
-
-    ``state`` is ``done`` or ``failed`` (then ``reason`` says why). ``seconds`` is the time spent computing, over all
-    attempts that left a checkpoint.
-    """
-
-    candidate: str
-    view: ViewName
-    state: str
-    reason: str | None = None
-    held_out_error: float | None = None
-    stop_iteration: int | None = None
-    iterations: int | None = None
-    parameters: int | None = None
-    seconds: float = 0.0
-    evaluation: Evaluation | None = None
-
-    def to_json(self) -> bytes:
-        """Plain JSON."""
-        return json.dumps(asdict(self), allow_nan=False).encode()
-
-    @classmethod
-    def from_json(cls, data: bytes) -> "FitRecord":
-        """The record back."""
-        fields = json.loads(data)
-        evaluation = fields.pop("evaluation")
-        return cls(**fields, evaluation=None if evaluation is None else Evaluation(**evaluation))
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from workers.fingerprints import BankSpec
+if TYPE_CHECKING:
+    from workers.fingerprints import BankSpec
 
 RUNS = "runs"
 Preview = Literal["degraded", "restored", "mean", "reference"]
@@ -41,7 +42,7 @@ def image_id(name: str, content_sha256: str) -> str:
 class BankLayout:
     """The keys of one bank of fingerprints."""
 
-    spec: BankSpec
+    spec: "BankSpec"
 
     @property
     def description(self) -> dict[str, object]:

@@ -1,0 +1,55 @@
+"""The command line: a command per file, and the only place that prints.
+
+Exit status: 0 all well, 1 some images have no result, 2 a mistake that the message names, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from orchestrator import __version__
+from orchestrator.cli import results, runs, submit
+from orchestrator.errors import OrchestratorError
+
+COMMANDS = {"submit": submit, "runs": runs, "results": results}
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator",
+        description="Restore images without training data: for every image, find the untrained network that suits it.",
+    )
+    parser.add_argument("--version", action="version", version=f"dip-orchestrator {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(name, help=summary, description=module.__doc__, allow_abbrev=False)
+        command.add_argument("--store", help="where everything is kept (default: $DIP_STORE, else ./dip-store)")
+        command.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
+        module.add_arguments(command)
+        command.set_defaults(act=module.act)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = build_parser().parse_args(arguments)
+    try:
+        status: int = options.act(options)
+    except OrchestratorError as error:
+        if options.debug:
+            raise
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except KeyboardInterrupt:
+        if options.debug:
+            raise
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough of it (`results ... | head`); Python would complain once more at exit.
+        sys.stderr.close()
+        return 0
+    return status

@@ -1,0 +1,29 @@
+"""What several commands share."""
+
+import argparse
+import os
+
+from orchestrator.store import Store, open_store
+
+
+def store_of(options: argparse.Namespace) -> Store:
+    """The store the user means: ``--store``, else ``$DIP_STORE``, else ``./dip-store``."""
+    return open_store(options.store or os.environ.get("DIP_STORE") or "dip-store")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``8 s``, ``3 min 20 s``, ``2 h 05 min``, ``4 d 3 h``."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
+    if whole < 60:
+        return f"{whole} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{hours} h {minutes_left:02} min" if hours < 48 else f"{days} d {hours_left} h"
+
+
+def decibels(value: float | None) -> str:
+    """Two decimals, or a dash where there is none."""
+    return "–" if value is None else f"{value:.2f}"

@@ -1,0 +1,33 @@
+"""Show the results of a run: one row per image and arm, also while it is under way."""
+
+import argparse
+
+from orchestrator.cli.common import store_of
+from orchestrator.cli.table import print_rows
+from orchestrator.layout import RunLayout
+from orchestrator.results import read_rows, rows_to_csv, rows_to_json
+from orchestrator.run import read_run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument("run", metavar="RUN", help="the run's name; `runs` lists them")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="a list of objects, null where a value is not known")
+    form.add_argument("--csv", action="store_true", help="comma-separated values, empty where a value is not known")
+
+
+def act(options: argparse.Namespace) -> int:
+    """Print the rows."""
+    store = store_of(options)
+    record = read_run(store, options.run)
+    rows = read_rows(store, RunLayout(record.run))
+    if options.json:
+        print(rows_to_json(rows))
+    elif options.csv:
+        print(rows_to_csv(rows), end="")
+    else:
+        print_rows(rows)
+        if len(rows) < record.images:
+            print(f"{len(rows)} of {record.images} images so far; the run is {record.state}")
+    return 0

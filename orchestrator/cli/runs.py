@@ -1,0 +1,27 @@
+"""List the runs of a store, oldest first."""
+
+import argparse
+import json
+
+from orchestrator.cli.common import duration, store_of
+from orchestrator.run import all_runs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument("--json", action="store_true", help="a list of objects, for programs")
+
+
+def act(options: argparse.Namespace) -> int:
+    """Print the list."""
+    store = store_of(options)
+    runs = all_runs(store)
+    if options.json:
+        print(json.dumps([run.summary() for run in runs], indent=2))
+        return 0
+    if not runs:
+        print(f"no runs in {store.url}")
+    for run in runs:
+        took = "" if run.seconds is None else f"  {duration(run.seconds)}"
+        print(f"{run.run}  {run.state:<11}  {run.images:>6} images  {run.created}{took}")
+    return 0

@@ -1,0 +1,215 @@
+"""From a plan to a finished run: Ray started and ended, the run's record kept, results and report written."""
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import yaml
+
+from orchestrator import __version__
+from orchestrator.context import RunContext
+from orchestrator.errors import StoreError, UserMistakeError
+from orchestrator.layout import RunLayout
+from orchestrator.pipeline import Pipeline
+from orchestrator.plan import Plan, cpu_count
+from orchestrator.progress import Listener
+from orchestrator.report.build import write_report
+from orchestrator.results import Row, RowState, read_rows, rows_to_json, write_results
+from orchestrator.run import RunRecord, RunState, now, this_driver
+from orchestrator.store import Store
+from orchestrator.trials import SessionSpec
+
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Ray's object store carries records and references here, never images."""
+
+TRIALS_PER_SESSION = 400
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    record: RunRecord
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What trials may use on the cluster at hand, resolved once and recorded with the run."""
+
+    parallel: int
+    threads: int
+    gpus: float
+
+    @property
+    def device(self) -> str:
+        """Where networks are fitted. Named, because a task without GPUs sees all of them."""
+        return "cuda" if self.gpus else "cpu"
+
+
+def resolve_resources(plan: Plan, cpus: float, gpus: float) -> Resources:
+    """The settings' wishes on a cluster of so many CPUs and GPUs.
+
+    Raises:
+        UserMistakeError: the cluster could never place a trial; Ray would wait for ever.
+    """
+    wish = plan.config.resources
+    per_trial = wish.gpus if wish.gpus is not None else (1.0 if gpus >= 1 else 0.0)
+    if per_trial > gpus:
+        raise UserMistakeError(
+            f"resources.gpus={wish.gpus}: this machine has {gpus:g} GPUs; set resources.gpus=0 to fit on the CPU"
+        )
+    slots = int(gpus // per_trial + 1e-9) if per_trial else int(cpus // wish.threads)
+    slots = min(slots, int(cpus // wish.threads))
+    return Resources(max(1, min(slots, wish.parallel or slots)), wish.threads, per_trial)
+
+
+@contextlib.contextmanager
+def local_ray(plan: Plan, *, dashboard: bool) -> Iterator[str | None]:
+    """A Ray of our own on this machine, ended with the block; gives the dashboard's address.
+
+    It never joins a cluster that happens to run, listens on loopback only and sends no usage statistics.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    # Ray warns at every start about a future default; what it is then is set here already.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    _private_token()
+    wanted = (plan.config.resources.parallel or 1) * plan.config.resources.threads
+    started = ray.init(
+        address="local",
+        num_cpus=max(cpu_count(), wanted),
+        include_dashboard=dashboard,
+        dashboard_host="127.0.0.1",
+        object_store_memory=OBJECT_STORE_BYTES,
+        configure_logging=True,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+    try:
+        yield f"http://{started.dashboard_url}" if dashboard and started.dashboard_url else None
+    finally:
+        ray.shutdown()
+
+
+def _private_token() -> None:
+    """Make Ray's authentication token ourselves where there is none: Ray would let every user of the machine read it."""
+    path = Path("~/.ray/auth_token").expanduser()
+    if path.exists() or "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    with contextlib.suppress(OSError):  # a home that cannot be written is Ray's to deal with
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "w") as handle:
+            handle.write(secrets.token_hex(32))
+
+
+def machine_facts(resources: Resources) -> dict[str, Any]:
+    """What the figures of a run depend on."""
+    return {
+        "dip-orchestrator": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "ray", "numpy", "scikit-image")},
+        "system": platform.platform(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpus": cpu_count(),
+        "device": resources.device,
+        "gpu": torch.cuda.get_device_name() if resources.gpus else None,
+        "threads_per_trial": resources.threads,
+        "parallel_trials": resources.parallel,
+        "gpus_per_trial": resources.gpus,
+    }
+
+
+def _begin(store: Store, plan: Plan, resources: Resources, listener: Listener) -> RunRecord:
+    """Write the run's beginning: its record, settings and inputs.
+
+    Raises:
+        UserMistakeError: another run has taken the name meanwhile.
+    """
+    layout = RunLayout(plan.run)
+    record = RunRecord(
+        run=plan.run,
+        state=RunState.RUNNING,
+        created=now(),
+        images=len(plan.uploads) + len(plan.rejected),
+        rejected=len(plan.rejected),
+        simulate=plan.simulate,
+        config=plan.config.model_dump(mode="json"),
+        machine=machine_facts(resources),
+        driver=this_driver(),
+    )
+    if not store.create(layout.record, record.to_json()):
+        raise UserMistakeError(f"--run {plan.run}: the store {store.url} has a run of this name; choose another")
+    store.put(layout.config, yaml.safe_dump(record.config, sort_keys=False).encode())
+    for upload in plan.uploads:
+        store.put(layout.input(upload.image.file), upload.path.read_bytes())
+        if upload.reference_path is not None and upload.image.reference is not None:
+            store.put(layout.reference(upload.image.reference), upload.reference_path.read_bytes())
+    store.put(layout.inputs, json.dumps([asdict(image) for image in plan.images]).encode())
+    for number, rejected in enumerate(plan.rejected):
+        row = Row(rejected.name, plan.config.method, RowState.REJECTED, reason=rejected.reason)
+        store.put(layout.row(f"rejected-{number:06}"), rows_to_json([row]).encode())
+        listener.note(f"{rejected.name}: rejected: {rejected.reason}")
+    return record
+
+
+def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = True) -> Outcome:
+    """Carry out a plan on this machine.
+
+    Raises:
+        UserMistakeError: the machine cannot do what the settings ask; nothing has been written then.
+        StoreError: the store failed; the run's record says so if it still can.
+        KeyboardInterrupt: the user stopped the run; what was finished is in the store, results and report included.
+    """
+    started = time.monotonic()
+    with local_ray(plan, dashboard=dashboard) as dashboard_url:
+        cluster = ray.cluster_resources()
+        resources = resolve_resources(plan, cluster.get("CPU", 1.0), cluster.get("GPU", 0.0))
+        record = _begin(store, plan, resources, listener)
+        listener.note(
+            f"run {plan.run}: {len(plan.uploads)} images, {plan.candidates} candidates, {plan.trials} fits;"
+            f" {resources.parallel} at a time on {resources.device}, {resources.threads} thread(s) each"
+        )
+        if dashboard_url:
+            listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
+        context = RunContext(store.url, plan.run, plan.config, plan.simulate, resources.device, resources.threads)
+        spec = SessionSpec(
+            TRIALS_PER_SESSION, resources.parallel, resources.threads, resources.gpus, plan.config.resources.retries
+        )
+
+        def ended(state: RunState, reason: str | None = None) -> RunRecord:
+            seconds = round(time.monotonic() - started, 3)
+            return replace(record, state=state, finished=now(), seconds=seconds, reason=reason)
+
+        try:
+            Pipeline(context, plan, spec, listener).run()
+            return _finish(store, plan, ended(RunState.FINISHED))
+        except KeyboardInterrupt:
+            _finish(store, plan, ended(RunState.INTERRUPTED, "stopped by the user"))
+            raise
+        except (StoreError, RuntimeError) as error:
+            with contextlib.suppress(StoreError):
+                _finish(store, plan, ended(RunState.FAILED, str(error)))
+            raise
+
+
+def _finish(store: Store, plan: Plan, record: RunRecord) -> Outcome:
+    """Write the table and the page of what is there, and last the record that says how the run ended."""
+    layout = RunLayout(plan.run)
+    rows = read_rows(store, layout)
+    write_results(store, layout, rows)
+    write_report(store, plan, record, rows)
+    store.put(layout.record, record.to_json())
+    return Outcome(record, rows)

@@ -1,0 +1,289 @@
+"""The curves of fits as inline SVG, drawn by hand: a page that fetches nothing has no plotting library either.
+
+Everything is built with ``Markup.format``, which escapes what it is given.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from orchestrator.report import text
+
+WIDTH, HEIGHT = 440, 264
+"""The drawing's own units; the page scales it to the room there is."""
+
+COLOURS = 6
+"""The style sheet holds so many curve colours (classes c0 to c5); further curves take them again, dashed."""
+
+_TOP, _RIGHT, _BOTTOM = 12, 14, 40
+_LETTER = 6.9  # the widest digit at the font size of the ticks, in drawing units
+_ERRORS = (1e-12, 1e12)  # errors outside are no measurement; a log axis can draw neither 0 nor infinity
+_DECIBELS = 1e3  # nor is a PSNR beyond this, either way
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one fit measured on its way.
+
+    Attributes:
+        label: What the legend calls it, e.g. ``158-1111101111001110001100001 (full)``.
+        iterations: The iterations measured at, rising, thinned to what a screen can show.
+        held_out: Mean squared error of the averaged output on the held-out pixels, on the [0, 1] scale.
+        psnr: PSNR of the averaged output against the reference in dB, or None without a reference.
+        stop_iteration: The iteration where the held-out error was least.
+    """
+
+    label: str
+    iterations: Sequence[int]
+    held_out: Sequence[float]
+    psnr: Sequence[float] | None
+    stop_iteration: int
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A linear axis: values from low to high lie evenly from start to end (drawing units)."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: Sequence[tuple[float, str]]
+
+    def at(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One curve ready to draw: runs of neighbouring points, each (iteration, height), and where the fit stopped."""
+
+    style: str
+    label: str
+    runs: Sequence[Sequence[tuple[float, float]]]
+    stop: tuple[float, float] | None
+
+
+def held_out_chart(curves: Sequence[Curve], ident: str) -> Markup | None:
+    """The held-out error over the iterations, on a log10 axis; None where there is nothing to draw.
+
+    Args:
+        curves: The fits; the first is drawn strongest, on top of the others.
+        ident: An id unlike any other on the page.
+    """
+    lines = [_line(curve, place, curve.held_out, _log_of_error) for place, curve in enumerate(curves)]
+    return _drawing(
+        lines,
+        ident,
+        title="Held-out error over the iterations",
+        told=lambda power: text.error(10.0**power),
+        span=_log_span,
+    )
+
+
+def psnr_chart(curves: Sequence[Curve], ident: str) -> Markup | None:
+    """The PSNR in dB over the iterations; None where no curve has one.
+
+    Args:
+        curves: The fits; the first is drawn strongest, on top of the others.
+        ident: An id unlike any other on the page.
+    """
+    lines = [
+        _line(curve, place, curve.psnr, _usable_decibels)
+        for place, curve in enumerate(curves)
+        if curve.psnr is not None
+    ]
+    return _drawing(
+        lines,
+        ident,
+        title="PSNR over the iterations",
+        told=lambda psnr: f"{text.decibels(psnr)} dB",
+        span=_decibel_span,
+    )
+
+
+def style_of(place: int) -> str:
+    """The style classes of the curve at this place in the list: a colour, a dash from the second round on."""
+    return f"c{place % COLOURS}{' lead' if place == 0 else ''}{' dashed' if place >= COLOURS else ''}"
+
+
+def _log_of_error(value: object) -> float | None:
+    found = text.number(value)
+    return math.log10(found) if found is not None and _ERRORS[0] <= found <= _ERRORS[1] else None
+
+
+def _usable_decibels(value: object) -> float | None:
+    found = text.number(value)
+    return found if found is not None and abs(found) <= _DECIBELS else None
+
+
+def _line(curve: Curve, place: int, values: Sequence[float], usable: Callable[[object], float | None]) -> _Line:
+    # A fit that was cut short may have recorded one list further than the other: the shorter one counts.
+    measured = [(float(x), usable(y)) for x, y in zip(curve.iterations, values, strict=False)]
+    runs: list[list[tuple[float, float]]] = [[]]
+    for x, y in measured:
+        if y is None:
+            runs.append([])
+        else:
+            runs[-1].append((x, y))
+    kept = [run for run in runs if run]
+    return _Line(style_of(place), curve.label, kept, _stop([point for run in kept for point in run], curve))
+
+
+def _stop(points: Sequence[tuple[float, float]], curve: Curve) -> tuple[float, float] | None:
+    """Where the fit stopped, on the line: thinning may have dropped that very iteration."""
+    stop = float(curve.stop_iteration)
+    if not points or not points[0][0] <= stop <= points[-1][0]:
+        return None
+    after = bisect_left(points, stop, key=lambda point: point[0])
+    if points[after][0] == stop:
+        return points[after]
+    (x0, y0), (x1, y1) = points[after - 1], points[after]
+    return stop, y0 + (stop - x0) / (x1 - x0) * (y1 - y0)
+
+
+def _drawing(
+    lines: Sequence[_Line],
+    ident: str,
+    *,
+    title: str,
+    told: Callable[[float], str],
+    span: Callable[[float, float], tuple[float, float, list[tuple[float, str]]]],
+) -> Markup | None:
+    points = [point for line in lines for run in line.runs for point in run]
+    if not points:
+        return None
+    low, high, ticks = span(min(y for _, y in points), max(y for _, y in points))
+    left = 12 + _LETTER * max(len(label) for _, label in ticks)
+    upright = _Axis(low, high, HEIGHT - _BOTTOM, _TOP, ticks)
+    first, last = min(x for x, _ in points), max(x for x, _ in points)
+    # From zero, as iterations are counted; one point alone still needs an axis of some length.
+    first, last = min(first, 0.0), max(last, first + 1, 1.0)
+    across = _Axis(
+        first, last, left, WIDTH - _RIGHT, _ticks(first, last, lambda value, _: text.count(value), most=5, least=1)
+    )
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{ident}-t {ident}-d">'
+        '<title id="{ident}-t">{title}</title><desc id="{ident}-d">{told}</desc>{frame}{body}</svg>'
+    ).format(
+        width=WIDTH,
+        height=HEIGHT,
+        ident=ident,
+        title=title,
+        told=Markup(" ").join(_told(line, told) for line in lines if line.runs),
+        frame=_frame(across, upright),
+        # The first curve is the one the picture comes from, so it is painted last, over the others.
+        body=Markup("").join(_painted(line, across, upright) for line in reversed(lines)),
+    )
+
+
+def _told(line: _Line, told: Callable[[float], str]) -> Markup:
+    where = "" if line.stop is None else f": stopped at iteration {text.count(line.stop[0])}, {told(line.stop[1])}"
+    return Markup("{}{}.").format(text.name(line.label), where)
+
+
+def _frame(across: _Axis, upright: _Axis) -> Markup:
+    floor, left, right = upright.start, across.start, across.end
+    rows = [
+        Markup(
+            '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick y" x="{}" y="{}">{}</text>'
+        ).format(_at(left), _at(right), y, y, _at(left - 7), _at(upright.at(value) + 4), label)
+        for value, label in upright.ticks
+        for y in [_at(upright.at(value))]
+    ]
+    columns = [
+        Markup(
+            '<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick x" x="{}" y="{}">{}</text>'
+        ).format(x, x, _at(floor), _at(floor + 4), x, _at(floor + 17), label)
+        for value, label in across.ticks
+        for x in [_at(across.at(value))]
+    ]
+    base = Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
+        _at(left), _at(right), _at(floor), _at(floor)
+    )
+    name = Markup('<text class="tick x name" x="{}" y="{}">iterations</text>').format(
+        _at((left + right) / 2), _at(HEIGHT - 5)
+    )
+    return Markup("").join([*rows, *columns, base, name])
+
+
+def _painted(line: _Line, across: _Axis, upright: _Axis) -> Markup:
+    parts = [_run([(across.at(x), upright.at(y)) for x, y in run]) for run in line.runs]
+    if line.stop is not None:
+        x, y = _at(across.at(line.stop[0])), _at(upright.at(line.stop[1]))
+        radius = 4.5 if "lead" in line.style else 3.25
+        parts.append(
+            Markup('<line class="stop" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(x, x, _at(upright.start), y)
+            + Markup('<circle class="dot" cx="{}" cy="{}" r="{}"/>').format(x, y, radius)
+        )
+    return Markup('<g class="{}">{}</g>').format(line.style, Markup("").join(parts))
+
+
+def _run(points: Sequence[tuple[float, float]]) -> Markup:
+    # A path of one point draws nothing, so it becomes a dot.
+    if len(points) == 1:
+        return Markup('<circle class="lone" cx="{}" cy="{}" r="2"/>').format(_at(points[0][0]), _at(points[0][1]))
+    steps = " ".join(f"{_at(x)},{_at(y)}" for x, y in points)
+    return Markup('<polyline class="curve" points="{}"/>').format(steps)
+
+
+def _at(value: float) -> str:
+    return f"{value:.1f}"
+
+
+def _log_span(low: float, high: float) -> tuple[float, float, list[tuple[float, str]]]:
+    """The axis of errors between 10**low and 10**high, a little wider, with the ticks' places as log10."""
+    low, high = _widened(low, high, at_least=0.08)
+    if high - low >= 2.5:
+        step = math.ceil((high - low) / 5)
+        return low, high, [(float(p), _decade(p)) for p in range(math.ceil(low), math.floor(high) + 1, step)]
+    if high - low >= 0.9:
+        marks = [m * 10.0**p for p in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
+        return low, high, _within(((math.log10(mark), _short(mark)) for mark in marks), low, high)
+    ticks = [(math.log10(value), label) for value, label in _ticks(10.0**low, 10.0**high, _short)]
+    return low, high, _within(ticks, low, high)
+
+
+def _decibel_span(low: float, high: float) -> tuple[float, float, list[tuple[float, str]]]:
+    """The axis of PSNRs between low and high dB, a little wider."""
+    low, high = _widened(low, high, at_least=1.0)
+    return low, high, _ticks(low, high, _short)
+
+
+def _widened(low: float, high: float, at_least: float) -> tuple[float, float]:
+    """A little air above and below; a constant curve gets an axis of this length around it."""
+    missing = max(0.0, at_least - (high - low)) / 2
+    air = 0.05 * (high - low) + missing
+    return low - air, high + air
+
+
+def _within(ticks: Iterable[tuple[float, str]], low: float, high: float) -> list[tuple[float, str]]:
+    return [(value, label) for value, label in ticks if low <= value <= high]
+
+
+def _ticks(
+    low: float, high: float, label: Callable[[float, float], str], most: int = 7, least: float = 0.0
+) -> list[tuple[float, str]]:
+    """Round values from low to high, about so many at most: 1, 2 or 5 times a power of ten apart, and at least so far."""
+    raw = max((high - low) / most, least)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    whole = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    return [(place * step, label(place * step, step)) for place in whole]
+
+
+def _decade(power: int) -> str:
+    return _short(10.0**power)
+
+
+def _short(value: float, step: float | None = None) -> str:
+    """A tick's label: as many decimals as tell it from its neighbour, a power of ten where those would be many."""
+    if value != 0 and not 1e-4 <= abs(value) < 1e5:
+        places = 0 if step is None else max(0, math.floor(math.log10(abs(value))) - math.floor(math.log10(step) + 1e-9))
+        return text.powers_of_ten(value, places)
+    unit = abs(value) if step is None else step
+    places = max(0, -math.floor(math.log10(unit) + 1e-9)) if unit else 0
+    return text.decimals(value, places)

@@ -1,0 +1,129 @@
+"""Numbers, times and names as a reader sees them. Every function takes any value and never raises."""
+
+import math
+import unicodedata
+from datetime import UTC, datetime
+from numbers import Real
+
+UNKNOWN = "–"
+"""What stands for a value nobody measured."""
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_JOINER = "\u200d"
+
+
+def number(value: object) -> float | None:
+    """The value as a float (which may be infinite), or None where it is no number or not a number (nan)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        found = float(value)
+    except (OverflowError, ValueError):
+        return None
+    return None if math.isnan(found) else found
+
+
+def decimals(value: object, places: int) -> str:
+    """A number with so many decimals, a real minus sign and commas between thousands."""
+    found = number(value)
+    if found is None:
+        return UNKNOWN
+    if math.isinf(found):
+        return "∞" if found > 0 else "−∞"
+    shown = f"{found:,.{places}f}"
+    # -0.00 says "a little worse" of something that rounds to no difference at all.
+    if float(shown.replace(",", "")) == 0:
+        shown = shown.removeprefix("-")
+    return shown.replace("-", "−")
+
+
+def decibels(value: object) -> str:
+    """A PSNR in dB, without its unit."""
+    return decimals(value, 2)
+
+
+def gain(value: object) -> str:
+    """A difference of two PSNRs in dB, signed, without its unit."""
+    shown = decimals(value, 2)
+    found = number(value)
+    return f"+{shown}" if found is not None and found > 0 and float(f"{found:.2f}") > 0 else shown
+
+
+def similarity(value: object) -> str:
+    """An SSIM, at most 1."""
+    return decimals(value, 3)
+
+
+def error(value: object) -> str:
+    """A mean squared error on the [0, 1] scale: six decimals line up in a column; smaller ones need a power of ten."""
+    found = number(value)
+    if found is None or math.isinf(found) or found == 0 or 1e-4 <= abs(found) < 1e4:
+        return decimals(value, 6)
+    return powers_of_ten(found, 2)
+
+
+def powers_of_ten(value: float, places: int) -> str:
+    """A finite number as 2.13×10⁻⁵."""
+    mantissa, exponent = f"{value:.{places}e}".split("e")
+    return f"{mantissa.replace('-', '−')}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def count(value: object) -> str:
+    """A whole number of things or iterations."""
+    return decimals(value, 0)
+
+
+def duration(value: object) -> str:
+    """Seconds as the largest two units worth reading."""
+    found = number(value)
+    if found is None or math.isinf(found) or found < 0:
+        return UNKNOWN
+    if found < 9.95:
+        return f"{found:.1f} s"
+    whole = round(found)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(found / 60)
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def when(created: str) -> str:
+    """An ISO time as "9 May 2026, 14:03 UTC"; any other text as it is."""
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    # A time without a zone is taken for what the run record promises: UTC.
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def visible(text: str, kept: str = "\n\t") -> str:
+    """The text with every character that cannot be seen, turns the line around or cannot be encoded spelled out.
+
+    Args:
+        text: Any text, also file names whose bytes were not UTF-8 (lone surrogates, which no page can hold).
+        kept: The control characters that stay as they are.
+    """
+    return "".join(letter if letter in kept or not _hidden(letter) else _spelled(letter) for letter in text)
+
+
+def name(text: str) -> str:
+    """A file name on one line: a line break in it is written out."""
+    return visible(text, kept="")
+
+
+def _hidden(letter: str) -> bool:
+    # The joiner holds emoji and several scripts together, and shows nothing by itself that could mislead.
+    return letter != _JOINER and unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _spelled(letter: str) -> str:
+    # os.fsdecode keeps a byte 0x80-0xff that is no UTF-8 as the surrogate 0xdc80-0xdcff.
+    if "\udc80" <= letter <= "\udcff":
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode("ascii")

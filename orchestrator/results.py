@@ -1,0 +1,92 @@
+"""The table of results: one row per image and arm."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.layout import RunLayout
+from orchestrator.store import Store
+
+
+class RowState(StrEnum):
+    """How an image ended: a row begins as nothing and ends in one of these.
+
+    RESTORED has a restored file. REJECTED could not be worked on at all. FAILED could, but no fit came to an end.
+    """
+
+    RESTORED = "restored"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came out for one image and arm; None where it is not known.
+
+    ``candidate``, ``stop_iteration`` and ``held_out_error`` (mean squared, images in [0, 1]) belong to the blind pick's fit
+    at full size, ``psnr`` (dB), ``ssim`` and ``psnr_oracle_stop`` too. ``psnr_mean`` is that of the mean of the best few.
+    PSNR and SSIM need a reference. ``seconds`` is the computing time of all the image's fits.
+    """
+
+    image: str
+    arm: str
+    state: RowState
+    reason: str | None = None
+    candidate: str | None = None
+    stop_iteration: int | None = None
+    held_out_error: float | None = None
+    psnr_degraded: float | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+    psnr_oracle_stop: float | None = None
+    psnr_mean: float | None = None
+    seconds: float | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+_NUMBERS = ("held_out_error", "psnr_degraded", "psnr", "ssim", "psnr_oracle_stop", "psnr_mean", "seconds")
+_SCHEMA = pa.schema(
+    [
+        (name, pa.float64() if name in _NUMBERS else pa.int64() if name == "stop_iteration" else pa.string())
+        for name in COLUMNS
+    ]
+)
+
+
+def rows_to_json(rows: Iterable[Row]) -> str:
+    """A list of objects."""
+    return json.dumps([asdict(row) for row in rows], indent=2, allow_nan=False)
+
+
+def rows_from_json(text: str | bytes) -> list[Row]:
+    """The rows back."""
+    return [Row(**{**fields, "state": RowState(fields["state"])}) for fields in json.loads(text)]
+
+
+def rows_to_csv(rows: Iterable[Row]) -> str:
+    """Comma-separated values with a header; an unknown value is empty."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return file.getvalue()
+
+
+def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
+    """Leave the table in the store, as CSV and as Parquet."""
+    store.put(layout.results("csv"), rows_to_csv(rows).encode())
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=_SCHEMA), buffer)
+    store.put(layout.results("parquet"), buffer.getvalue())
+
+
+def read_rows(store: Store, layout: RunLayout) -> list[Row]:
+    """The rows there are so far, in the order of the images' names, also of a run that is under way."""
+    rows = [row for key in store.keys(layout.rows) for row in rows_from_json(store.get(key))]
+    return sorted(rows, key=lambda row: (row.image, row.arm))

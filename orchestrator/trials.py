@@ -1,0 +1,232 @@
+"""Fits as Ray Tune trials.
+
+A queue (an actor) holds the fits that may start. Tune asks it for work through a `Searcher`, so fits are handed out as
+they become known, with no barrier between images. A *session* is one Tuner in a Ray task of its own; after some hundreds
+of trials it takes no more and the next session carries on while it drains, so that no experiment grows without bound.
+
+The store knows what is finished; nothing of Tune's own state is ever read back.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import tempfile
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.context import RunContext
+from orchestrator.jobs import FitJob
+
+REPORT_EVERY_S = 2.0
+"""Tune handles a few hundred reports a second in all; a fit's progress need not be told more often than a person looks."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial that ended. ``done`` says whether the fit has a result; ``crash`` why there is not even a record of it."""
+
+    job: FitJob
+    done: bool
+    crash: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionSpec:
+    """What a session may use.
+
+    ``trials`` is how many it takes before the next session follows; ``parallel`` how many run at once; ``cpus`` and
+    ``gpus`` what each reserves; ``retries`` how often a trial that crashed is tried again.
+    """
+
+    trials: int
+    parallel: int
+    cpus: float
+    gpus: float
+    retries: int
+
+
+@ray.remote(num_cpus=0)
+class JobQueue:
+    """The fits that may start, and what became of those that did. One per run; the driver fills and drains it."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[FitJob] = deque()
+        self._running: dict[FitJob, int] = {}
+        self._finished: list[Finished] = []
+        self._something_finished = asyncio.Event()
+        self._closed = False
+        self._may_idle = True
+        self._taking: int | None = None
+
+    async def put(self, jobs: list[FitJob], *, first: bool) -> None:
+        """Add fits, to be started in this order: before those that wait already, or after them."""
+        if first:
+            self._waiting.extendleft(reversed(jobs))
+        else:
+            self._waiting.extend(jobs)
+
+    async def set_may_idle(self, may_idle: bool) -> None:
+        """Whether a session without work may wait for more; while it waits it holds on to its CPUs and GPUs."""
+        self._may_idle = may_idle
+
+    async def close(self) -> None:
+        """No fit will be added any more; sessions end when theirs have."""
+        self._closed = True
+
+    async def wants_session(self, session: int) -> bool:
+        """Whether there is work that no session takes; the caller starts ``session`` then, which takes it."""
+        if self._taking is not None or not self._waiting:
+            return False
+        self._taking = session
+        return True
+
+    async def take(self, session: int) -> FitJob | Literal["wait", "leave"]:
+        """The next fit for a session; ``wait`` while there is none, ``leave`` if the session should end."""
+        if self._waiting:
+            job = self._waiting.popleft()
+            self._running[job] = session
+            return job
+        if self._closed or not self._may_idle:
+            return "leave"
+        return "wait"
+
+    async def leave(self, session: int) -> None:
+        """A session takes no more fits; those it runs go on."""
+        if self._taking == session:
+            self._taking = None
+
+    async def give_back(self, session: int) -> list[FitJob]:
+        """A session ended: fits that it had taken and not finished. They wait no more; the caller decides."""
+        await self.leave(session)
+        lost = [job for job, holder in self._running.items() if holder == session]
+        for job in lost:
+            del self._running[job]
+        return lost
+
+    async def finish(self, finished: Finished) -> None:
+        """A trial ended, well or not."""
+        self._running.pop(finished.job, None)
+        self._finished.append(finished)
+        self._something_finished.set()
+
+    async def finished(self) -> list[Finished]:
+        """What has ended since the last call; waits a while for something to end."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._something_finished.wait(), timeout=5)
+        self._something_finished.clear()
+        ended, self._finished = self._finished, []
+        return ended
+
+    async def running(self) -> int:
+        """How many fits run."""
+        return len(self._running)
+
+
+class QueueSearcher(Searcher):  # type: ignore[misc]
+    """Hands Tune the queue's fits, up to a number of trials."""
+
+    def __init__(self, queue: Any, session: int, trials: int) -> None:
+        super().__init__(metric="iteration", mode="max")
+        self._queue, self._session, self._left = queue, session, trials
+
+    def suggest(self, trial_id: str) -> dict[str, FitJob] | str | None:
+        """The next trial's settings; None while there is no work; FINISHED when this session takes no more."""
+        answer = ray.get(self._queue.take.remote(self._session)) if self._left else "leave"
+        if answer == "leave":
+            ray.get(self._queue.leave.remote(self._session))
+            return str(Searcher.FINISHED)
+        if answer == "wait":
+            return None
+        self._left -= 1
+        return {"job": cast(FitJob, answer)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing is learnt from a trial here; the callback tells the driver."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is kept: the queue and the store know everything."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
+
+
+class TellTheQueue(tune.Callback):  # type: ignore[misc]
+    """Tells the queue which trials ended."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial's function returned."""
+        self._queue.finish.remote(Finished(trial.config["job"], trial.last_result["done"]))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial failed more often than it may."""
+        self._queue.finish.remote(Finished(trial.config["job"], False, crash=_reason(trial)))
+
+
+def _reason(trial: Any) -> str:
+    """The last line of what went wrong: the exception, not its traceback."""
+    error = trial.get_error()
+    text = str(error if error is not None else "the worker died").strip()
+    return " ".join(text.splitlines()[-1].split())[:300]
+
+
+def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
+    """The trainable: one fit, reported now and then, its result in the store."""
+    # Imported here: the queue and the sessions run in processes of their own that have no use for torch.
+    import torch  # noqa: PLC0415
+
+    from orchestrator.fits import run_fit  # noqa: PLC0415
+
+    # Workers are reused and a new thread inherits whatever was set last, so the number is set where the work is done.
+    torch.set_num_threads(context.threads)
+    last = time.monotonic()
+
+    def progress(iteration: int, error: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= REPORT_EVERY_S:
+            last = time.monotonic()
+            tune.report({"iteration": iteration, "held_out_error": error})
+
+    record = run_fit(context, config["job"], on_progress=progress)
+    if context.device != "cpu":
+        torch.cuda.empty_cache()
+    tune.report({"iteration": record.iterations or 0, "done": record.state == "done"})
+
+
+@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec) -> None:
+    """Run trials from the queue until it is closed and empty, or ``spec.trials`` have been taken."""
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    # A snapshot of Tune's state is of no use to anyone (the store is what resumes), so there are few.
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    trainable = tune.with_parameters(fit_trial, context=context)
+    # Tune registers trainables by name for the whole cluster; two runs must not share one.
+    trainable.__name__ = f"fit-{context.run}-{session}"
+    with tempfile.TemporaryDirectory(prefix="dip-session-") as scratch:
+        tune.Tuner(
+            tune.with_resources(trainable, {"cpu": spec.cpus, "gpu": spec.gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=QueueSearcher(queue, session, spec.trials),
+                num_samples=-1,
+                max_concurrent_trials=spec.parallel,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name=f"{context.run}-{session}",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[TellTheQueue(queue)],
+                failure_config=tune.FailureConfig(max_failures=spec.retries),
+            ),
+        ).fit()
