@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-
 _RESOLUTION = 2.0**-48
 
 
