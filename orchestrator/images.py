@@ -114,8 +114,8 @@ class _Decoded:
     samples: NDArray[Any]
     colour: Colour
     alpha: Alpha | None = None
-    orientation: int = 1
-    icc_profile: bytes | None = None
+    orientation: object = 1
+    icc_profile: object = None
     white_is_zero: bool = False
 
 
@@ -249,7 +249,6 @@ def _picture(decoded: _Decoded, like: Encoding | None) -> Picture:
     samples = np.ascontiguousarray(upright[:channels])
     alpha = np.ascontiguousarray(upright[channels]) if decoded.alpha is not None else None
     offset, scale, bit_depth = _own_scale(samples)
-    profile = decoded.icc_profile
     encoding = Encoding(
         container=decoded.container,
         dtype=samples.dtype.name,
@@ -259,7 +258,7 @@ def _picture(decoded: _Decoded, like: Encoding | None) -> Picture:
         colour=decoded.colour,
         white_is_zero=decoded.white_is_zero,
         alpha=decoded.alpha,
-        icc_profile=profile if profile and profile[16:20] == _ICC_SPACES[decoded.colour] else None,
+        icc_profile=_fitting_profile(decoded.icc_profile, decoded.colour),
     )
     is_shared = like is not None and (
         like.dtype == encoding.dtype or not (like.is_full_scale and encoding.is_full_scale)
@@ -273,8 +272,15 @@ def _picture(decoded: _Decoded, like: Encoding | None) -> Picture:
     return Picture(pixels, alpha, encoding, None if survives else samples)
 
 
-def _upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn samples (C, H, W) by an EXIF orientation, 1 to 8; anything else means 1."""
+def _fitting_profile(profile: object, colour: Colour) -> bytes | None:
+    """Return the profile if it is one, for these colours; a file may hold anything in its place."""
+    return profile if isinstance(profile, bytes) and profile[16:20] == _ICC_SPACES[colour] else None
+
+
+def _upright(samples: NDArray[Any], orientation: object) -> NDArray[Any]:
+    """Turn samples (C, H, W) by an EXIF orientation, 1 to 8; whatever else a file holds in its place means 1."""
+    if not isinstance(orientation, int):
+        return samples
     if orientation in (5, 6, 7, 8):
         samples = samples.swapaxes(1, 2)
     if orientation in (2, 3, 6, 7):
@@ -373,9 +379,7 @@ def _read_png(data: bytes, max_pixels: int) -> _Decoded:
         body = data[start + 8 : end - 4]
         if kind[:1].isupper() or (kind == b"tRNS" and channels % 2):
             if zlib.crc32(data[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-                raise ImageRejectedError(
-                    f"the PNG data is damaged: wrong checksum of its {kind.decode('latin-1')} chunk"
-                )
+                raise ImageRejectedError("the PNG data is damaged: a checksum does not match")
             essential.append(data[start:end])
             channels += kind == b"tRNS"
         elif kind == b"acTL":

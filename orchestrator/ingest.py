@@ -7,9 +7,11 @@ concern the run as a whole (no folder, references that do not match) are reporte
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from orchestrator.errors import ImageRejectedError, UserMistakeError
@@ -17,6 +19,7 @@ from orchestrator.images import decode
 from orchestrator.layout import image_id
 
 _MISTAKES_SHOWN = 5
+_WORTH_PROCESSES = 200
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,15 @@ def _folder(text: str | Path, option: str) -> Path:
     return folder
 
 
-def _read_all(folder: Path, paths: Iterable[Path], max_pixels: int) -> Iterator[_Read | Rejected]:
-    # Decoders release the interpreter; a few at a time, so that memory holds a few images and not all of them.
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        yield from pool.map(lambda path: _read(path, folder, max_pixels), paths)
+def _read_all(folder: Path, paths: Sequence[Path], max_pixels: int) -> Iterator[_Read | Rejected]:
+    """Decode every file once, so that the plan knows what can be used; only small records are kept."""
+    read = partial(_read, folder=folder, max_pixels=max_pixels)
+    if len(paths) < _WORTH_PROCESSES:
+        yield from map(read, paths)
+        return
+    # Processes, not threads: while it decodes, a reader silences warnings for its whole process.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        yield from pool.map(read, paths, chunksize=16)
 
 
 def _reference_for(image: _Read, by_name: dict[str, Path], by_stem: dict[str, list[Path]]) -> Path | str:
@@ -134,7 +142,7 @@ def _match_references(images: Sequence[_Read], folder: Path, max_pixels: int) ->
             found[image.name] = match
     references: dict[str, _Read] = {}
     wanted = [image for image in images if image.name in found]
-    for image, read in zip(wanted, _read_all(folder, (found[i.name] for i in wanted), max_pixels), strict=True):
+    for image, read in zip(wanted, _read_all(folder, [found[i.name] for i in wanted], max_pixels), strict=True):
         if isinstance(read, Rejected):
             mistakes.append(f"{image.name}: its reference cannot be used: {read.reason}")
         elif read.shape != image.shape:

@@ -1,0 +1,68 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = (
+    "network.width=8",
+    "score.candidates=4",
+    "score.chunk=2",
+    "cohort.size=2",
+    "cohort.crop_px=64",
+    "cohort.iterations=8",
+    "fit.iterations=10",
+    "fit.patience=10",
+    "fit.block=5",
+    "pick.full_fits=2",
+)
+
+
+@dataclass
+class CommandLine:
+    """Runs the command line as a user does: in a process of its own, in an empty folder."""
+
+    folder: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "orchestrator", *arguments]
+
+    def submit(self, *arguments: str, settings: Sequence[str] = TINY) -> list[str]:
+        assignments = [word for setting in settings for word in ("--set", setting)]
+        return self.command("submit", "--no-dashboard", *assignments, *arguments)
+
+    def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONWARNINGS": "default"}
+        return subprocess.run(
+            command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=300
+        )
+
+    def rows(self, run: str) -> list[dict[str, Any]]:
+        shown = self.run(self.command("results", run, "--json"))
+        assert shown.returncode == 0, shown.stderr
+        rows: list[dict[str, Any]] = json.loads(shown.stdout)
+        return rows
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path)
+
+
+def smooth(height: int, width: int, channels: int, phase: float = 0) -> np.ndarray:
+    """A smooth picture (H, W, C) in [0, 1]."""
+    rows, columns = np.mgrid[0:height, 0:width] / 12
+    return np.stack([0.5 + 0.4 * np.sin(rows + columns + phase + c) for c in range(channels)], axis=-1)
+
+
+def save_rgb(path: Path, height: int = 70, width: int = 64, phase: float = 0, noise: float = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = smooth(height, width, 3, phase) + np.random.default_rng(0).normal(0, noise, (height, width, 3))
+    Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)).save(path)

@@ -1,0 +1,196 @@
+"""Whole runs: the command line, a real Ray, a real folder."""
+
+import csv
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import tifffile
+from PIL import Image
+
+from tests.system.conftest import TINY, CommandLine, save_rgb, smooth
+
+RESULT_KEYS = {"image", "arm", "state", "reason", "candidate", "stop_iteration", "held_out_error", "psnr_degraded"} | {
+    "psnr", "ssim", "psnr_oracle_stop", "psnr_mean", "seconds",
+}  # fmt: skip
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_folder_of_mixed_images_is_restored_and_the_corrupt_one_is_one_row(cli: CommandLine) -> None:
+    photos = cli.folder / "photos"
+    save_rgb(photos / "colour.png", noise=0.1)
+    deep = np.rint(smooth(65, 80, 1)[..., 0] * 65535).astype(np.uint16)
+    tifffile.imwrite(photos / "deep.tif", deep)
+    transparent = np.rint(smooth(64, 64, 4) * 255).astype(np.uint8)
+    (photos / "sub").mkdir()
+    Image.fromarray(transparent).save(photos / "sub" / "alpha <b>.png")
+    whole = (photos / "colour.png").read_bytes()
+    (photos / "broken.png").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(np.full((1, 1), 90, np.uint8)).save(photos / "pixel.bmp")
+
+    done = cli.run(cli.submit("--images", "photos", "--run", "mixed"))
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    rows = {row["image"]: row for row in cli.rows("mixed")}
+    assert set(rows) == {"colour.png", "deep.tif", "sub/alpha <b>.png", "broken.png", "pixel.bmp"}
+    assert all(set(row) == RESULT_KEYS for row in rows.values())
+    assert rows["broken.png"]["state"] == "rejected"
+    assert "truncated" in rows["broken.png"]["reason"]
+    restored = [row for name, row in rows.items() if name != "broken.png"]
+    assert all(row["state"] == "restored" and row["psnr"] is None and row["candidate"] for row in restored)
+    assert rows["colour.png"]["held_out_error"] > 0
+    assert rows["pixel.bmp"]["held_out_error"] is None
+
+    picks = cli.folder / "dip-store/runs/mixed/restored/isnas-dip-blind/pick"
+    with Image.open(picks / "colour.png") as image:
+        assert (image.size, image.mode) == ((64, 70), "RGB")
+    assert tifffile.imread(picks / "deep.tif").dtype == np.uint16
+    assert tifffile.imread(picks / "deep.tif").shape == (65, 80)
+    with Image.open(picks / "sub/alpha <b>.png") as image:
+        np.testing.assert_array_equal(np.asarray(image)[..., 3], transparent[..., 3])
+    with Image.open(picks / "pixel.png") as image:
+        assert image.size == (1, 1)
+
+    run = cli.folder / "dip-store/runs/mixed"
+    assert len(list(csv.DictReader((run / "results.csv").open()))) == 5
+    assert pq.read_table(run / "results.parquet").num_rows == 5
+    page = (run / "report/index.html").read_text()
+    assert "alpha &lt;b&gt;.png" in page
+    assert "<b>.png" not in page
+    listed = json.loads(cli.run(cli.command("runs", "--json")).stdout)
+    assert [(r["run"], r["state"], r["images"]) for r in listed] == [("mixed", "finished", 5)]
+
+
+def test_picks_and_restored_pixels_do_not_depend_on_references_and_banks_are_reused(cli: CommandLine) -> None:
+    save_rgb(cli.folder / "noisy/a.png", noise=0.1)
+    save_rgb(cli.folder / "noisy/b.png", phase=2, noise=0.1)
+    save_rgb(cli.folder / "clean/a.png")
+    save_rgb(cli.folder / "clean/b.png", phase=2)
+    save_rgb(cli.folder / "wrong/a.png", phase=4)
+    save_rgb(cli.folder / "wrong/b.png", phase=1, noise=0.3)
+    truths = {"none": [], "clean": ["--references", "clean"], "wrong": ["--references", "wrong"]}
+    outputs = {}
+    for run, truth in truths.items():
+        outputs[run] = cli.run(cli.submit("--images", "noisy", "--run", run, *truth))
+        assert outputs[run].returncode == 0, outputs[run].stderr
+    runs = cli.folder / "dip-store/runs"
+    for what in ("picks", "restored", "scores"):
+        assert (
+            files_below(runs / "none" / what)
+            == files_below(runs / "clean" / what)
+            == files_below(runs / "wrong" / what)
+        )
+    rows = {run: cli.rows(run) for run in truths}
+    blind = ("image", "candidate", "stop_iteration", "held_out_error")
+    assert [[row[key] for key in blind] for row in rows["none"]] == [
+        [row[key] for key in blind] for row in rows["wrong"]
+    ]
+    assert all(row["psnr"] is None for row in rows["none"])
+    assert all(row["psnr"] > wrong["psnr"] for row, wrong in zip(rows["clean"], rows["wrong"], strict=True))
+    assert all(row["psnr_oracle_stop"] >= row["psnr"] - 1e-3 for row in rows["clean"])
+    assert all(row["psnr_mean"] is not None for row in rows["clean"])
+    assert "bank" in outputs["none"].stdout
+    assert "bank" not in outputs["clean"].stdout
+
+
+def test_a_simulation_restores_what_it_has_degraded_and_the_papers_own_method_runs(cli: CommandLine) -> None:
+    save_rgb(cli.folder / "clean/a.png", height=100, width=130)
+    settings = [*TINY[:-4], "fit.iterations=150", "fit.average=0.9", "cohort.iterations=20", "pick.full_fits=1"]
+    as_published = ["cohort.view=downscale", "pick.rule=weighted-mean", "score.metric=psd strip hist emd"]
+    command = cli.submit("--images", "clean", "--simulate", "--run", "sim", settings=[*settings, *as_published])
+    done = cli.run(command)
+    assert done.returncode == 0, done.stderr
+    (row,) = cli.rows("sim")
+    assert row["arm"] == "isnas-dip"
+    assert 19 < row["psnr_degraded"] < 22
+    assert row["psnr"] > row["psnr_degraded"] + 3
+    assert row["psnr_mean"] is None
+    assert row["seconds"] > 0
+
+
+def test_a_cohort_fitted_at_full_size_is_not_fitted_twice(cli: CommandLine) -> None:
+    save_rgb(cli.folder / "clean/a.png")
+    done = cli.run(
+        cli.submit(
+            "--images", "clean", "--simulate", "--run", "full", settings=[*TINY, "cohort.view=full", "keep.fits=all"]
+        )
+    )
+    assert done.returncode == 0, done.stderr
+    records = list((cli.folder / "dip-store/runs/full/fits").rglob("result.json"))
+    assert len(records) == 2
+    assert {record.parent.parent.name for record in records} == {"full"}
+    cohort = pq.read_table(next((cli.folder / "dip-store/runs/full/cohorts").iterdir())).to_pylist()
+    best = min(cohort, key=lambda fit: fit["held_out_error"])
+    (row,) = cli.rows("full")
+    assert (row["candidate"], row["held_out_error"]) == (best["candidate"], best["held_out_error"])
+
+
+def test_a_name_that_is_taken_is_refused_and_the_run_is_left_alone(cli: CommandLine) -> None:
+    save_rgb(cli.folder / "noisy/a.png")
+    taken = cli.folder / "dip-store/runs/mine/run.json"
+    taken.parent.mkdir(parents=True)
+    taken.write_text("{}")
+    done = cli.run(cli.submit("--images", "noisy", "--run", "mine"))
+    assert done.returncode == 2
+    assert "choose another" in done.stderr
+    assert taken.read_text() == "{}"
+
+
+def test_ctrl_c_ends_ray_and_leaves_what_is_finished(cli: CommandLine) -> None:
+    for number in range(3):
+        save_rgb(cli.folder / f"noisy/{number}.png", phase=number, noise=0.1)
+    settings = [*TINY, "cohort.size=1", "pick.full_fits=1", "fit.iterations=12", "fit.patience=12"]
+    # The last image has so much to do that the run cannot end before it is interrupted.
+    save_rgb(cli.folder / "noisy/large.png", height=600, width=600, noise=0.1)
+    process = subprocess.Popen(
+        cli.submit(
+            "--images", "noisy", "--run", "stopped", settings=[*settings, "fit.iterations=100000", "fit.patience=40"]
+        ),
+        cwd=cli.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        family = wait_for_rows(process, cli.folder / "dip-store/runs/stopped/rows")
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, output + errors
+    assert "interrupted" in output
+    assert "Traceback" not in output + errors
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert [p.name() for p in alive] == []
+    (run,) = json.loads(cli.run(cli.command("runs", "--json")).stdout)
+    assert run["state"] == "interrupted"
+    rows = cli.rows("stopped")
+    assert 1 <= len(rows) < 4
+    assert all(
+        (cli.folder / "dip-store/runs/stopped/restored/isnas-dip-blind/pick" / row["image"]).exists() for row in rows
+    )
+    assert (cli.folder / "dip-store/runs/stopped/results.csv").exists()
+
+
+def wait_for_rows(process: subprocess.Popen[str], rows: Path) -> list[psutil.Process]:
+    """Wait until a first image is done; all processes the run has started by then."""
+    deadline = 120
+    watched = psutil.Process(process.pid)
+    while deadline > 0 and process.poll() is None:
+        if rows.is_dir() and any(path.suffix == ".json" and not path.name.startswith(".") for path in rows.iterdir()):
+            return watched.children(recursive=True)
+        deadline -= 1
+        try:
+            process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            continue
+    raise AssertionError(f"no image was done: {process.poll()}")
