@@ -1,0 +1,115 @@
+"""Milliseconds per iteration of a fit, beside a plain loop, in the same run.
+
+The plain loop is how the research code fits: fp32, contiguous memory, PyTorch's default Adam, and at every step a copy of
+the output to the host and its PSNR there. Ours does the same arithmetic and, on top, the running average, the held-out
+error and the stopping rule. Both are timed in turn, several times, on the same networks and images.
+
+Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import torch
+from skimage import data
+from skimage.transform import resize
+
+from benchmarks.common import machine, print_table, spread
+from workers.fitting import Fit, FitSettings, Measurement
+from workers.networks import build, noise_input
+from workers.operators import Denoise
+from workers.quality import psnr
+from workers.seeds import generator_of
+from workers.space import Candidate, sample_candidates
+from workers.stopping import held_out_mask
+
+
+def picture(side: int) -> np.ndarray:
+    """A clean RGB picture (3, side, side) in [0, 1] that comes with scikit-image."""
+    return resize(data.astronaut(), (side, side), anti_aliasing=True).transpose(2, 0, 1).astype(np.float32)
+
+
+def our_fit(candidate: Candidate, side: int, width: int, device: str) -> Callable[[int], None]:
+    """A function that runs so many iterations of ours."""
+    random = np.random.default_rng(0)
+    noisy = Denoise(25).simulate(picture(side), random)
+    network = build(candidate, 3, 3, width, generator=generator_of("benchmark"))
+    measurement = Measurement(noisy, held_out_mask(side, side, 0.05, random))
+    settings = FitSettings(iterations=10**9, patience=10**9)
+    fit = Fit(network, measurement, Denoise(), settings, input_channels=3, seed=0, device=device)
+
+    def run(iterations: int) -> None:
+        fit.advance(iterations)
+
+    return run
+
+
+def plain_loop(candidate: Candidate, side: int, width: int, device: str) -> Callable[[int], None]:
+    """A function that runs so many iterations of the plain loop."""
+    clean = picture(side)
+    target = torch.from_numpy(Denoise(25).simulate(clean, np.random.default_rng(0)))[None].to(device)
+    network = build(candidate, 3, 3, width, generator=generator_of("benchmark")).to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    fixed = noise_input(3, side, side, generator_of("benchmark input")).to(device)
+    best = 0.0
+
+    def run(iterations: int) -> None:
+        nonlocal best
+        for _ in range(iterations):
+            optimizer.zero_grad()
+            output = network(fixed + torch.randn_like(fixed) / 30)
+            loss = torch.nn.functional.mse_loss(output, target)
+            loss.backward()
+            optimizer.step()
+            best = max(best, psnr(output.detach().cpu().numpy()[0], clean))
+
+    return run
+
+
+def milliseconds(run: Callable[[int], None], iterations: int, device: str) -> float:
+    """Wall-clock time per iteration."""
+    started = time.perf_counter()
+    run(iterations)
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) / iterations * 1000
+
+
+def main() -> None:
+    """Time and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1, as in a run)")
+    parser.add_argument("--width", type=int, default=128, help="channels of every scale (default 128)")
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 128], help="image sides in pixels")
+    parser.add_argument("--networks", type=int, default=5, help="how many candidates (default 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds of each, in turn (default 5)")
+    parser.add_argument("--iterations", type=int, default=10, help="iterations a round (default 10)")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    known = Candidate.parse("158-1111101111001110001100001")  # NAS-DIP's network for denoising
+    candidates = [known, *sample_candidates(options.networks - 1, seed=0, width=options.width)]
+    print(f"{machine(options.device, options.threads)}; width {options.width}, RGB\n")
+    for side in options.sides:
+        rows, ratios = [], []
+        for candidate in candidates:
+            runs = [make(candidate, side, options.width, options.device) for make in (our_fit, plain_loop)]
+            for run in runs:
+                milliseconds(run, 3, options.device)
+            rounds = [
+                [milliseconds(run, options.iterations, options.device) for run in runs] for _ in range(options.rounds)
+            ]
+            ours, plain = zip(*rounds, strict=True)
+            ratio = median(b / a for a, b in rounds)
+            ratios.append(ratio)
+            rows.append([f"`{candidate}`", spread(ours), spread(plain), f"{ratio:.2f}"])
+        print(f"{side} x {side} px, ms per iteration, median (range) of {options.rounds} rounds\n")
+        print_table(["network", "ours", "plain loop", "plain / ours"], rows)
+        print(f"median ratio over networks: {median(ratios):.2f}\n")
+
+
+if __name__ == "__main__":
+    main()
