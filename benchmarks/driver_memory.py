@@ -21,6 +21,7 @@ SETTINGS = (
     "score.candidates=50",
     "cohort.size=1",
     "cohort.crop_px=64",
+    "cohort.iterations=1",
     "fit.iterations=1",
     "pick.full_fits=1",
     "keep.fits=none",

@@ -124,7 +124,7 @@ class Resources(Section):
     """What a trial may use."""
 
     parallel: int | None = Field(None, ge=1, description="trials at the same time on a CPU; null: as many as cores")
-    threads: int = Field(1, ge=1, description="CPU threads per trial; results are byte-equal for equal threads")
+    threads: int = Field(1, ge=1, le=256, description="CPU threads per trial; results are byte-equal for equal threads")
     gpus: float | None = Field(
         None, ge=0, description="GPUs per trial, a fraction shares one; null: 1 where there is a GPU, else 0"
     )

@@ -58,38 +58,38 @@ class Resources:
         return "cuda" if self.gpus else "cpu"
 
 
-def resolve_resources(plan: Plan, cpus: float, gpus: float) -> Resources:
-    """The settings' wishes on a cluster of so many CPUs and GPUs.
+def resolve_resources(plan: Plan, cpus: int, gpus: int) -> Resources:
+    """The settings' wishes on a machine of so many CPUs and GPUs.
 
     Raises:
-        UserMistakeError: the cluster could never place a trial; Ray would wait for ever.
+        UserMistakeError: the machine could never place a trial; Ray would wait for ever.
     """
     wish = plan.config.resources
-    per_trial = wish.gpus if wish.gpus is not None else (1.0 if gpus >= 1 else 0.0)
+    per_trial = wish.gpus if wish.gpus is not None else float(gpus > 0)
     if per_trial > gpus:
         raise UserMistakeError(
-            f"resources.gpus={wish.gpus}: this machine has {gpus:g} GPUs; set resources.gpus=0 to fit on the CPU"
+            f"resources.gpus={wish.gpus:g}: this machine has no GPU; set resources.gpus=0 to fit on the CPU"
         )
-    slots = int(gpus // per_trial + 1e-9) if per_trial else int(cpus // wish.threads)
-    slots = min(slots, int(cpus // wish.threads))
-    return Resources(max(1, min(slots, wish.parallel or slots)), wish.threads, per_trial)
+    # A whole number of trials shares each GPU; on CPUs, as many trials as cores unless more are asked for.
+    slots = gpus * int(1 / per_trial + 1e-9) if per_trial else max(1, cpus // wish.threads)
+    parallel = min(slots, wish.parallel or slots) if per_trial else wish.parallel or slots
+    return Resources(parallel, wish.threads, per_trial)
 
 
 @contextlib.contextmanager
-def local_ray(plan: Plan, *, dashboard: bool) -> Iterator[str | None]:
+def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
     """A Ray of our own on this machine, ended with the block; gives the dashboard's address.
 
-    It never joins a cluster that happens to run, listens on loopback only and sends no usage statistics.
+    It has as many CPUs as the trials that run at once reserve, which is what bounds them. It never joins a cluster that happens to run, listens on loopback only and sends no usage statistics.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     # Ray warns at every start about a future default; what it is then is set here already.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     _private_token()
-    wanted = (plan.config.resources.parallel or 1) * plan.config.resources.threads
     started = ray.init(
         address="local",
-        num_cpus=max(cpu_count(), wanted),
+        num_cpus=resources.parallel * resources.threads,
         include_dashboard=dashboard,
         dashboard_host="127.0.0.1",
         object_store_memory=OBJECT_STORE_BYTES,
@@ -174,9 +174,8 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
         KeyboardInterrupt: the user stopped the run; what was finished is in the store, results and report included.
     """
     started = time.monotonic()
-    with local_ray(plan, dashboard=dashboard) as dashboard_url:
-        cluster = ray.cluster_resources()
-        resources = resolve_resources(plan, cluster.get("CPU", 1.0), cluster.get("GPU", 0.0))
+    resources = resolve_resources(plan, cpu_count(), torch.cuda.device_count())
+    with local_ray(resources, dashboard=dashboard) as dashboard_url:
         record = _begin(store, plan, resources, listener)
         listener.note(
             f"run {plan.run}: {len(plan.uploads)} images, {plan.candidates} candidates, {plan.trials} fits;"

@@ -72,7 +72,7 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     It is for the CPU at hand; a GPU's pace is not known before one is there.
     """
     config = plan.config
-    torch.set_num_threads(config.resources.threads)
+    torch.set_num_threads(min(config.resources.threads, cpu_count()))
     candidates = candidates_of(config)[:_NETWORKS]
     small, large = (median(_seconds_per_iteration(plan, c, side) for c in candidates) for side in _SIDES)
     per_pixel = max(0.0, large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import RayError, RayTaskError
 
 from orchestrator.collecting import collect
@@ -19,17 +21,18 @@ from orchestrator.context import RunContext
 from orchestrator.errors import ImageRejectedError, StoreError
 from orchestrator.fits import fit_keys
 from orchestrator.ingest import InputImage
+from orchestrator.job_queue import Finished, JobQueue
 from orchestrator.jobs import FitJob, FitRecord
 from orchestrator.picking import Decision, decide
 from orchestrator.plan import Plan
 from orchestrator.progress import Listener, Stage
 from orchestrator.results import Row, RowState, rows_to_json
 from orchestrator.scoring import BankPart, Scored, bank_of, bank_parts, candidates_of, compute_part, score_image
-from orchestrator.store import open_store
-from orchestrator.trials import Finished, JobQueue, SessionSpec, run_session
+from orchestrator.trials import SessionSpec, run_session
 from workers.fingerprints import BankSpec
 
 SESSIONS_THAT_MAY_FAIL = 3
+TRIALS_PER_WORKER = 2
 _LOOK_AHEAD = 1000
 
 
@@ -64,15 +67,37 @@ class Progress:
     full: list[str] = field(default_factory=list)
 
 
-def _task(function: Callable[..., Any], name: str, **options: Any) -> Any:
-    return ray.remote(function).options(name=name, **options)
+@ray.remote  # type: ignore[untyped-decorator]
+def compute_bank_part(context: RunContext, part: BankPart) -> None:
+    """A scoring task: fingerprint a chunk of candidates."""
+    torch.set_num_threads(context.threads)
+    compute_part(context.store, part, context.device)
 
 
-def _compute_part(store_url: str, part: BankPart, device: str, threads: int) -> None:
-    import torch  # noqa: PLC0415 - in the worker, where the number of threads is to be set
+@ray.remote(num_cpus=0, max_restarts=3, max_task_retries=3)
+class ImageWorker:
+    """Does the short work on an image between its fits: score, decide, collect.
 
-    torch.set_num_threads(threads)
-    compute_part(open_store(store_url), part, device)
+    It takes no CPU from the trials. An actor and not a task, because Ray ends idle workers beyond its number of CPUs, and
+    a new one would import torch for every piece of work.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        torch.set_num_threads(context.threads)
+
+    def score(self, image: InputImage, keep: int) -> list[Scored]:
+        """See `score_image`."""
+        return score_image(self._context, image, keep)
+
+    def decide(self, image: InputImage, shortlist: list[Scored]) -> Decision:
+        """See `decide`."""
+        return decide(self._context, image, shortlist)
+
+    def collect(  # noqa: D102 - see `collect`
+        self, image: InputImage, shortlist: list[Scored], decision: Decision, full: list[str], *, previews: bool
+    ) -> list[Row]:
+        return collect(self._context, image, shortlist, decision, full, previews=previews)
 
 
 class Pipeline:
@@ -92,6 +117,8 @@ class Pipeline:
         self._done: Counter[str] = Counter()
         self._total: Counter[str] = Counter()
         self._queue: Any = JobQueue.remote()  # type: ignore[attr-defined]
+        actors: Any = ImageWorker
+        self._workers = cycle([actors.remote(context) for _ in range(max(1, spec.parallel // TRIALS_PER_WORKER))])
         self._sessions = 0
         self._failed_sessions = 0
         # Enough images under way that a finished trial always finds another fit waiting.
@@ -150,9 +177,9 @@ class Pipeline:
             self._bank_parts_left[spec] = len(parts)
             self._total["bank"] += len(parts)
             name = f"bank:{spec.width}x{spec.height}x{spec.channels}"
-            task = _task(_compute_part, name, num_cpus=self._spec.cpus, num_gpus=self._spec.gpus)
+            task = compute_bank_part.options(name=name, num_cpus=self._spec.cpus, num_gpus=self._spec.gpus)
             for part in parts:
-                reference = task.remote(self._context.store_url, part, self._context.device, self._context.threads)
+                reference = task.remote(self._context, part)
                 self._when(reference, partial(self._on_bank_part, spec))
         self._let_sessions_idle()
 
@@ -182,8 +209,7 @@ class Pipeline:
             else:
                 self._active[progress.image.id] = progress
                 progress.stage = ImageStage.SCORING
-                task = _task(score_image, f"score:{progress.image.id}", num_cpus=0)
-                reference = task.remote(self._context, progress.image, self._plan.cohort_size)
+                reference = next(self._workers).score.remote(progress.image, self._plan.cohort_size)
                 self._when(reference, partial(self._on_scored, progress))
         self._waiting.extendleft(reversed(not_yet))
 
@@ -231,8 +257,7 @@ class Pipeline:
 
     def _decide(self, progress: Progress) -> None:
         progress.stage = ImageStage.DECIDING
-        task = _task(decide, f"decide:{progress.image.id}", num_cpus=0)
-        reference = task.remote(self._context, progress.image, progress.shortlist)
+        reference = next(self._workers).decide.remote(progress.image, progress.shortlist)
         self._when(reference, partial(self._on_decided, progress))
 
     def _on_decided(self, progress: Progress, reference: Any) -> None:
@@ -252,14 +277,8 @@ class Pipeline:
 
     def _collect(self, progress: Progress) -> None:
         progress.stage = ImageStage.COLLECTING
-        task = _task(collect, f"collect:{progress.image.id}", num_cpus=0)
-        reference = task.remote(
-            self._context,
-            progress.image,
-            progress.shortlist,
-            progress.decision,
-            progress.full,
-            previews=progress.previews,
+        reference = next(self._workers).collect.remote(
+            progress.image, progress.shortlist, progress.decision, progress.full, previews=progress.previews
         )
         self._when(reference, partial(self._on_collected, progress))
 

@@ -1,0 +1,97 @@
+"""The queue of fits between the driver and Tune: an actor, so that any session can take from it."""
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+import ray
+
+from orchestrator.jobs import FitJob
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial that ended. ``done`` says whether the fit has a result; ``crash`` why there is not even a record of it."""
+
+    job: FitJob
+    done: bool
+    crash: str | None = None
+
+
+@ray.remote(num_cpus=0)
+class JobQueue:
+    """The fits that may start, and what became of those that did. One per run; the driver fills and drains it."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[FitJob] = deque()
+        self._running: dict[FitJob, int] = {}
+        self._finished: list[Finished] = []
+        self._something_finished = asyncio.Event()
+        self._closed = False
+        self._may_idle = True
+        self._taking: int | None = None
+
+    async def put(self, jobs: list[FitJob], *, first: bool) -> None:
+        """Add fits, to be started in this order: before those that wait already, or after them."""
+        if first:
+            self._waiting.extendleft(reversed(jobs))
+        else:
+            self._waiting.extend(jobs)
+
+    async def set_may_idle(self, may_idle: bool) -> None:
+        """Whether a session without work may wait for more; while it waits it holds on to its CPUs and GPUs."""
+        self._may_idle = may_idle
+
+    async def close(self) -> None:
+        """No fit will be added any more; sessions end when theirs have."""
+        self._closed = True
+
+    async def wants_session(self, session: int) -> bool:
+        """Whether there is work that no session takes; the caller starts ``session`` then, which takes it."""
+        if self._taking is not None or not self._waiting:
+            return False
+        self._taking = session
+        return True
+
+    async def take(self, session: int) -> FitJob | Literal["wait", "leave"]:
+        """The next fit for a session; ``wait`` while there is none, ``leave`` if the session should end."""
+        if self._waiting:
+            job = self._waiting.popleft()
+            self._running[job] = session
+            return job
+        if self._closed or not self._may_idle:
+            return "leave"
+        return "wait"
+
+    async def leave(self, session: int) -> None:
+        """A session takes no more fits; those it runs go on."""
+        if self._taking == session:
+            self._taking = None
+
+    async def give_back(self, session: int) -> list[FitJob]:
+        """A session ended: fits that it had taken and not finished. They wait no more; the caller decides."""
+        await self.leave(session)
+        lost = [job for job, holder in self._running.items() if holder == session]
+        for job in lost:
+            del self._running[job]
+        return lost
+
+    async def finish(self, finished: Finished) -> None:
+        """A trial ended, well or not."""
+        self._running.pop(finished.job, None)
+        self._finished.append(finished)
+        self._something_finished.set()
+
+    async def finished(self) -> list[Finished]:
+        """What has ended since the last call; waits a while for something to end."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._something_finished.wait(), timeout=5)
+        self._something_finished.clear()
+        ended, self._finished = self._finished, []
+        return ended
+
+    async def running(self) -> int:
+        """How many fits run."""
+        return len(self._running)
