@@ -5,6 +5,7 @@ with the run.
 """
 
 import difflib
+import os
 import typing
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from orchestrator.errors import ConfigError
+from orchestrator.text import printable
 from workers.space import Candidate, InvalidCandidateError
 
 DEFAULT = "quickstart"
@@ -22,7 +24,7 @@ DEFAULT = "quickstart"
 class Section(BaseModel):
     """A group of settings: immutable, and closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _existing_candidate(value: object) -> object:
@@ -48,7 +50,7 @@ class Network(Section):
     """The networks of the search space."""
 
     width: int = Field(128, ge=4, le=1024, multiple_of=4, description="channels of every scale")
-    input_channels: int | Literal["image"] = Field(
+    input_channels: Annotated[int, Field(ge=1, le=1024)] | Literal["image"] = Field(
         "image", description="depth of the noise input; 'image' takes the image's own number of channels (ISNAS-DIP)"
     )
 
@@ -210,19 +212,35 @@ def find_config(name: str) -> Path:
         ConfigError: there is no such file.
     """
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113 - pathlib raises for a name that is too long
         return path
-    shipped = shipped_configs() / Path(path.name).with_suffix(".yaml")
-    if shipped.is_file() and path.parent.name in ("", "configs"):
-        return shipped
-    known = ", ".join(sorted(file.stem for file in shipped_configs().glob("*.yaml")))
-    raise ConfigError(f"no settings file {name!r}; these ship: {known}")
+    shipped = {file.stem: file for file in shipped_configs().glob("*.yaml")}
+    if path.parent in (Path(), Path("configs")) and path.suffix in ("", ".yaml") and path.stem in shipped:
+        return shipped[path.stem]
+    raise ConfigError(f"no settings file {name!r}; these ship: {', '.join(sorted(shipped))}")
+
+
+def _short(text: str, length: int = 80) -> str:
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
+def _parse_yaml(text: str) -> Any:
+    """Plain values of YAML.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        # Its constructors let their own errors out: of dates like 2020-13-45, numbers like 0x_, deep nesting.
+        raise ConfigError(_short(" ".join(str(error).split()), 200)) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        content = _parse_yaml(path.read_text(encoding="utf-8"))
+    except (ConfigError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
@@ -236,11 +254,11 @@ def _apply(settings: dict[str, Any], assignment: str) -> str | None:
     path, equals, text = assignment.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        return f"--set {assignment}: write it as name.name=value, such as fit.iterations=600"
+        return f"--set {_short(assignment)}: write it as name.name=value, such as fit.iterations=600"
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return f"--set {assignment}: {text!r} is not a value"
+        value = _parse_yaml(text)
+    except ConfigError:
+        return f"--set {path}: {_short(text)!r} is not a value"
     place = settings
     for key in keys[:-1]:
         inner = place.get(key)
@@ -278,8 +296,8 @@ def _names_at(section: Iterable[int | str]) -> list[str]:
 def _unknown(setting: tuple[int | str, ...]) -> str:
     *section, wrong = map(str, setting)
     names = _names_at(section)
-    suggestions = [".".join([*section, near]) for near in difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)]
-    suggestions += [name for name, _, _ in described_settings() if name.endswith(f".{wrong}")]
+    suggestions = [name for name, _, _ in described_settings() if name.endswith(f".{wrong}")]
+    suggestions += [".".join([*section, near]) for near in difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)]
     if suggestions:
         return f"{'.'.join(map(str, setting))}: no such setting; did you mean {suggestions[0]}?"
     return f"{'.'.join(map(str, setting))}: no such setting; known here: {', '.join(names)}"
@@ -320,7 +338,7 @@ def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = ()) -> Conf
     except ValidationError as error:
         mistakes += _describe(error)
     if mistakes:
-        raise ConfigError("\n".join(mistakes))
+        raise ConfigError("\n".join(map(printable, mistakes)))
     return config
 
 

@@ -12,11 +12,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import ImageRejectedError, UserMistakeError
 from orchestrator.images import decode
 from orchestrator.layout import image_id
+from orchestrator.text import printable
 
 _MISTAKES_SHOWN = 5
 _WORTH_PROCESSES = 200
@@ -81,6 +82,9 @@ def _relative_name(path: Path, folder: Path) -> str:
 def _read(path: Path, folder: Path, max_pixels: int) -> _Read | Rejected:
     name = _relative_name(path, folder)
     try:
+        if path.exists() and not path.is_file():
+            # A pipe would be read for ever.
+            return Rejected(name, "not a regular file")
         data = path.read_bytes()
         picture = decode(data, max_pixels=max_pixels)
     except OSError as error:
@@ -93,8 +97,8 @@ def _read(path: Path, folder: Path, max_pixels: int) -> _Read | Rejected:
 
 
 def _folder(text: str | Path, option: str) -> Path:
-    folder = Path(text).expanduser()
-    if not folder.exists():
+    folder = Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib raises for a home that does not exist
+    if not os.path.exists(folder):  # noqa: PTH110 - and for a name that is too long
         raise UserMistakeError(f"{option} {text}: there is no such folder")
     if not folder.is_dir():
         raise UserMistakeError(f"{option} {text}: this is a file; give the folder that holds the images")
@@ -112,11 +116,16 @@ def _read_all(folder: Path, paths: Sequence[Path], max_pixels: int) -> Iterator[
         yield from pool.map(read, paths, chunksize=16)
 
 
+def _without_suffix(name: str) -> str:
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + (file.rpartition(".")[0] or file)
+
+
 def _reference_for(image: _Read, by_name: dict[str, Path], by_stem: dict[str, list[Path]]) -> Path | str:
     """The clean file of the same name, or else of the same name up to the extension; or what is wrong."""
     if image.name in by_name:
         return by_name[image.name]
-    candidates = by_stem.get(image.name.rsplit(".", 1)[0], [])
+    candidates = by_stem.get(_without_suffix(image.name), [])
     if len(candidates) == 1:
         return candidates[0]
     return f"{image.name}: " + ("several references have this name" if candidates else "no reference has this name")
@@ -131,7 +140,7 @@ def _match_references(images: Sequence[_Read], folder: Path, max_pixels: int) ->
     by_name = {_relative_name(path, folder): path for path in _files(folder)}
     by_stem: dict[str, list[Path]] = {}
     for name, path in by_name.items():
-        by_stem.setdefault(name.rsplit(".", 1)[0], []).append(path)
+        by_stem.setdefault(_without_suffix(name), []).append(path)
     mistakes: list[str] = []
     found: dict[str, Path] = {}
     for image in images:
@@ -153,7 +162,7 @@ def _match_references(images: Sequence[_Read], folder: Path, max_pixels: int) ->
         more = f"; and {len(mistakes) - _MISTAKES_SHOWN} more" if len(mistakes) > _MISTAKES_SHOWN else ""
         raise UserMistakeError(
             f"--references {folder}: a reference needs its image's name and size: "
-            + "; ".join(mistakes[:_MISTAKES_SHOWN])
+            + printable("; ".join(mistakes[:_MISTAKES_SHOWN]))
             + more
         )
     return references
@@ -174,7 +183,9 @@ def _restored_names(images: Sequence[_Read]) -> list[str]:
     counts: dict[str, int] = {}
     for name in plain:
         counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
-    taken: set[str] = set()
+    # A folder's name is taken too: "scan.jpg" cannot become "scan.png" beside "scan.png/a.png".
+    folders = (part.as_posix() for name in plain for part in PurePosixPath(name).parents)
+    taken = {folder.casefold() for folder in folders}
     names = []
     for image, name in zip(images, plain, strict=True):
         unique = name if counts[name.casefold()] == 1 else image.name + image.suffix
@@ -223,7 +234,7 @@ def read_folder(
     if not read:
         raise UserMistakeError(
             f"--images {images}: none of its {len(paths)} files can be read as an image;"
-            f" the first, {rejected[0].name}: {rejected[0].reason}"
+            f" the first, {printable(rejected[0].name)}: {rejected[0].reason}"
         )
     clean = {} if reference_folder is None else _match_references(read, reference_folder, max_pixels)
     uploads = []

@@ -150,9 +150,15 @@ class Fit:
         errors = [self._step() for _ in range(min(iterations, self.settings.iterations - self.iteration))]
         self._curve += torch.stack(errors).tolist()
         self._stopped = bool(self._stopping.stopped)
-        if not np.isfinite(self._curve[-len(errors) :]).all():
+        # What the rest of a block does after the rule has stopped is no part of the fit.
+        if not np.isfinite(self._curve[: self._length]).all():
             raise FitDivergedError(f"the held-out error was no longer finite within iteration {self.iteration}")
         return float(self._stopping.best_error)
+
+    @property
+    def _length(self) -> int:
+        """Iterations that belong to the fit: up to where the rule stopped."""
+        return min(self.iteration, int(self._stopping.best_iteration) + self.settings.patience)
 
     def _step(self) -> Tensor:
         noise = torch.empty_like(self._input).normal_(0, self.settings.input_noise, generator=self._generator)
@@ -176,13 +182,12 @@ class Fit:
 
     def result(self) -> FitResult:
         """The result so far. The curve ends where the stopping rule did."""
-        stop = int(self._stopping.best_iteration)
-        last = min(self.iteration, stop + self.settings.patience)
+        last = self._length
         height, width = self._size
         return FitResult(
             output=self._stopping.best_output[0, :, :height, :width].cpu().numpy().copy(),
             held_out_error=float(self._stopping.best_error) if self.blind else None,
-            stop_iteration=stop,
+            stop_iteration=int(self._stopping.best_iteration),
             iterations=last,
             held_out_curve=self._curve[:last],
         )

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.common import duration
-from orchestrator.cli.table import printable
 from orchestrator.progress import Stage
+from orchestrator.text import printable
 
 PLAIN_EVERY_S = 10.0
 
@@ -24,15 +24,20 @@ class StageClock:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._started: dict[str, float] = {}
+        self._first: dict[str, tuple[float, int]] = {}
+
+    def see(self, stage: Stage) -> None:
+        """Take in a stage's counts; to be called at every update, so that its beginning is not missed."""
+        if stage.done or stage.running:
+            self._first.setdefault(stage.name, (self._clock(), stage.done))
 
     def left(self, stage: Stage) -> float | None:
         """Seconds to go; None while there is nothing to judge by, or nothing left."""
-        if stage.done or stage.running:
-            self._started.setdefault(stage.name, self._clock())
-        if not stage.done or stage.done >= stage.total:
+        self.see(stage)
+        started, done_before = self._first.get(stage.name, (0.0, stage.done))
+        if stage.done <= done_before or stage.done >= stage.total:
             return None
-        return (self._clock() - self._started[stage.name]) / stage.done * (stage.total - stage.done)
+        return (self._clock() - started) / (stage.done - done_before) * (stage.total - stage.done)
 
 
 class LiveProgress:
@@ -65,6 +70,8 @@ class LiveProgress:
 
     def update(self, stages: Sequence[Stage]) -> None:
         """Show the counts."""
+        for stage in stages:
+            self._stage_clock.see(stage)
         if self._console.is_terminal:
             self._live.update(self._block(stages))
             return

@@ -10,6 +10,7 @@ from orchestrator.layout import RunLayout
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results import RowState
 from orchestrator.store import Store
+from orchestrator.text import printable
 
 EXIT_SOME_FAILED = 1
 _SHOWN = 10
@@ -106,7 +107,6 @@ def _print_places(plan: Plan, store: Store) -> None:
 
 
 def _print_plan(plan: Plan, store: Store, config_name: str) -> None:
-    from orchestrator.cli.table import printable
     from orchestrator.estimate import estimate
 
     config = plan.config
@@ -118,7 +118,7 @@ def _print_plan(plan: Plan, store: Store, config_name: str) -> None:
     print(f"settings    {config_name}, arm {config.method}")
     print(f"images      {len(plan.images)} ({shown}{more}), {len(plan.rejected)} rejected")
     for rejected in plan.rejected[:_SHOWN]:
-        print(f"            {printable(rejected.name)}: {rejected.reason}")
+        print(f"            {printable(f'{rejected.name}: {rejected.reason}')}")
     if len(plan.rejected) > _SHOWN:
         print(f"            ... and {len(plan.rejected) - _SHOWN} more")
     truth = (

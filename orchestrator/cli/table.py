@@ -8,6 +8,7 @@ from rich.text import Text
 
 from orchestrator.cli.common import decibels, duration
 from orchestrator.results import Row, RowState
+from orchestrator.text import printable
 
 _WIDE_ENOUGH = 110
 
@@ -51,7 +52,7 @@ def print_rows(rows: Sequence[Row]) -> None:
     console.print(table)
     for row in rows:
         if row.state is not RowState.RESTORED and row.reason:
-            console.print(Text(f"{printable(row.image)}: {row.reason}"))
+            console.print(Text(printable(f"{row.image}: {row.reason}")))
 
 
 def _candidate(row: Row, width: int) -> str:
@@ -59,8 +60,3 @@ def _candidate(row: Row, width: int) -> str:
     if row.candidate is None or width >= _WIDE_ENOUGH:
         return row.candidate or "–"
     return f"{row.candidate[:9]}…"
-
-
-def printable(name: str) -> str:
-    """A file name on one line of a terminal: control characters are spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

@@ -22,7 +22,8 @@ class LocalStore:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self._root = Path(root).expanduser().absolute()
+        # os.path, where pathlib would raise: a home that does not exist or a name too long is no folder, that is all.
+        self._root = Path(os.path.expanduser(root)).absolute()  # noqa: PTH111
 
     @property
     def url(self) -> str:
@@ -84,7 +85,7 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         """Whether the key holds an object."""
-        return self._path(key).is_file()
+        return os.path.isfile(self._path(key))  # noqa: PTH113
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens if there is none."""
@@ -112,14 +113,14 @@ class LocalStore:
     def children(self, prefix: str) -> list[str]:
         """The next parts of the keys that begin with ``prefix/``, sorted, each once."""
         folder = self._path(prefix)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112
             return []
         return sorted(path.name for path in folder.iterdir() if not path.name.startswith(_PARTIAL))
 
     def local_path(self, key: str) -> Path:
         """The object's own file."""
         path = self._path(key)
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113
             raise NotFoundError(f"the store {self._root} holds no {key}")
         return path
 

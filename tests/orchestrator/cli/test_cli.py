@@ -1,0 +1,307 @@
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from orchestrator import __version__
+from orchestrator.cli import COMMANDS, main
+from orchestrator.cli.common import decibels, duration
+from orchestrator.errors import UserMistakeError
+from orchestrator.layout import RunLayout
+from orchestrator.results import Row, RowState, rows_to_json
+from orchestrator.run import RunRecord, RunState
+from orchestrator.store import LocalStore
+from tests.orchestrator.conftest import CANDIDATES, Encoded
+
+ROW = Row("a.png", "isnas-dip-blind", RowState.RESTORED, candidate=CANDIDATES[0], stop_iteration=5, seconds=8.0)
+FAILED = Row("b.png", "isnas-dip-blind", RowState.FAILED, reason="no fit came to an end")
+RECORD = RunRecord("r1", RunState.FINISHED, "2026-01-31T14:25:01+00:00", 2, 0, False, {}, {}, {}, seconds=3725.0)
+
+
+class Told(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+class Command:
+    """The command line over a store of its own; nothing it does with a mistake may leave a traceback."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
+        self.store = LocalStore(folder / "store")
+
+    def __call__(self, *arguments: str, store: str | None = None) -> Told:
+        command, *rest = arguments
+        status = main([command, "--store", self.store.url if store is None else store, *rest])
+        out, err = self._capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Told(status, out, err)
+
+    def mistake(self, *arguments: str, store: str | None = None) -> list[str]:
+        """The lines on the standard error of a command that ends with status 2, having done nothing."""
+        told = self(*arguments, store=store)
+        assert told.status == 2
+        assert told.out == ""
+        assert not Path(self.store.url).exists()
+        assert told.err.endswith("\n")
+        return told.err.removesuffix("\n").split("\n")
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(tmp_path, capsys)
+
+
+@pytest.fixture
+def images(tmp_path: Path, encoded: Encoded) -> str:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(encoded(9, 7))
+    return str(folder)
+
+
+@pytest.fixture
+def finished(run: Command) -> Command:
+    run.store.put(RunLayout("r1").record, RECORD.to_json())
+    for name, row in (("a-1", ROW), ("b-2", FAILED)):
+        run.store.put(RunLayout("r1").row(name), rows_to_json([row]).encode())
+    return run
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_is_printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: python -m orchestrator")
+    assert err == ""
+    if len(arguments) == 1:
+        assert all(name in out for name in COMMANDS)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"dip-orchestrator {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["submit"],
+        ["results"],
+        ["runs", "--jso"],
+        ["results", "r1", "--json", "--csv"],
+        ["submit", "--images", "x", "--references", "y", "--simulate"],
+    ],
+    ids=" ".join,
+)
+def test_arguments_that_make_no_command_end_with_status_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "error: " in err
+
+
+def test_an_empty_store_has_no_runs_and_is_not_made(run: Command) -> None:
+    assert run("runs") == (0, f"no runs in {run.store.url}\n", "")
+    status, out, err = run("runs", "--json")
+    assert (status, json.loads(out), err) == (0, [], "")
+    assert not Path(run.store.url).exists()
+
+
+def test_runs_are_listed_oldest_first(finished: Command) -> None:
+    later = replace(RECORD, run="a-later", created="2026-02-01", seconds=None, state=RunState.FAILED)
+    finished.store.put(RunLayout("a-later").record, later.to_json())
+    first, second = finished("runs").out.splitlines()
+    assert first.split() == ["r1", "finished", "2", "images", RECORD.created, "1", "h", "02", "min"]
+    assert second.split() == ["a-later", "failed", "2", "images", "2026-02-01"]
+    assert json.loads(finished("runs", "--json").out) == [RECORD.summary(), later.summary()]
+
+
+def test_results_are_a_table_for_people_and_json_or_csv_for_programs(finished: Command) -> None:
+    status, out, err = finished("results", "r1")
+    assert (status, err) == (0, "")
+    assert "a.png" in out
+    assert "b.png: no fit came to an end" in out
+    assert finished("results", "r1", "--json").out == rows_to_json([ROW, FAILED]) + "\n"
+    rows = list(csv.DictReader(io.StringIO(finished("results", "r1", "--csv").out)))
+    assert [row["image"] for row in rows] == ["a.png", "b.png"]
+
+
+def test_results_of_a_run_under_way_say_how_far_it_is(finished: Command) -> None:
+    finished.store.put(RunLayout("r1").record, replace(RECORD, images=5, state=RunState.INTERRUPTED).to_json())
+    assert finished("results", "r1").out.splitlines()[-1] == "2 of 5 images so far; the run is interrupted"
+
+
+def test_results_of_an_unknown_run_are_a_mistake_of_one_line(run: Command) -> None:
+    (line,) = run.mistake("results", "nope")
+    assert line == f"results: no run 'nope' in the store {run.store.url}; the latest there: none"
+
+
+@pytest.mark.parametrize("name", ["", "../r1", "/", "a\0b", "x" * 300, "a\nb"], ids=repr)
+def test_a_name_that_no_run_can_have_is_a_mistake_of_one_line(run: Command, name: str) -> None:
+    assert len(run.mistake("results", name)) == 1
+
+
+def test_a_folder_that_is_not_there_is_a_mistake_of_one_line(run: Command) -> None:
+    assert run.mistake("submit", "--images", "/no/such") == ["submit: --images /no/such: there is no such folder"]
+
+
+def test_an_empty_folder_is_a_mistake_of_one_line(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (line,) = run.mistake("submit", "--images", str(tmp_path / "empty"))
+    assert line.endswith("the folder is empty")
+
+
+def test_a_folder_without_images_is_a_mistake_of_one_line(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("x")
+    (line,) = run.mistake("submit", "--images", str(tmp_path / "texts"))
+    assert "none of its 1 files can be read as an image" in line
+
+
+def test_every_mistake_in_the_settings_has_its_line(run: Command, images: str) -> None:
+    lines = run.mistake(
+        "submit", "--images", images, "--set", "fit.iteratons=6", "--set", "network.width=6", "--set", "nonsense"
+    )
+    assert len(lines) == 3
+    assert any("did you mean fit.iterations?" in line for line in lines)
+    assert any(line.startswith("network.width: ") for line in lines)
+
+
+def test_a_candidate_that_cannot_be_built_is_a_mistake_of_one_line(run: Command, images: str) -> None:
+    (line,) = run.mistake("submit", "--images", images, "--set", f"score.candidates=[240-{'0' * 25}]")
+    assert "cannot be built" in line
+
+
+@pytest.mark.parametrize("name", ["nope", "", "images"])
+def test_settings_that_are_not_there_are_a_mistake_of_one_line(run: Command, images: str, name: str) -> None:
+    (line,) = run.mistake("submit", "--images", images, "--config", name)
+    assert line.startswith(f"submit: no settings file {name!r}")
+
+
+def test_references_that_do_not_match_are_a_mistake_of_one_line(
+    run: Command, images: str, tmp_path: Path, encoded: Encoded
+) -> None:
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean" / "a.png").write_bytes(encoded(9, 8))
+    (line,) = run.mistake("submit", "--images", images, "--references", str(tmp_path / "clean"))
+    assert "a.png: is 7x9 with 3 channels, but its reference is 8x9 with 3 channels" in line
+    assert "b.png: no reference has this name" in line
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a b", "-"])
+def test_a_bad_run_name_is_a_mistake_of_one_line(run: Command, images: str, name: str) -> None:
+    (line,) = run.mistake("submit", "--images", images, f"--run={name}")
+    assert "letters, digits" in line
+
+
+def test_a_run_name_that_is_taken_is_a_mistake(finished: Command, images: str) -> None:
+    before = sorted(finished.store.keys("runs"))
+    status, out, err = finished("submit", "--images", images, "--run", "r1")
+    assert (status, out) == (2, "")
+    assert err == f"submit: --run r1: the store {finished.store.url} has a run of this name; choose another\n"
+    assert sorted(finished.store.keys("runs")) == before
+
+
+def test_a_store_that_cannot_be_written_is_a_mistake_of_one_line(run: Command, images: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (line,) = run.mistake("submit", "--images", images, store=str(tmp_path / "file" / "store"))
+    assert line.endswith("a part of the path is a file: choose another place with --store")
+
+
+@pytest.mark.parametrize("store", ["x" * 300, "~no-such-user-here/store"], ids=["long", "home"])
+@pytest.mark.parametrize("command", [["runs"], ["results", "r1"]], ids=" ".join)
+def test_a_store_that_cannot_exist_is_no_crash(run: Command, command: list[str], store: str) -> None:
+    told = run(*command, store=store)
+    assert told.status in (0, 2)
+    assert len((told.out + told.err).splitlines()) == 1
+
+
+def test_with_debug_a_mistake_shows_where_it_was_made(run: Command) -> None:
+    with pytest.raises(UserMistakeError, match="no run"):
+        run("results", "nope", "--debug")
+
+
+def test_the_store_is_the_one_given_or_that_of_the_environment_or_the_one_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DIP_STORE", raising=False)
+    main(["runs"])
+    monkeypatch.setenv("DIP_STORE", str(tmp_path / "of-environment"))
+    main(["runs"])
+    main(["runs", "--store", str(tmp_path / "given")])
+    places = [line.removeprefix("no runs in ") for line in capsys.readouterr().out.splitlines()]
+    assert places == [str(tmp_path / name) for name in ("dip-store", "of-environment", "given")]
+
+
+def dry_run(run: Command, images: str, *more: str) -> dict[str, str]:
+    """The plan that a dry run prints, by its first words."""
+    candidates = f"score.candidates=[{CANDIDATES[0]}]"
+    status, out, err = run(
+        "submit", "--images", images, "--dry-run", "--set", "network.width=8", "--set", candidates, *more
+    )
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[-1] == "nothing was run"
+    assert not Path(run.store.url).exists()
+    return {line[:12].strip(): line[12:] for line in lines[:-1] if line[:12].strip()} | {"all": out}
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Command, images: str, tmp_path: Path) -> None:
+    (tmp_path / "images" / "a\nb.txt").write_text("x")
+    plan = dry_run(run, images, "--run", "mine")
+    assert plan["settings"] == "quickstart, arm isnas-dip-blind"
+    assert plan["images"] == "2 (2 of 7x9x3), 1 rejected"
+    assert r"a\nb.txt: not a PNG" in plan["all"]
+    assert plan["references"].startswith("none")
+    assert plan["candidates"] == "1, scored by psd db strip mse, 1 draw(s) each"
+    assert plan["trials"] == "4: per image 1 on crops of 64 px, then the best 1 at full size"
+    assert plan["store"] == run.store.url
+    assert plan["time"].startswith("at most ")
+
+
+def test_a_dry_run_knows_where_references_come_from(run: Command, images: str) -> None:
+    assert dry_run(run, images, "--simulate", "--set", "cohort.view=full")["references"] == "simulated"
+    plan = dry_run(run, images, "--references", images, "--set", "arm=mine", "--set", "cohort.view=full")
+    assert plan["references"] == "given"
+    assert plan["settings"] == "quickstart, arm mine"
+    assert plan["trials"] == "2: per image 1 on full size"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (3599.6, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (47 * 3600 + 3540, "47 h 59 min"),
+        (99 * 3600, "4 d 3 h"),
+    ],
+)
+def test_a_duration_is_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_decibels_have_two_decimals_or_a_dash() -> None:
+    assert decibels(30.456) == "30.46"
+    assert decibels(None) == "–"

@@ -1,0 +1,120 @@
+"""What the tests of a run's pieces share: small real pictures, tiny settings, and a run in a store of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from orchestrator.config import Config
+from orchestrator.context import RunContext
+from orchestrator.images import decode
+from orchestrator.ingest import InputImage
+from orchestrator.store import LocalStore
+
+# Three candidates of different cells, all of which a network of 8 channels can hold.
+CANDIDATES = (
+    "158-1111101111001110001100001",
+    "0-0000000000000000000000000",
+    "12-1000001000001000001000001",
+)
+
+_TINY: dict[str, dict[str, Any]] = {
+    "network": {"width": 8},
+    "score": {"candidates": list(CANDIDATES), "draws": 1, "chunk": 2},
+    "cohort": {"size": 3, "crop_px": 32},
+    "fit": {"iterations": 6, "patience": 6, "block": 2, "average": 0.5},
+    "pick": {"full_fits": 2},
+}
+
+MakeConfig = Callable[..., Config]
+Encoded = Callable[..., bytes]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A run of one image, as its workers find it."""
+
+    context: RunContext
+    image: InputImage
+
+    @property
+    def store(self) -> LocalStore:
+        store = self.context.store
+        assert isinstance(store, LocalStore)
+        return store
+
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture(scope="session")
+def make_config() -> MakeConfig:
+    """Settings small enough to fit in a second; sections given are merged into them."""
+
+    def make(**changes: Any) -> Config:
+        settings: dict[str, Any] = {name: dict(section) for name, section in _TINY.items()}
+        for name, value in changes.items():
+            settings[name] = {**settings.get(name, {}), **value} if isinstance(value, dict) else value
+        return Config.model_validate(settings)
+
+    return make
+
+
+def smooth(height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    rows, columns = np.mgrid[0:height, 0:width] / 8
+    waves = [127 + 100 * np.sin(rows + (1 + channel) * columns) for channel in range(channels)]
+    return np.stack(waves, axis=-1).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def encoded() -> Encoded:
+    """The bytes of a picture file: smooth waves, with noise of a seed on top if there is one."""
+
+    def make(
+        height: int = 40, width: int = 48, channels: int = 3, *, kind: str = "PNG", noise_seed: int | None = None
+    ) -> bytes:
+        pixels = smooth(height, width, channels)
+        if noise_seed is not None:
+            noise = np.random.default_rng(noise_seed).normal(0, 25, pixels.shape)
+            pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
+        file = BytesIO()
+        Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(file, kind)
+        return file.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path) -> MakeBench:
+    """A store with one image of a run in it, and its reference if one is given."""
+
+    def make(
+        config: Config, picture: bytes, reference: bytes | None = None, *, name: str = "a.png", store: str = "store"
+    ) -> Bench:
+        context = RunContext(str(tmp_path / store), "test", config, simulate=False, device="cpu", threads=1)
+        decoded = decode(picture)
+        channels, height, width = decoded.pixels.shape
+        stem, _, suffix = name.rpartition(".")
+        image = InputImage(
+            name=name,
+            id=f"{stem}-0123abcd",
+            file=f"{stem}-0123abcd.{suffix}",
+            reference=None,
+            restored=stem + decoded.encoding.suffix,
+            height=height,
+            width=width,
+            channels=channels,
+        )
+        context.store.put(context.layout.input(image.file), picture)
+        if reference is not None:
+            image = replace(image, reference=f"{stem}-0123abcd.ref")
+            context.store.put(context.layout.reference(f"{stem}-0123abcd.ref"), reference)
+        return Bench(context, image)
+
+    return make

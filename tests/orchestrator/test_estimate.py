@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.config import Config
+from orchestrator.estimate import Estimate, estimate
+from orchestrator.plan import cpu_count, make_plan
+from orchestrator.scoring import bank_of, bank_parts, candidates_of, compute_part
+from orchestrator.store import LocalStore
+from tests.orchestrator.conftest import CANDIDATES, Encoded, MakeConfig
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, encoded: Encoded) -> Path:
+    path = tmp_path / "images"
+    path.mkdir()
+    (path / "a.png").write_bytes(encoded(40, 48))
+    return path
+
+
+@pytest.fixture
+def small(make_config: MakeConfig) -> Config:
+    return make_config(score={"candidates": [CANDIDATES[0]]}, resources={"parallel": 1})
+
+
+def with_iterations(config: Config, iterations: int) -> Config:
+    return config.model_copy(update={"fit": config.fit.model_copy(update={"iterations": iterations})})
+
+
+def test_the_time_grows_with_the_iterations_and_is_more_than_nothing(
+    store: LocalStore, folder: Path, small: Config
+) -> None:
+    # A hundred times the work: no noise of a timed step can hide that.
+    few, many = (estimate(make_plan(store, with_iterations(small, n), folder), store) for n in (10, 1000))
+    assert 0 < few.fit_seconds < many.fit_seconds
+    assert few.score_seconds > 0
+    assert few.seconds > few.fit_seconds
+    assert not Path(store.url).exists()
+
+
+def test_a_cohorts_own_iterations_count(store: LocalStore, folder: Path, small: Config) -> None:
+    config = with_iterations(small, 10)
+    long = config.model_copy(update={"cohort": config.cohort.model_copy(update={"iterations": 2000})})
+    short_seconds, long_seconds = (
+        estimate(make_plan(store, wanted, folder), store).fit_seconds for wanted in (config, long)
+    )
+    assert long_seconds > 2 * short_seconds
+
+
+@pytest.mark.parametrize("view", ["crop", "downscale", "full"])
+def test_every_view_has_an_estimate(store: LocalStore, folder: Path, small: Config, view: str) -> None:
+    config = small.model_copy(update={"cohort": small.cohort.model_copy(update={"view": view})})
+    assert estimate(make_plan(store, config, folder), store).fit_seconds > 0
+
+
+def test_a_bank_that_is_there_costs_nothing(store: LocalStore, folder: Path, small: Config) -> None:
+    plan = make_plan(store, small, folder)
+    spec = bank_of(small, plan.images[0])
+    assert spec is not None
+    for part in bank_parts(small, spec, candidates_of(small)):
+        compute_part(store, part, "cpu")
+    assert estimate(plan, store).score_seconds == 0
+
+
+def test_random_scores_cost_nothing(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
+    config = make_config(score={"metric": "random", "candidates": [CANDIDATES[0]]})
+    assert estimate(make_plan(store, config, folder), store).score_seconds == 0
+
+
+def test_trials_at_the_same_time_share_the_work() -> None:
+    assert Estimate(score_seconds=10, fit_seconds=50, parallel=4).seconds == 15
+
+
+def test_as_many_trials_as_are_set_run_at_a_time(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
+    config = make_config(score={"candidates": [CANDIDATES[0]]}, resources={"parallel": 7})
+    assert estimate(make_plan(store, config, folder), store).parallel == 7
+    greedy = make_config(score={"candidates": [CANDIDATES[0]]}, resources={"threads": cpu_count()})
+    assert estimate(make_plan(store, greedy, folder), store).parallel == 1
