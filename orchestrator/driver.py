@@ -22,9 +22,10 @@ from orchestrator.context import RunContext
 from orchestrator.errors import StoreError, UserMistakeError
 from orchestrator.layout import RunLayout
 from orchestrator.pipeline import Pipeline
-from orchestrator.plan import Plan, cpu_count
+from orchestrator.plan import Plan
 from orchestrator.progress import Listener
 from orchestrator.report.build import write_report
+from orchestrator.resources import Resources, cpu_count
 from orchestrator.results import Row, RowState, read_rows, rows_to_json, write_results
 from orchestrator.run import RunRecord, RunState, now, this_driver
 from orchestrator.store import Store
@@ -42,38 +43,6 @@ class Outcome:
 
     record: RunRecord
     rows: list[Row]
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What trials may use on the cluster at hand, resolved once and recorded with the run."""
-
-    parallel: int
-    threads: int
-    gpus: float
-
-    @property
-    def device(self) -> str:
-        """Where networks are fitted. Named, because a task without GPUs sees all of them."""
-        return "cuda" if self.gpus else "cpu"
-
-
-def resolve_resources(plan: Plan, cpus: int, gpus: int) -> Resources:
-    """The settings' wishes on a machine of so many CPUs and GPUs.
-
-    Raises:
-        UserMistakeError: the machine could never place a trial; Ray would wait for ever.
-    """
-    wish = plan.config.resources
-    per_trial = wish.gpus if wish.gpus is not None else float(gpus > 0)
-    if per_trial > gpus:
-        raise UserMistakeError(
-            f"resources.gpus={wish.gpus:g}: this machine has no GPU; set resources.gpus=0 to fit on the CPU"
-        )
-    # A whole number of trials shares each GPU; on CPUs, as many trials as cores unless more are asked for.
-    slots = gpus * int(1 / per_trial + 1e-9) if per_trial else max(1, cpus // wish.threads)
-    parallel = min(slots, wish.parallel or slots) if per_trial else wish.parallel or slots
-    return Resources(parallel, wish.threads, per_trial)
 
 
 @contextlib.contextmanager
@@ -169,12 +138,12 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
     """Carry out a plan on this machine.
 
     Raises:
-        UserMistakeError: the machine cannot do what the settings ask; nothing has been written then.
+        UserMistakeError: another run has taken the name meanwhile.
         StoreError: the store failed; the run's record says so if it still can.
         KeyboardInterrupt: the user stopped the run; what was finished is in the store, results and report included.
     """
     started = time.monotonic()
-    resources = resolve_resources(plan, cpu_count(), torch.cuda.device_count())
+    resources = plan.resources
     with local_ray(resources, dashboard=dashboard) as dashboard_url:
         record = _begin(store, plan, resources, listener)
         listener.note(

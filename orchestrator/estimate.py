@@ -7,8 +7,9 @@ from statistics import median
 import numpy as np
 import torch
 
-from orchestrator.plan import Plan, cpu_count
+from orchestrator.plan import Plan
 from orchestrator.problem import operator_of
+from orchestrator.resources import cpu_count
 from orchestrator.scoring import bank_of, bank_parts, candidates_of
 from orchestrator.store import Store
 from workers.fingerprints import BankSpec, untrained_output
@@ -100,5 +101,4 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         missing = [p for p in bank_parts(config, spec, candidates_of(config)) if not store.exists(p.key)]
         if missing:
             score_seconds += sum(len(p.candidates) for p in missing) * _seconds_per_fingerprint(candidates, spec)
-    parallel = config.resources.parallel or max(1, cpu_count() // config.resources.threads)
-    return Estimate(score_seconds, fit_seconds, parallel)
+    return Estimate(score_seconds, fit_seconds, plan.resources.parallel)

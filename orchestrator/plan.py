@@ -1,6 +1,5 @@
 """What a run will do, decided before it does anything: the dry run prints the plan that the real run consumes."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,10 @@ from orchestrator.config import Config
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest import InputImage, Rejected, Upload, read_folder
 from orchestrator.layout import RunLayout
+from orchestrator.resources import Resources, bytes_per_pixel, resolve_resources, this_machine, why_too_large
 from orchestrator.run import check_run_name, new_run_name
 from orchestrator.store import Store
+from orchestrator.text import printable
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Plan:
 
     run: str
     config: Config
+    resources: Resources
     simulate: bool
     uploads: Sequence[Upload]
     rejected: Sequence[Rejected]
@@ -67,12 +69,18 @@ def make_plan(
     name = new_run_name() if run is None else check_run_name(run)
     if store.exists(RunLayout(name).record):
         raise UserMistakeError(f"--run {name}: the store {store.url} has a run of this name; choose another")
+    resources = resolve_resources(config, this_machine())
     uploads, rejected = read_folder(
         images, references=references, simulate=simulate, max_pixels=config.ingest.max_pixels
     )
-    return Plan(name, config, simulate, uploads, rejected)
-
-
-def cpu_count() -> int:
-    """The CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fitting, too_large = [], []
+    per_pixel = {n: bytes_per_pixel(config, n) for n in {upload.image.channels for upload in uploads}}
+    for upload in uploads:
+        reason = why_too_large(upload.image, per_pixel[upload.image.channels], resources)
+        if reason is None:
+            fitting.append(upload)
+        else:
+            too_large.append(Rejected(upload.image.name, reason))
+    if not fitting:
+        raise UserMistakeError(f"--images {images}: {printable(too_large[0].name)} is {too_large[0].reason}")
+    return Plan(name, config, resources, simulate, fitting, [*rejected, *too_large])

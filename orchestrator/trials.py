@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import ray
@@ -85,10 +86,10 @@ class TellTheQueue(tune.Callback):  # type: ignore[misc]
 
 
 def _reason(trial: Any) -> str:
-    """The last line of what went wrong: the exception, not its traceback."""
-    error = trial.get_error()
-    text = str(error if error is not None else "the worker died").strip()
-    return " ".join(text.splitlines()[-1].split())[:300]
+    """The last line of what went wrong, which names the exception; its traceback stays in Tune's own file."""
+    lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").split("\n") if trial.error_file else []
+    told = [line.strip() for line in lines if line.strip()]
+    return told[-1][:300] if told else "its worker died"
 
 
 def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:

@@ -5,7 +5,8 @@ import torch
 
 from orchestrator.config import Config
 from orchestrator.estimate import Estimate, estimate
-from orchestrator.plan import cpu_count, make_plan
+from orchestrator.plan import make_plan
+from orchestrator.resources import cpu_count
 from orchestrator.scoring import bank_of, bank_parts, candidates_of, compute_part
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import CANDIDATES, Encoded, MakeConfig

@@ -5,7 +5,8 @@ import pytest
 from orchestrator.config import Config
 from orchestrator.errors import UserMistakeError
 from orchestrator.layout import RunLayout
-from orchestrator.plan import Plan, cpu_count, make_plan
+from orchestrator.plan import Plan, make_plan
+from orchestrator.resources import Machine, cpu_count
 from orchestrator.run import check_run_name
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import Encoded, MakeConfig
@@ -96,3 +97,20 @@ def test_references_and_simulation_reach_the_images(
 
 def test_this_process_may_use_a_cpu() -> None:
     assert cpu_count() >= 1
+
+
+def test_an_image_that_would_not_fit_into_memory_is_rejected_before_anything_runs(
+    store: LocalStore, tmp_path: Path, make_config: MakeConfig, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "mixed"
+    images.mkdir()
+    for name, side in (("small", 64), ("large", 640)):
+        (images / f"{name}.png").write_bytes(encoded(side, side))
+    monkeypatch.setattr("orchestrator.plan.this_machine", lambda: Machine(cpus=1, gpus=0, memory=64 * 2**20))
+    plan = make_plan(store, make_config(), images)
+    assert [image.name for image in plan.images] == ["small.png"]
+    assert plan.rejected[0].name == "large.png"
+    assert "too large" in plan.rejected[0].reason
+    (images / "small.png").unlink()
+    with pytest.raises(UserMistakeError, match=r"large\.png"):
+        make_plan(store, make_config(), images)

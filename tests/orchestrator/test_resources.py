@@ -1,0 +1,62 @@
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.config import Config
+from orchestrator.errors import UserMistakeError
+from orchestrator.ingest import InputImage
+from orchestrator.resources import Machine, Resources, bytes_per_pixel, resolve_resources, this_machine, why_too_large
+
+GB = 10**9
+
+
+def resolved(machine: Machine, **wishes: float) -> tuple[int, int, float, str]:
+    resources = resolve_resources(Config.model_validate({"resources": wishes}), machine)
+    return resources.parallel, resources.threads, resources.gpus, resources.device
+
+
+def test_on_a_cpu_as_many_trials_run_as_there_are_cores() -> None:
+    assert resolved(Machine(8, 0, GB)) == (8, 1, 0, "cpu")
+    assert resolved(Machine(8, 0, GB), threads=3) == (2, 3, 0, "cpu")
+    assert resolved(Machine(2, 0, GB), threads=3) == (1, 3, 0, "cpu")
+    assert resolved(Machine(2, 0, GB), parallel=5) == (5, 1, 0, "cpu")
+
+
+def test_where_there_are_gpus_each_trial_has_one_or_the_fraction_asked_for() -> None:
+    assert resolved(Machine(16, 2, GB)) == (2, 1, 1.0, "cuda")
+    assert resolved(Machine(16, 2, GB), gpus=0.25) == (8, 1, 0.25, "cuda")
+    assert resolved(Machine(16, 1, GB), gpus=0.3) == (3, 1, 0.3, "cuda")
+    assert resolved(Machine(16, 2, GB), gpus=0.5, parallel=1) == (1, 1, 0.5, "cuda")
+    assert resolved(Machine(16, 2, GB), gpus=0) == (16, 1, 0, "cpu")
+
+
+def test_a_gpu_that_is_not_there_is_a_mistake_and_not_a_wait_without_end() -> None:
+    with pytest.raises(UserMistakeError, match=r"resources\.gpus=0"):
+        resolved(Machine(16, 0, GB), gpus=0.5)
+
+
+def test_trials_that_run_at_once_share_the_memory() -> None:
+    config = Config.model_validate({"resources": {"gpus": 0.25}})
+    assert resolve_resources(config, Machine(16, 2, 40 * GB)).trial_memory == pytest.approx(8 * GB)
+    assert resolve_resources(Config(), Machine(4, 0, 40 * GB)).trial_memory == pytest.approx(8 * GB)
+
+
+def test_an_image_whose_fit_would_not_fit_says_what_it_needs_and_what_to_do() -> None:
+    image = InputImage("a.png", "a", "a.png", None, "a.png", height=3000, width=4000, channels=3)
+    reason = why_too_large(image, 5000.0, Resources(2, 1, 0, 8 * GB))
+    assert reason is not None
+    assert "about 60 GB" in reason
+    assert "8 GB" in reason
+    assert "resources.parallel=1" in reason
+    assert why_too_large(image, 5000.0, Resources(1, 1, 0, 70 * GB)) is None
+
+
+def test_memory_per_pixel_follows_the_run_s_networks(make_config: Callable[..., Config]) -> None:
+    narrow, wide = (bytes_per_pixel(make_config(network={"width": width}), 3) for width in (8, 16))
+    assert 1.5 < wide / narrow < 2.5
+
+
+def test_this_machine_has_something_to_offer() -> None:
+    machine = this_machine()
+    assert machine.cpus >= 1
+    assert machine.memory > 2**28

@@ -1,0 +1,79 @@
+"""What a run survives on one machine: a worker killed in the middle of a fit, an input that vanishes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.system.conftest import TINY, CommandLine, save_rgb
+from tests.system.test_submit import files_below
+
+LONGER = (*TINY, "cohort.iterations=250", "fit.iterations=250", "fit.patience=250", "fit.checkpoint_s=0.2")
+
+
+def kill_a_worker(process: subprocess.Popen[str]) -> None:
+    """Wait until a trial is under way, then kill its process as the kernel would for want of memory."""
+    driver = psutil.Process(process.pid)
+    while process.poll() is None:
+        for child in driver.children(recursive=True):
+            try:
+                busy = "ImplicitFunc.train" in " ".join(child.cmdline())
+            except psutil.NoSuchProcess:
+                continue
+            if busy:
+                os.kill(child.pid, signal.SIGKILL)
+                return
+        try:
+            process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            continue
+    raise AssertionError("no trial was ever under way")
+
+
+def test_a_worker_killed_in_mid_fit_costs_nothing_but_time(cli: CommandLine) -> None:
+    save_rgb(cli.folder / "noisy/a.png", noise=0.1)
+    calm = cli.run(cli.submit("--images", "noisy", "--run", "calm", settings=LONGER))
+    assert calm.returncode == 0, calm.stderr
+    command = cli.submit("--images", "noisy", "--run", "shot", settings=LONGER)
+    with subprocess.Popen(
+        command, cwd=cli.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        kill_a_worker(process)
+        output, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, output + errors
+    runs = cli.folder / "dip-store/runs"
+    for what in ("picks", "restored"):
+        assert files_below(runs / "calm" / what) == files_below(runs / "shot" / what)
+
+
+VANISHING = """
+import sys
+from orchestrator import driver, pipeline
+from orchestrator.cli import main
+
+class Saboteur(pipeline.Pipeline):
+    def run(self):
+        self._context.store.delete(self._context.layout.input(self._plan.images[0].file))
+        return super().run()
+
+driver.Pipeline = Saboteur
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_trials_that_crash_again_and_again_cost_one_image_and_say_why(cli: CommandLine) -> None:
+    save_rgb(cli.folder / "noisy/a.png", noise=0.1)
+    save_rgb(cli.folder / "noisy/b.png", noise=0.1)
+    Path(cli.folder, "sabotage.py").write_text(VANISHING)
+    arguments = cli.submit(
+        "--images", "noisy", "--run", "odd", settings=[*TINY, "score.metric=random", "resources.retries=1"]
+    )
+    done = cli.run([sys.executable, "sabotage.py", *arguments[arguments.index("submit") :]])
+    assert done.returncode == 1, done.stdout + done.stderr
+    failed, restored = cli.rows("odd")
+    assert (failed["image"], failed["state"]) == ("a.png", "failed")
+    assert "holds no runs/odd/inputs/" in failed["reason"]
+    assert (restored["image"], restored["state"], restored["arm"]) == ("b.png", "restored", "random")

@@ -1,0 +1,36 @@
+"""How much memory fitting a network takes, found without fitting it."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from workers.networks.search import SearchNetwork
+from workers.space import Candidate
+
+_SIDE = 128
+_PEAK = 1.7
+"""Peak over what autograd keeps: gradients in flight, workspaces, Adam. 1.2 to 1.7 were measured (docs/benchmarks.md)."""
+
+
+@cache
+def fit_bytes_per_pixel(candidate: Candidate, in_channels: int, out_channels: int, width: int) -> float:
+    """Bytes of memory at the peak of a fit, per pixel of the padded image.
+
+    A forward pass on tensors without storage tells which ones autograd would keep for the backward pass. Weights are left
+    out: beside the activations of any image worth the question they are small.
+    """
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.device("meta"):
+        network = SearchNetwork(candidate, in_channels, out_channels, width)
+        noise = torch.empty(1, in_channels, _SIDE, _SIDE)
+    weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(noise)
+    activations = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
+    return _PEAK * activations / _SIDE**2
