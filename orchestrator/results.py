@@ -7,9 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from orchestrator.layout import RunLayout
 from orchestrator.store import Store
 
@@ -51,12 +48,6 @@ class Row:
 
 COLUMNS = tuple(field.name for field in fields(Row))
 _NUMBERS = ("held_out_error", "psnr_degraded", "psnr", "ssim", "psnr_oracle_stop", "psnr_mean", "seconds")
-_SCHEMA = pa.schema(
-    [
-        (name, pa.float64() if name in _NUMBERS else pa.int64() if name == "stop_iteration" else pa.string())
-        for name in COLUMNS
-    ]
-)
 
 
 def rows_to_json(rows: Iterable[Row]) -> str:
@@ -80,9 +71,18 @@ def rows_to_csv(rows: Iterable[Row]) -> str:
 
 def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
     """Leave the table in the store, as CSV and as Parquet."""
+    # Imported here: the commands that list and show need no Parquet, and answer sooner without it.
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    kinds = {
+        **dict.fromkeys(COLUMNS, pa.string()),
+        **dict.fromkeys(_NUMBERS, pa.float64()),
+        "stop_iteration": pa.int64(),
+    }
     store.put(layout.results("csv"), rows_to_csv(rows).encode())
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=_SCHEMA), buffer)
+    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=pa.schema(kinds.items())), buffer)
     store.put(layout.results("parquet"), buffer.getvalue())
 
 

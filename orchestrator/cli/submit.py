@@ -3,14 +3,17 @@
 import argparse
 import uuid
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.common import duration, store_of
 from orchestrator.config import DEFAULT, resolve
 from orchestrator.layout import RunLayout
-from orchestrator.plan import Plan, make_plan
 from orchestrator.results import RowState
 from orchestrator.store import Store
 from orchestrator.text import printable
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Plan
 
 EXIT_SOME_FAILED = 1
 _SHOWN = 10
@@ -51,8 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Plan, and carry the plan out."""
+    # Torch and Ray take seconds to import: after the mistakes that can be found without them.
     store = store_of(options)
     config = resolve(options.config, options.assignments)
+    from orchestrator.plan import make_plan
+
     plan = make_plan(
         store, config, options.images, references=options.references, simulate=options.simulate, run=options.run
     )
@@ -70,7 +76,7 @@ def _check_store(store: Store) -> None:
     store.delete(key)
 
 
-def _run(plan: Plan, store: Store, *, dashboard: bool) -> int:
+def _run(plan: "Plan", store: Store, *, dashboard: bool) -> int:
     from orchestrator.cli.live import LiveProgress
     from orchestrator.cli.table import print_rows
     from orchestrator.driver import execute
@@ -98,7 +104,7 @@ def _took(seconds: float | None) -> str:
     return "" if seconds is None else f" in {duration(seconds)}"
 
 
-def _print_places(plan: Plan, store: Store) -> None:
+def _print_places(plan: "Plan", store: Store) -> None:
     layout = RunLayout(plan.run)
     print(f"restored images  {store.show(layout.restored(plan.config.method, 'pick', 'x')).removesuffix('x')}")
     print(f"table            {store.show(layout.results('csv'))}")
@@ -106,7 +112,7 @@ def _print_places(plan: Plan, store: Store) -> None:
     print(f"next             python -m orchestrator results {plan.run} --store {store.url}")
 
 
-def _print_plan(plan: Plan, store: Store, config_name: str) -> None:
+def _print_plan(plan: "Plan", store: Store, config_name: str) -> None:
     from orchestrator.estimate import estimate
 
     config = plan.config

@@ -1,0 +1,30 @@
+"""Write docs/settings.md from the settings' own descriptions: ``python docs/make_settings.py``."""
+
+from pathlib import Path
+
+from orchestrator.config import described_settings
+
+HEAD = """# Settings
+
+Made by `python docs/make_settings.py`. The defaults here are those of `denoise`; `quickstart`, which is used unless `--config`
+says otherwise, sets smaller ones in [configs/quickstart.yaml](../configs/quickstart.yaml).
+
+| setting | default | what it is |
+|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """The page's text."""
+    rows = (
+        f"| `{name}` | {_shown(default)} | {text.replace('|', '/')} |" for name, default, text in described_settings()
+    )
+    return HEAD + "\n".join(rows) + "\n"
+
+
+def _shown(default: str) -> str:
+    return "-" if default == "None" else f"`{default}`"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("settings.md").write_text(settings_page(), encoding="utf-8")
