@@ -16,7 +16,7 @@ from PIL import Image
 
 from orchestrator.errors import ImageRejectedError
 from orchestrator.images import Encoding, Picture, decode, encode, preview
-from tests.orchestrator import image_corpus as corpus
+from tests.orchestrator.images import corpus
 
 SMALL_FILES = corpus.small_files()
 quick = settings(deadline=None, derandomize=True, max_examples=50)

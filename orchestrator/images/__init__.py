@@ -1,0 +1,131 @@
+"""Reads the pictures to restore and writes the restored ones back in kind.
+
+The format is decided from the content: PNG, JPEG, WebP, TIFF or BMP. A picture in memory is float32 in [0, 1] with
+shape (channels, height, width), upright (an EXIF or TIFF orientation is applied), with its alpha kept apart and
+untouched. `Encoding` says how such pixels become samples of a file again.
+
+What changes between the file read and the file written:
+
+- JPEG, WebP and BMP become PNG; PNG stays PNG; TIFF stays TIFF (deflate-compressed, interleaved, little-endian).
+- Palettes become 8-bit RGB, samples of fewer than 8 bits become 8-bit, a PNG's transparent colour becomes alpha, and
+  9- to 15-bit TIFF samples are stored in 16 bits.
+- A CMYK JPEG becomes RGB (without colour management); a CMYK TIFF keeps its four inks. YCbCr inside TIFF becomes RGB.
+- The orientation tag, EXIF, text and resolution are dropped. An ICC profile is kept where it fits the colours written.
+
+How samples map to [0, 1]:
+
+- uint8: 255 is 1. uint16: the full scale of 10, 12, 14 or 16 bits is 1, whichever is the smallest that holds the
+  image's maximum, because microscopes and cameras store 12 bits in 16.
+- floats that all lie in [0, 1]: unchanged. All other floats and integers: the image's own minimum is 0, its maximum 1.
+- "Minimum is white" TIFFs are turned over, so 1 is always the lightest grey. CMYK values are amounts of ink.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from orchestrator.errors import ImageRejectedError
+from orchestrator.images.formats import reader_of, write_png, write_tiff
+from orchestrator.images.picture import Encoding, Picture, to_picture, to_samples
+
+__all__ = ["Encoding", "Picture", "decode", "encode", "preview"]
+
+
+def decode(data: bytes, *, max_pixels: int = 100_000_000, like: Encoding | None = None) -> Picture:
+    """Decode one image file.
+
+    max_pixels limits height times width; it is compared with the file's header before anything is decoded.
+    `like` decodes a clean reference on the scale of the degraded image, so that both can be compared; its samples must
+    be in the same units. Where both have a full scale of their own (an 8-bit image, a 16-bit reference), each keeps it.
+
+    Raises ImageRejectedError, with the reason on one line, for anything that cannot be decoded completely.
+    """
+    if not data:
+        raise ImageRejectedError("the file is empty")
+    name, read = reader_of(data)
+    try:
+        with _quiet_decoders():
+            decoded = read(data, max_pixels)
+    except ImageRejectedError:
+        raise
+    except Exception as error:
+        # The bytes may be anything and four decoding libraries meet them: besides their own error types they raise
+        # struct.error, IndexError, MemoryError, ... Whatever it was, this one image cannot be read; others can.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        message = f"the {name} data is truncated, corrupt or of a kind that is not supported ({reason})"
+        raise ImageRejectedError(message) from error
+    return to_picture(decoded, like)
+
+
+def encode(pixels: NDArray[np.floating[Any]], target: Picture | Encoding, alpha: NDArray[Any] | None = None) -> bytes:
+    """Encode pixels (C, H, W) losslessly as a PNG or TIFF file.
+
+    Integers are rounded to the nearest and clipped to the bit depth; floats are clipped to the finite range only.
+    Given the Picture the pixels came from, its alpha is the default and unchanged pixels get their very samples back.
+
+    Raises ValueError if the pixels or the alpha do not fit the encoding, or the pixels are not finite.
+    """
+    encoding = target if isinstance(target, Encoding) else target.encoding
+    if pixels.ndim != 3 or pixels.shape[0] != encoding.channels or 0 in pixels.shape:
+        raise ValueError(f"pixels of shape {pixels.shape} do not fit {encoding.channels} channels of {encoding.colour}")
+    if not np.isfinite(pixels).all():
+        raise ValueError("pixels hold NaN or infinite values")
+    samples = to_samples(pixels, encoding)
+    if isinstance(target, Picture):
+        alpha = target.alpha if alpha is None else alpha
+        if target.exact is not None and target.exact.shape == samples.shape:
+            np.copyto(samples, target.exact, where=pixels == target.pixels)
+    if (alpha is None) != (encoding.alpha is None):
+        raise ValueError(f"the encoding's alpha is {encoding.alpha}, the alpha given is {type(alpha).__name__}")
+    if alpha is not None:
+        if alpha.shape != samples.shape[1:] or alpha.dtype != samples.dtype:
+            raise ValueError(f"alpha {alpha.dtype}{alpha.shape} does not fit {samples.dtype}{samples.shape[1:]}")
+        samples = np.concatenate([samples, alpha[np.newaxis]])
+    interleaved = samples[0] if len(samples) == 1 else np.moveaxis(samples, 0, -1).copy()
+    return (write_png if encoding.container == "png" else write_tiff)(interleaved, encoding)
+
+
+def preview(pixels: NDArray[np.floating[Any]], max_side: int = 512) -> bytes:
+    """Return pixels (C, H, W) in [0, 1] as an 8-bit PNG for a web page, at most max_side pixels high and wide.
+
+    One channel is shown as grey, three as RGB, four as CMYK converted to RGB; of any other number the first three
+    (the first, if there are two). Small pictures are not enlarged. Values outside [0, 1] are clipped, NaN is 0.
+    """
+    channels, height, width = pixels.shape
+    mode, shown = {1: ("L", 1), 2: ("L", 1), 4: ("CMYK", 4)}.get(channels, ("RGB", 3))
+    bounded = np.clip(np.nan_to_num(pixels[:shown], nan=0.0), 0.0, 1.0)
+    samples = np.moveaxis(np.rint(bounded * 255).astype(np.uint8), 0, -1)
+    image = Image.frombytes(mode, (width, height), samples.tobytes())
+    if mode == "CMYK":
+        image = image.convert("RGB")
+    shrink = max_side / max(height, width)
+    if shrink < 1:
+        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@contextmanager
+def _quiet_decoders() -> Iterator[None]:
+    """Drop what the decoders warn and log about a damaged file: the picture or its rejection says it all."""
+    logger = logging.getLogger("tifffile")
+
+    def silence(_: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(silence)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeFilter(silence)

@@ -1,0 +1,183 @@
+"""A picture in memory, and how its pixels and a file's samples become each other."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import ImageRejectedError
+
+Colour = Literal["grey", "rgb", "cmyk"]
+Alpha = Literal["unspecified", "associated", "unassociated"]
+CHANNELS: dict[Colour, int] = {"grey": 1, "rgb": 3, "cmyk": 4}
+_ICC_SPACES: dict[Colour, bytes] = {"grey": b"GRAY", "rgb": b"RGB ", "cmyk": b"CMYK"}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How pixels in [0, 1] are written to a file: sample = offset + scale * pixel (1 - pixel if white_is_zero)."""
+
+    container: Literal["png", "tiff"]
+    dtype: str  # numpy's name of the sample type, such as "uint16"
+    bit_depth: int  # significant bits of a sample; below the type's own only for uint16
+    offset: float  # in sample units
+    scale: float  # in sample units, never 0
+    colour: Colour
+    white_is_zero: bool = False
+    alpha: Alpha | None = None
+    icc_profile: bytes | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The file name's suffix: ".png" or ".tif"."""
+        return ".png" if self.container == "png" else ".tif"
+
+    @property
+    def channels(self) -> int:
+        """The number of colour channels, alpha not counted: 1, 3 or 4."""
+        return CHANNELS[self.colour]
+
+    @property
+    def is_full_scale(self) -> bool:
+        """Whether the scale follows from the sample type, rather than from the smallest and largest sample."""
+        is_unit_float = self.dtype.startswith("float") and (self.offset, self.scale) == (0.0, 1.0)
+        return self.dtype in ("uint8", "uint16") or is_unit_float
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture.
+
+    pixels: (C, H, W) colour channels in [0, 1] (beyond it only if decoded `like` another picture).
+    alpha: (H, W) samples as they were in the file, or None.
+    exact: (C, H, W) the file's own samples where float32 pixels cannot carry them exactly (wide integers, floats
+        outside [0, 1]), else None. `encode` writes these back for every pixel that is unchanged.
+    """
+
+    pixels: NDArray[np.float32]
+    alpha: NDArray[Any] | None
+    encoding: Encoding
+    exact: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What a reader found: samples (C, H, W) as stored, alpha last if there is one, not yet upright."""
+
+    container: Literal["png", "tiff"]
+    samples: NDArray[Any]
+    colour: Colour
+    alpha: Alpha | None = None
+    orientation: object = 1
+    icc_profile: object = None
+    white_is_zero: bool = False
+
+
+def to_picture(decoded: Decoded, like: Encoding | None) -> Picture:
+    """Scale what a reader found to [0, 1] and turn it upright."""
+    upright = _upright(decoded.samples, decoded.orientation)
+    channels = CHANNELS[decoded.colour]
+    samples = np.ascontiguousarray(upright[:channels])
+    alpha = np.ascontiguousarray(upright[channels]) if decoded.alpha is not None else None
+    offset, scale, bit_depth = _own_scale(samples)
+    encoding = Encoding(
+        container=decoded.container,
+        dtype=samples.dtype.name,
+        bit_depth=bit_depth,
+        offset=offset,
+        scale=scale,
+        colour=decoded.colour,
+        white_is_zero=decoded.white_is_zero,
+        alpha=decoded.alpha,
+        icc_profile=_fitting_profile(decoded.icc_profile, decoded.colour),
+    )
+    is_shared = like is not None and (
+        like.dtype == encoding.dtype or not (like.is_full_scale and encoding.is_full_scale)
+    )
+    if like is not None and is_shared:
+        encoding = replace(encoding, offset=like.offset, scale=like.scale)
+    pixels = _to_pixels(samples, encoding)
+    if not np.isfinite(pixels).all():
+        raise ImageRejectedError("its values lie too far outside the scale of the image it is compared with")
+    survives = not is_shared and _survives_float32(encoding)
+    return Picture(pixels, alpha, encoding, None if survives else samples)
+
+
+def _fitting_profile(profile: object, colour: Colour) -> bytes | None:
+    """Return the profile if it is one, for these colours; a file may hold anything in its place."""
+    return profile if isinstance(profile, bytes) and profile[16:20] == _ICC_SPACES[colour] else None
+
+
+def _upright(samples: NDArray[Any], orientation: object) -> NDArray[Any]:
+    """Turn samples (C, H, W) by an EXIF orientation, 1 to 8; whatever else a file holds in its place means 1."""
+    if not isinstance(orientation, int):
+        return samples
+    if orientation in (5, 6, 7, 8):
+        samples = samples.swapaxes(1, 2)
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, :, ::-1]
+    if orientation in (3, 4, 7, 8):
+        samples = samples[:, ::-1]
+    return samples
+
+
+def _own_scale(samples: NDArray[Any]) -> tuple[float, float, int]:
+    """Return offset, scale and bit depth for colour samples; raise ImageRejectedError if some are not finite."""
+    is_float = samples.dtype.kind == "f"
+    if is_float and (bad := samples.size - np.count_nonzero(np.isfinite(samples))):
+        raise ImageRejectedError(f"{bad:,} of its {samples.size:,} values are NaN or infinite")
+    low, high = float(samples.min()), float(samples.max())
+    if samples.dtype == np.uint8:
+        return 0.0, 255.0, 8
+    if samples.dtype == np.uint16:
+        bits = next(bits for bits in (10, 12, 14, 16) if high < 2**bits)
+        return 0.0, 2.0**bits - 1, bits
+    if is_float and low >= 0 and high <= 1:
+        return 0.0, 1.0, samples.dtype.itemsize * 8
+    if not math.isfinite(high - low):
+        raise ImageRejectedError(f"its values spread too far, from {low:g} to {high:g}")
+    return low, high - low or 1.0, samples.dtype.itemsize * 8
+
+
+def _survives_float32(encoding: Encoding) -> bool:
+    """Whether samples on their own scale come back exactly from float32 pixels."""
+    if encoding.dtype.startswith("float"):
+        narrow = encoding.dtype != "float64"
+        return narrow and encoding.is_full_scale and not encoding.white_is_zero
+    return np.dtype(encoding.dtype).itemsize <= 2
+
+
+def _to_pixels(samples: NDArray[Any], encoding: Encoding) -> NDArray[np.float32]:
+    pixels = np.empty(samples.shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for values that left float32's range
+        for source, target in zip(samples, pixels, strict=True):  # channel by channel: float64 takes twice the memory
+            values = (source.astype(np.float64) - encoding.offset) / encoding.scale
+            target[...] = 1 - values if encoding.white_is_zero else values
+    return pixels
+
+
+def to_samples(pixels: NDArray[np.floating[Any]], encoding: Encoding) -> NDArray[Any]:
+    """Map pixels (C, H, W) to samples of the encoding, rounded and clipped to their range."""
+    dtype = np.dtype(encoding.dtype)
+    low, high = _sample_range(dtype, encoding.bit_depth)
+    samples = np.empty(pixels.shape, dtype)
+    with np.errstate(over="ignore"):  # overflow to infinity is clipped like any other value out of range
+        for source, target in zip(pixels, samples, strict=True):
+            values = source.astype(np.float64)
+            values = (1 - values if encoding.white_is_zero else values) * encoding.scale + encoding.offset
+            if dtype.kind != "f":
+                np.rint(values, out=values)
+            target[...] = np.clip(values, low, high)
+    return samples
+
+
+def _sample_range(dtype: np.dtype[Any], bit_depth: int) -> tuple[float, float]:
+    """Return the smallest and largest sample as floats that convert to the type without overflow."""
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        return float(limits.min), float(limits.max)
+    largest = 2**bit_depth - 1 if dtype.kind == "u" else int(np.iinfo(dtype).max)
+    high = float(largest)
+    return float(np.iinfo(dtype).min), high if int(high) <= largest else math.nextafter(high, 0.0)
