@@ -273,7 +273,7 @@ _GUIDE = (
     (
         "Network",
         False,
-        "The shape of the network that was picked. The pick is made blindly, by the held-out error alone, and the "
+        "The shape of the network that was picked. The pick is made blindly, and the "
         "reference, where there is one, is never looked at.",
     ),
 )
