@@ -6,8 +6,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-import ray
-
 from orchestrator.jobs import FitJob
 
 
@@ -20,9 +18,11 @@ class Finished:
     crash: str | None = None
 
 
-@ray.remote(num_cpus=0)
 class JobQueue:
-    """The fits that may start, and what became of those that did. One per run; the driver fills and drains it."""
+    """The fits that may start, and what became of those that did. One per run; the driver fills and drains it.
+
+    Every fit that was put is either waiting, running or told as finished, and told once.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[FitJob] = deque()

@@ -116,7 +116,7 @@ class Pipeline:
         self._broken_banks: dict[BankSpec, str] = {}
         self._done: Counter[str] = Counter()
         self._total: Counter[str] = Counter()
-        self._queue: Any = JobQueue.remote()  # type: ignore[attr-defined]
+        self._queue: Any = ray.remote(num_cpus=0)(JobQueue).remote()
         actors: Any = ImageWorker
         self._workers = cycle([actors.remote(context) for _ in range(max(1, spec.parallel // TRIALS_PER_WORKER))])
         self._sessions = 0

@@ -183,7 +183,7 @@ def test_ctrl_c_ends_ray_and_leaves_what_is_finished(cli: CommandLine) -> None:
 
 def wait_for_rows(process: subprocess.Popen[str], rows: Path) -> list[psutil.Process]:
     """Wait until a first image is done; all processes the run has started by then."""
-    deadline = 120
+    deadline = 240
     watched = psutil.Process(process.pid)
     while deadline > 0 and process.poll() is None:
         if rows.is_dir() and any(path.suffix == ".json" and not path.name.startswith(".") for path in rows.iterdir()):

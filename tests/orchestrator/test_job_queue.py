@@ -1,0 +1,88 @@
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from orchestrator.ingest import InputImage
+from orchestrator.job_queue import Finished, JobQueue
+from orchestrator.jobs import FitJob
+
+IMAGE = InputImage("a.png", "a-1", "a-1.png", None, "a.png", 64, 64, 3)
+
+
+def job(number: int) -> FitJob:
+    return FitJob(IMAGE, "random", "crop", f"{number}-{'0' * 25}")
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, timeout=30))
+
+
+def test_fits_are_handed_out_in_order_and_urgent_ones_first() -> None:
+    async def story() -> None:
+        queue = JobQueue()
+        await queue.put([job(1), job(2)], first=False)
+        await queue.put([job(3), job(4)], first=True)
+        assert [await queue.take(0) for _ in range(4)] == [job(3), job(4), job(1), job(2)]
+        assert await queue.take(0) == "wait"
+
+    run(story())
+
+
+def test_a_session_leaves_when_all_is_done_or_others_need_its_cpus_but_never_before_the_work() -> None:
+    async def story() -> None:
+        queue = JobQueue()
+        await queue.put([job(1)], first=False)
+        await queue.set_may_idle(False)
+        await queue.close()
+        assert await queue.take(0) == job(1)
+        assert await queue.take(0) == "leave"
+
+    run(story())
+
+
+def test_a_session_is_wanted_only_where_work_waits_and_nobody_takes_it() -> None:
+    async def story() -> None:
+        queue = JobQueue()
+        assert not await queue.wants_session(0)
+        await queue.put([job(1), job(2)], first=False)
+        assert await queue.wants_session(0)
+        assert not await queue.wants_session(1)
+        await queue.take(0)
+        await queue.leave(0)
+        assert await queue.wants_session(1)
+        await queue.leave(0)  # an old session says again that it left
+        assert not await queue.wants_session(2)
+
+    run(story())
+
+
+def test_what_a_dead_session_had_taken_is_given_back_and_nothing_of_another_session() -> None:
+    async def story() -> None:
+        queue = JobQueue()
+        await queue.put([job(n) for n in range(4)], first=False)
+        assert await queue.wants_session(0)
+        await queue.take(0)
+        await queue.take(0)
+        await queue.take(1)
+        await queue.finish(Finished(job(0), done=True))
+        assert await queue.give_back(0) == [job(1)]
+        assert await queue.give_back(0) == []
+        assert await queue.running() == 1
+        assert await queue.wants_session(2)
+
+    run(story())
+
+
+def test_what_ended_is_told_once_and_waited_for() -> None:
+    async def story() -> None:
+        queue = JobQueue()
+        await queue.put([job(1)], first=False)
+        await queue.take(0)
+        waiting = asyncio.create_task(queue.finished())
+        await asyncio.sleep(0)
+        await queue.finish(Finished(job(1), done=False, crash="lost"))
+        assert await waiting == [Finished(job(1), done=False, crash="lost")]
+        await queue.finish(Finished(job(2), done=True))
+        assert await queue.finished() == [Finished(job(2), done=True)]
+
+    run(story())
