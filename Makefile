@@ -1,4 +1,4 @@
-# make install | demo | test | system | lint : everything lives in .venv and needs Python 3.11 or newer, nothing else.
+# make install | demo | test | lint | clean : everything lives in .venv and needs Python 3.11 or newer, nothing else.
 
 PYTHON ?= python3
 VENV := .venv
