@@ -19,7 +19,7 @@ from orchestrator.images import encode, preview
 from orchestrator.ingest import InputImage
 from orchestrator.jobs import FitJob, FitRecord
 from orchestrator.layout import Preview
-from orchestrator.picking import Decision
+from orchestrator.picking import Decision, Member, final_order
 from orchestrator.problem import load_degraded, load_picture, load_reference
 from orchestrator.results import Row, RowState, rows_to_json
 from orchestrator.scoring import Scored
@@ -113,14 +113,15 @@ def collect(
         image: the image.
         shortlist: its cohort with the scores.
         decision: the cohort's order.
-        full: the candidates fitted at full size, the blind pick first.
+        full: the candidates fitted at full size, in the cohort's order.
         previews: whether to leave small pictures for the report.
     """
     config, store, layout = context.config, context.store, context.layout
     cohort = _load(context, image, config.cohort.view, [scored.candidate for scored in shortlist])
     # A cohort fitted at full size needs no second fit: the same fit is both.
     final = _load(context, image, "full", full)
-    done = [fit for fit in final if fit.arrays is not None]
+    scores = {scored.candidate: scored.score for scored in shortlist}
+    done = _by_final_order(config.pick.rule, [fit for fit in final if fit.arrays is not None], scores)
     every = cohort if config.cohort.view == "full" else final + cohort
     seconds = round(sum(fit.record.seconds for fit in every), 3)
     if done:
@@ -128,10 +129,16 @@ def collect(
         row = replace(row, seconds=seconds)
     else:
         row = Row(image.name, config.method, RowState.FAILED, reason=_why_nothing(decision, final), seconds=seconds)
-    store.put(layout.cohort(image.id), pack(every, {scored.candidate: scored.score for scored in shortlist}))
+    store.put(layout.cohort(image.id), pack(every, scores))
     store.put(layout.row(image.id), rows_to_json([row]).encode())
     _let_go(context, image, [fit.record.candidate for fit in done])
     return [row]
+
+
+def _by_final_order(rule: str, done: Sequence[Fitted], scores: Mapping[str, float]) -> list[Fitted]:
+    by_candidate = {fit.record.candidate: fit for fit in done}
+    members = [Member(c, scores[c], fit.record.held_out_error) for c, fit in by_candidate.items()]
+    return [by_candidate[candidate] for candidate in final_order(rule, members)]
 
 
 def _restore(context: RunContext, image: InputImage, done: Sequence[Fitted], *, previews: bool) -> Row:

@@ -118,7 +118,9 @@ class Pick(Section):
         " (ISNAS-DIP)",
     )
     full_fits: int = Field(
-        3, ge=1, description="how many of the best are fitted at full size; more than one give a mean"
+        3,
+        ge=1,
+        description="how many of the best are fitted at full size; the least held-out error there is the pick; more than one give a mean",
     )
 
 

@@ -58,6 +58,15 @@ def by_weighted_mean(members: Sequence[Member], outputs: Sequence[NDArray[np.flo
     return [members[at].candidate for at in np.argsort(distances, kind="stable")]
 
 
+def final_order(rule: str, fitted: Sequence[Member]) -> list[str]:
+    """The order of the best few once they have been fitted at full size, given in the cohort's order.
+
+    Their held-out errors there are over more pixels, and of the fits that become the result, so they have the last word.
+    ISNAS-DIP's rule has none after the cohort.
+    """
+    return by_held_out_error(fitted) if rule == "held-out" else [member.candidate for member in fitted]
+
+
 def decide(context: RunContext, image: InputImage, shortlist: Sequence[Scored]) -> Decision:
     """Order an image's fitted cohort by the run's rule, from what is in the store, and record it there."""
     config = context.config

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from orchestrator.fits import FitArrays, fit_keys
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
-from orchestrator.picking import Decision, Member, by_held_out_error, by_weighted_mean, decide
+from orchestrator.picking import Decision, Member, by_held_out_error, by_weighted_mean, decide, final_order
 from orchestrator.scoring import Scored
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 
@@ -152,3 +152,10 @@ def test_the_decision_is_blind_to_every_figure_of_the_evaluation(
         decide(bench.context, bench.image, SHORTLIST)
         picks.append(bench.store.get(bench.context.layout.pick(bench.image.id)))
     assert picks[0] == picks[1] == picks[2]
+
+
+def test_the_held_out_errors_at_full_size_have_the_last_word_and_the_papers_rule_has_none() -> None:
+    fitted = [Member("a", 1.0, 0.02), Member("b", 2.0, 0.01), Member("c", 3.0, 0.03)]
+    assert final_order("held-out", fitted) == ["b", "a", "c"]
+    assert final_order("weighted-mean", fitted) == ["a", "b", "c"]
+    assert final_order("held-out", [Member("a", 2.0, None), Member("b", 1.0, None)]) == ["b", "a"]
