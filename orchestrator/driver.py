@@ -6,6 +6,8 @@ import logging
 import os
 import platform
 import secrets
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -69,7 +71,21 @@ def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
     try:
         yield f"http://{started.dashboard_url}" if dashboard and started.dashboard_url else None
     finally:
-        ray.shutdown()
+        with _uninterrupted():
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let no second Ctrl-C into what ends a run: it takes seconds, and half-ended Ray processes would stay behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _private_token() -> None:
@@ -165,7 +181,8 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
             Pipeline(context, plan, spec, listener).run()
             return _finish(store, plan, ended(RunState.FINISHED))
         except KeyboardInterrupt:
-            _finish(store, plan, ended(RunState.INTERRUPTED, "stopped by the user"))
+            with _uninterrupted():
+                _finish(store, plan, ended(RunState.INTERRUPTED, "stopped by the user"))
             raise
         except (StoreError, RuntimeError) as error:
             with contextlib.suppress(StoreError):
