@@ -21,7 +21,7 @@ from orchestrator.jobs import FitJob, FitRecord
 from orchestrator.layout import Preview
 from orchestrator.picking import Decision, Member, final_order
 from orchestrator.problem import load_degraded, load_picture, load_reference
-from orchestrator.results import Row, RowState, rows_to_json
+from orchestrator.results import Row, RowState, rows_from_json, rows_to_json
 from orchestrator.scoring import Scored
 from workers.quality import psnr, ssim
 from workers.views import ViewName
@@ -63,7 +63,7 @@ def pack(fitted: Sequence[Fitted], scores: Mapping[str, float]) -> bytes:
         evaluation = row.pop("evaluation") or {"psnr": None, "psnr_oracle_stop": None}
         held_out = fit.arrays.held_out if fit.arrays else np.zeros(0, np.float32)
         psnr_curve = fit.arrays.psnr if fit.arrays else held_out
-        stop = fit.record.stop_iteration
+        stop = fit.record.stop_iteration if fit.arrays else None
         at = thin(len(held_out), None if stop is None else stop - 1)
         row |= evaluation | {
             "curve_iteration": (at + 1).tolist(),
@@ -117,6 +117,10 @@ def collect(
         previews: whether to leave small pictures for the report.
     """
     config, store, layout = context.config, context.store, context.layout
+    if store.exists(layout.row(image.id)):
+        # An earlier attempt came this far, and may have let go of what the row was made from.
+        _let_go(context, image, full)
+        return rows_from_json(store.get(layout.row(image.id)))
     cohort = _load(context, image, config.cohort.view, [scored.candidate for scored in shortlist])
     # A cohort fitted at full size needs no second fit: the same fit is both.
     final = _load(context, image, "full", full)

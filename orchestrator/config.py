@@ -127,7 +127,9 @@ class Pick(Section):
 class Resources(Section):
     """What a trial may use."""
 
-    parallel: int | None = Field(None, ge=1, description="trials at the same time on a CPU; null: as many as cores")
+    parallel: int | None = Field(
+        None, ge=1, description="trials at the same time at most; null: as many as cores, or as share the GPUs"
+    )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per trial; results are byte-equal for equal threads")
     gpus: float | None = Field(
         None, ge=0, description="GPUs per trial, a fraction shares one; null: 1 where there is a GPU, else 0"

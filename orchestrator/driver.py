@@ -21,13 +21,15 @@ import yaml
 
 from orchestrator import __version__
 from orchestrator.context import RunContext
-from orchestrator.errors import StoreError, UserMistakeError
+from orchestrator.cpus import cpu_count
+from orchestrator.errors import OrchestratorError, RunFailedError, StoreError, UserMistakeError
+from orchestrator.ingest import Rejected
 from orchestrator.layout import RunLayout
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import Plan
 from orchestrator.progress import Listener
 from orchestrator.report.build import write_report
-from orchestrator.resources import Resources, cpu_count
+from orchestrator.resources import Resources
 from orchestrator.results import Row, RowState, read_rows, rows_to_json, write_results
 from orchestrator.run import RunRecord, RunState, now, this_driver
 from orchestrator.store import Store
@@ -117,8 +119,8 @@ def machine_facts(resources: Resources) -> dict[str, Any]:
     }
 
 
-def _begin(store: Store, plan: Plan, resources: Resources, listener: Listener) -> RunRecord:
-    """Write the run's beginning: its record, settings and inputs.
+def _begin(store: Store, plan: Plan) -> RunRecord:
+    """Write the run's record, by which its name is taken, and its settings.
 
     Raises:
         UserMistakeError: another run has taken the name meanwhile.
@@ -132,22 +134,37 @@ def _begin(store: Store, plan: Plan, resources: Resources, listener: Listener) -
         rejected=len(plan.rejected),
         simulate=plan.simulate,
         config=plan.config.model_dump(mode="json"),
-        machine=machine_facts(resources),
+        machine=machine_facts(plan.resources),
         driver=this_driver(),
     )
     if not store.create(layout.record, record.to_json()):
         raise UserMistakeError(f"--run {plan.run}: the store {store.url} has a run of this name; choose another")
     store.put(layout.config, yaml.safe_dump(record.config, sort_keys=False).encode())
-    for upload in plan.uploads:
-        store.put(layout.input(upload.image.file), upload.path.read_bytes())
-        if upload.reference_path is not None and upload.image.reference is not None:
-            store.put(layout.reference(upload.image.reference), upload.reference_path.read_bytes())
-    store.put(layout.inputs, json.dumps([asdict(image) for image in plan.images]).encode())
-    for number, rejected in enumerate(plan.rejected):
-        row = Row(rejected.name, plan.config.method, RowState.REJECTED, reason=rejected.reason)
-        store.put(layout.row(f"rejected-{number:06}"), rows_to_json([row]).encode())
-        listener.note(f"{rejected.name}: rejected: {rejected.reason}")
     return record
+
+
+def _upload(store: Store, plan: Plan, listener: Listener) -> Plan:
+    """Bring the inputs to the store; the plan of those that are there. A file that has vanished meanwhile is rejected."""
+    layout = RunLayout(plan.run)
+    uploaded, rejected = [], list(plan.rejected)
+    for upload in plan.uploads:
+        try:
+            data = upload.path.read_bytes()
+            reference = None if upload.reference_path is None else upload.reference_path.read_bytes()
+        except OSError as error:
+            rejected.append(Rejected(upload.image.name, f"the file can no longer be read: {error.strerror or error}"))
+            continue
+        store.put(layout.input(upload.image.file), data)
+        if reference is not None and upload.image.reference is not None:
+            store.put(layout.reference(upload.image.reference), reference)
+        uploaded.append(upload)
+    plan = replace(plan, uploads=uploaded, rejected=rejected)
+    store.put(layout.inputs, json.dumps([asdict(image) for image in plan.images]).encode())
+    for number, reject in enumerate(rejected):
+        row = Row(reject.name, plan.config.method, RowState.REJECTED, reason=reject.reason)
+        store.put(layout.row(f"rejected-{number:06}"), rows_to_json([row]).encode())
+        listener.note(f"{reject.name}: rejected: {reject.reason}")
+    return plan
 
 
 def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = True) -> Outcome:
@@ -156,38 +173,48 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
     Raises:
         UserMistakeError: another run has taken the name meanwhile.
         StoreError: the store failed; the run's record says so if it still can.
+        RunFailedError: something else failed that no image can be blamed for; the run's record says what.
         KeyboardInterrupt: the user stopped the run; what was finished is in the store, results and report included.
     """
     started = time.monotonic()
     resources = plan.resources
+    record: RunRecord | None = None
+
+    def end(state: RunState, reason: str | None = None) -> Outcome:
+        assert record is not None  # noqa: S101 - nothing ends that has not begun
+        seconds = round(time.monotonic() - started, 3)
+        return _finish(store, plan, replace(record, state=state, finished=now(), seconds=seconds, reason=reason))
+
     with local_ray(resources, dashboard=dashboard) as dashboard_url:
-        record = _begin(store, plan, resources, listener)
-        listener.note(
-            f"run {plan.run}: {len(plan.uploads)} images, {plan.candidates} candidates, {plan.trials} fits;"
-            f" {resources.parallel} at a time on {resources.device}, {resources.threads} thread(s) each"
-        )
-        if dashboard_url:
-            listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
-        context = RunContext(store.url, plan.run, plan.config, plan.simulate, resources.device, resources.threads)
-        spec = SessionSpec(
-            TRIALS_PER_SESSION, resources.parallel, resources.threads, resources.gpus, plan.config.resources.retries
-        )
-
-        def ended(state: RunState, reason: str | None = None) -> RunRecord:
-            seconds = round(time.monotonic() - started, 3)
-            return replace(record, state=state, finished=now(), seconds=seconds, reason=reason)
-
+        record = _begin(store, plan)
         try:
+            plan = _upload(store, plan, listener)
+            listener.note(
+                f"run {plan.run}: {len(plan.uploads)} images, {plan.candidates} candidates, {plan.trials} fits;"
+                f" {resources.parallel} at a time on {resources.device}, {resources.threads} thread(s) each"
+            )
+            if dashboard_url:
+                listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
+            context = RunContext(store.url, plan.run, plan.config, plan.simulate, resources.device, resources.threads)
+            retries = plan.config.resources.retries
+            spec = SessionSpec(TRIALS_PER_SESSION, resources.parallel, resources.threads, resources.gpus, retries)
             Pipeline(context, plan, spec, listener).run()
-            return _finish(store, plan, ended(RunState.FINISHED))
+            return end(RunState.FINISHED)
         except KeyboardInterrupt:
             with _uninterrupted():
-                _finish(store, plan, ended(RunState.INTERRUPTED, "stopped by the user"))
+                end(RunState.INTERRUPTED, "stopped by the user")
             raise
-        except (StoreError, RuntimeError) as error:
+        except OrchestratorError as error:
             with contextlib.suppress(StoreError):
-                _finish(store, plan, ended(RunState.FAILED, str(error)))
+                end(RunState.FAILED, str(error))
             raise
+        except Exception as error:
+            # Whatever it was, the record must not go on saying that the run is running. Nothing is hidden: --debug shows
+            # the traceback.
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            with contextlib.suppress(StoreError):
+                end(RunState.FAILED, reason)
+            raise RunFailedError(f"the run {plan.run} failed: {reason}; --debug shows where") from error
 
 
 def _finish(store: Store, plan: Plan, record: RunRecord) -> Outcome:

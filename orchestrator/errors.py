@@ -21,5 +21,9 @@ class NotFoundError(OrchestratorError):
     """The store holds no object under this key."""
 
 
+class RunFailedError(OrchestratorError):
+    """A run could not go on; its record says why."""
+
+
 class StoreError(OrchestratorError):
     """The store could not be read or written."""

@@ -7,9 +7,9 @@ from statistics import median
 import numpy as np
 import torch
 
+from orchestrator.cpus import cpu_count
 from orchestrator.plan import Plan
 from orchestrator.problem import operator_of
-from orchestrator.resources import cpu_count
 from orchestrator.scoring import bank_of, bank_parts, candidates_of
 from orchestrator.store import Store
 from workers.fingerprints import BankSpec, untrained_output
@@ -18,7 +18,7 @@ from workers.networks import build
 from workers.seeds import generator_of
 from workers.space import Candidate
 from workers.stopping import held_out_mask
-from workers.views import padded_side
+from workers.views import padded_side, view_size
 
 _SIDES = (64, 128)
 _STEPS = 4
@@ -85,15 +85,11 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     fit_seconds = 0.0
     for image in plan.images:
         full = iteration(image.height, image.width) * config.fit.iterations
-        if config.cohort.view == "full":
-            fit_seconds += plan.cohort_size * full
-            continue
-        if config.cohort.view == "crop":
-            sides = min(config.cohort.crop_px, image.height), min(config.cohort.crop_px, image.width)
-        else:
-            scale = min(1.0, config.cohort.downscale_px / min(image.height, image.width))
-            sides = round(image.height * scale), round(image.width * scale)
-        fit_seconds += plan.cohort_size * iteration(*sides) * config.iterations(config.cohort.view)
+        cohort = config.cohort
+        sides = view_size(
+            cohort.view, image.height, image.width, crop_px=cohort.crop_px, downscale_px=cohort.downscale_px
+        )
+        fit_seconds += plan.cohort_size * iteration(*sides) * config.iterations(cohort.view)
         fit_seconds += plan.full_fits * full
     banks = {spec for image in plan.images if (spec := bank_of(config, image)) is not None}
     score_seconds = 0.0

@@ -146,7 +146,7 @@ class _Prepared:
         evaluation = None
         # What ran on in the last block after the rule had stopped is no part of the fit.
         curve = [] if self.observer is None else self.observer.curve()[: result.iterations]
-        if self.reference is not None:
+        if self.reference is not None and np.isfinite(curve).all():
             evaluation = Evaluation(psnr(result.output, self.reference), max(curve))
         record = FitRecord(
             self.job.candidate,

@@ -9,18 +9,20 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 
+from orchestrator.cpus import cpu_count
 from orchestrator.errors import ImageRejectedError, UserMistakeError
-from orchestrator.images import decode
+from orchestrator.images import FIRST_BYTES, Encoding, check_format, decode
 from orchestrator.layout import image_id
 from orchestrator.text import printable
 
 _MISTAKES_SHOWN = 5
 _WORTH_PROCESSES = 200
+_MOST_PROCESSES = 8
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class _Read:
     path: Path
     name: str
     sha256: str
-    suffix: str
+    encoding: Encoding
     shape: tuple[int, int, int]
 
 
@@ -79,21 +81,28 @@ def _relative_name(path: Path, folder: Path) -> str:
     return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "replace")
 
 
-def _read(path: Path, folder: Path, max_pixels: int) -> _Read | Rejected:
+def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> _Read | Rejected:
     name = _relative_name(path, folder)
     try:
         if path.exists() and not path.is_file():
             # A pipe would be read for ever.
             return Rejected(name, "not a regular file")
+        with path.open("rb") as file:
+            # A film in the folder is not read to its end to learn that it is none of ours.
+            check_format(file.read(FIRST_BYTES))
         data = path.read_bytes()
-        picture = decode(data, max_pixels=max_pixels)
+        picture = decode(data, max_pixels=max_pixels, like=like)
     except OSError as error:
         return Rejected(name, f"the file cannot be opened: {error.strerror or error}")
+    except MemoryError:
+        return Rejected(name, "the file is too large for this machine's memory")
     except ImageRejectedError as error:
         return Rejected(name, str(error))
     channels, height, width = picture.pixels.shape
     shape = (channels, height, width)
-    return _Read(path, name, hashlib.sha256(data).hexdigest(), picture.encoding.suffix, shape)
+    # Of the encoding only the scale is wanted later, for a reference; a profile may be large.
+    scale = replace(picture.encoding, icc_profile=None)
+    return _Read(path, name, hashlib.sha256(data).hexdigest(), scale, shape)
 
 
 def _folder(text: str | Path, option: str) -> Path:
@@ -105,15 +114,20 @@ def _folder(text: str | Path, option: str) -> Path:
     return folder
 
 
-def _read_all(folder: Path, paths: Sequence[Path], max_pixels: int) -> Iterator[_Read | Rejected]:
-    """Decode every file once, so that the plan knows what can be used; only small records are kept."""
+def _read_all(
+    folder: Path, paths: Sequence[Path], likes: Sequence[Encoding | None], max_pixels: int
+) -> Iterator[_Read | Rejected]:
+    """Decode every file once, so that the plan knows what can be used; only small records are kept.
+
+    ``likes`` are the encodings whose scales references have to share; None for images.
+    """
     read = partial(_read, folder=folder, max_pixels=max_pixels)
     if len(paths) < _WORTH_PROCESSES:
-        yield from map(read, paths)
+        yield from map(read, paths, likes)
         return
     # Processes, not threads: while it decodes, a reader silences warnings for its whole process.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        yield from pool.map(read, paths, chunksize=16)
+    with ProcessPoolExecutor(min(_MOST_PROCESSES, cpu_count()), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(read, paths, likes, chunksize=16)
 
 
 def _without_suffix(name: str) -> str:
@@ -151,7 +165,8 @@ def _match_references(images: Sequence[_Read], folder: Path, max_pixels: int) ->
             found[image.name] = match
     references: dict[str, _Read] = {}
     wanted = [image for image in images if image.name in found]
-    for image, read in zip(wanted, _read_all(folder, [found[i.name] for i in wanted], max_pixels), strict=True):
+    paths, scales = [found[image.name] for image in wanted], [image.encoding for image in wanted]
+    for image, read in zip(wanted, _read_all(folder, paths, scales, max_pixels), strict=True):
         if isinstance(read, Rejected):
             mistakes.append(f"{image.name}: its reference cannot be used: {read.reason}")
         elif read.shape != image.shape:
@@ -179,7 +194,7 @@ def _restored_names(images: Sequence[_Read]) -> list[str]:
     Two images whose names would meet (in letters' case too, for file systems that ignore it) keep their own suffix before
     the new one, and are numbered where that is not enough.
     """
-    plain = [_with_suffix(image.name, image.suffix) for image in images]
+    plain = [_with_suffix(image.name, image.encoding.suffix) for image in images]
     counts: dict[str, int] = {}
     for name in plain:
         counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
@@ -188,10 +203,10 @@ def _restored_names(images: Sequence[_Read]) -> list[str]:
     taken = {folder.casefold() for folder in folders}
     names = []
     for image, name in zip(images, plain, strict=True):
-        unique = name if counts[name.casefold()] == 1 else image.name + image.suffix
+        unique = name if counts[name.casefold()] == 1 else image.name + image.encoding.suffix
         number = 2
         while unique.casefold() in taken:
-            unique = f"{image.name}.{number}{image.suffix}"
+            unique = f"{image.name}.{number}{image.encoding.suffix}"
             number += 1
         taken.add(unique.casefold())
         names.append(unique)
@@ -228,7 +243,7 @@ def read_folder(
     paths = list(_files(folder))
     if not paths:
         raise UserMistakeError(f"--images {images}: the folder is empty")
-    outcomes = list(_read_all(folder, paths, max_pixels))
+    outcomes = list(_read_all(folder, paths, [None] * len(paths), max_pixels))
     read = [outcome for outcome in outcomes if isinstance(outcome, _Read)]
     rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
     if not read:

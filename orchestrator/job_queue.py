@@ -79,8 +79,9 @@ class JobQueue:
         return lost
 
     async def finish(self, finished: Finished) -> None:
-        """A trial ended, well or not."""
-        self._running.pop(finished.job, None)
+        """A trial ended, well or not. What was given back meanwhile is no longer this trial's to end."""
+        if self._running.pop(finished.job, None) is None:
+            return
         self._finished.append(finished)
         self._something_finished.set()
 
@@ -91,7 +92,3 @@ class JobQueue:
         self._something_finished.clear()
         ended, self._finished = self._finished, []
         return ended
-
-    async def running(self) -> int:
-        """How many fits run."""
-        return len(self._running)

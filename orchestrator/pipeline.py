@@ -18,8 +18,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from orchestrator.collecting import collect
 from orchestrator.context import RunContext
-from orchestrator.errors import ImageRejectedError, StoreError
-from orchestrator.fits import fit_keys
+from orchestrator.errors import ImageRejectedError, RunFailedError, StoreError
+from orchestrator.fits import fit_keys, read_record
 from orchestrator.ingest import InputImage
 from orchestrator.job_queue import Finished, JobQueue
 from orchestrator.jobs import FitJob, FitRecord
@@ -34,6 +34,7 @@ from workers.fingerprints import BankSpec
 SESSIONS_THAT_MAY_FAIL = 3
 TRIALS_PER_WORKER = 2
 _LOOK_AHEAD = 1000
+_STORE_ERROR = f"{StoreError.__module__}.{StoreError.__qualname__}: "
 
 
 class ImageStage(Enum):
@@ -61,20 +62,19 @@ class Progress:
     previews: bool
     stage: ImageStage = ImageStage.WAITING
     shortlist: list[Scored] = field(default_factory=list)
-    running: set[str] = field(default_factory=set)
+    running: set[FitJob] = field(default_factory=set)
     decision: Decision | None = None
     untried: deque[str] = field(default_factory=deque)
     full: list[str] = field(default_factory=list)
 
 
-@ray.remote  # type: ignore[untyped-decorator]
 def compute_bank_part(context: RunContext, part: BankPart) -> None:
     """A scoring task: fingerprint a chunk of candidates."""
     torch.set_num_threads(context.threads)
     compute_part(context.store, part, context.device)
 
 
-@ray.remote(num_cpus=0, max_restarts=3, max_task_retries=3)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)
 class ImageWorker:
     """Does the short work on an image between its fits: score, decide, collect.
 
@@ -110,7 +110,6 @@ class Pipeline:
             for index, image in enumerate(plan.images)
         )
         self._active: dict[str, Progress] = {}
-        self._rows: list[Row] = []
         self._handlers: dict[Any, Callable[[Any], None]] = {}
         self._bank_parts_left: dict[BankSpec, int] = {}
         self._broken_banks: dict[BankSpec, str] = {}
@@ -120,16 +119,17 @@ class Pipeline:
         actors: Any = ImageWorker
         self._workers = cycle([actors.remote(context) for _ in range(max(1, spec.parallel // TRIALS_PER_WORKER))])
         self._sessions = 0
+        self._live_sessions = 0
         self._failed_sessions = 0
         # Enough images under way that a finished trial always finds another fit waiting.
         self._in_flight = max(4, 2 * spec.parallel)
 
-    def run(self) -> list[Row]:
-        """Work until every image has its row; returns them.
+    def run(self) -> None:
+        """Work until every image has its row in the store.
 
         Raises:
             StoreError: the store could no longer be written.
-            RuntimeError: Tune failed again and again.
+            RunFailedError: Tune failed again and again.
         """
         images = len(self._waiting)
         self._total.update(
@@ -146,7 +146,6 @@ class Pipeline:
             self._ensure_session()
             self._tell()
         ray.get(self._queue.close.remote())
-        return self._rows
 
     def _when(self, reference: Any, handler: Callable[[Any], None]) -> None:
         self._handlers[reference] = handler
@@ -177,7 +176,9 @@ class Pipeline:
             self._bank_parts_left[spec] = len(parts)
             self._total["bank"] += len(parts)
             name = f"bank:{spec.width}x{spec.height}x{spec.channels}"
-            task = compute_bank_part.options(name=name, num_cpus=self._spec.cpus, num_gpus=self._spec.gpus)
+            # The numbers must be the task's own, not options of a call: only then does a worker that had a GPU end with
+            # its task and give the memory back.
+            task = ray.remote(num_cpus=self._spec.cpus, num_gpus=self._spec.gpus)(compute_bank_part).options(name=name)
             for part in parts:
                 reference = task.remote(self._context, part)
                 self._when(reference, partial(self._on_bank_part, spec))
@@ -186,6 +187,8 @@ class Pipeline:
     def _on_bank_part(self, spec: BankSpec, reference: Any) -> None:
         try:
             ray.get(reference)
+        except StoreError as error:
+            raise StoreError(_message(error)) from None
         except RayError as error:
             self._broken_banks[spec] = _cause(error)
         self._bank_parts_left[spec] -= 1
@@ -193,8 +196,10 @@ class Pipeline:
         self._let_sessions_idle()
 
     def _let_sessions_idle(self) -> None:
-        # A session without work keeps its CPUs; with parts of a bank still to compute that would be a deadlock.
-        ray.get(self._queue.set_may_idle.remote(not any(self._bank_parts_left.values())))
+        # A session without work keeps its CPUs. With parts of a bank still to compute, or an older session that retries a
+        # fit, each would wait for the other.
+        alone = self._live_sessions <= 1 and not any(self._bank_parts_left.values())
+        ray.get(self._queue.set_may_idle.remote(alone))
 
     def _admit(self) -> None:
         """Start scoring, for as many images as may be under way and have their bank."""
@@ -223,8 +228,8 @@ class Pipeline:
         self._fit(progress, self._context.config.cohort.view, [scored.candidate for scored in shortlist])
 
     def _fit(self, progress: Progress, view: Any, candidates: Sequence[str]) -> None:
-        progress.running.update(candidates)
         jobs = [FitJob(progress.image, self._context.config.method, view, candidate) for candidate in candidates]
+        progress.running.update(jobs)
         # An image that is nearly done goes before one that has just begun: first results come early.
         ray.get(self._queue.put.remote(jobs, first=progress.stage is ImageStage.FULL))
 
@@ -235,12 +240,19 @@ class Pipeline:
 
     def _on_finished_fit(self, finished: Finished) -> None:
         job = finished.job
-        progress = self._active[job.image.id]
+        progress = self._active.get(job.image.id)
+        if progress is None or job not in progress.running:
+            return
         if finished.crash is not None:
-            record = FitRecord(job.candidate, job.view, "failed", reason=finished.crash)
-            self._context.store.put(fit_keys(self._context, job).result, record.to_json())
+            if finished.crash.startswith(_STORE_ERROR):
+                # No fault of the candidate: nothing could be recorded from here on.
+                raise StoreError(finished.crash.removeprefix(_STORE_ERROR))
+            keys = fit_keys(self._context, job)
+            if read_record(self._context.store, keys) is None:
+                record = FitRecord(job.candidate, job.view, "failed", reason=finished.crash)
+                self._context.store.put(keys.result, record.to_json())
             self._listener.note(f"{job.image.name}: the fit of {job.candidate} failed: {finished.crash}")
-        progress.running.discard(job.candidate)
+        progress.running.discard(job)
         if progress.stage is ImageStage.FULL:
             self._done["full"] += 1
             if not finished.done and progress.untried:
@@ -267,10 +279,13 @@ class Pipeline:
         progress.decision = decision
         best = decision.order[: self._context.config.pick.full_fits]
         progress.full = list(best)
-        if self._context.config.cohort.view == "full" or not best:
+        if self._context.config.cohort.view == "full":
             self._collect(progress)
             return
         self._total["full"] += len(best) - self._plan.full_fits
+        if not best:
+            self._collect(progress)
+            return
         progress.stage = ImageStage.FULL
         progress.untried = deque(decision.order[len(best) :])
         self._fit(progress, "full", best)
@@ -283,10 +298,8 @@ class Pipeline:
         self._when(reference, partial(self._on_collected, progress))
 
     def _on_collected(self, progress: Progress, reference: Any) -> None:
-        rows = self._outcome(progress, reference)
-        if rows is None:
+        if self._outcome(progress, reference) is None:
             return
-        self._rows += rows
         self._leave(progress)
         self._done["collected"] += 1
 
@@ -298,8 +311,8 @@ class Pipeline:
         """
         try:
             return ray.get(reference)
-        except StoreError:
-            raise
+        except StoreError as error:
+            raise StoreError(_message(error)) from None
         except ImageRejectedError as error:
             self._end(progress, RowState.REJECTED, _cause(error))
         except RayError as error:
@@ -310,7 +323,6 @@ class Pipeline:
         """An image goes no further: its row says why, and what it would have needed is no longer counted."""
         row = Row(progress.image.name, self._context.config.method, state, reason=reason)
         self._context.store.put(self._context.layout.row(progress.image.id), rows_to_json([row]).encode())
-        self._rows.append(row)
         self._listener.note(f"{progress.image.name}: {state}: {reason}")
         if progress.stage in (ImageStage.WAITING, ImageStage.SCORING):
             self._total["scored"] -= 1
@@ -333,6 +345,8 @@ class Pipeline:
             number = self._sessions
             self._when(reference, partial(self._on_session_end, number))
             self._sessions += 1
+            self._live_sessions += 1
+            self._let_sessions_idle()
 
     def _on_session_end(self, number: int, reference: Any) -> None:
         reason = None
@@ -342,14 +356,22 @@ class Pipeline:
             reason = _cause(error)
             self._failed_sessions += 1
             self._listener.note(f"Tune stopped and is started again: {reason}")
+        self._live_sessions -= 1
+        self._let_sessions_idle()
         lost = ray.get(self._queue.give_back.remote(number))
         if self._failed_sessions > SESSIONS_THAT_MAY_FAIL:
-            raise RuntimeError(f"Tune failed {self._failed_sessions} times; the last time: {reason}")
+            raise RunFailedError(f"Tune failed {self._failed_sessions} times; the last time: {reason}")
         ray.get(self._queue.put.remote(lost, first=True))
 
 
+def _message(error: Exception) -> str:
+    """What an exception said where it was raised, on one line; Ray puts the remote traceback around it."""
+    return " ".join(str(error.cause if isinstance(error, RayTaskError) else error).split())
+
+
 def _cause(error: Exception) -> str:
-    """What went wrong in a task, in one line: the exception's own message, not its traceback."""
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    text = " ".join(str(cause).split())
-    return text[:300] if isinstance(cause, ImageRejectedError) else f"{type(cause).__name__}: {text}"[:300]
+    """What went wrong in a task, in one line."""
+    if isinstance(error, ImageRejectedError):
+        return _message(error)[:300]
+    kind = type(error.cause if isinstance(error, RayTaskError) else error).__name__
+    return f"{kind}: {_message(error)}"[:300]

@@ -23,13 +23,3 @@ class Listener(Protocol):
 
     def update(self, stages: Sequence[Stage]) -> None:
         """The counts of all stages, in order; called often."""
-
-
-class Silent:
-    """Hears and says nothing."""
-
-    def note(self, message: str) -> None:
-        """Nothing."""
-
-    def update(self, stages: Sequence[Stage]) -> None:
-        """Nothing."""

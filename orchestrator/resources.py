@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from orchestrator.config import Config
+from orchestrator.cpus import cpu_count
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest import InputImage
 from orchestrator.scoring import candidates_of
@@ -21,11 +22,12 @@ _NETWORKS_LOOKED_AT = 8
 
 @dataclass(frozen=True)
 class Machine:
-    """CPUs this process may use, GPUs, and bytes of memory: of each GPU if there are any, else of the machine."""
+    """CPUs this process may use, bytes of memory, GPUs, and bytes of memory of the smallest GPU."""
 
     cpus: int
-    gpus: int
     memory: int
+    gpus: int = 0
+    gpu_memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,22 +49,15 @@ class Resources:
         return "cuda" if self.gpus else "cpu"
 
 
-def cpu_count() -> int:
-    """The CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def this_machine() -> Machine:
     """The machine at hand."""
-    gpus = torch.cuda.device_count()
-    if gpus:
-        memory = min(torch.cuda.get_device_properties(index).total_memory for index in range(gpus))
-        return Machine(cpu_count(), gpus, memory)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     # A container may be allowed less than the machine has; the file says "max" where it is not limited.
     with contextlib.suppress(OSError, ValueError):
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return Machine(cpu_count(), 0, memory)
+    gpus = torch.cuda.device_count()
+    gpu_memory = min((torch.cuda.get_device_properties(index).total_memory for index in range(gpus)), default=0)
+    return Machine(cpu_count(), memory, gpus, gpu_memory)
 
 
 def resolve_resources(config: Config, machine: Machine) -> Resources:
@@ -81,7 +76,7 @@ def resolve_resources(config: Config, machine: Machine) -> Resources:
         # A whole number of trials shares each GPU.
         sharing = int(1 / per_trial + 1e-9)
         parallel = min(machine.gpus * sharing, wish.parallel or machine.gpus * sharing)
-        return Resources(parallel, wish.threads, per_trial, _USABLE * machine.memory / sharing)
+        return Resources(parallel, wish.threads, per_trial, _USABLE * machine.gpu_memory / sharing)
     parallel = wish.parallel or max(1, machine.cpus // wish.threads)
     return Resources(parallel, wish.threads, 0.0, _USABLE * machine.memory / parallel)
 
@@ -98,8 +93,10 @@ def why_too_large(image: InputImage, per_pixel: float, resources: Resources) -> 
     needed = per_pixel * padded_side(image.height) * padded_side(image.width)
     if needed <= resources.trial_memory:
         return None
+    share_less = "resources.gpus=1" if resources.gpus else "resources.parallel=1"
+    alone = resources.gpus == 1 or (not resources.gpus and resources.parallel == 1)
     return (
         f"too large: fitting {image.width}x{image.height} pixels takes about {needed / 1e9:.0f} GB of memory, and each of"
         f" {resources.parallel} trials has {resources.trial_memory / 1e9:.0f} GB here; make the image smaller, or set a"
-        " lower network.width" + (" or resources.parallel=1" if resources.parallel > 1 else "")
+        " lower network.width" + ("" if alone else f" or {share_less}")
     )

@@ -78,11 +78,12 @@ class TellTheQueue(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's function returned."""
-        self._queue.finish.remote(Finished(trial.config["job"], trial.last_result["done"]))
+        # Tune itself reports "done", and sets it for every trial that ends.
+        ray.get(self._queue.finish.remote(Finished(trial.config["job"], trial.last_result["has_result"])))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial failed more often than it may."""
-        self._queue.finish.remote(Finished(trial.config["job"], False, crash=_reason(trial)))
+        ray.get(self._queue.finish.remote(Finished(trial.config["job"], False, crash=_reason(trial))))
 
 
 def _reason(trial: Any) -> str:
@@ -112,7 +113,7 @@ def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
     record = run_fit(context, config["job"], on_progress=progress)
     if context.device != "cpu":
         torch.cuda.empty_cache()
-    tune.report({"iteration": record.iterations or 0, "done": record.state == "done"})
+    tune.report({"iteration": record.iterations or 0, "has_result": record.state == "done"})
 
 
 @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]

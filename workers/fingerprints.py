@@ -124,14 +124,21 @@ def _starts(length: int, tile: int) -> NDArray[np.int64]:
 
 
 def image_fingerprint(degraded: Array, height: int, width: int) -> ImageFingerprint:
-    """The fingerprint of an image (C, H, W) in [0, 1] at a bank's size, its spectrum averaged over overlapping tiles."""
+    """The fingerprint of an image (C, H, W) in [0, 1] at a bank's size, averaged over overlapping tiles.
+
+    Levels are averaged in dB, and histograms as sorted heights: candidates are measured so, one output at a time, and the
+    logarithm of an averaged spectrum would lie 5.8 dB higher (10 times Euler's constant) than the average of logarithms.
+    So the strip metric orders candidates exactly as its mean over the tiles would.
+    """
     padded = pad(degraded)
-    total = np.zeros((padded.shape[0], height, width))
     tiles = [(top, left) for top in _starts(padded.shape[1], height) for left in _starts(padded.shape[2], width)]
+    levels = np.zeros(strip(padded[:, :height, :width]).size)
+    heights = np.zeros(HISTOGRAM_BINS)
     for top, left in tiles:
-        total += psd(padded[:, top : top + height, left : left + width])
-    ring = strip((total / len(tiles)).astype(np.float32))
-    return ImageFingerprint(db(ring), hist(ring))
+        ring = strip(psd(padded[:, top : top + height, left : left + width]))
+        levels += db(ring)
+        heights += hist(ring)
+    return ImageFingerprint((levels / len(tiles)).astype(np.float32), (heights / len(tiles)).astype(np.float32))
 
 
 def score_bank(bank: NDArray[np.void], image: ImageFingerprint, metric: str) -> NDArray[np.float32]:

@@ -80,6 +80,14 @@ def crop_position(degraded: NDArray[np.float32], height: int, width: int) -> tup
     return int(rows[row]), int(columns[column])
 
 
+def view_size(name: ViewName, height: int, width: int, *, crop_px: int, downscale_px: int) -> tuple[int, int]:
+    """Height and width that an image of this size is fitted at; see `select_view`."""
+    if name == "crop":
+        return min(crop_px, height), min(crop_px, width)
+    scale = min(1.0, downscale_px / min(height, width)) if name == "downscale" else 1.0
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def select_view(name: ViewName, degraded: NDArray[np.float32], *, crop_px: int = 128, downscale_px: int = 64) -> View:
     """The view of this name for an image (C, H, W); it depends on the degraded image only.
 
@@ -92,9 +100,8 @@ def select_view(name: ViewName, degraded: NDArray[np.float32], *, crop_px: int =
         downscale_px: short side of the scaled image in pixels.
     """
     _, height, width = degraded.shape
+    out_height, out_width = view_size(name, height, width, crop_px=crop_px, downscale_px=downscale_px)
     if name == "crop":
-        crop_height, crop_width = min(crop_px, height), min(crop_px, width)
-        top, left = crop_position(degraded, crop_height, crop_width)
-        return View(name, top, left, crop_height, crop_width, crop_height, crop_width)
-    scale = min(1.0, downscale_px / min(height, width)) if name == "downscale" else 1.0
-    return View(name, 0, 0, height, width, max(1, round(height * scale)), max(1, round(width * scale)))
+        top, left = crop_position(degraded, out_height, out_width)
+        return View(name, top, left, out_height, out_width, out_height, out_width)
+    return View(name, 0, 0, height, width, out_height, out_width)

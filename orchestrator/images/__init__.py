@@ -35,7 +35,17 @@ from orchestrator.errors import ImageRejectedError
 from orchestrator.images.formats import reader_of, write_png, write_tiff
 from orchestrator.images.picture import Encoding, Picture, to_picture, to_samples
 
-__all__ = ["Encoding", "Picture", "decode", "encode", "preview"]
+__all__ = ["FIRST_BYTES", "Encoding", "Picture", "check_format", "decode", "encode", "preview"]
+
+FIRST_BYTES = 16
+"""So much of a file tells its format."""
+
+
+def check_format(start: bytes) -> None:
+    """Raise ImageRejectedError if a file that begins with these bytes is empty or of none of the formats."""
+    if not start:
+        raise ImageRejectedError("the file is empty")
+    reader_of(start)
 
 
 def decode(data: bytes, *, max_pixels: int = 100_000_000, like: Encoding | None = None) -> Picture:
@@ -47,8 +57,7 @@ def decode(data: bytes, *, max_pixels: int = 100_000_000, like: Encoding | None 
 
     Raises ImageRejectedError, with the reason on one line, for anything that cannot be decoded completely.
     """
-    if not data:
-        raise ImageRejectedError("the file is empty")
+    check_format(data[:FIRST_BYTES])
     name, read = reader_of(data)
     try:
         with _quiet_decoders():

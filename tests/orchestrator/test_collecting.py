@@ -231,6 +231,7 @@ def test_previews_are_left_where_they_are_wanted(
     collected(bench, [B, A])
     folder = f"{bench.context.layout.root}/previews"
     assert list(bench.store.keys(folder)) == []
+    bench.store.delete_all(bench.context.layout.rows)
     collected(bench, [B, A], previews=True)
     names = [key.rsplit("/", 1)[1] for key in bench.store.keys(folder)]
     assert names == ["degraded.png", "mean.png", "reference.png", "restored.png"]
@@ -294,3 +295,13 @@ def test_thinning_keeps_short_curves_whole_and_is_evenly_spread(length: int, kee
         return
     assert CURVE_POINTS <= len(at) <= CURVE_POINTS + 1
     assert np.diff(at).max() <= np.ceil(length / (CURVE_POINTS - 1))
+
+
+def test_collecting_again_after_a_crash_keeps_the_row_that_is_there(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(keep={"fits": "none"}), encoded(noise_seed=1), encoded())
+    leave_all(bench, evaluated=True)
+    first = collected(bench, [B, A])
+    assert list(bench.store.keys(f"{bench.context.layout.root}/fits")) == []
+    assert collected(bench, [B, A]) == first

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from orchestrator.config import Config
+from orchestrator.cpus import cpu_count
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.plan import make_plan
-from orchestrator.resources import cpu_count
 from orchestrator.scoring import bank_of, bank_parts, candidates_of, compute_part
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import CANDIDATES, Encoded, MakeConfig

@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config import Config
+from orchestrator.cpus import cpu_count
 from orchestrator.errors import UserMistakeError
 from orchestrator.layout import RunLayout
 from orchestrator.plan import Plan, make_plan
-from orchestrator.resources import Machine, cpu_count
+from orchestrator.resources import Machine
 from orchestrator.run import check_run_name
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import Encoded, MakeConfig
@@ -106,7 +107,7 @@ def test_an_image_that_would_not_fit_into_memory_is_rejected_before_anything_run
     images.mkdir()
     for name, side in (("small", 64), ("large", 640)):
         (images / f"{name}.png").write_bytes(encoded(side, side))
-    monkeypatch.setattr("orchestrator.plan.this_machine", lambda: Machine(cpus=1, gpus=0, memory=64 * 2**20))
+    monkeypatch.setattr("orchestrator.plan.this_machine", lambda: Machine(cpus=1, memory=64 * 2**20))
     plan = make_plan(store, make_config(), images)
     assert [image.name for image in plan.images] == ["small.png"]
     assert plan.rejected[0].name == "large.png"

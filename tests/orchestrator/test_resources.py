@@ -16,29 +16,30 @@ def resolved(machine: Machine, **wishes: float) -> tuple[int, int, float, str]:
 
 
 def test_on_a_cpu_as_many_trials_run_as_there_are_cores() -> None:
-    assert resolved(Machine(8, 0, GB)) == (8, 1, 0, "cpu")
-    assert resolved(Machine(8, 0, GB), threads=3) == (2, 3, 0, "cpu")
-    assert resolved(Machine(2, 0, GB), threads=3) == (1, 3, 0, "cpu")
-    assert resolved(Machine(2, 0, GB), parallel=5) == (5, 1, 0, "cpu")
+    assert resolved(Machine(8, GB)) == (8, 1, 0, "cpu")
+    assert resolved(Machine(8, GB), threads=3) == (2, 3, 0, "cpu")
+    assert resolved(Machine(2, GB), threads=3) == (1, 3, 0, "cpu")
+    assert resolved(Machine(2, GB), parallel=5) == (5, 1, 0, "cpu")
 
 
 def test_where_there_are_gpus_each_trial_has_one_or_the_fraction_asked_for() -> None:
-    assert resolved(Machine(16, 2, GB)) == (2, 1, 1.0, "cuda")
-    assert resolved(Machine(16, 2, GB), gpus=0.25) == (8, 1, 0.25, "cuda")
-    assert resolved(Machine(16, 1, GB), gpus=0.3) == (3, 1, 0.3, "cuda")
-    assert resolved(Machine(16, 2, GB), gpus=0.5, parallel=1) == (1, 1, 0.5, "cuda")
-    assert resolved(Machine(16, 2, GB), gpus=0) == (16, 1, 0, "cpu")
+    assert resolved(Machine(16, GB, 2, GB)) == (2, 1, 1.0, "cuda")
+    assert resolved(Machine(16, GB, 2, GB), gpus=0.25) == (8, 1, 0.25, "cuda")
+    assert resolved(Machine(16, GB, 1, GB), gpus=0.3) == (3, 1, 0.3, "cuda")
+    assert resolved(Machine(16, GB, 2, GB), gpus=0.5, parallel=1) == (1, 1, 0.5, "cuda")
+    assert resolved(Machine(16, GB, 2, GB), gpus=0) == (16, 1, 0, "cpu")
 
 
 def test_a_gpu_that_is_not_there_is_a_mistake_and_not_a_wait_without_end() -> None:
     with pytest.raises(UserMistakeError, match=r"resources\.gpus=0"):
-        resolved(Machine(16, 0, GB), gpus=0.5)
+        resolved(Machine(16, GB), gpus=0.5)
 
 
 def test_trials_that_run_at_once_share_the_memory() -> None:
     config = Config.model_validate({"resources": {"gpus": 0.25}})
-    assert resolve_resources(config, Machine(16, 2, 40 * GB)).trial_memory == pytest.approx(8 * GB)
-    assert resolve_resources(Config(), Machine(4, 0, 40 * GB)).trial_memory == pytest.approx(8 * GB)
+    assert resolve_resources(config, Machine(16, 10 * GB, 2, 40 * GB)).trial_memory == pytest.approx(8 * GB)
+    config = Config.model_validate({"resources": {"gpus": 0}})
+    assert resolve_resources(config, Machine(4, 40 * GB, 1, GB)).trial_memory == pytest.approx(8 * GB)
 
 
 def test_an_image_whose_fit_would_not_fit_says_what_it_needs_and_what_to_do() -> None:

@@ -1,5 +1,6 @@
 """What a run survives on one machine: a worker killed in the middle of a fit, an input that vanishes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.system.conftest import TINY, CommandLine, save_rgb
 from tests.system.test_submit import files_below
@@ -49,6 +51,22 @@ def test_a_worker_killed_in_mid_fit_costs_nothing_but_time(cli: CommandLine) -> 
         assert files_below(runs / "calm" / what) == files_below(runs / "shot" / what)
 
 
+@pytest.mark.parametrize("blocked", ["fits", "restored"])
+def test_a_store_that_fails_in_mid_run_stops_it_with_one_line(cli: CommandLine, blocked: str) -> None:
+    save_rgb(cli.folder / "noisy/a.png", noise=0.1)
+    # Where a folder should be there is a file: whoever writes there, a trial or the collecting, meets an error.
+    run = cli.folder / "dip-store/runs/odd"
+    run.mkdir(parents=True)
+    (run / blocked).write_text("in the way")
+    done = cli.run(cli.submit("--images", "noisy", "--run", "odd"))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert f"cannot write runs/odd/{blocked}/" in done.stderr
+    assert not list(run.glob("rows/*"))
+    (record,) = json.loads(cli.run(cli.command("runs", "--json")).stdout)
+    assert record["state"] == "failed"
+
+
 VANISHING = """
 import sys
 from orchestrator import driver, pipeline
@@ -77,3 +95,22 @@ def test_trials_that_crash_again_and_again_cost_one_image_and_say_why(cli: Comma
     assert (failed["image"], failed["state"]) == ("a.png", "failed")
     assert "holds no runs/odd/inputs/" in failed["reason"]
     assert (restored["image"], restored["state"], restored["arm"]) == ("b.png", "restored", "random")
+
+
+def test_a_pick_whose_full_size_fit_fails_gives_way_to_the_next_best(cli: CommandLine) -> None:
+    save_rgb(cli.folder / "noisy/a.png", noise=0.1)
+    settings = [*TINY, "pick.full_fits=1"]
+    assert cli.run(cli.submit("--images", "noisy", "--run", "calm", settings=settings)).returncode == 0
+    runs = cli.folder / "dip-store/runs"
+    (first,) = (runs / "calm/fits").rglob("result.json")
+    record = json.loads(first.read_text()) | {"state": "failed", "reason": "it diverged"}
+    planted = runs / "second" / first.relative_to(runs / "calm")
+    planted.parent.mkdir(parents=True)
+    planted.write_text(json.dumps(record | dict.fromkeys(("held_out_error", "stop_iteration", "iterations"))))
+    done = cli.run(cli.submit("--images", "noisy", "--run", "second", settings=settings))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (calm,), (second,) = cli.rows("calm"), cli.rows("second")
+    assert second["state"] == "restored"
+    assert second["candidate"] != calm["candidate"]
+    order = json.loads(next((runs / "second/picks").iterdir()).read_text())["order"]
+    assert order[:2] == [calm["candidate"], second["candidate"]]

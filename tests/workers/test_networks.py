@@ -1,4 +1,5 @@
 import csv
+import gc
 import json
 from pathlib import Path
 
@@ -90,3 +91,18 @@ def test_a_side_the_network_cannot_halve_five_times_is_refused(shape: tuple[int,
 def test_a_width_the_cell_cannot_cut_is_refused() -> None:
     with pytest.raises(InvalidCandidateError, match="multiple of 16"):
         build(Candidate(213, "0" * 25), width=8)
+
+
+def test_a_forward_pass_leaves_nothing_behind_for_the_garbage_collector() -> None:
+    network = build(Candidate(0, "1" * 25), width=4, generator=generator_of("weights"))
+    x = torch.rand(1, 3, 64, 64, generator=generator_of("input"))
+    gc.collect()
+    gc.disable()
+    try:
+        network(x).mean().backward()
+        before = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+        for _ in range(3):
+            network(x).mean().backward()
+        assert sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()) == before
+    finally:
+        gc.enable()

@@ -9,8 +9,8 @@ from workers.networks.search import SearchNetwork
 from workers.space import Candidate
 
 _SIDE = 128
-_PEAK = 1.7
-"""Peak over what autograd keeps: gradients in flight, workspaces, Adam. 1.2 to 1.7 were measured (docs/benchmarks.md)."""
+_PEAK = 1.6
+"""Peak over what autograd keeps: gradients in flight, workspaces, Adam. 1.1 to 1.6 were measured (docs/benchmarks.md)."""
 
 
 @cache

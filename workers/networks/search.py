@@ -85,27 +85,31 @@ class SearchNetwork(nn.Module):
         for level in range(1, LEVELS + 1):
             sources.append(blocks[f"enc{level}"](sources[-1]))
         chained: dict[tuple[int, int], Tensor] = {}
-
-        def at_level(source: int, level: int) -> Tensor:
-            """The encoder's scale ``source`` brought to the resolution of ``level``; chains share what they share."""
-            if source == level:
-                return sources[source]
-            if (source, level) not in chained:
-                before = level - 1 if source < level else level + 1
-                name = f"skip_down_{level}_{level + 1}" if source < level else f"skip_up_{level + 2}_{level + 1}"
-                chained[source, level] = blocks[name](at_level(source, before))
-            return chained[source, level]
-
         below = sources[LEVELS]
         for level in reversed(range(LEVELS)):
             total = blocks[f"up{level + 1}"](below)
             for source in range(LEVELS):
                 if self.candidate.skip(level, source):
-                    arriving = at_level(source, level)
+                    arriving = self._at_level(source, level, sources, chained)
                     total = total + (blocks[f"skip{level + 1}"](arriving) if source == level else arriving)
             below = blocks[f"dec{level + 1}"](total)
         out: Tensor = blocks["output"](below)
         return out
+
+    def _at_level(
+        self, source: int, level: int, sources: list[Tensor], chained: dict[tuple[int, int], Tensor]
+    ) -> Tensor:
+        """The encoder's scale ``source`` brought to the resolution of ``level``; chains share what they share.
+
+        A method, not a function within `forward`: a recursive one would keep all its tensors alive in a cycle.
+        """
+        if source == level:
+            return sources[source]
+        if (source, level) not in chained:
+            before = level - 1 if source < level else level + 1
+            name = f"skip_down_{level}_{level + 1}" if source < level else f"skip_up_{level + 2}_{level + 1}"
+            chained[source, level] = self.blocks[name](self._at_level(source, before, sources, chained))
+        return chained[source, level]
 
     def declared_parameters(self) -> int:
         """How many parameters the search space declares for this candidate, also in blocks that no skip bit uses.
