@@ -24,6 +24,13 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes_left:02} min" if hours < 48 else f"{days} d {hours_left} h"
 
 
+def clock_time(seconds: float) -> str:
+    """Seconds as a clock shows them: ``0:08``, ``3:20``, ``2:05:00``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def decibels(value: float | None) -> str:
     """Two decimals, or a dash where there is none."""
     return "–" if value is None else f"{value:.2f}"

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.common import decibels, duration
+from orchestrator.cli.common import clock_time, decibels
 from orchestrator.results import Row, RowState
 from orchestrator.text import printable
 
@@ -14,7 +14,7 @@ _WIDE_ENOUGH = 110
 
 
 def print_rows(rows: Sequence[Row]) -> None:
-    """Print the rows; columns that no row fills are left out, and reasons follow below."""
+    """Print the rows; columns that no row fills, or a narrow terminal has no room for, are left out; reasons follow."""
     console = Console()
     with_psnr = any(row.psnr is not None for row in rows)
     with_mean = any(row.psnr_mean is not None for row in rows)
@@ -23,20 +23,22 @@ def print_rows(rows: Sequence[Row]) -> None:
     table.add_column("image", overflow="fold")
     if not all_restored:
         table.add_column("state")
-    table.add_column("candidate", no_wrap=True)
-    table.add_column("stop", justify="right")
-    table.add_column("held-out", justify="right")
+    with_candidate = console.width >= _WIDE_ENOUGH
+    if with_candidate:
+        table.add_column("candidate", no_wrap=True)
+    table.add_column("stop", justify="right", no_wrap=True)
+    table.add_column("held-out", justify="right", no_wrap=True)
     if with_psnr:
         for title in ("PSNR in", "PSNR", "gain", "oracle"):
-            table.add_column(title, justify="right")
+            table.add_column(title, justify="right", no_wrap=True)
     if with_mean:
-        table.add_column("mean", justify="right")
-    table.add_column("time", justify="right")
+        table.add_column("mean", justify="right", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
     for row in rows:
         cells = [
             printable(row.image),
             *([] if all_restored else [str(row.state)]),
-            _candidate(row, console.width),
+            *([row.candidate or "–"] if with_candidate else []),
             "–" if row.stop_iteration is None else str(row.stop_iteration),
             "–" if row.held_out_error is None else f"{row.held_out_error:.5f}",
         ]
@@ -46,17 +48,10 @@ def print_rows(rows: Sequence[Row]) -> None:
             cells += [decibels(row.psnr_degraded), decibels(row.psnr), gain, decibels(row.psnr_oracle_stop)]
         if with_mean:
             cells.append(decibels(row.psnr_mean))
-        cells.append("–" if row.seconds is None else duration(row.seconds))
+        cells.append("–" if row.seconds is None else clock_time(row.seconds))
         # Text, not markup: a file name in brackets is a name.
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
     for row in rows:
         if row.state is not RowState.RESTORED and row.reason:
             console.print(Text(printable(f"{row.image}: {row.reason}")))
-
-
-def _candidate(row: Row, width: int) -> str:
-    """The pick's id, cut where the terminal is narrow; --json and --csv have all of it."""
-    if row.candidate is None or width >= _WIDE_ENOUGH:
-        return row.candidate or "–"
-    return f"{row.candidate[:9]}…"

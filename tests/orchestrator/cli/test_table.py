@@ -60,19 +60,19 @@ def test_a_wide_console_has_all_of_it(shown: Show) -> None:
         "+10.25",
         "30.75",
         "31.12",
-        "1 min 15 s",
+        "1:15",
     ]
 
 
 def test_columns_that_no_row_fills_are_left_out(shown: Show) -> None:
     header, line = shown(PLAIN)
     assert cells(header) == ["image", "candidate", "stop", "held-out", "time"]
-    assert cells(line) == ["a.png", CANDIDATE, "321", "0.01235", "1 min 15 s"]
+    assert cells(line) == ["a.png", CANDIDATE, "321", "0.01235", "1:15"]
 
 
 def test_what_one_row_does_not_know_is_a_dash(shown: Show) -> None:
     lines = shown(JUDGED, replace(PLAIN, image="b.png"))
-    assert cells(lines[2]) == ["b.png", CANDIDATE, "321", "0.01235", "–", "–", "–", "–", "1 min 15 s"]
+    assert cells(lines[2]) == ["b.png", CANDIDATE, "321", "0.01235", "–", "–", "–", "–", "1:15"]
 
 
 def test_a_loss_has_its_sign(shown: Show) -> None:
@@ -92,13 +92,14 @@ def test_no_rows_make_an_empty_table(shown: Show) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100])
-def test_a_narrow_console_keeps_every_figure_and_cuts_the_candidate(shown: Show, width: int) -> None:
+def test_a_narrow_console_keeps_every_figure_and_leaves_the_candidate_out(shown: Show, width: int) -> None:
     name = "a-rather-long-folder/and-a-rather-long-file-name-in-it.png"
     lines = shown(replace(JUDGED, image=name), width=width)
     assert all(len(line) <= width for line in lines)
     figures = cells(lines[1])
-    for figure in ("158-11111…", "321", "0.01235", "20.25", "30.50", "+10.25", "30.75"):
+    for figure in ("321", "0.01235", "20.25", "30.50", "+10.25", "30.75"):
         assert figure in figures
+    assert "candidate" not in lines[0]
     indent = len(lines[0]) - len(lines[0][5:].lstrip())
     folded = "".join(line[: indent - 1].strip() for line in lines[1:])
     assert folded == name
