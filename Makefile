@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
+# Byte code is written when a module is first imported, and kept: compiling all of Ray and torch at installation takes
+# longer, and without any every process would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install demo test lint clean
 
 install: $(VENV)/.installed
@@ -13,7 +17,6 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-# Byte code is written when a module is first imported; compiling all of Ray and torch beforehand takes longer.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable .
 	touch $@
