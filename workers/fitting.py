@@ -113,7 +113,7 @@ class Fit:
         self._target = torch.from_numpy(pad(measurement.pixels)[None]).to(self.device)
         self._loss_weight, self._monitor_weight = self._weights(measurement)
         self.blind = bool(measurement.held_out.any())
-        # Channels last: about 1.3 times as fast on CPUs, and what tensor cores want (docs/benchmarks.md).
+        # Channels last is faster on CPUs (docs/benchmarks.md has how much) and what tensor cores want.
         self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
         self._generator = generator_of("fit noise", seed, device=self.device)
