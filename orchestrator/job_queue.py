@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,13 +20,19 @@ class Finished:
     crash: str | None = None
 
 
+PATIENCE_S = 5.0
+"""How long a session without work keeps its CPUs from others that wait for them."""
+
+
 class JobQueue:
     """The fits that may start, and what became of those that did. One per run; the driver fills and drains it.
 
     Every fit that was put is either waiting, running or told as finished, and told once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last_taken = clock()
         self._waiting: deque[FitJob] = deque()
         self._running: dict[FitJob, int] = {}
         self._finished: list[Finished] = []
@@ -60,8 +68,11 @@ class JobQueue:
         if self._waiting:
             job = self._waiting.popleft()
             self._running[job] = session
+            self._last_taken = self._clock()
             return job
-        if self._closed or not self._may_idle:
+        # Not at once: a session takes seconds to start, and the next fit is often only a decision away.
+        idle = self._clock() - self._last_taken
+        if self._closed or (not self._may_idle and idle > PATIENCE_S):
             return "leave"
         return "wait"
 

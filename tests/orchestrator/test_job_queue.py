@@ -3,7 +3,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from orchestrator.ingest import InputImage
-from orchestrator.job_queue import Finished, JobQueue
+from orchestrator.job_queue import PATIENCE_S, Finished, JobQueue
 from orchestrator.jobs import FitJob
 
 IMAGE = InputImage("a.png", "a-1", "a-1.png", None, "a.png", 64, 64, 3)
@@ -30,11 +30,21 @@ def test_fits_are_handed_out_in_order_and_urgent_ones_first() -> None:
 
 def test_a_session_leaves_when_all_is_done_or_others_need_its_cpus_but_never_before_the_work() -> None:
     async def story() -> None:
-        queue = JobQueue()
-        await queue.put([job(1)], first=False)
+        now = 0.0
+        queue = JobQueue(clock=lambda: now)
+        await queue.put([job(1), job(2)], first=False)
         await queue.set_may_idle(False)
-        await queue.close()
+        now = 100.0
         assert await queue.take(0) == job(1)
+        now += PATIENCE_S + 1
+        assert await queue.take(0) == job(2)
+        now += PATIENCE_S
+        assert await queue.take(0) == "wait"
+        now += 1
+        assert await queue.take(0) == "leave"
+        await queue.set_may_idle(True)
+        assert await queue.take(0) == "wait"
+        await queue.close()
         assert await queue.take(0) == "leave"
 
     run(story())
