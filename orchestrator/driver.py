@@ -53,7 +53,8 @@ class Outcome:
 def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
     """A Ray of our own on this machine, ended with the block; gives the dashboard's address.
 
-    It has as many CPUs as the trials that run at once reserve, which is what bounds them. It never joins a cluster that happens to run, listens on loopback only and sends no usage statistics.
+    It has as many CPUs as the trials that run at once reserve, which is what bounds them. It never joins a cluster that
+    happens to run, shows its dashboard on loopback only and sends no usage statistics.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")

@@ -10,7 +10,7 @@ from workers.space import Candidate
 
 _SIDE = 128
 _PEAK = 1.6
-"""Peak over what autograd keeps: gradients in flight, workspaces, Adam. 1.1 to 1.6 were measured (docs/benchmarks.md)."""
+"""Peak over what autograd keeps: gradients in flight, workspaces, Adam. 1.1 to 1.6 were measured from 256 px up (docs/benchmarks.md)."""
 
 
 @cache
