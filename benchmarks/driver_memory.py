@@ -16,12 +16,11 @@ import psutil
 from PIL import Image
 
 SETTINGS = (
+    "arms=[random]",
     "network.width=4",
-    "score.metric=random",
     "score.candidates=50",
-    "cohort.size=1",
-    "cohort.crop_px=64",
-    "cohort.iterations=1",
+    "cohort.size=2",
+    "cohort.view=full",
     "fit.iterations=1",
     "pick.full_fits=1",
     "keep.fits=none",

@@ -2,7 +2,7 @@
 
 The plain loop is how the research code fits: fp32, contiguous memory, PyTorch's default Adam, and at every step a copy of
 the output to the host and its PSNR there. Ours does the same arithmetic and, on top, the running average, the held-out
-error and the stopping rule. Both are timed in turn, several times, on the same networks and images.
+error, the outputs' moving variance and the stopping rules. Both are timed in turn, several times, on the same networks and images.
 
 Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
 """
@@ -20,11 +20,12 @@ from skimage.transform import resize
 from benchmarks.common import machine, print_table, spread
 from workers.fitting import Fit, FitSettings, Measurement
 from workers.networks import build, noise_input
-from workers.operators import Denoise
+from workers.operators import Identity
 from workers.quality import psnr
 from workers.seeds import generator_of
 from workers.space import Candidate, sample_candidates
 from workers.stopping import held_out_mask
+from workers.tasks import Denoise
 
 
 def picture(side: int) -> np.ndarray:
@@ -35,11 +36,11 @@ def picture(side: int) -> np.ndarray:
 def our_fit(candidate: Candidate, side: int, width: int, device: str) -> Callable[[int], None]:
     """A function that runs so many iterations of ours."""
     random = np.random.default_rng(0)
-    noisy = Denoise(25).simulate(picture(side), random)
+    noisy = Denoise(25).simulate(picture(side), random).pixels
     network = build(candidate, 3, 3, width, generator=generator_of("benchmark"))
     measurement = Measurement(noisy, held_out_mask(side, side, 0.05, random))
     settings = FitSettings(iterations=10**9, patience=10**9)
-    fit = Fit(network, measurement, Denoise(), settings, input_channels=3, seed=0, device=device)
+    fit = Fit(network, measurement, Identity(), settings, seed=0, device=device)
 
     def run(iterations: int) -> None:
         fit.advance(iterations)
@@ -50,7 +51,7 @@ def our_fit(candidate: Candidate, side: int, width: int, device: str) -> Callabl
 def plain_loop(candidate: Candidate, side: int, width: int, device: str) -> Callable[[int], None]:
     """A function that runs so many iterations of the plain loop."""
     clean = picture(side)
-    target = torch.from_numpy(Denoise(25).simulate(clean, np.random.default_rng(0)))[None].to(device)
+    target = torch.from_numpy(Denoise(25).simulate(clean, np.random.default_rng(0)).pixels)[None].to(device)
     network = build(candidate, 3, 3, width, generator=generator_of("benchmark")).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     fixed = noise_input(3, side, side, generator_of("benchmark input")).to(device)

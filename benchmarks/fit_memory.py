@@ -13,7 +13,7 @@ from benchmarks.common import print_table
 from workers.fitting import Fit, FitSettings, Measurement
 from workers.networks import build
 from workers.networks.memory import fit_bytes_per_pixel
-from workers.operators import Denoise
+from workers.operators import Identity
 from workers.seeds import generator_of
 from workers.space import Candidate, sample_candidates
 from workers.stopping import held_out_mask
@@ -30,7 +30,7 @@ def peak_bytes(candidate: Candidate, side: int, width: int) -> int:
     measurement = Measurement(pixels, held_out_mask(side, side, 0.05, random))
     before = psutil.Process().memory_info().rss
     network = build(candidate, 3, 3, width, generator=generator_of("benchmark"))
-    Fit(network, measurement, Denoise(), FitSettings(), input_channels=3, seed=0).advance(3)
+    Fit(network, measurement, Identity(), FitSettings(), seed=0).advance(3)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         candidate = sample_candidates(number + 1, seed=0, width=width)[number]
         command = [sys.executable, "-m", "benchmarks.fit_memory", "--case", candidate.id, str(side), str(width)]
         measured = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / side**2  # noqa: S603
-        planned = fit_bytes_per_pixel(candidate, 3, 3, width)
+        planned = fit_bytes_per_pixel(candidate.id, 3, width, 3)
         rows.append(
             [
                 f"`{candidate}`",

@@ -9,6 +9,8 @@ HEAD = """# Settings
 Made by `python docs/make_settings.py`. The defaults here are those of `denoise`; `quickstart`, which is used unless `--config`
 says otherwise, sets smaller ones in [configs/quickstart.yaml](../configs/quickstart.yaml).
 
+`arms[].` are the settings of an arm of your own, an entry of the list `arms` such as `{name: mine, like: random, size: 5}`.
+
 | setting | default | what it is |
 |---|---|---|
 """

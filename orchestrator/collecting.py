@@ -4,26 +4,28 @@ This is the only place, beside the observer inside a fit, that sees a clean refe
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from orchestrator.arms import Arm
 from orchestrator.context import RunContext
-from orchestrator.fits import FitArrays, fit_keys, read_record
-from orchestrator.images import encode, preview
+from orchestrator.fits import FitArrays, fit_keys, read_record, stopping_of
+from orchestrator.images import encode, encode_map, preview, resized
 from orchestrator.ingest import InputImage
 from orchestrator.jobs import FitJob, FitRecord
-from orchestrator.layout import Preview
+from orchestrator.layout import FitLayout, Preview
 from orchestrator.picking import Decision, Member, final_order
-from orchestrator.problem import load_degraded, load_picture, load_reference
+from orchestrator.problem import load_observation, load_picture, load_reference, unrestored
 from orchestrator.results import Row, RowState, rows_from_json, rows_to_json
 from orchestrator.scoring import Scored
-from workers.quality import psnr, ssim
+from workers.noise import Estimate, estimated_psnr, noise_variance
+from workers.quality import psnr, psnr_y, ssim
+from workers.tasks import Observation
 from workers.views import ViewName
 
 CURVE_POINTS = 200
@@ -31,22 +33,80 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What an arm made of an image: its cohort with scores, its decision, and what it had fitted at full size, in order.
+
+    ``ended`` has the members that halving ended, and after how many iterations.
+    """
+
+    arm: Arm
+    cohort: Sequence[Scored]
+    decision: Decision
+    full: Sequence[str]
+    ended: Mapping[str, int]
+
+    def cost(self, fits: "Sequence[Fitted]") -> tuple[int, float]:
+        """Iterations and seconds of the arm's fits. What another arm went on with after halving is not this arm's."""
+        iterations, seconds = 0, 0.0
+        for record in (fit.record for fit in fits):
+            every = record.iterations or 0
+            own = min(every, self.ended.get(record.candidate, every)) if record.view == self.arm.view else every
+            iterations += own
+            seconds += record.seconds * (own / every if every else 1)
+        return iterations, round(seconds, 3)
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """A fit that came to an end: its record, and its arrays if it has a result."""
+    """A fit that came to an end, or paused for good: its record, and its curves if it has a result."""
 
     record: FitRecord
-    arrays: FitArrays | None
+    held_out: Array | None = None
+    psnr: Array | None = None
 
 
-def _load(context: RunContext, image: InputImage, view: ViewName, candidates: Sequence[str]) -> list[Fitted]:
-    fitted = []
-    for candidate in candidates:
-        keys = fit_keys(context, FitJob(image, context.config.method, view, candidate))
-        record = read_record(context.store, keys)
-        if record is not None:
-            done = record.state == "done"
-            fitted.append(Fitted(record, FitArrays.from_bytes(context.store.get(keys.arrays)) if done else None))
-    return fitted
+class _Fits:
+    """An image's fits, each read once, whichever arms ask for it; of their images, only those that are asked for."""
+
+    def __init__(self, context: RunContext, image: InputImage) -> None:
+        self._context, self._image = context, image
+        self._read: dict[tuple[ViewName, str], Fitted | None] = {}
+
+    def get(self, view: ViewName, candidates: Iterable[str]) -> list[Fitted]:
+        """The fits of these candidates that have a record, in their order."""
+        for candidate in candidates:
+            if (view, candidate) not in self._read:
+                self._read[view, candidate] = self._load(view, candidate)
+        return [fit for candidate in candidates if (fit := self._read[view, candidate]) is not None]
+
+    def all(self) -> list[Fitted]:
+        """All that were asked for, those at full size first."""
+        fits = [fit for fit in self._read.values() if fit is not None]
+        return sorted(fits, key=lambda fit: fit.record.view != "full")
+
+    def output(self, fit: Fitted, *, steady: bool) -> Array:
+        """The restored image (C, H, W): where the fit was stopped, or where its outputs varied least."""
+        arrays = self._arrays(self._keys(fit.record.view, fit.record.candidate))
+        return arrays.steady if steady else arrays.output
+
+    def _keys(self, view: ViewName, candidate: str) -> FitLayout:
+        return fit_keys(self._context, FitJob(self._image, view, candidate))
+
+    def _arrays(self, keys: FitLayout) -> FitArrays:
+        return FitArrays.from_bytes(self._context.store.get(keys.arrays))
+
+    def _load(self, view: ViewName, candidate: str) -> Fitted | None:
+        keys = self._keys(view, candidate)
+        record = read_record(self._context.store, keys) or self._last_pause(keys.root)
+        if record is None or record.state != "done":
+            return None if record is None else Fitted(record)
+        arrays = self._arrays(keys)
+        return Fitted(record, arrays.held_out, arrays.psnr)
+
+    def _last_pause(self, root: str) -> FitRecord | None:
+        store = self._context.store
+        pauses = [FitRecord.from_json(store.get(key)) for key in store.keys(root) if "/rung-" in key]
+        return max(pauses, key=lambda record: record.iterations or 0, default=None)
 
 
 def thin(length: int, keep: int | None, points: int = CURVE_POINTS) -> NDArray[np.int64]:
@@ -55,15 +115,15 @@ def thin(length: int, keep: int | None, points: int = CURVE_POINTS) -> NDArray[n
     return np.unique(np.append(at, at[:0] if keep is None else keep))
 
 
-def pack(fitted: Sequence[Fitted], scores: Mapping[str, float]) -> bytes:
+def pack(fitted: Sequence[Fitted]) -> bytes:
     """The records and thinned curves of an image's fits as one Parquet table, a row per fit."""
     rows = []
     for fit in fitted:
-        row = {**asdict(fit.record), "score": scores.get(fit.record.candidate)}
-        evaluation = row.pop("evaluation") or {"psnr": None, "psnr_oracle_stop": None}
-        held_out = fit.arrays.held_out if fit.arrays else np.zeros(0, np.float32)
-        psnr_curve = fit.arrays.psnr if fit.arrays else held_out
-        stop = fit.record.stop_iteration if fit.arrays else None
+        row = asdict(fit.record)
+        evaluation = row.pop("evaluation") or {"psnr": None, "psnr_steady": None, "psnr_oracle_stop": None}
+        held_out = np.zeros(0, np.float32) if fit.held_out is None else fit.held_out
+        psnr_curve = held_out[:0] if fit.psnr is None else fit.psnr
+        stop = fit.record.stop_iteration if held_out.size else None
         at = thin(len(held_out), None if stop is None else stop - 1)
         row |= evaluation | {
             "curve_iteration": (at + 1).tolist(),
@@ -82,13 +142,16 @@ _COHORT_SCHEMA = pa.schema(
         ("view", pa.string()),
         ("state", pa.string()),
         ("reason", pa.string()),
-        ("score", pa.float64()),
         ("held_out_error", pa.float64()),
+        ("held_out_standard_error", pa.float64()),
         ("stop_iteration", pa.int64()),
+        ("steady_iteration", pa.int64()),
         ("iterations", pa.int64()),
+        ("residual_correlation", pa.float64()),
         ("parameters", pa.int64()),
         ("seconds", pa.float64()),
         ("psnr", pa.float64()),
+        ("psnr_steady", pa.float64()),
         ("psnr_oracle_stop", pa.float64()),
         ("curve_iteration", pa.list_(pa.int64())),
         ("curve_held_out", pa.list_(pa.float32())),
@@ -97,89 +160,179 @@ _COHORT_SCHEMA = pa.schema(
 )
 
 
-def collect(
-    context: RunContext,
-    image: InputImage,
-    shortlist: Sequence[Scored],
-    decision: Decision,
-    full: Sequence[str],
-    *,
-    previews: bool,
-) -> list[Row]:
-    """Write an image's restored files, packed record and row; then let go of what the settings do not keep.
+def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *, previews: bool) -> list[Row]:
+    """Write an image's restored files, packed record and rows; then let go of what the settings do not keep.
 
-    Args:
-        context: the run.
-        image: the image.
-        shortlist: its cohort with the scores.
-        decision: the cohort's order.
-        full: the candidates fitted at full size, in the cohort's order.
-        previews: whether to leave small pictures for the report.
+    ``previews`` leaves small pictures for the report.
     """
-    config, store, layout = context.config, context.store, context.layout
+    store, layout = context.store, context.layout
+    fits = _Fits(context, image)
     if store.exists(layout.row(image.id)):
-        # An earlier attempt came this far, and may have let go of what the row was made from.
-        _let_go(context, image, full)
+        # An earlier attempt came this far, and may have let go of what the rows were made from.
+        _let_go(context, image, chosen)
         return rows_from_json(store.get(layout.row(image.id)))
-    cohort = _load(context, image, config.cohort.view, [scored.candidate for scored in shortlist])
-    # A cohort fitted at full size needs no second fit: the same fit is both.
-    final = _load(context, image, "full", full)
-    scores = {scored.candidate: scored.score for scored in shortlist}
-    done = _by_final_order(config.pick.rule, [fit for fit in final if fit.arrays is not None], scores)
-    every = cohort if config.cohort.view == "full" else final + cohort
-    seconds = round(sum(fit.record.seconds for fit in every), 3)
-    if done:
-        row = _restore(context, image, done, previews=previews)
-        row = replace(row, seconds=seconds)
-    else:
-        row = Row(image.name, config.method, RowState.FAILED, reason=_why_nothing(decision, final), seconds=seconds)
-    store.put(layout.cohort(image.id), pack(every, scores))
-    store.put(layout.row(image.id), rows_to_json([row]).encode())
-    _let_go(context, image, [fit.record.candidate for fit in done])
-    return [row]
-
-
-def _by_final_order(rule: str, done: Sequence[Fitted], scores: Mapping[str, float]) -> list[Fitted]:
-    by_candidate = {fit.record.candidate: fit for fit in done}
-    members = [Member(c, scores[c], fit.record.held_out_error) for c, fit in by_candidate.items()]
-    return [by_candidate[candidate] for candidate in final_order(rule, members)]
-
-
-def _restore(context: RunContext, image: InputImage, done: Sequence[Fitted], *, previews: bool) -> Row:
-    config, store, layout = context.config, context.store, context.layout
-    picture = load_picture(context, image)
-    outputs = [fit.arrays.output for fit in done if fit.arrays is not None]
-    pick, record = outputs[0], done[0].record
-    mean: Array | None = None
-    if len(outputs) > 1:
-        mean = np.asarray(np.mean(outputs, axis=0, dtype=np.float64), dtype=np.float32)
-    degraded, reference = load_degraded(context, image), load_reference(context, image)
-    results: dict[Literal["pick", "mean"], Array | None] = {"pick": pick, "mean": mean}
-    for which, pixels in results.items():
-        if pixels is not None:
-            store.put(layout.restored(config.method, which, image.restored), encode(pixels, picture))
+    evidence = _Evidence(context, image)
+    rows = [_row(context, image, choice, fits, evidence, previews=previews) for choice in chosen]
     if previews:
-        shown: dict[Preview, Array | None] = {
-            "degraded": degraded,
-            "restored": pick,
-            "mean": mean,
-            "reference": reference,
-        }
+        evidence.show()
+    store.put(layout.cohort(image.id), pack(fits.all()))
+    store.put(layout.row(image.id), rows_to_json(rows).encode())
+    _let_go(context, image, chosen)
+    return rows
+
+
+class _Evidence:
+    """What the figures of an image are made from, loaded once for all arms."""
+
+    def __init__(self, context: RunContext, image: InputImage) -> None:
+        self._context, self._image = context, image
+        self.picture = load_picture(context, image)
+        self.observation: Observation = load_observation(context, image)
+        self.before = unrestored(self.observation, context.config)
+        self.reference = load_reference(context, image)
+
+    def show(self) -> None:
+        """Small pictures of what all arms have in common."""
+        shown: dict[Preview, Array | None] = {"degraded": self.before, "reference": self.reference}
         for what, pixels in shown.items():
             if pixels is not None:
-                store.put(layout.preview(image.id, what), preview(pixels))
-    return Row(
+                self._context.store.put(self._context.layout.preview(self._image.id, what), preview(pixels))
+
+    def noise(self, output: Array) -> Estimate | None:
+        """The variance of the noise that a fit left over; None where no noise can be told from the image."""
+        if self._context.config.task.name != "denoise":
+            return None
+        # Of the image itself, fine texture would count as noise.
+        return noise_variance(self.observation.pixels - output)
+
+    def estimate(self, record: FitRecord, output: Array) -> tuple[float, float] | None:
+        """The interval of PSNR that a fit's held-out error allows; None where it says too little.
+
+        It says nothing of what a low-resolution or blurred pixel does not see, nor of the inside of the user's holes.
+        """
+        task = self._context.config.task.name
+        if record.held_out_error is None or record.held_out_standard_error is None:
+            return None
+        held_out = Estimate(record.held_out_error, record.held_out_standard_error)
+        if task == "denoise":
+            noise = self.noise(output)
+            return None if noise is None else estimated_psnr(held_out, noise)
+        if task == "inpaint" and self._image.mask is None:
+            return estimated_psnr(held_out, None)
+        return None
+
+
+def _row(
+    context: RunContext, image: InputImage, choice: Chosen, fits: _Fits, evidence: _Evidence, *, previews: bool
+) -> Row:
+    arm, decision = choice.arm, choice.decision
+    cohort = fits.get(arm.view, [scored.candidate for scored in choice.cohort])
+    # A cohort fitted at full size needs no second fit: the same fit is both.
+    final = fits.get("full", choice.full)
+    used = cohort if arm.view == "full" else final + cohort
+    iterations, seconds = choice.cost(used)
+    row = Row(
         image.name,
-        config.method,
-        RowState.RESTORED,
+        arm.name,
+        RowState.FAILED,
+        rule=decision.rule,
+        stopping="es-emv" if decision.correlated else stopping_of(context.config),
+        iterations=iterations,
+        seconds=seconds,
+    )
+    scores = {scored.candidate: scored.score for scored in choice.cohort}
+    done = _by_final_order(decision, [fit for fit in final if fit.record.state == "done"], scores)
+    if not done:
+        return replace(row, reason=_why_nothing(decision, final))
+    if decision.correlated and stopping_of(context.config) == "held-out":
+        row = replace(row, note=_why_not_held_out(decision))
+    outputs = [fits.output(fit, steady=decision.correlated) for fit in done[: arm.full_fits]]
+    records = [fit.record for fit in done[: arm.full_fits]]
+    correlated = decision.correlated
+    return _restored(context, image, row, records, outputs, evidence=evidence, correlated=correlated, previews=previews)
+
+
+def _why_not_held_out(decision: Decision) -> str:
+    seen = "" if decision.residual_correlation is None else f" ({decision.residual_correlation:.2f})"
+    return (
+        f"the noise is correlated between neighbouring pixels{seen}, so held-out pixels mislead: stopped where the outputs"
+        " varied least and chosen by consensus"
+    )
+
+
+def _by_final_order(decision: Decision, done: Sequence[Fitted], scores: Mapping[str, float]) -> list[Fitted]:
+    by_candidate = {fit.record.candidate: fit for fit in done}
+    members = [Member(c, scores[c], fit.record.held_out_error) for c, fit in by_candidate.items()]
+    return [by_candidate[candidate] for candidate in final_order(decision.rule, members)]
+
+
+def mean_weights(held_out_errors: Sequence[float | None], noise: float) -> NDArray[np.float64]:
+    """Weights of fits in their mean: one over the estimated true error, which is held-out error less noise variance.
+
+    So errors that are independent average best. The noise is taken to be at most nine tenths of the least error, since an
+    estimate that leaves nothing says too much. Without held-out errors all weigh the same.
+    """
+    errors = np.array([np.nan if error is None else error for error in held_out_errors])
+    if not np.isfinite(errors).all():
+        return np.full(len(errors), 1 / len(errors))
+    weights = 1 / np.maximum(errors - min(noise, 0.9 * errors.min()), 1e-12)
+    normalised: NDArray[np.float64] = weights / weights.sum()
+    return normalised
+
+
+def _restored(
+    context: RunContext,
+    image: InputImage,
+    row: Row,
+    records: Sequence[FitRecord],
+    outputs: Sequence[Array],
+    *,
+    evidence: _Evidence,
+    correlated: bool,
+    previews: bool,
+) -> Row:
+    store, layout = context.store, context.layout
+    pick, record = outputs[0], records[0]
+    mean: Array | None = None
+    spread: Array | None = None
+    if len(outputs) > 1:
+        errors = [None if correlated else other.held_out_error for other in records]
+        noise = evidence.noise(pick)
+        weights = mean_weights(errors, 0.0 if noise is None else noise.value)
+        mean = np.average(outputs, axis=0, weights=weights).astype(np.float32)
+        spread = np.std(outputs, axis=0, dtype=np.float64).mean(axis=0, keepdims=True).astype(np.float32)
+    like = resized(evidence.picture, *pick.shape[1:])
+    store.put(layout.restored(row.arm, "pick", image.restored), encode(pick, like))
+    if mean is not None and spread is not None:
+        store.put(layout.restored(row.arm, "mean", image.restored), encode(mean, like))
+        store.put(layout.restored(row.arm, "spread", image.spread), encode_map(spread))
+    if previews:
+        brightest = None if spread is None else spread / max(float(spread.max()), 1e-12)
+        shown: dict[Preview, Array | None] = {"restored": pick, "mean": mean, "spread": brightest}
+        for what, pixels in shown.items():
+            if pixels is not None:
+                store.put(layout.preview(image.id, what, row.arm), preview(pixels))
+    interval = None if correlated else evidence.estimate(record, pick)
+    row = replace(
+        row,
+        state=RowState.RESTORED,
         candidate=record.candidate,
-        stop_iteration=record.stop_iteration,
+        stop_iteration=record.steady_iteration if correlated else record.stop_iteration,
         held_out_error=record.held_out_error,
-        psnr_degraded=None if reference is None else psnr(degraded, reference),
-        psnr=None if reference is None else psnr(pick, reference),
-        ssim=None if reference is None else ssim(pick, reference),
+        psnr_low=None if interval is None else interval[0],
+        psnr_high=None if interval is None else interval[1],
+    )
+    reference = evidence.reference
+    if reference is None:
+        return row
+    return replace(
+        row,
+        psnr_degraded=psnr(evidence.before, reference),
+        psnr=psnr(pick, reference),
+        psnr_y=psnr_y(pick, reference) if context.config.task.scale > 1 else None,
+        ssim=ssim(pick, reference),
         psnr_oracle_stop=record.evaluation.psnr_oracle_stop if record.evaluation else None,
-        psnr_mean=None if reference is None or mean is None else psnr(mean, reference),
+        psnr_mean=None if mean is None else psnr(mean, reference),
     )
 
 
@@ -188,11 +341,11 @@ def _why_nothing(decision: Decision, final: Sequence[Fitted]) -> str:
     return f"no fit came to an end; the last reason: {reasons[-1] if reasons else 'unknown'}"
 
 
-def _let_go(context: RunContext, image: InputImage, full: Sequence[str]) -> None:
+def _let_go(context: RunContext, image: InputImage, chosen: Sequence[Chosen]) -> None:
     config, store, layout = context.config, context.store, context.layout
     if config.keep.fits == "all":
         return
-    kept = {layout.fit(image.id, config.method, "full", candidate).root for candidate in full}
+    kept = {layout.fit(image.id, "full", candidate).root for choice in chosen for candidate in choice.full}
     if config.keep.fits == "none":
         kept = set()
     roots = {key.rsplit("/", 1)[0] for key in store.keys(layout.fits(image.id))}

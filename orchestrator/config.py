@@ -5,18 +5,23 @@ with the run.
 """
 
 import difflib
+import math
 import os
 import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from orchestrator.errors import ConfigError
 from orchestrator.text import printable
 from workers.space import Candidate, InvalidCandidateError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DEFAULT = "quickstart"
 
@@ -37,13 +42,127 @@ def _existing_candidate(value: object) -> object:
 CandidateId = Annotated[str, BeforeValidator(_existing_candidate)]
 
 
+def _existing_prior(value: object) -> object:
+    # Imported here: priors are torch modules, and most settings name none.
+    from workers.networks.priors import prior_of  # noqa: PLC0415
+
+    try:
+        return prior_of(value).id if isinstance(value, str) else value
+    except InvalidCandidateError as error:
+        raise ValueError(str(error)) from None
+
+
+def _width_multiple(prior: str) -> int:
+    from workers.networks.priors import prior_of  # noqa: PLC0415
+
+    return prior_of(prior).width_multiple
+
+
+PriorId = Annotated[str, BeforeValidator(_existing_prior)]
+GreyLevels = Annotated[float, Field(ge=0, le=255)]
+TaskName = Literal["denoise", "inpaint", "super-resolve", "deblur", "jpeg"]
+
+
+_KERNELS = {"gaussian": ((0, 100),), "motion": ((1, 300), (-math.inf, math.inf))}
+"""Kernels by name, and between which bounds the numbers that follow it must be; more pixels than that blur all away."""
+
+
+def _named_kernel(value: str) -> tuple[str, list[float]] | None:
+    """A kernel's name and its numbers; None if it is none."""
+    name, *words = value.split() or [""]
+    bounds = _KERNELS.get(name, ())
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        return None
+    fit = len(numbers) == len(bounds) > 0 and all(map(math.isfinite, numbers)) and numbers[0] > 0
+    within = fit and all(low <= number <= high for number, (low, high) in zip(numbers, bounds, strict=True))
+    return (name, numbers) if within else None
+
+
+def _read_kernel(value: object) -> object:
+    """A kernel by name as it is, a file's as rows of numbers, so that the settings of a run hold all of it."""
+    if not isinstance(value, str) or _named_kernel(value) is not None:
+        return value
+    if value.split()[:1] and value.split()[0] in _KERNELS:
+        raise ValueError(
+            f"{value!r} is no kernel; write 'gaussian SIGMA' (up to 100 pixels) or 'motion LENGTH DEGREES' (1 to 300 pixels)"
+        )
+    path = Path(value)
+    try:
+        if path.suffix == ".npy":
+            import numpy as np  # noqa: PLC0415 - --help needs none
+
+            return np.load(path, allow_pickle=False).astype(float).tolist()
+        lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
+        return [[float(word) for word in line.split()] for line in lines if line.strip()]
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        raise ValueError(f"{value!r} is neither a kernel's name nor a file of numbers ({error})") from None
+
+
+def kernel_of(kernel: str | list[list[float]]) -> "NDArray[np.float64]":
+    """The weights (rows, columns) of a kernel as the settings have it.
+
+    Raises:
+        ValueError: its rows are not equally long.
+    """
+    # Imported here: operators are made of torch, and few settings name a kernel.
+    import numpy as np  # noqa: PLC0415
+
+    from workers.operators import gaussian_kernel, motion_kernel  # noqa: PLC0415
+
+    if not isinstance(kernel, str):
+        if len({len(row) for row in kernel}) != 1:
+            raise ValueError("a kernel has rows of equal length")
+        return np.array(kernel, dtype=np.float64)
+    named = _named_kernel(kernel)
+    assert named is not None  # noqa: S101 - the settings hold no other text
+    name, numbers = named
+    return gaussian_kernel(numbers[0]) if name == "gaussian" else motion_kernel(round(numbers[0]), numbers[1])
+
+
+def _usable_kernel(kernel: str | list[list[float]]) -> str | list[list[float]]:
+    from workers.operators import Blur  # noqa: PLC0415
+
+    Blur(kernel_of(kernel))
+    return kernel
+
+
 class Task(Section):
     """What degraded the images."""
 
-    name: Literal["denoise"] = Field("denoise", description="the task")
-    sigma: float = Field(
-        25, ge=0, le=255, description="noise simulated by --simulate, in 8-bit grey levels; a fit never uses it"
+    name: TaskName = Field("denoise", description="what the images suffer from")
+    noise: Literal["gaussian", "poisson"] = Field(
+        "gaussian", description="denoise: the kind of noise that --simulate adds; a fit never uses it"
     )
+    sigma: GreyLevels | tuple[GreyLevels, GreyLevels] | None = Field(
+        None,
+        description="denoise, deblur: Gaussian noise that --simulate adds, in 8-bit grey levels; [low, high] draws a level"
+        " for each image; null: 25 (denoise) or 0 (deblur)",
+    )
+    peak: float = Field(30, gt=0, description="denoise: photons in a white pixel where --simulate adds Poisson noise")
+    missing: float = Field(0.5, ge=0, lt=1, description="inpaint: share of the pixels that --simulate takes away")
+    factor: Literal[2, 3, 4, 8] = Field(4, description="super-resolve: how many times larger the restored image is")
+    downsampling: Literal["lanczos2", "box", "bicubic"] = Field(
+        "lanczos2", description="super-resolve: how the low-resolution image came about"
+    )
+    kernel: Annotated[str | list[list[float]], BeforeValidator(_read_kernel), AfterValidator(_usable_kernel)] = Field(
+        "gaussian 1.6",
+        description="deblur: the blur's kernel: 'gaussian SIGMA' or 'motion LENGTH DEGREES' in pixels, rows of numbers, or a"
+        " .npy or text file of them",
+    )
+    quality: int = Field(10, ge=1, le=95, description="jpeg: the quality at which --simulate compresses")
+
+    @model_validator(mode="after")
+    def _levels_in_order(self) -> typing.Self:
+        if isinstance(self.sigma, tuple) and self.sigma[0] > self.sigma[1]:
+            raise ValueError("task.sigma: the interval's ends must ascend")
+        return self
+
+    @property
+    def scale(self) -> int:
+        """Side of the restored image over side of the given one."""
+        return self.factor if self.name == "super-resolve" else 1
 
 
 class Network(Section):
@@ -59,14 +178,50 @@ class Network(Section):
         return image_channels if self.input_channels == "image" else self.input_channels
 
 
+def _known_metric(value: object) -> object:
+    from workers.metrics import resolve_metric  # noqa: PLC0415 - what it imports, --help does not need
+
+    if isinstance(value, str) and value not in ("psd db strip mse", "random"):
+        resolve_metric(value)
+    return value
+
+
+MetricName = Annotated[str, BeforeValidator(_known_metric)]
+
+
+def _read_candidates(value: object) -> object:
+    """A list's ids, if a list is named; ids and numbers as they are."""
+    if not isinstance(value, str):
+        return value
+    path = Path(value)
+    if not os.path.isfile(path):  # noqa: PTH113 - pathlib raises for a name that is too long
+        shipped = {file.stem: file for file in (shipped_configs() / "candidates").glob("*.csv")}
+        if path.parent not in (Path(), Path("configs/candidates")) or path.stem not in shipped:
+            raise ValueError(f"there is no list {value!r}; these ship: {', '.join(sorted(shipped))}")
+        path = shipped[path.stem]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    except OSError as error:
+        raise ValueError(f"the list {value!r} cannot be read: {error.strerror or error}") from None
+    # Written as ids, or as the authors of ISNAS-DIP publish them: a cell's id, a comma, 25 bits.
+    return [line.replace(",", "-", 1) for line in lines if line and not line.startswith("#")]
+
+
 class Score(Section):
     """How candidates are scored before anything is fitted."""
 
-    metric: Literal["psd db strip mse", "psd strip hist emd", "random"] = Field(
-        "psd db strip mse", description="the metric at initialisation that makes the shortlist"
+    metric: MetricName = Field(
+        "psd db strip mse",
+        description="the metric at initialisation that makes the shortlist: one of the papers', 'task loss', 'random', or a"
+        " function of your own as 'module:object' or entry point (docs/metrics.md)",
     )
-    candidates: Annotated[int, Field(ge=1, le=100_000)] | list[CandidateId] = Field(
-        1000, description="how many random candidates, or a list of ids"
+    also: list[MetricName] = Field([], description="metrics to write into the table of scores beside those that choose")
+    candidates: Annotated[
+        Annotated[int, Field(ge=1, le=100_000)] | list[CandidateId], BeforeValidator(_read_candidates)
+    ] = Field(
+        1000,
+        description="how many random candidates, a list of ids, or the name of a list: a CSV file, or one that ships"
+        " (isnas522)",
     )
     seed: int = Field(0, ge=0, description="seed of the random candidates and of their untrained weights")
     draws: int = Field(3, ge=1, le=100, description="untrained networks per candidate, averaged")
@@ -84,24 +239,54 @@ class Score(Section):
         return self
 
 
+ViewName = Literal["crop", "downscale", "full"]
+HalvingName = Literal["none", "synchronous", "asha"]
+
+
 class Cohort(Section):
     """The shortlist that is fitted to choose from."""
 
     size: int = Field(15, ge=1, le=10_000, description="how many candidates are fitted (K)")
-    view: Literal["crop", "downscale", "full"] = Field(
+    view: ViewName = Field(
         "crop", description="'crop': the busiest square at native resolution; 'downscale': the image made small; 'full'"
     )
-    crop_px: int = Field(128, ge=32, le=1024, description="side of the crop in pixels")
-    downscale_px: int = Field(64, ge=32, le=1024, description="short side of the scaled image in pixels")
+    crop_px: int = Field(128, ge=32, le=1024, description="side of the crop in pixels of the restored image")
+    downscale_px: int = Field(64, ge=32, le=1024, description="short side of the image made small, restored, in pixels")
     iterations: int | None = Field(None, ge=1, description="most iterations of a cohort fit; null: as fit.iterations")
+
+    halving: HalvingName = Field(
+        "none",
+        description="'synchronous': at every rung the worse part of the cohort ends, by held-out error; 'asha': Tune's own"
+        " rule for cohorts on crops, which decides by order of arrival, so that no run repeats another",
+    )
+    first_rung: int = Field(100, ge=1, description="halving: iterations until the first rung")
+    keep_share: float = Field(0.5, gt=0, lt=1, description="halving: the share that goes on from each rung")
+    rung_factor: int = Field(2, ge=2, description="halving: how many times more iterations each next rung has")
+
+    def rungs(self, iterations: int) -> list[int]:
+        """Iterations at which a cohort is halved, ascending, all below the most iterations of a fit."""
+        rungs, rung = [], self.first_rung
+        while rung < iterations:
+            rungs.append(rung)
+            rung *= self.rung_factor
+        return rungs
 
 
 class Fit(Section):
     """How a network is fitted to an image."""
 
+    stopping: Literal["auto", "held-out", "es-wmv", "es-emv"] = Field(
+        "auto",
+        description="what stops a fit: least error on held-out pixels, or least windowed or exponential moving variance of"
+        " the outputs; 'auto': held-out but for jpeg, where es-emv",
+    )
+
     iterations: int = Field(3000, ge=1, description="most iterations")
     patience: int = Field(300, ge=1, description="stop after so many iterations without a lower held-out error")
-    held_out: float = Field(0.05, gt=0, le=0.5, description="share of the pixels hidden from the loss")
+    held_out: float = Field(0.05, gt=0, le=0.5, description="share of the observed pixels that is hidden from the loss")
+    held_out_pixels: int = Field(
+        1000, ge=0, description="hide so many at least, up to a fifth of them: a choice by fewer is a draw of lots"
+    )
     average: float = Field(0.99, ge=0, lt=1, description="weight of the past in the running average of the outputs")
     learning_rate: float = Field(0.01, gt=0, le=1, description="of Adam")
     input_noise: float = Field(1 / 30, ge=0, description="standard deviation of the noise added to the input each step")
@@ -109,13 +294,22 @@ class Fit(Section):
     checkpoint_s: float = Field(60, gt=0, description="seconds of work between checkpoints")
 
 
+RuleName = Literal["auto", "held-out", "consensus", "held-out+consensus", "weighted-mean"]
+
+
 class Pick(Section):
     """How one network is chosen without seeing the truth."""
 
-    rule: Literal["held-out", "weighted-mean"] = Field(
-        "held-out",
-        description="'held-out': least error on held-out pixels; 'weighted-mean': closest to the cohort's weighted mean"
-        " (ISNAS-DIP)",
+    rule: RuleName = Field(
+        "auto",
+        description="'held-out': least error on held-out pixels; 'consensus': closest to the cohort's median image;"
+        " 'held-out+consensus': both ranks together; 'weighted-mean': closest to the cohort's weighted mean (ISNAS-DIP);"
+        " 'auto': by the task",
+    )
+    noise: Literal["auto", "independent", "correlated"] = Field(
+        "auto",
+        description="whether noise is independent between pixels, so that held-out pixels tell; 'auto': look at the residual,"
+        " and choose by es-emv and consensus where it is not",
     )
     full_fits: int = Field(
         3,
@@ -158,14 +352,44 @@ class Keep(Section):
     report_images: int = Field(50, ge=0, description="images shown with pictures in the report")
 
 
+ArmName = Literal["isnas-dip-blind", "isnas-dip", "random", "dip", "nas-dip", "deep-decoder", "all"]
+
+
+class ArmSettings(Section):
+    """A method of the user's own: one of ours, with what is different about it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="its name in rows and paths")
+    like: ArmName = Field("isnas-dip-blind", description="the arm it is made from")
+    networks: list[PriorId] | None = Field(
+        None, min_length=1, description="its cohort, by name, instead of a shortlist"
+    )
+    metric: MetricName | None = Field(None, description="instead of score.metric")
+    size: int | None = Field(None, ge=1, description="instead of cohort.size")
+    view: ViewName | None = Field(None, description="instead of cohort.view")
+    rule: RuleName | None = Field(None, description="instead of pick.rule")
+    full_fits: int | None = Field(None, ge=1, description="instead of pick.full_fits")
+    halving: HalvingName | None = Field(None, description="instead of cohort.halving")
+
+    @model_validator(mode="after")
+    def _no_network_twice(self) -> typing.Self:
+        if self.networks is not None and len(set(self.networks)) < len(self.networks):
+            raise ValueError("its list of networks names one twice")
+        return self
+
+
+def _named_arm(value: object) -> object:
+    return {"name": value, "like": value} if isinstance(value, str) else value
+
+
 class Config(Section):
     """All settings of a run."""
 
     seed: int = Field(0, ge=0, description="the run's seed: simulated noise, held-out pixels, weights")
-    arm: str | None = Field(
-        None,
-        pattern=r"^[a-z0-9][a-z0-9-]{0,39}$",
-        description="name of the method in rows and paths; null: from what is set",
+    arms: list[Annotated[ArmSettings, BeforeValidator(_named_arm)]] = Field(
+        ["isnas-dip-blind"],
+        min_length=1,
+        validate_default=True,
+        description="the methods that restore every image, all from the same degraded input (docs/arms.md)",
     )
     task: Task = Task()
     network: Network = Network()
@@ -178,23 +402,40 @@ class Config(Section):
     keep: Keep = Keep()
 
     @model_validator(mode="after")
+    def _arms_can_be_told_apart(self) -> typing.Self:
+        names = [arm.name for arm in self.arms]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"arms: {', '.join(twice)} is there twice; give one of them another name")
+        return self
+
+    @model_validator(mode="after")
     def _candidates_fit_the_width(self) -> typing.Self:
         if isinstance(self.score.candidates, list):
             for text in self.score.candidates:
                 needed = Candidate.parse(text).cell.width_multiple
                 if self.network.width % needed:
                     raise ValueError(f"candidate {text} needs a network.width that is a multiple of {needed}")
+        for arm in self.arms:
+            for network in arm.networks or ():
+                needed = _width_multiple(network)
+                if self.network.width % needed:
+                    raise ValueError(
+                        f"arm {arm.name}: network {network} needs a network.width that is a multiple of {needed}"
+                    )
         return self
 
-    @property
-    def method(self) -> str:
-        """The arm's name: as set, or what the settings amount to."""
-        if self.arm is not None:
-            return self.arm
-        if self.score.metric == "random":
-            return "random"
-        as_published = self.cohort.view == "downscale" and self.pick.rule == "weighted-mean"
-        return "isnas-dip" if as_published else "isnas-dip-blind"
+    @model_validator(mode="after")
+    def _a_blurred_image_is_not_made_small(self) -> typing.Self:
+        if self.task.name == "deblur":
+            places = [f"arm {arm.name}" for arm in self.arms if arm.view == "downscale"]
+            places += ["cohort.view"] * (self.cohort.view == "downscale")
+            if places:
+                raise ValueError(
+                    f"{', '.join(places)}: an image to deblur cannot be made small, since the kernel would no longer be the"
+                    " one that blurred it; take crop or full instead of downscale"
+                )
+        return self
 
     def iterations(self, view: str) -> int:
         """The most iterations of a fit of this view: a fit at full size is never cut short for the cohort's sake."""
@@ -274,6 +515,9 @@ def _apply(settings: dict[str, Any], assignment: str) -> str | None:
 
 
 def _section(annotation: Any) -> type[Section] | None:
+    """The section that a setting of this type is, or that each entry of its list is."""
+    while typing.get_origin(annotation) in (list, Annotated):
+        annotation = typing.get_args(annotation)[0]
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 
@@ -282,9 +526,11 @@ def _setting(location: Iterable[int | str]) -> tuple[int | str, ...]:
     model: type[Section] | None = Config
     setting: list[int | str] = []
     for key in location:
-        if model is not None or isinstance(key, int):
+        if isinstance(key, int):
             setting.append(key)
-            field = model.model_fields.get(str(key)) if model else None
+        elif model is not None:
+            setting.append(key)
+            field = model.model_fields.get(key)
             model = _section(field.annotation) if field else None
     return tuple(setting)
 
@@ -293,14 +539,16 @@ def _names_at(section: Iterable[int | str]) -> list[str]:
     """The names of the settings that may stand in this section."""
     model: type[Section] = Config
     for key in section:
-        model = _section(model.model_fields[str(key)].annotation) or Config
+        field = model.model_fields.get(str(key))
+        model = (_section(field.annotation) if field else None) or model
     return list(model.model_fields)
 
 
 def _unknown(setting: tuple[int | str, ...]) -> str:
     *section, wrong = map(str, setting)
     names = _names_at(section)
-    suggestions = [name for name, _, _ in described_settings() if name.endswith(f".{wrong}")]
+    everywhere = [name for name, _, _ in described_settings() if "[]" not in name]
+    suggestions = [name for name in everywhere if name.endswith(f".{wrong}")]
     suggestions += [".".join([*section, near]) for near in difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)]
     if suggestions:
         return f"{'.'.join(map(str, setting))}: no such setting; did you mean {suggestions[0]}?"
@@ -311,7 +559,12 @@ def _describe(error: ValidationError) -> list[str]:
     """All mistakes, one a line, each with the setting's name."""
     details = [(_setting(detail["loc"]), detail) for detail in error.errors(include_url=False)]
     # Where a list was meant, what is wrong within it says more than that it is no number.
-    parents = {setting[:-1] for setting, _ in details if setting and isinstance(setting[-1], int)}
+    parents = {
+        setting[:end]
+        for setting, _ in details
+        for end in range(1, len(setting))
+        if all(isinstance(key, int) for key in setting[end:])
+    }
     messages: dict[tuple[int | str, ...], list[str]] = {}
     for setting, detail in details:
         if detail["type"] == "extra_forbidden":
@@ -329,14 +582,39 @@ def _describe(error: ValidationError) -> list[str]:
     return lines
 
 
-def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = ()) -> Config:
-    """The settings of a file with ``--set`` assignments put over them.
+def _choose_arms(settings: dict[str, Any], names: list[str]) -> list[str]:
+    """Put the arms of these names into the settings; returns what is wrong with the names."""
+    given = settings.get("arms")
+    described = (
+        {arm["name"]: arm for arm in given if isinstance(arm, dict) and isinstance(arm.get("name"), str)}
+        if isinstance(given, list)
+        else {}
+    )
+    known = list(dict.fromkeys([*described, *typing.get_args(ArmName)]))
+    if not names:
+        return [f"--arms: name one at least; there are: {', '.join(known)}"]
+    mistakes = [
+        f"--arms: no arm is called {_short(name)!r}; there are: {', '.join(known)}"
+        for name in names
+        if name not in known
+    ]
+    if not mistakes:
+        settings["arms"] = [described.get(name, name) for name in names]
+    return mistakes
+
+
+def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = (), *, arms: str | None = None) -> Config:
+    """The settings of a file with ``--set`` assignments put over them, and with these arms if there are any.
+
+    ``arms`` has names with commas between them: of ours, or of those that the settings describe.
 
     Raises:
         ConfigError: with all mistakes, one a line.
     """
     settings = _read_yaml(find_config(config_file))
     mistakes = [mistake for assignment in assignments if (mistake := _apply(settings, assignment))]
+    if arms is not None:
+        mistakes += _choose_arms(settings, [name.strip() for name in arms.split(",") if name.strip()])
     try:
         config = Config.model_validate(settings)
     except ValidationError as error:
@@ -347,14 +625,14 @@ def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = ()) -> Conf
 
 
 def described_settings() -> list[tuple[str, str, str]]:
-    """Every setting as (name, default, description), for the documentation and ``--help``."""
+    """Every setting as (name, default, description), for the documentation; those of a list's entries as ``arms[].name``."""
 
     def walk(model: type[Section], prefix: str) -> Iterable[tuple[str, str, str]]:
         for name, field in model.model_fields.items():
             section = _section(field.annotation)
+            if section is not field.annotation:
+                yield f"{prefix}{name}", str(None if field.is_required() else field.default), field.description or ""
             if section is not None:
-                yield from walk(section, f"{prefix}{name}.")
-            else:
-                yield f"{prefix}{name}", str(field.default), field.description or ""
+                yield from walk(section, f"{prefix}{name}." if section is field.annotation else f"{prefix}{name}[].")
 
     return list(walk(Config, ""))

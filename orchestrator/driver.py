@@ -20,9 +20,11 @@ import torch
 import yaml
 
 from orchestrator import __version__
+from orchestrator.comparison import write_comparison
 from orchestrator.context import RunContext
 from orchestrator.cpus import cpu_count
 from orchestrator.errors import OrchestratorError, RunFailedError, StoreError, UserMistakeError
+from orchestrator.images import decode_mask, encode_mask
 from orchestrator.ingest import Rejected
 from orchestrator.layout import RunLayout
 from orchestrator.pipeline import Pipeline
@@ -39,6 +41,7 @@ OBJECT_STORE_BYTES = 256 * 2**20
 """Ray's object store carries records and references here, never images."""
 
 TRIALS_PER_SESSION = 400
+_NOTHING_KNOWN = "its mask leaves no pixel known; --mask-known says whether white or black is"
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,10 @@ def _begin(store: Store, plan: Plan) -> RunRecord:
         machine=machine_facts(plan.resources),
         driver=this_driver(),
     )
-    if not store.create(layout.record, record.to_json()):
+    if plan.continued is not None:
+        record = replace(record, created=plan.continued.created)
+        store.put(layout.record, record.to_json())
+    elif not store.create(layout.record, record.to_json()):
         raise UserMistakeError(f"--run {plan.run}: the store {store.url} has a run of this name; choose another")
     store.put(layout.config, yaml.safe_dump(record.config, sort_keys=False).encode())
     return record
@@ -147,23 +153,31 @@ def _begin(store: Store, plan: Plan) -> RunRecord:
 def _upload(store: Store, plan: Plan, listener: Listener) -> Plan:
     """Bring the inputs to the store; the plan of those that are there. A file that has vanished meanwhile is rejected."""
     layout = RunLayout(plan.run)
+    max_pixels = plan.config.ingest.max_pixels
     uploaded, rejected = [], list(plan.rejected)
     for upload in plan.uploads:
         try:
             data = upload.path.read_bytes()
             reference = None if upload.reference_path is None else upload.reference_path.read_bytes()
+            mask = None if upload.mask_path is None else upload.mask_path.read_bytes()
         except OSError as error:
             rejected.append(Rejected(upload.image.name, f"the file can no longer be read: {error.strerror or error}"))
             continue
         store.put(layout.input(upload.image.file), data)
         if reference is not None and upload.image.reference is not None:
             store.put(layout.reference(upload.image.reference), reference)
+        if mask is not None and upload.image.mask is not None:
+            known = decode_mask(mask, max_pixels=max_pixels, white_is_known=plan.white_is_known)
+            if not known.any():
+                rejected.append(Rejected(upload.image.name, _NOTHING_KNOWN))
+                continue
+            store.put(layout.mask(upload.image.mask), encode_mask(known))
         uploaded.append(upload)
     plan = replace(plan, uploads=uploaded, rejected=rejected)
     store.put(layout.inputs, json.dumps([asdict(image) for image in plan.images]).encode())
     for number, reject in enumerate(rejected):
-        row = Row(reject.name, plan.config.method, RowState.REJECTED, reason=reject.reason)
-        store.put(layout.row(f"rejected-{number:06}"), rows_to_json([row]).encode())
+        rows = [Row(reject.name, arm.name, RowState.REJECTED, reason=reject.reason) for arm in plan.arms]
+        store.put(layout.row(f"rejected-{number:06}"), rows_to_json(rows).encode())
         listener.note(f"{reject.name}: rejected: {reject.reason}")
     return plan
 
@@ -191,7 +205,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
         try:
             plan = _upload(store, plan, listener)
             listener.note(
-                f"run {plan.run}: {len(plan.uploads)} images, {plan.candidates} candidates, {plan.trials} fits;"
+                f"run {plan.run}: {len(plan.uploads)} images, {plan.candidates} candidates, at most {plan.trials} fits;"
                 f" {resources.parallel} at a time on {resources.device}, {resources.threads} thread(s) each"
             )
             if dashboard_url:
@@ -223,6 +237,7 @@ def _finish(store: Store, plan: Plan, record: RunRecord) -> Outcome:
     layout = RunLayout(plan.run)
     rows = read_rows(store, layout)
     write_results(store, layout, rows)
-    write_report(store, plan, record, rows)
+    write_comparison(store, layout, rows)
+    write_report(store, record, rows)
     store.put(layout.record, record.to_json())
     return Outcome(record, rows)

@@ -1,20 +1,22 @@
 """How long a run will take here, from a few timed steps: for the plan of a dry run."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
 import torch
 
+from orchestrator.arms import Arm
 from orchestrator.cpus import cpu_count
 from orchestrator.plan import Plan
 from orchestrator.problem import operator_of
 from orchestrator.scoring import bank_of, bank_parts, candidates_of
 from orchestrator.store import Store
-from workers.fingerprints import BankSpec, untrained_output
+from workers.fingerprints import BankSpec, compute_bank
 from workers.fitting import Fit, FitSettings, Measurement
-from workers.networks import build
+from workers.networks.priors import prior_of
+from workers.operators import Identity, Operator
 from workers.seeds import generator_of
 from workers.space import Candidate
 from workers.stopping import held_out_mask
@@ -42,28 +44,27 @@ class Estimate:
         return (self.score_seconds + self.fit_seconds) / self.parallel
 
 
-def _seconds_per_iteration(plan: Plan, candidate: Candidate, side: int) -> float:
-    width, channels = plan.config.network.width, plan.images[0].channels
-    depth = plan.config.network.input_depth(channels)
-    pixels = np.full((channels, side, side), 0.5, dtype=np.float32)
-    fit = Fit(
-        build(candidate, depth, channels, width, generator=generator_of("estimate")),
-        Measurement(pixels, held_out_mask(side, side, 0.05, np.random.default_rng(0))),
-        operator_of(plan.config),
-        FitSettings(),
-        input_channels=depth,
-        seed=0,
+def _seconds_per_iteration(plan: Plan, name: str, side: int) -> float:
+    """Of a network at a square of ``side`` restored pixels. The operator's share is small and left out."""
+    channels = plan.images[0].channels
+    network = prior_of(name).build(
+        channels,
+        plan.config.network.width,
+        input_channels=plan.config.network.input_depth(channels),
+        generator=generator_of("estimate"),
     )
+    pixels = np.full((channels, side, side), 0.5, dtype=np.float32)
+    hidden = held_out_mask(side, side, 0.05, np.random.default_rng(0))
+    fit = Fit(network, Measurement(pixels, hidden), Identity(), FitSettings(), seed=0)
     fit.advance(1)
     started = time.perf_counter()
     fit.advance(_STEPS)
     return (time.perf_counter() - started) / _STEPS
 
 
-def _seconds_per_fingerprint(candidates: list[Candidate], spec: BankSpec) -> float:
+def _seconds_per_fingerprint(candidates: list[Candidate], spec: BankSpec, operator: Operator) -> float:
     started = time.perf_counter()
-    for candidate in candidates:
-        untrained_output(candidate, spec, draw=0)
+    compute_bank(candidates, replace(spec, draws=1), operator)
     return (time.perf_counter() - started) / len(candidates) * spec.draws
 
 
@@ -74,27 +75,39 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     """
     config = plan.config
     torch.set_num_threads(min(config.resources.threads, cpu_count()))
-    candidates = candidates_of(config)[:_NETWORKS]
-    small, large = (median(_seconds_per_iteration(plan, c, side) for c in candidates) for side in _SIDES)
+    candidates = candidates_of(config)[:_NETWORKS] if plan.candidates else []
+    names = [candidate.id for candidate in candidates] or [name for arm in plan.arms for name in arm.networks or ()]
+    small, large = (median(_seconds_per_iteration(plan, name, side) for name in names) for side in _SIDES)
     per_pixel = max(0.0, large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)
+    scale = config.task.scale
 
     def iteration(height: int, width: int) -> float:
-        pixels = padded_side(height) * padded_side(width)
+        pixels = scale**2 * padded_side(height, scale) * padded_side(width, scale)
         return max(small + (pixels - _SIDES[0] ** 2) * per_pixel, small / 2)
 
     fit_seconds = 0.0
     for image in plan.images:
         full = iteration(image.height, image.width) * config.fit.iterations
-        cohort = config.cohort
-        sides = view_size(
-            cohort.view, image.height, image.width, crop_px=cohort.crop_px, downscale_px=cohort.downscale_px
-        )
-        fit_seconds += plan.cohort_size * iteration(*sides) * config.iterations(cohort.view)
-        fit_seconds += plan.full_fits * full
+        for arm in plan.arms:
+            crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
+            sides = view_size(arm.view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
+            most = config.iterations(arm.view)
+            fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * iteration(*sides)
+            fit_seconds += arm.refits * full
     banks = {spec for image in plan.images if (spec := bank_of(config, image)) is not None}
     score_seconds = 0.0
     for spec in banks:
         missing = [p for p in bank_parts(config, spec, candidates_of(config)) if not store.exists(p.key)]
         if missing:
-            score_seconds += sum(len(p.candidates) for p in missing) * _seconds_per_fingerprint(candidates, spec)
+            each = _seconds_per_fingerprint(candidates, spec, operator_of(config))
+            score_seconds += sum(len(p.candidates) for p in missing) * each
     return Estimate(score_seconds, fit_seconds, plan.resources.parallel)
+
+
+def halved_iterations(arm: Arm, iterations: int, keep_share: float) -> int:
+    """Iterations of an arm's whole cohort at most, with its worse part ended at every rung."""
+    total, before, size = 0, 0, arm.size
+    for rung in (*arm.rungs, iterations):
+        total += size * (rung - before)
+        size, before = max(arm.full_fits, round(keep_share * size)), rung
+    return total

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from orchestrator.cpus import cpu_count
 from orchestrator.errors import ImageRejectedError, UserMistakeError
@@ -30,7 +31,8 @@ class InputImage:
     """One image of a run, as a small record; the pixels stay in the store.
 
     ``name`` is the path relative to the folder given, ``file`` the name of its copy in the store, ``reference`` that of its
-    clean reference (None without one), ``restored`` the relative path of the restored file.
+    clean reference and ``mask`` that of its mask of known pixels (None without one), ``restored`` the relative path of the
+    restored file. ``height`` and ``width`` are those of the degraded image.
     """
 
     name: str
@@ -41,6 +43,12 @@ class InputImage:
     height: int
     width: int
     channels: int
+    mask: str | None = None
+
+    @property
+    def spread(self) -> str:
+        """The relative path of the map that shows where fits disagree."""
+        return f"{self.restored}.tif"
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Upload:
     image: InputImage
     path: Path
     reference_path: Path | None
+    mask_path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -135,21 +144,25 @@ def _without_suffix(name: str) -> str:
     return folder + slash + (file.rpartition(".")[0] or file)
 
 
-def _reference_for(image: _Read, by_name: dict[str, Path], by_stem: dict[str, list[Path]]) -> Path | str:
-    """The clean file of the same name, or else of the same name up to the extension; or what is wrong."""
+def _partner_of(image: _Read, kind: str, by_name: dict[str, Path], by_stem: dict[str, list[Path]]) -> Path | str:
+    """The file of the same name, or else of the same name up to the extension; or what is wrong."""
     if image.name in by_name:
         return by_name[image.name]
     candidates = by_stem.get(_without_suffix(image.name), [])
     if len(candidates) == 1:
         return candidates[0]
-    return f"{image.name}: " + ("several references have this name" if candidates else "no reference has this name")
+    return f"{image.name}: " + (f"several {kind}s have this name" if candidates else f"no {kind} has this name")
 
 
-def _match_references(images: Sequence[_Read], folder: Path, max_pixels: int) -> dict[str, _Read]:
-    """Each image's clean reference.
+def _match(
+    images: Sequence[_Read], folder: Path, kind: Literal["reference", "mask"], max_pixels: int, *, scale: int = 1
+) -> dict[str, _Read]:
+    """Each image's partner in another folder: of its name, and ``scale`` times its size.
+
+    A reference has the image's channels too; a mask may have any.
 
     Raises:
-        UserMistakeError: a reference is missing, unreadable or of another size; it names the first few.
+        UserMistakeError: a partner is missing, unreadable or of another size; it names the first few.
     """
     by_name = {_relative_name(path, folder): path for path in _files(folder)}
     by_stem: dict[str, list[Path]] = {}
@@ -158,33 +171,38 @@ def _match_references(images: Sequence[_Read], folder: Path, max_pixels: int) ->
     mistakes: list[str] = []
     found: dict[str, Path] = {}
     for image in images:
-        match = _reference_for(image, by_name, by_stem)
+        match = _partner_of(image, kind, by_name, by_stem)
         if isinstance(match, str):
             mistakes.append(match)
         else:
             found[image.name] = match
-    references: dict[str, _Read] = {}
+    partners: dict[str, _Read] = {}
     wanted = [image for image in images if image.name in found]
-    paths, scales = [found[image.name] for image in wanted], [image.encoding for image in wanted]
-    for image, read in zip(wanted, _read_all(folder, paths, scales, max_pixels), strict=True):
+    paths = [found[image.name] for image in wanted]
+    likes = [image.encoding if kind == "reference" else None for image in wanted]
+    for image, read in zip(wanted, _read_all(folder, paths, likes, max_pixels), strict=True):
         if isinstance(read, Rejected):
-            mistakes.append(f"{image.name}: its reference cannot be used: {read.reason}")
-        elif read.shape != image.shape:
-            mistakes.append(f"{image.name}: {_size(image)}, but its reference {_size(read)}")
+            mistakes.append(f"{image.name}: its {kind} cannot be used: {read.reason}")
+            continue
+        channels, height, width = image.shape
+        shape = (channels if kind == "reference" else read.shape[0], scale * height, scale * width)
+        if read.shape != shape:
+            times = f", and restored {scale} times as high and wide" if scale > 1 else ""
+            mistakes.append(f"{image.name}: {_size(image.shape)}{times}, but its {kind} {_size(read.shape)}")
         else:
-            references[image.name] = read
+            partners[image.name] = read
     if mistakes:
         more = f"; and {len(mistakes) - _MISTAKES_SHOWN} more" if len(mistakes) > _MISTAKES_SHOWN else ""
         raise UserMistakeError(
-            f"--references {folder}: a reference needs its image's name and size: "
+            f"--{kind}s {folder}: a {kind} needs its image's name and size: "
             + printable("; ".join(mistakes[:_MISTAKES_SHOWN]))
             + more
         )
-    return references
+    return partners
 
 
-def _size(image: _Read) -> str:
-    channels, height, width = image.shape
+def _size(shape: tuple[int, int, int]) -> str:
+    channels, height, width = shape
     return f"is {width}x{height} with {channels} channel{'s' if channels > 1 else ''}"
 
 
@@ -229,29 +247,47 @@ def _store_suffix(path: Path) -> str:
 
 
 def read_folder(
-    images: str | Path, *, references: str | Path | None = None, simulate: bool = False, max_pixels: int
+    images: str | Path,
+    *,
+    references: str | Path | None = None,
+    masks: str | Path | None = None,
+    simulate: bool = False,
+    scale: int = 1,
+    max_pixels: int,
 ) -> tuple[list[Upload], list[Rejected]]:
     """The images of a folder with what is known of them, and the files that cannot be used.
 
-    With ``simulate`` the images are clean and serve as their own references.
+    With ``simulate`` the images are clean and serve as their own references. ``scale`` is how many times larger than the
+    degraded image the restored one is.
 
     Raises:
-        UserMistakeError: a folder is missing or holds no readable image, or references do not match by name and size.
+        UserMistakeError: a folder is missing or holds no readable image, or references or masks do not match by name and
+            size.
     """
     folder = _folder(images, "--images")
     reference_folder = None if references is None else _folder(references, "--references")
+    mask_folder = None if masks is None else _folder(masks, "--masks")
     paths = list(_files(folder))
     if not paths:
         raise UserMistakeError(f"--images {images}: the folder is empty")
     outcomes = list(_read_all(folder, paths, [None] * len(paths), max_pixels))
-    read = [outcome for outcome in outcomes if isinstance(outcome, _Read)]
-    rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+    read, rejected = [], []
+    for outcome in outcomes:
+        if isinstance(outcome, _Read) and simulate and min(outcome.shape[1:]) < scale:
+            rejected.append(
+                Rejected(outcome.name, f"{_size(outcome.shape)}: too small to be made {scale} times smaller")
+            )
+        elif isinstance(outcome, _Read):
+            read.append(outcome)
+        else:
+            rejected.append(outcome)
     if not read:
         raise UserMistakeError(
-            f"--images {images}: none of its {len(paths)} files can be read as an image;"
+            f"--images {images}: none of its {len(paths)} files can be restored;"
             f" the first, {printable(rejected[0].name)}: {rejected[0].reason}"
         )
-    clean = {} if reference_folder is None else _match_references(read, reference_folder, max_pixels)
+    clean = {} if reference_folder is None else _match(read, reference_folder, "reference", max_pixels, scale=scale)
+    holes = {} if mask_folder is None else _match(read, mask_folder, "mask", max_pixels)
     uploads = []
     ids: dict[str, int] = {}
     for image, restored in zip(read, _restored_names(read), strict=True):
@@ -261,16 +297,20 @@ def read_folder(
         own_id = base if ids[base.casefold()] == 1 else f"{base}-{ids[base.casefold()]}"
         file = own_id + _store_suffix(image.path)
         reference = image if simulate else clean.get(image.name)
+        mask = holes.get(image.name)
         channels, height, width = image.shape
+        shrunk = scale if simulate else 1
         record = InputImage(
             name=image.name,
             id=own_id,
             file=file,
             reference=None if reference is None else (file if simulate else own_id + _store_suffix(reference.path)),
             restored=restored,
-            height=height,
-            width=width,
+            height=height // shrunk,
+            width=width // shrunk,
             channels=channels,
+            mask=None if mask is None else f"{own_id}.png",
         )
-        uploads.append(Upload(record, image.path, None if simulate or reference is None else reference.path))
+        reference_path = None if simulate or reference is None else reference.path
+        uploads.append(Upload(record, image.path, reference_path, None if mask is None else mask.path))
     return uploads, rejected

@@ -13,11 +13,17 @@ from orchestrator.jobs import FitJob
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial that ended. ``done`` says whether the fit has a result; ``crash`` why there is not even a record of it."""
+    """A trial that ended: its fit is done, failed, paused at the rung it was to reach, or stopped in a contest.
+
+    ``crash`` says why there is not even a record of it; of a stopped one, which has none either, ``iteration`` and
+    ``held_out_error`` are the last that it told.
+    """
 
     job: FitJob
-    done: bool
+    state: Literal["done", "failed", "paused", "stopped"]
     crash: str | None = None
+    iteration: int = 0
+    held_out_error: float | None = None
 
 
 PATIENCE_S = 5.0

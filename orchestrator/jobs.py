@@ -12,37 +12,51 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitJob:
-    """One image x one candidate x one view: a few small words, as a trial's settings should be."""
+    """One image x one network x one view: a few small words, as a trial's settings should be.
+
+    It belongs to no arm: arms that want the same fit share it. ``until`` lets it pause at a rung of so many iterations;
+    ``contest`` names the arm in whose asynchronous halving it may be ended, None where it may not.
+    """
 
     image: InputImage
-    arm: str
     view: "ViewName"
     candidate: str
+    until: int | None = None
+    contest: str | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What only a clean reference can tell, in dB; kept apart from everything that is chosen by."""
+    """What only a clean reference can tell, in dB; kept apart from everything that is chosen by.
+
+    ``psnr`` is that of the output where the fit was stopped, ``psnr_steady`` where its outputs varied least, and
+    ``psnr_oracle_stop`` the best of all iterations.
+    """
 
     psnr: float
+    psnr_steady: float
     psnr_oracle_stop: float
 
 
 @dataclass(frozen=True)
 class FitRecord:
-    """What is known of a fit that ended.
+    """What is known of a fit that ended, or paused at a rung.
 
-    A ``failed`` one says why in ``reason``. ``held_out_error`` is the least mean squared error on the hidden pixels, reached
-    at ``stop_iteration``; ``seconds`` the time spent computing, over all attempts that left a checkpoint.
+    A ``failed`` one says why in ``reason``. ``held_out_error`` is the mean squared error on the hidden pixels at
+    ``stop_iteration`` (of a paused one: the least so far), ``seconds`` the time spent computing, over all attempts that left a
+    checkpoint. For the rest see `workers.fitting.FitResult`.
     """
 
     candidate: str
     view: "ViewName"
-    state: Literal["done", "failed"]
+    state: Literal["done", "failed", "paused"]
     reason: str | None = None
     held_out_error: float | None = None
+    held_out_standard_error: float | None = None
     stop_iteration: int | None = None
+    steady_iteration: int | None = None
     iterations: int | None = None
+    residual_correlation: float | None = None
     parameters: int | None = None
     seconds: float = 0.0
     evaluation: Evaluation | None = None

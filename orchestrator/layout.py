@@ -2,15 +2,17 @@
 
 fingerprints/<bank>/key.json, part-<hash>.npy       shared by all runs
 runs/<run>/run.json, config.yaml, inputs.json       the record of a run
-          /inputs/<image id><suffix>                what it works on; references/ likewise
-          /scores/<image id>.parquet                candidate, score, rank
-          /fits/<image id>/<arm>/<view>/<candidate>/checkpoint.pt | result.json, arrays.npz
-          /picks/<image id>.json                    what was decided, and from what
+          /inputs/<image id><suffix>                what it works on; references/ and masks/ likewise
+          /scores/<image id>.parquet                candidate, a column for each metric
+          /fits/<image id>/<view>/<candidate>/checkpoint.pt, rung-<iterations>.json | result.json, arrays.npz
+          /rungs/<image id>/<arm>-<iterations>.json which of a cohort went on
+          /picks/<image id>/<arm>.json              what was decided, and from what
           /cohorts/<image id>.parquet               the packed record of all its fits
-          /restored/<arm>/<pick|mean>/<name>        the restored images
+          /restored/<arm>/<pick|mean|spread>/<name> the restored images, and where the fits disagree
           /previews/<image id>/<what>.png           small pictures for the report
           /rows/<image id>.json                     its rows of the results; the mark that it is done
-          /results.csv, results.parquet, report/index.html
+          /results.csv, results.parquet, comparison.csv, report/index.html
+          /study/table.parquet, table.csv, study.json, index.html
 """
 
 import hashlib
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from workers.fingerprints import BankSpec
 
 RUNS = "runs"
-Preview = Literal["degraded", "restored", "mean", "reference"]
+Preview = Literal["degraded", "restored", "mean", "spread", "reference"]
+Restored = Literal["pick", "mean", "spread"]
 
 
 def safe_stem(name: str) -> str:
@@ -79,8 +82,12 @@ class FitLayout:
 
     @property
     def arrays(self) -> str:
-        """Output and curves."""
+        """Outputs and curves."""
         return f"{self.root}/arrays.npz"
+
+    def rung(self, iterations: int) -> str:
+        """The record of the fit as it paused after so many iterations."""
+        return f"{self.root}/rung-{iterations}.json"
 
     @property
     def checkpoint(self) -> str:
@@ -122,6 +129,10 @@ class RunLayout:
         """A clean reference; only the evaluation reads it."""
         return f"{self.root}/references/{file}"
 
+    def mask(self, file: str) -> str:
+        """Which pixels of an image are known: a 1-bit PNG, white where they are."""
+        return f"{self.root}/masks/{file}"
+
     def scores(self, image: str) -> str:
         """The scores of all candidates for an image."""
         return f"{self.root}/scores/{image}.parquet"
@@ -130,25 +141,33 @@ class RunLayout:
         """All fits of an image."""
         return f"{self.root}/fits/{image}"
 
-    def fit(self, image: str, arm: str, view: str, candidate: str) -> FitLayout:
+    def fit(self, image: str, view: str, candidate: str) -> FitLayout:
         """One fit."""
-        return FitLayout(f"{self.fits(image)}/{arm}/{view}/{candidate}")
+        return FitLayout(f"{self.fits(image)}/{view}/{candidate}")
 
-    def pick(self, image: str) -> str:
+    def rung(self, image: str, arm: str, iterations: int) -> str:
+        """Which members of a cohort went on from a rung."""
+        return f"{self.root}/rungs/{image}/{arm}-{iterations}.json"
+
+    def pick(self, image: str, arm: str) -> str:
         """The decision over an image's cohort."""
-        return f"{self.root}/picks/{image}.json"
+        return f"{self.root}/picks/{image}/{arm}.json"
 
     def cohort(self, image: str) -> str:
         """The packed record of an image's fits."""
         return f"{self.root}/cohorts/{image}.parquet"
 
-    def restored(self, arm: str, which: Literal["pick", "mean"], name: str) -> str:
+    def restored(self, arm: str, which: Restored, name: str) -> str:
         """A restored image."""
         return f"{self.root}/restored/{arm}/{which}/{name}"
 
-    def preview(self, image: str, what: Preview) -> str:
-        """A small picture for the report."""
-        return f"{self.root}/previews/{image}/{what}.png"
+    def preview(self, image: str, what: Preview, arm: str | None = None) -> str:
+        """A small picture for the report; those that arms have in common name none."""
+        return (
+            f"{self.root}/previews/{image}/{what}.png"
+            if arm is None
+            else f"{self.root}/previews/{image}/{arm}/{what}.png"
+        )
 
     @property
     def rows(self) -> str:
@@ -162,6 +181,15 @@ class RunLayout:
     def results(self, suffix: Literal["csv", "parquet"]) -> str:
         """The table of all rows."""
         return f"{self.root}/results.{suffix}"
+
+    @property
+    def comparison(self) -> str:
+        """How the arms differ, pair by pair."""
+        return f"{self.root}/comparison.csv"
+
+    def study(self, file: str) -> str:
+        """A study's table, figures and page."""
+        return f"{self.root}/study/{file}"
 
     @property
     def report(self) -> str:

@@ -4,6 +4,7 @@ The driver holds records and references to results, never images. It waits for w
 scored image, a fit, a decision, a collected image - and starts what has become possible. No stage waits for all images.
 """
 
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +17,16 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from orchestrator.collecting import collect
+from orchestrator.arms import Arm
+from orchestrator.collecting import Chosen, collect
+from orchestrator.config import ViewName
 from orchestrator.context import RunContext
 from orchestrator.errors import ImageRejectedError, RunFailedError, StoreError
 from orchestrator.fits import fit_keys, read_record
 from orchestrator.ingest import InputImage
 from orchestrator.job_queue import Finished, JobQueue
 from orchestrator.jobs import FitJob, FitRecord
-from orchestrator.picking import Decision, decide
+from orchestrator.picking import Decision, decide, halve
 from orchestrator.plan import Plan
 from orchestrator.progress import Listener, Stage
 from orchestrator.results import Row, RowState, rows_to_json
@@ -40,18 +43,72 @@ _STORE_ERROR = f"{StoreError.__module__}.{StoreError.__qualname__}: "
 class ImageStage(Enum):
     """The way of an image.
 
-    WAITING (for its turn and its bank) -> SCORING -> COHORT (its shortlist is fitted) -> DECIDING -> FULL (the best are
-    fitted at full size) -> COLLECTING -> ENDED. A cohort fitted at full size goes from DECIDING to COLLECTING. From
-    anywhere an image may go to ENDED with a row that says why.
+    WAITING (for its turn and its bank) -> SCORING -> FITTING (its arms go their ways) -> COLLECTING -> ENDED. From anywhere
+    an image may go to ENDED with rows that say why.
     """
 
     WAITING = "waiting"
     SCORING = "scoring"
-    COHORT = "cohort"
-    DECIDING = "deciding"
-    FULL = "full"
+    FITTING = "fitting"
     COLLECTING = "collecting"
     ENDED = "ended"
+
+
+class ArmStage(Enum):
+    """The way of an arm with an image.
+
+    COHORT (its members are fitted, rung by rung) -> DECIDING -> FULL (the best are fitted at full size) -> READY. Between
+    rungs it is HALVING. A cohort fitted at full size goes from DECIDING to READY.
+    """
+
+    COHORT = "cohort"
+    HALVING = "halving"
+    DECIDING = "deciding"
+    FULL = "full"
+    READY = "ready"
+
+
+@dataclass
+class ArmProgress:
+    """One arm on its way with one image.
+
+    ``running`` are the candidates whose fits it waits for, ``alive`` the members that halving has left and ``ended`` the
+    others with the rung where they ended, ``untried`` those that may take the place of a pick that comes to nothing.
+    """
+
+    arm: Arm
+    cohort: list[Scored]
+    alive: list[str]
+    stage: ArmStage = ArmStage.COHORT
+    rungs_passed: int = 0
+    running: set[str] = field(default_factory=set)
+    ended: dict[str, int] = field(default_factory=dict)
+    decision: Decision | None = None
+    untried: deque[str] = field(default_factory=deque)
+    full: list[str] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> Chosen:
+        """What is to be collected."""
+        assert self.decision is not None  # noqa: S101 - an arm is ready only after its decision
+        return Chosen(self.arm, self.cohort, self.decision, self.full, self.ended)
+
+
+_TO_THE_END = sys.maxsize
+
+
+@dataclass
+class SharedFit:
+    """A fit that one or several arms want, each until some iteration; at most one trial of it runs at a time.
+
+    ``reached`` is how far it is known to have come; ``running`` how far the trial that runs will take it. A fit that has
+    ended has reached all; ``done`` says whether it has a result.
+    """
+
+    reached: int = 0
+    running: int | None = None
+    done: bool = True
+    waiting: list[tuple[int, ArmProgress]] = field(default_factory=list)
 
 
 @dataclass
@@ -61,22 +118,19 @@ class Progress:
     image: InputImage
     previews: bool
     stage: ImageStage = ImageStage.WAITING
-    shortlist: list[Scored] = field(default_factory=list)
-    running: set[FitJob] = field(default_factory=set)
-    decision: Decision | None = None
-    untried: deque[str] = field(default_factory=deque)
-    full: list[str] = field(default_factory=list)
+    arms: list[ArmProgress] = field(default_factory=list)
+    fits: dict[tuple[ViewName, str], SharedFit] = field(default_factory=dict)
 
 
 def compute_bank_part(context: RunContext, part: BankPart) -> None:
     """A scoring task: fingerprint a chunk of candidates."""
     torch.set_num_threads(context.threads)
-    compute_part(context.store, part, context.device)
+    compute_part(context.store, part, context.config, context.device)
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)
 class ImageWorker:
-    """Does the short work on an image between its fits: score, decide, collect.
+    """Does the short work on an image between its fits: score, halve, decide, collect.
 
     It takes no CPU from the trials. An actor and not a task, because Ray ends idle workers beyond its number of CPUs, and
     a new one would import torch for every piece of work.
@@ -86,18 +140,21 @@ class ImageWorker:
         self._context = context
         torch.set_num_threads(context.threads)
 
-    def score(self, image: InputImage, keep: int) -> list[Scored]:
+    def score(self, image: InputImage) -> dict[str, list[Scored]]:
         """See `score_image`."""
-        return score_image(self._context, image, keep)
+        return score_image(self._context, image)
 
-    def decide(self, image: InputImage, shortlist: list[Scored]) -> Decision:
+    def halve(self, image: InputImage, arm: Arm, cohort: list[str], iterations: int) -> list[str]:
+        """See `halve`."""
+        return halve(self._context, image, arm, cohort, iterations)
+
+    def decide(self, image: InputImage, arm: Arm, cohort: list[Scored], ended: list[str]) -> Decision:
         """See `decide`."""
-        return decide(self._context, image, shortlist)
+        return decide(self._context, image, arm, cohort, ended)
 
-    def collect(  # noqa: D102 - see `collect`
-        self, image: InputImage, shortlist: list[Scored], decision: Decision, full: list[str], *, previews: bool
-    ) -> list[Row]:
-        return collect(self._context, image, shortlist, decision, full, previews=previews)
+    def collect(self, image: InputImage, chosen: list[Chosen], *, previews: bool) -> list[Row]:
+        """See `collect`."""
+        return collect(self._context, image, chosen, previews=previews)
 
 
 class Pipeline:
@@ -105,9 +162,11 @@ class Pipeline:
 
     def __init__(self, context: RunContext, plan: Plan, spec: SessionSpec, listener: Listener) -> None:
         self._context, self._plan, self._spec, self._listener = context, plan, spec, listener
+        # What an earlier attempt has brought to its end has its rows.
         self._waiting = deque(
             Progress(image, previews=index < context.config.keep.report_images)
             for index, image in enumerate(plan.images)
+            if plan.continued is None or not context.store.exists(context.layout.row(image.id))
         )
         self._active: dict[str, Progress] = {}
         self._handlers: dict[Any, Callable[[Any], None]] = {}
@@ -155,14 +214,16 @@ class Pipeline:
         stages = [
             Stage("bank", self._done["bank"], self._total["bank"]),
             Stage("score", self._done["scored"], self._total["scored"], running[ImageStage.SCORING]),
-            Stage("cohort", self._done["cohort"], self._total["cohort"], self._running_fits(ImageStage.COHORT)),
-            Stage("full size", self._done["full"], self._total["full"], self._running_fits(ImageStage.FULL)),
+            Stage("cohort", self._done["cohort"], self._total["cohort"], self._running_fits(ArmStage.COHORT)),
+            Stage("full size", self._done["full"], self._total["full"], self._running_fits(ArmStage.FULL)),
             Stage("images", self._done["collected"], self._total["collected"], running[ImageStage.COLLECTING]),
         ]
         self._listener.update([stage for stage in stages if stage.total])
 
-    def _running_fits(self, stage: ImageStage) -> int:
-        waiting_or_running = sum(len(p.running) for p in self._active.values() if p.stage is stage)
+    def _running_fits(self, stage: ArmStage) -> int:
+        waiting_or_running = sum(
+            len(arm.running) for progress in self._active.values() for arm in progress.arms if arm.stage is stage
+        )
         return min(waiting_or_running, self._spec.parallel)
 
     # A bank is a condition of scoring, but no barrier: images whose bank is there go on.
@@ -170,7 +231,8 @@ class Pipeline:
     def _start_banks(self) -> None:
         config, store = self._context.config, self._context.store
         candidates = candidates_of(config)
-        specs = dict.fromkeys(spec for image in self._plan.images if (spec := bank_of(config, image)) is not None)
+        images = [progress.image for progress in self._waiting]
+        specs = dict.fromkeys(spec for image in images if (spec := bank_of(config, image)) is not None)
         for spec in specs:
             parts = [part for part in bank_parts(config, spec, candidates) if not store.exists(part.key)]
             self._bank_parts_left[spec] = len(parts)
@@ -214,24 +276,55 @@ class Pipeline:
             else:
                 self._active[progress.image.id] = progress
                 progress.stage = ImageStage.SCORING
-                reference = next(self._workers).score.remote(progress.image, self._plan.cohort_size)
+                reference = next(self._workers).score.remote(progress.image)
                 self._when(reference, partial(self._on_scored, progress))
         self._waiting.extendleft(reversed(not_yet))
 
     def _on_scored(self, progress: Progress, reference: Any) -> None:
-        shortlist = self._outcome(progress, reference)
-        if shortlist is None:
+        cohorts: dict[str, list[Scored]] | None = self._outcome(progress, reference)
+        if cohorts is None:
             return
         self._done["scored"] += 1
-        progress.shortlist = shortlist
-        progress.stage = ImageStage.COHORT
-        self._fit(progress, self._context.config.cohort.view, [scored.candidate for scored in shortlist])
+        progress.stage = ImageStage.FITTING
+        for arm in self._plan.arms:
+            cohort = cohorts[arm.name]
+            members = [scored.candidate for scored in cohort]
+            progress.arms.append(ArmProgress(arm, cohort, members))
+        for way in progress.arms:
+            self._fit_cohort(progress, way)
 
-    def _fit(self, progress: Progress, view: Any, candidates: Sequence[str]) -> None:
-        jobs = [FitJob(progress.image, self._context.config.method, view, candidate) for candidate in candidates]
-        progress.running.update(jobs)
-        # An image that is nearly done goes before one that has just begun: first results come early.
-        ray.get(self._queue.put.remote(jobs, first=progress.stage is ImageStage.FULL))
+    def _fit_cohort(self, progress: Progress, way: ArmProgress) -> None:
+        """Fit what is left of an arm's cohort up to its next rung, or to the end."""
+        way.stage = ArmStage.COHORT
+        until = way.arm.rungs[way.rungs_passed] if way.rungs_passed < len(way.arm.rungs) else _TO_THE_END
+        self._want(progress, way, way.arm.view, way.alive, until)
+
+    def _want(
+        self, progress: Progress, way: ArmProgress, view: ViewName, candidates: Sequence[str], until: int
+    ) -> None:
+        """An arm wants these fits taken as far as that; it hears of each when it has come there."""
+        way.running |= set(candidates)
+        for candidate in candidates:
+            progress.fits.setdefault((view, candidate), SharedFit()).waiting.append((until, way))
+        for candidate in candidates:
+            self._serve(progress, view, candidate)
+
+    def _serve(self, progress: Progress, view: ViewName, candidate: str) -> None:
+        """Tell the arms whose wish for a fit is fulfilled, and start what the others wait for."""
+        fit = progress.fits[view, candidate]
+        served = [way for until, way in fit.waiting if until <= fit.reached]
+        fit.waiting = [(until, way) for until, way in fit.waiting if until > fit.reached]
+        if fit.waiting and fit.running is None:
+            # The nearest rung first: a decision there may make the rest unnecessary.
+            fit.running = min(until for until, _ in fit.waiting)
+            until = None if fit.running == _TO_THE_END else fit.running
+            ways = [way for _, way in fit.waiting]
+            contest = ways[0].arm.name if all(way.arm.asynchronous for way in ways) and view != "full" else None
+            job = FitJob(progress.image, view, candidate, until, contest)
+            # An image that is nearly done goes before one that has just begun: first results come early.
+            ray.get(self._queue.put.remote([job], first=any(way.stage is ArmStage.FULL for way in ways)))
+        for way in served:
+            self._on_fit_served(progress, way, candidate, done=fit.done)
 
     def _on_finished_fits(self, reference: Any) -> None:
         for finished in ray.get(reference):
@@ -241,7 +334,8 @@ class Pipeline:
     def _on_finished_fit(self, finished: Finished) -> None:
         job = finished.job
         progress = self._active.get(job.image.id)
-        if progress is None or job not in progress.running:
+        fit = None if progress is None else progress.fits.get((job.view, job.candidate))
+        if progress is None or fit is None or fit.running is None:
             return
         if finished.crash is not None:
             if finished.crash.startswith(_STORE_ERROR):
@@ -252,49 +346,88 @@ class Pipeline:
                 record = FitRecord(job.candidate, job.view, "failed", reason=finished.crash)
                 self._context.store.put(keys.result, record.to_json())
             self._listener.note(f"{job.image.name}: the fit of {job.candidate} failed: {finished.crash}")
-        progress.running.discard(job)
-        if progress.stage is ImageStage.FULL:
+        if finished.state == "stopped":
+            self._record_stopped(finished)
+            for _, way in fit.waiting:
+                way.ended[job.candidate] = finished.iteration
+        fit.reached = fit.running if finished.state == "paused" else _TO_THE_END
+        fit.done = finished.state in ("done", "paused")
+        fit.running = None
+        self._serve(progress, job.view, job.candidate)
+
+    def _record_stopped(self, finished: Finished) -> None:
+        """What is known of a fit that a contest has ended: as of one that paused at a rung and never went on."""
+        job = finished.job
+        record = FitRecord(
+            job.candidate,
+            job.view,
+            "paused",
+            held_out_error=finished.held_out_error,
+            iterations=finished.iteration,
+        )
+        self._context.store.put(fit_keys(self._context, job).rung(finished.iteration), record.to_json())
+
+    def _on_fit_served(self, progress: Progress, way: ArmProgress, candidate: str, *, done: bool) -> None:
+        way.running.discard(candidate)
+        if way.stage is ArmStage.FULL:
             self._done["full"] += 1
-            if not finished.done and progress.untried:
+            if not done and way.untried:
                 # The next best takes the place of a pick that came to nothing.
                 self._total["full"] += 1
-                progress.full.append(progress.untried.popleft())
-                self._fit(progress, "full", progress.full[-1:])
-            if not progress.running:
-                self._collect(progress)
-        else:
-            self._done["cohort"] += 1
-            if not progress.running:
-                self._decide(progress)
+                way.full.append(way.untried.popleft())
+                self._want(progress, way, "full", way.full[-1:], _TO_THE_END)
+            elif not way.running:
+                self._ready(progress, way)
+        elif not way.running:
+            worker = next(self._workers)
+            if way.rungs_passed < len(way.arm.rungs):
+                way.stage = ArmStage.HALVING
+                rung = way.arm.rungs[way.rungs_passed]
+                reference = worker.halve.remote(progress.image, way.arm, way.alive, rung)
+                self._when(reference, partial(self._on_halved, progress, way))
+            else:
+                self._done["cohort"] += len(way.alive)
+                way.stage = ArmStage.DECIDING
+                reference = worker.decide.remote(progress.image, way.arm, way.cohort, list(way.ended))
+                self._when(reference, partial(self._on_decided, progress, way))
 
-    def _decide(self, progress: Progress) -> None:
-        progress.stage = ImageStage.DECIDING
-        reference = next(self._workers).decide.remote(progress.image, progress.shortlist)
-        self._when(reference, partial(self._on_decided, progress))
+    def _on_halved(self, progress: Progress, way: ArmProgress, reference: Any) -> None:
+        alive: list[str] | None = self._outcome(progress, reference)
+        if alive is None:
+            return
+        self._done["cohort"] += len(way.alive) - len(alive)
+        rung = way.arm.rungs[way.rungs_passed]
+        way.ended |= {candidate: rung for candidate in way.alive if candidate not in alive}
+        way.alive = alive
+        way.rungs_passed += 1
+        self._fit_cohort(progress, way)
 
-    def _on_decided(self, progress: Progress, reference: Any) -> None:
+    def _on_decided(self, progress: Progress, way: ArmProgress, reference: Any) -> None:
         decision: Decision | None = self._outcome(progress, reference)
         if decision is None:
             return
-        progress.decision = decision
-        best = decision.order[: self._context.config.pick.full_fits]
-        progress.full = list(best)
-        if self._context.config.cohort.view == "full":
-            self._collect(progress)
+        way.decision = decision
+        best = decision.order[: way.arm.full_fits]
+        way.full = list(best)
+        if way.arm.view != "full":
+            self._total["full"] += len(best) - way.arm.refits
+        if way.arm.view == "full" or not best:
+            self._ready(progress, way)
             return
-        self._total["full"] += len(best) - self._plan.full_fits
-        if not best:
-            self._collect(progress)
-            return
-        progress.stage = ImageStage.FULL
-        progress.untried = deque(decision.order[len(best) :])
-        self._fit(progress, "full", best)
+        way.stage = ArmStage.FULL
+        way.untried = deque(decision.order[len(best) :])
+        self._want(progress, way, "full", best, _TO_THE_END)
 
-    def _collect(self, progress: Progress) -> None:
+    def _ready(self, progress: Progress, way: ArmProgress) -> None:
+        """An arm has what it wanted; the image is collected once all have."""
+        way.stage = ArmStage.READY
+        if progress.stage is not ImageStage.FITTING or any(
+            other.stage is not ArmStage.READY for other in progress.arms
+        ):
+            return
         progress.stage = ImageStage.COLLECTING
-        reference = next(self._workers).collect.remote(
-            progress.image, progress.shortlist, progress.decision, progress.full, previews=progress.previews
-        )
+        chosen = [arm.chosen for arm in progress.arms]
+        reference = next(self._workers).collect.remote(progress.image, chosen, previews=progress.previews)
         self._when(reference, partial(self._on_collected, progress))
 
     def _on_collected(self, progress: Progress, reference: Any) -> None:
@@ -310,7 +443,9 @@ class Pipeline:
             StoreError: the store failed, which is no fault of the image.
         """
         try:
-            return ray.get(reference)
+            outcome = ray.get(reference)
+            # What another arm still had under way for an image that has ended leads nowhere.
+            return None if progress.stage is ImageStage.ENDED else outcome
         except StoreError as error:
             raise StoreError(_message(error)) from None
         except ImageRejectedError as error:
@@ -320,15 +455,17 @@ class Pipeline:
         return None
 
     def _end(self, progress: Progress, state: RowState, reason: str) -> None:
-        """An image goes no further: its row says why, and what it would have needed is no longer counted."""
-        row = Row(progress.image.name, self._context.config.method, state, reason=reason)
-        self._context.store.put(self._context.layout.row(progress.image.id), rows_to_json([row]).encode())
+        """An image goes no further: its rows say why, and what it would have needed is no longer counted."""
+        if progress.stage is ImageStage.ENDED:
+            return
+        rows = [Row(progress.image.name, arm.name, state, reason=reason) for arm in self._plan.arms]
+        self._context.store.put(self._context.layout.row(progress.image.id), rows_to_json(rows).encode())
         self._listener.note(f"{progress.image.name}: {state}: {reason}")
         if progress.stage in (ImageStage.WAITING, ImageStage.SCORING):
             self._total["scored"] -= 1
             self._total["cohort"] -= self._plan.cohort_size
-        if progress.decision is None:
-            self._total["full"] -= self._plan.full_fits
+        decided = sum(way.arm.refits for way in progress.arms if way.decision is not None)
+        self._total["full"] -= self._plan.full_fits - decided
         self._total["collected"] -= 1
         self._leave(progress)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from orchestrator.arms import arms_of
 from orchestrator.config import Config
 from orchestrator.cpus import cpu_count
 from orchestrator.errors import UserMistakeError
@@ -82,21 +83,24 @@ def resolve_resources(config: Config, machine: Machine) -> Resources:
 
 
 def bytes_per_pixel(config: Config, channels: int) -> float:
-    """Memory that fitting an image of so many channels takes per pixel: the most of a few of the run's candidates."""
+    """Memory that fitting an image of so many channels takes per restored pixel: the most of a few of the run's networks."""
+    arms = arms_of(config)
+    names = {name for arm in arms for name in arm.networks or ()}
+    if any(arm.networks is None for arm in arms):
+        names |= {candidate.id for candidate in candidates_of(config)[:_NETWORKS_LOOKED_AT]}
     depth = config.network.input_depth(channels)
-    candidates = candidates_of(config)[:_NETWORKS_LOOKED_AT]
-    return max(fit_bytes_per_pixel(candidate, depth, channels, config.network.width) for candidate in candidates)
+    return max(fit_bytes_per_pixel(name, channels, config.network.width, depth) for name in names)
 
 
-def why_too_large(image: InputImage, per_pixel: float, resources: Resources) -> str | None:
+def why_too_large(image: InputImage, scale: int, per_pixel: float, resources: Resources) -> str | None:
     """Why an image's full-size fit would not fit into a trial's memory; None if it does."""
-    needed = per_pixel * padded_side(image.height) * padded_side(image.width)
+    needed = per_pixel * scale**2 * padded_side(image.height, scale) * padded_side(image.width, scale)
     if needed <= resources.trial_memory:
         return None
     share_less = "resources.gpus=1" if resources.gpus else "resources.parallel=1"
     alone = resources.gpus == 1 or (not resources.gpus and resources.parallel == 1)
     return (
-        f"too large: fitting {image.width}x{image.height} pixels takes about {needed / 1e9:.0f} GB of memory, and each of"
-        f" {resources.parallel} trials has {resources.trial_memory / 1e9:.0f} GB here; make the image smaller, or set a"
-        " lower network.width" + ("" if alone else f" or {share_less}")
+        f"too large: fitting {scale * image.width}x{scale * image.height} pixels takes about {needed / 1e9:.0f} GB of memory,"
+        f" and each of {resources.parallel} trials has {resources.trial_memory / 1e9:.0f} GB here; make the image smaller, or"
+        " set a lower network.width" + ("" if alone else f" or {share_less}")
     )

@@ -27,8 +27,11 @@ class Row:
     """What came out for one image and arm; None where it is not known.
 
     ``candidate``, ``stop_iteration`` and ``held_out_error`` (mean squared, images in [0, 1]) belong to the blind pick's fit
-    at full size, ``psnr`` (dB), ``ssim`` and ``psnr_oracle_stop`` too. ``psnr_mean`` is that of the mean of the best few.
-    PSNR and SSIM need a reference. ``seconds`` is the computing time of all the image's fits.
+    at full size, ``psnr`` (dB), ``ssim``, ``psnr_oracle_stop`` and ``psnr_y`` (of the luma of RGB, for super-resolution)
+    too. ``psnr_low`` to ``psnr_high`` is an interval (95 %) for the PSNR on pixels that the fit has not seen, estimated
+    without a reference: rather low for the whole image, and unknown where it would be wider than 1 dB. ``psnr_mean`` is that of the mean of the best few. PSNR and
+    SSIM need a reference. ``rule`` and ``stopping`` say how network and iteration were chosen, ``note`` why otherwise than
+    asked. ``iterations`` and ``seconds`` are those of all fits the arm looked at; arms share fits.
     """
 
     image: str
@@ -36,18 +39,26 @@ class Row:
     state: RowState
     reason: str | None = None
     candidate: str | None = None
+    rule: str | None = None
+    stopping: str | None = None
+    note: str | None = None
     stop_iteration: int | None = None
     held_out_error: float | None = None
+    psnr_low: float | None = None
+    psnr_high: float | None = None
     psnr_degraded: float | None = None
     psnr: float | None = None
+    psnr_y: float | None = None
     ssim: float | None = None
     psnr_oracle_stop: float | None = None
     psnr_mean: float | None = None
+    iterations: int | None = None
     seconds: float | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-_NUMBERS = ("held_out_error", "psnr_degraded", "psnr", "ssim", "psnr_oracle_stop", "psnr_mean", "seconds")
+_INTEGERS = ("stop_iteration", "iterations")
+_WORDS = ("image", "arm", "state", "reason", "candidate", "rule", "stopping", "note")
 
 
 def rows_to_json(rows: Iterable[Row]) -> str:
@@ -76,9 +87,9 @@ def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     kinds = {
-        **dict.fromkeys(COLUMNS, pa.string()),
-        **dict.fromkeys(_NUMBERS, pa.float64()),
-        "stop_iteration": pa.int64(),
+        **dict.fromkeys(COLUMNS, pa.float64()),
+        **dict.fromkeys(_WORDS, pa.string()),
+        **dict.fromkeys(_INTEGERS, pa.int64()),
     }
     store.put(layout.results("csv"), rows_to_csv(rows).encode())
     buffer = io.BytesIO()
@@ -87,6 +98,6 @@ def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
 
 
 def read_rows(store: Store, layout: RunLayout) -> list[Row]:
-    """The rows there are so far, in the order of the images' names, also of a run that is under way."""
+    """The rows there are so far, in the order of the images' names and of the run's arms, also of a run under way."""
     rows = [row for key in store.keys(layout.rows) for row in rows_from_json(store.get(key))]
-    return sorted(rows, key=lambda row: (row.image, row.arm))
+    return sorted(rows, key=lambda row: row.image)

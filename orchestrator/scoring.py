@@ -14,14 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from orchestrator.arms import Arm, arms_of
 from orchestrator.config import Config
 from orchestrator.context import RunContext
 from orchestrator.ingest import InputImage
 from orchestrator.layout import BankLayout
-from orchestrator.problem import load_degraded
+from orchestrator.problem import load_observation, operator_of
 from orchestrator.store import Store
 from workers.fingerprints import (
     BankSpec,
+    bank_metrics,
     compute_bank,
     image_fingerprint,
     native_size,
@@ -34,7 +36,7 @@ from workers.space import Candidate, sample_candidates
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate and its score for an image; lower is better."""
+    """A member of a cohort and its score for an image; lower is better. Networks taken by name score their place."""
 
     candidate: str
     score: float
@@ -61,12 +63,20 @@ def candidates_of(config: Config) -> list[Candidate]:
     return [Candidate.parse(text) for text in wanted]
 
 
+def metrics_of(config: Config) -> tuple[str, ...]:
+    """The metrics that a run computes for every candidate: those its arms choose by, and those asked for beside them."""
+    choosing = [arm.metric for arm in arms_of(config) if arm.networks is None]
+    return tuple(dict.fromkeys([*choosing, *config.score.also]))
+
+
 def bank_of(config: Config, image: InputImage) -> BankSpec | None:
-    """The bank that scores an image; None where the score does not look at networks at all."""
-    if config.score.metric == "random":
+    """The bank that scores an image; None where no score looks at networks at all."""
+    looking = [metric for metric in metrics_of(config) if metric != "random"]
+    if not looking:
         return None
     size_of = square_size if config.score.view == "square" else native_size
-    height, width = size_of(image.height, image.width)
+    operator = operator_of(config)
+    height, width = size_of(image.height, image.width, operator.scale)
     return BankSpec(
         height=height,
         width=width,
@@ -75,7 +85,9 @@ def bank_of(config: Config, image: InputImage) -> BankSpec | None:
         network_width=config.network.width,
         draws=config.score.draws,
         seed=config.score.seed,
-        operator=config.task.name,
+        metrics=bank_metrics(looking),
+        operator=operator.name,
+        scale=operator.scale,
     )
 
 
@@ -86,10 +98,11 @@ def bank_parts(config: Config, spec: BankSpec, candidates: Sequence[Candidate]) 
     return [BankPart(spec, tuple(ids[start : start + chunk])) for start in range(0, len(ids), chunk)]
 
 
-def compute_part(store: Store, part: BankPart, device: str) -> None:
+def compute_part(store: Store, part: BankPart, config: Config, device: str) -> None:
     """Fingerprint a part's candidates and leave them in the store, uncompressed so that they can be memory-mapped."""
     file = io.BytesIO()
-    np.save(file, compute_bank([Candidate.parse(text) for text in part.candidates], part.spec, device))
+    candidates = [Candidate.parse(text) for text in part.candidates]
+    np.save(file, compute_bank(candidates, part.spec, operator_of(config), device))
     layout = BankLayout(part.spec)
     store.put(layout.key, json.dumps(layout.description, indent=2).encode())
     store.put(part.key, file.getvalue())
@@ -100,27 +113,33 @@ def _open_parts(store: Store, parts: Sequence[BankPart]) -> Iterator[NDArray[np.
         yield np.load(store.local_path(part.key), mmap_mode="r", allow_pickle=False)
 
 
-def score_image(context: RunContext, image: InputImage, keep: int) -> list[Scored]:
-    """Score every candidate against an image, leave the table in the store and return the ``keep`` best, best first.
+def score_image(context: RunContext, image: InputImage) -> dict[str, list[Scored]]:
+    """Every arm's cohort for an image, best first; the table of all candidates' scores is left in the store.
 
     Raises:
         ImageRejectedError: the image cannot be decoded.
     """
     config = context.config
     candidates = candidates_of(config)
+    scores = {metric: random_scores(candidates, config.seed, image.id) for metric in metrics_of(config)}
     spec = bank_of(config, image)
-    if spec is None:
-        scores = random_scores(candidates, config.seed, image.id)
-    else:
-        fingerprint = image_fingerprint(load_degraded(context, image), spec.height, spec.width)
-        parts = _open_parts(context.store, bank_parts(config, spec, candidates))
-        scores = np.concatenate([score_bank(part, fingerprint, config.score.metric) for part in parts])
+    if spec is not None:
+        fingerprint = image_fingerprint(load_observation(context, image).pixels, spec)
+        parts = list(_open_parts(context.store, bank_parts(config, spec, candidates)))
+        for metric in scores.keys() - {"random"}:
+            scores[metric] = np.concatenate([score_bank(part, fingerprint, metric) for part in parts])
+    if scores:
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({"candidate": [c.id for c in candidates], **scores}), buffer)
+        context.store.put(context.layout.scores(image.id), buffer.getvalue())
+    return {arm.name: _cohort(arm, candidates, scores) for arm in arms_of(config)}
+
+
+def _cohort(arm: Arm, candidates: Sequence[Candidate], scores: dict[str, NDArray[np.float32]]) -> list[Scored]:
+    if arm.networks is not None:
+        return [Scored(network, float(place)) for place, network in enumerate(arm.networks)]
     # A score that is not a number is no score: it comes last. Equal ones stay in the candidates' order.
-    order = np.argsort(np.nan_to_num(scores, nan=np.inf), kind="stable")
-    rank = np.empty(len(order), dtype=np.int32)
-    rank[order] = np.arange(1, len(order) + 1)
-    table = pa.table({"candidate": [c.id for c in candidates], "score": scores, "rank": rank})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    context.store.put(context.layout.scores(image.id), buffer.getvalue())
-    return [Scored(candidates[at].id, float(scores[at])) for at in order[:keep]]
+    by = np.nan_to_num(scores[arm.metric], nan=np.inf)
+    return [
+        Scored(candidates[at].id, float(scores[arm.metric][at])) for at in np.argsort(by, kind="stable")[: arm.size]
+    ]

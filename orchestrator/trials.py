@@ -19,6 +19,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from orchestrator.asha import ContestsOfImages
 from orchestrator.context import RunContext
 from orchestrator.job_queue import Finished
 from orchestrator.jobs import FitJob
@@ -78,12 +79,19 @@ class TellTheQueue(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's function returned."""
-        # Tune itself reports "done", and sets it for every trial that ends.
-        ray.get(self._queue.finish.remote(Finished(trial.config["job"], trial.last_result["has_result"])))
+        last = trial.last_result
+        # Without a last word of its own, the scheduler has ended it.
+        finished = Finished(
+            trial.config["job"],
+            last.get("fit_state", "stopped"),
+            iteration=last.get("iteration", 0),
+            held_out_error=last.get("held_out_error"),
+        )
+        ray.get(self._queue.finish.remote(finished))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial failed more often than it may."""
-        ray.get(self._queue.finish.remote(Finished(trial.config["job"], False, crash=_reason(trial))))
+        ray.get(self._queue.finish.remote(Finished(trial.config["job"], "failed", crash=_reason(trial))))
 
 
 def _reason(trial: Any) -> str:
@@ -103,17 +111,19 @@ def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
     # Workers are reused and a new thread inherits whatever was set last, so the number is set where the work is done.
     torch.set_num_threads(context.threads)
     last = time.monotonic()
+    # A contest is decided by what is reported; elsewhere reports are only to be looked at.
+    every = 0.0 if config["job"].contest is not None else REPORT_EVERY_S
 
     def progress(iteration: int, error: float) -> None:
         nonlocal last
-        if time.monotonic() - last >= REPORT_EVERY_S:
+        if time.monotonic() - last >= every:
             last = time.monotonic()
             tune.report({"iteration": iteration, "held_out_error": error})
 
     record = run_fit(context, config["job"], on_progress=progress)
     if context.device != "cpu":
         torch.cuda.empty_cache()
-    tune.report({"iteration": record.iterations or 0, "has_result": record.state == "done"})
+    tune.report({"iteration": record.iterations or 0, "fit_state": record.state})
 
 
 @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
@@ -123,6 +133,7 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
     # A snapshot of Tune's state is of no use to anyone (the store is what resumes), so there are few.
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    cohort = context.config.cohort
     trainable = tune.with_parameters(fit_trial, context=context)
     # Tune registers trainables by name for the whole cluster; two runs must not share one.
     trainable.__name__ = f"fit-{context.run}-{session}"
@@ -131,6 +142,7 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
             tune.with_resources(trainable, {"cpu": spec.cpus, "gpu": spec.gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=QueueSearcher(queue, session, spec.trials),
+                scheduler=ContestsOfImages(cohort, cohort.iterations or context.config.fit.iterations),
                 num_samples=-1,
                 # Tune keeps a worker alive only for a trial that waits already. So it may hold as many again as run;
                 # what runs at once is bounded by what each trial reserves.

@@ -1,41 +1,55 @@
-"""Fingerprints: all that a metric needs of a candidate's untrained output, kept so that it is computed once.
+"""Fingerprints: all that the metrics need of a candidate's untrained output, kept so that it is computed once.
 
-The output of an untrained network depends on the candidate, the shape, the channels and the seed, not on the image. The
-two metrics of ISNAS-DIP need little of it: the ring of its spectrum in dB, and the sorted histogram of that ring. A bank
-of such fingerprints scores any number of images as dense arithmetic, where the original pays one forward pass for every
-candidate and image.
+The output of an untrained network depends on the candidate, the shape, the channels and the seed, not on the image. A
+metric needs little of it: the mean over draws of what a squared distance compares, with its variance; the heights of a
+histogram; a single number. A bank of such fingerprints scores any number of images as dense arithmetic, where the original
+pays one forward pass for every candidate and image. Only a user's metric needs the outputs themselves.
 
 Images of all sizes share three banks per channel count: spectra are taken on squares of 64, 128 or 256 pixels, an
 image's averaged over overlapping tiles (Welch's method). ``native`` scoring, the paper's, uses the image's own size.
+Where the measurement is smaller than the image by a scale (super-resolution), outputs go through the operator before
+anything is computed of them.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from workers.metrics import RANDOM, resolve_metric
 from workers.networks import build, noise_input
+from workers.networks.search import SIDE_MULTIPLE
+from workers.operators import Operator
 from workers.seeds import generator_of, seed_of
 from workers.space import Candidate
-from workers.spectra import HISTOGRAM_BINS, Array, db, emd, hist, psd, strip
+from workers.spectra import METRICS, Array, Metric, Transforms, emd
 from workers.views import pad, padded_side
 
-VERSION = 1
+VERSION = 2
 """Part of every bank's key: raised when the numbers in a fingerprint change their meaning."""
 
 SQUARES = (256, 128, 64)
-STRIP_MSE = "psd db strip mse"
-STRIP_HISTOGRAM_EMD = "psd strip hist emd"
-FINGERPRINT_METRICS = (STRIP_MSE, STRIP_HISTOGRAM_EMD)
+_SMALLEST_MEASUREMENT = 16
+"""At half of it no frequency lies in the ring that metrics look at."""
+_DEAR = ("psd db mse", "nodc psd db mse", "nodc psd strip mse")
+CHEAP_METRICS = tuple(name for name in METRICS if name not in _DEAR)
+"""What every bank can give: together under 80 kB a candidate at 512 px RGB, nearly all of it one ring of the spectrum."""
+
+# The ring leaves out the zero frequency, which is all that `nodc` changes.
+_SAME = {"nodc psd db strip": "psd db strip"}
 
 
 @dataclass(frozen=True)
 class BankSpec:
     """What a bank of fingerprints is a function of, beside its candidates; no image enters.
 
-    ``height`` x ``width`` is the size of the outputs in pixels, ``network_width`` the channels of every scale.
+    ``height`` x ``width`` is the size of the networks' outputs in pixels, measurements are ``scale`` times smaller;
+    ``network_width`` is the channels of every scale of a network. ``metrics`` are those that the bank can give, as of
+    `bank_metrics`; ``operator`` names what turns an output into a measurement.
     """
 
     height: int
@@ -45,37 +59,92 @@ class BankSpec:
     network_width: int
     draws: int
     seed: int
-    operator: str = "denoise"
+    metrics: tuple[str, ...]
+    operator: str = "identity"
+    scale: int = 1
     version: int = VERSION
 
+    @property
+    def measurement(self) -> tuple[int, int, int]:
+        """Channels, height and width of an output that has gone through the operator."""
+        return self.channels, self.height // self.scale, self.width // self.scale
 
-def native_size(height: int, width: int) -> tuple[int, int]:
-    """The image's own size, padded to one that networks accept: the paper's way of scoring."""
-    return padded_side(height), padded_side(width)
+
+def native_size(height: int, width: int, scale: int = 1) -> tuple[int, int]:
+    """A measurement's own size, padded and times ``scale``, as networks accept it: the paper's way of scoring."""
+    high, wide = (padded_side(max(side, _SMALLEST_MEASUREMENT), scale) for side in (height, width))
+    return high * scale, wide * scale
 
 
-def square_size(height: int, width: int) -> tuple[int, int]:
-    """The largest of the squares 256, 128, 64 that fits the padded image."""
-    shortest = min(native_size(height, width))
-    side = next(square for square in SQUARES if square <= shortest)
+def square_size(height: int, width: int, scale: int = 1) -> tuple[int, int]:
+    """The largest of the squares 256, 128, 64 that fits a padded output for a measurement of this size.
+
+    Where ``scale`` does not divide them, the squares are the next multiples of it that networks accept.
+    """
+    multiple = math.lcm(SIDE_MULTIPLE, scale)
+    shortest = min(native_size(height, width, scale))
+    sides = (-(-square // multiple) * multiple for square in SQUARES)
+    side = next(side for side in sides if side <= shortest)
     return side, side
 
 
-def fingerprint_dtype(spec: BankSpec) -> np.dtype[np.void]:
-    """The record of one candidate.
+def bank_metrics(wanted: Iterable[str]) -> tuple[str, ...]:
+    """The metrics of a bank that shall give those wanted: the cheap ones always, so that most runs share their banks."""
+    return (*CHEAP_METRICS, *sorted({*wanted} - {*CHEAP_METRICS, RANDOM}))
 
-    ``strip`` is the mean over the draws of the spectrum's ring in dB, ``spread`` the ring's mean variance over the draws:
-    together they give the mean over draws of the squared distance exactly. ``histogram`` holds each draw's sorted bin
-    heights.
+
+@dataclass(frozen=True)
+class _Field:
+    """A metric's field of a record: its name, what it takes of an output, and how it keeps the draws.
+
+    With ``each``, every draw is kept. Without, their mean, and in a second field their mean variance: together these give
+    the mean over draws of a squared distance exactly. ``compared`` says whether the image has the same field.
     """
-    ring = strip(np.zeros((spec.channels, spec.height, spec.width), dtype=np.float32)).size
-    fields = [
-        ("candidate", "S32"),
-        ("strip", np.float32, (ring,)),
-        ("spread", np.float32),
-        ("histogram", np.float32, (spec.draws, HISTOGRAM_BINS)),
-    ]
-    return np.dtype(fields)
+
+    name: str
+    take: Callable[[Transforms], Array | float]
+    each: bool
+    compared: bool
+
+    @property
+    def spread(self) -> str:
+        """The name of the second field."""
+        return f"{self.name} spread"
+
+
+def _field(name: str) -> _Field:
+    """Where a bank keeps what this metric needs; metrics that need the same share it."""
+    metric = resolve_metric(name)
+    if not isinstance(metric, Metric):
+        return _Field("outputs", lambda of: of[""], each=True, compared=False)
+    quantity = _SAME.get(metric.quantity, metric.quantity)
+    if (bandwidth := metric.bandwidth) is not None:
+        return _Field(name, lambda of: bandwidth(of[quantity]), each=True, compared=False)
+    return _Field(quantity or "output", lambda of: of[quantity], each=metric.distance is emd, compared=True)
+
+
+def _fields(metrics: Iterable[str]) -> list[_Field]:
+    return list({field.name: field for field in map(_field, metrics)}.values())
+
+
+def fingerprint_dtype(spec: BankSpec) -> np.dtype[np.void]:
+    """The record of one candidate: its id, and what the bank's metrics need, in fields named by their transforms.
+
+    ``psd db strip``, for instance, is a mean over the draws, with its mean variance in ``psd db strip spread``; ``psd strip
+    hist`` holds each draw's sorted heights and ``psd 99_per_bw`` each draw's number. ``output`` is the mean measurement of
+    the outputs, for the task loss; ``outputs`` holds each draw's, for a user's metrics.
+
+    Raises:
+        ValueError: a metric does not exist, or the measurement is too small for it.
+    """
+    example = Transforms(np.zeros(spec.measurement))
+    record: list[Any] = [("candidate", "S32")]
+    for field in _fields(spec.metrics):
+        shape = np.shape(field.take(example))
+        record.append((field.name, np.float32, (spec.draws, *shape) if field.each else shape))
+        if not field.each:
+            record.append((field.spread, np.float32))
+    return np.dtype(record)
 
 
 @torch.no_grad()
@@ -94,27 +163,50 @@ def untrained_output(candidate: Candidate, spec: BankSpec, draw: int, device: to
     return output
 
 
+@torch.no_grad()
 def compute_bank(
-    candidates: Sequence[Candidate], spec: BankSpec, device: torch.device | str = "cpu"
+    candidates: Sequence[Candidate], spec: BankSpec, operator: Operator, device: torch.device | str = "cpu"
 ) -> NDArray[np.void]:
-    """The fingerprints of these candidates: one forward pass per candidate and draw. Records of `fingerprint_dtype`."""
+    """The fingerprints of these candidates: one forward pass per candidate and draw, on ``device``.
+
+    Args:
+        candidates: whose untrained networks are measured.
+        spec: what the bank is a function of.
+        operator: the one that the spec names; it makes a measurement of an output, on the CPU.
+        device: where the networks are.
+
+    Returns:
+        Records of `fingerprint_dtype`, in the candidates' order.
+
+    Raises:
+        ValueError: as `fingerprint_dtype`; or the operator is another than the spec's.
+    """
+    if (operator.name, operator.scale) != (spec.operator, spec.scale):
+        raise ValueError(f"a bank of {spec.operator!r} cannot be made with {operator.name!r}")
     bank = np.empty(len(candidates), dtype=fingerprint_dtype(spec))
+    fields = _fields(spec.metrics)
     for record, candidate in zip(bank, candidates, strict=True):
-        rings = [strip(psd(untrained_output(candidate, spec, draw, device))) for draw in range(spec.draws)]
-        levels = db(np.stack(rings))
+        taken: dict[str, list[Array | float]] = {field.name: [] for field in fields}
+        for draw in range(spec.draws):
+            output = torch.from_numpy(untrained_output(candidate, spec, draw, device))
+            measured = Transforms(operator(output[None])[0].numpy())
+            for field in fields:
+                taken[field.name].append(field.take(measured))
         record["candidate"] = candidate.id.encode()
-        record["strip"] = levels.mean(axis=0)
-        record["spread"] = levels.var(axis=0).mean()
-        record["histogram"] = [hist(ring) for ring in rings]
+        for field in fields:
+            draws = np.stack(taken[field.name])
+            record[field.name] = draws if field.each else draws.mean(axis=0)
+            if not field.each:
+                record[field.spread] = draws.var(axis=0).mean()
     return bank
 
 
 @dataclass(frozen=True)
 class ImageFingerprint:
-    """What the metrics need of an image: its spectrum's ring in dB, and the ring's sorted histogram."""
+    """What the metrics need of an image: by field of a bank's records, the average over its tiles, and the tiles."""
 
-    strip: Array
-    histogram: Array
+    fields: Mapping[str, Array]
+    tiles: tuple[Array, ...]
 
 
 def _starts(length: int, tile: int) -> NDArray[np.int64]:
@@ -123,45 +215,61 @@ def _starts(length: int, tile: int) -> NDArray[np.int64]:
     return np.linspace(0, length - tile, count).round().astype(np.int64)
 
 
-def image_fingerprint(degraded: Array, height: int, width: int) -> ImageFingerprint:
-    """The fingerprint of an image (C, H, W) in [0, 1] at a bank's size, averaged over overlapping tiles.
+def image_fingerprint(degraded: Array, spec: BankSpec) -> ImageFingerprint:
+    """The fingerprint of a measurement (C, H, W) in [0, 1] at a bank's size, averaged over overlapping tiles.
+
+    It serves the metrics of the spec; a spec with fewer of them than the bank's is computed faster.
 
     Levels are averaged in dB, and histograms as sorted heights: candidates are measured so, one output at a time, and the
     logarithm of an averaged spectrum would lie 5.8 dB higher (10 times Euler's constant) than the average of logarithms.
-    So the strip metric orders candidates exactly as its mean over the tiles would.
+    So a mean squared distance orders candidates exactly as its mean over the tiles would.
+
+    Raises:
+        ValueError: as `fingerprint_dtype`.
     """
-    padded = pad(degraded)
-    tiles = [(top, left) for top in _starts(padded.shape[1], height) for left in _starts(padded.shape[2], width)]
-    levels = np.zeros(strip(padded[:, :height, :width]).size)
-    heights = np.zeros(HISTOGRAM_BINS)
-    for top, left in tiles:
-        ring = strip(psd(padded[:, top : top + height, left : left + width]))
-        levels += db(ring)
-        heights += hist(ring)
-    return ImageFingerprint((levels / len(tiles)).astype(np.float32), (heights / len(tiles)).astype(np.float32))
+    padded = pad(degraded, spec.scale)
+    _, height, width = spec.measurement
+    missing = [max(0, side - own) for side, own in zip((height, width), padded.shape[1:], strict=True)]
+    padded = np.pad(padded, ((0, 0), (0, missing[0]), (0, missing[1])), mode="reflect")
+    tiles = tuple(
+        padded[:, top : top + height, left : left + width]
+        for top in _starts(padded.shape[1], height)
+        for left in _starts(padded.shape[2], width)
+    )
+    compared = [field for field in _fields(spec.metrics) if field.compared]
+    sums: dict[str, NDArray[np.float64]] = {}
+    for tile in tiles:
+        measured = Transforms(tile)
+        for field in compared:
+            sums[field.name] = sums.get(field.name, 0) + np.asarray(field.take(measured), dtype=np.float64)
+    return ImageFingerprint({name: (total / len(tiles)).astype(np.float32) for name, total in sums.items()}, tiles)
 
 
 def score_bank(bank: NDArray[np.void], image: ImageFingerprint, metric: str) -> NDArray[np.float32]:
     """The metric of every fingerprint against the image, averaged over the draws; lower is more similar.
 
-    ``bank`` may be memory-mapped: it is read once, in slices.
+    ``bank`` may be memory-mapped: what the metric needs of it is read once, record by record. A user's metric is called
+    for every tile and draw, and gets copies. ``image`` is a fingerprint at the bank's size that serves the metric.
 
     Raises:
-        ValueError: the metric is none of `FINGERPRINT_METRICS`.
+        ValueError: the metric does not exist, or the bank does not hold what it needs.
     """
-    if metric == STRIP_MSE:
-        return np.array(
-            [
-                np.square(row - image.strip).mean() + spread
-                for row, spread in zip(bank["strip"], bank["spread"], strict=True)
-            ],
-            dtype=np.float32,
-        )
-    if metric == STRIP_HISTOGRAM_EMD:
-        return np.array([emd(draws, image.histogram) for draws in bank["histogram"]], dtype=np.float32)
-    raise ValueError(
-        f"a bank cannot give {metric!r}; it holds what {' and '.join(map(repr, FINGERPRINT_METRICS))} need"
-    )
+    field, function = _field(metric), resolve_metric(metric)
+    if field.name not in (bank.dtype.names or ()):
+        raise ValueError(f"this bank cannot give {metric!r}; it holds: {', '.join((bank.dtype.names or ())[1:])}")
+    kept = bank[field.name]
+    if not isinstance(function, Metric):
+        scores = [
+            np.mean([float(function(tile.copy(), output.copy())) for tile in image.tiles for output in outputs])
+            for outputs in kept
+        ]
+    elif (distance := function.distance) is None:
+        scores = kept.mean(axis=1)
+    else:
+        ours = image.fields[field.name]
+        spreads = np.zeros(len(bank)) if field.each else bank[field.spread]
+        scores = [distance(row, ours) + spread for row, spread in zip(kept, spreads, strict=True)]
+    return np.asarray(scores, dtype=np.float32)
 
 
 def random_scores(candidates: Sequence[Candidate], *words: object) -> NDArray[np.float32]:

@@ -3,22 +3,28 @@
 An untrained network turns a fixed noise input into an image; Adam fits that image, seen through the degradation, to the
 measurement. At every step fresh noise is added to the input, and an exponential average of the outputs is the restored
 image. The network learns structure before it learns noise, so it must be stopped in time: see `workers.stopping`.
+
+Two rules watch every fit. The one of the settings ends it; beside it the outputs' exponential moving variance keeps an
+image of its own, which is the one to use where noise turns out to be correlated and held-out pixels to mislead.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from workers.networks import noise_input
+from workers.networks import Network, noise_input
+from workers.noise import held_out_estimate, residual_correlation
 from workers.operators import Operator
 from workers.seeds import generator_of
-from workers.stopping import HeldOutPatience
+from workers.stopping import Patience, RunningVariance, WindowedVariance
 from workers.views import pad
+
+StoppingRule = Literal["held-out", "es-wmv", "es-emv"]
 
 
 class FitDivergedError(RuntimeError):
@@ -31,7 +37,9 @@ class FitSettings:
 
     Attributes:
         iterations: the most iterations (DIP: 3,000 for denoising).
-        patience: stop after so many iterations without a lower held-out error.
+        patience: stop after so many iterations without a lower value of what the stopping rule watches.
+        stopping: ``held-out`` watches the error on held-out pixels; ``es-wmv`` and ``es-emv`` the windowed and the exponential
+            moving variance of the outputs.
         learning_rate: of Adam.
         input_noise: standard deviation of the noise added to the input at every step.
         average: weight of the past in the exponential average of the outputs, in [0, 1).
@@ -39,6 +47,7 @@ class FitSettings:
 
     iterations: int = 3000
     patience: int = 300
+    stopping: StoppingRule = "held-out"
     learning_rate: float = 0.01
     input_noise: float = 1 / 30
     average: float = 0.99
@@ -48,12 +57,14 @@ class FitSettings:
 class Measurement:
     """What a fit may see: the measured image and which of its pixels are hidden from the loss.
 
-    ``pixels`` is (C, H, W) in [0, 1], ``held_out`` (H, W) true where hidden. Both have the image's own size; the fit pads
-    them by reflection, so a hidden pixel's mirror images are hidden too.
+    ``pixels`` is (C, h, w) in [0, 1], ``held_out`` (h, w) true where hidden, ``known`` (h, w) true where measured (None:
+    everywhere); hidden pixels are known ones. All have the measurement's own size; the fit pads them by reflection, so a
+    hidden pixel's mirror images are hidden too.
     """
 
     pixels: NDArray[np.float32]
     held_out: NDArray[np.bool_]
+    known: NDArray[np.bool_] | None = None
 
 
 class Observer(Protocol):
@@ -73,33 +84,45 @@ class Observer(Protocol):
 class FitResult:
     """What a fit gives: all of it known without a clean image.
 
-    ``output`` is the averaged output (C, H, W) at ``stop_iteration``, where the held-out error was least;
-    ``held_out_curve`` has the error after each iteration. ``held_out_error`` is None where no pixel could be held out.
+    Attributes:
+        output: the averaged output (C, H, W) at ``stop_iteration``, where the stopping rule's value was least.
+        held_out_error: mean squared error of ``output`` on the held-out pixels; None where none could be held out.
+        held_out_standard_error: that mean's own; None where fewer than two could.
+        stop_iteration: counted from 1.
+        iterations: how many belong to the fit: up to where the rule stopped.
+        held_out_curve: the error on held-out pixels after each of them.
+        steady_output: the averaged output at ``steady_iteration``, where the outputs' moving variance was least.
+        steady_iteration: counted from 1.
+        residual_correlation: the strongest autocorrelation between neighbours of what ``steady_output`` leaves unexplained; None
+            where there are too few to tell. See `workers.noise.residual_correlation`.
     """
 
     output: NDArray[np.float32]
     held_out_error: float | None
+    held_out_standard_error: float | None
     stop_iteration: int
     iterations: int
     held_out_curve: list[float]
+    steady_output: NDArray[np.float32]
+    steady_iteration: int
+    residual_correlation: float | None
 
 
 class Fit:
     """One network being fitted to one image, advanced in blocks of iterations.
 
-    Inside a block nothing waits for the device: losses, averages and the stopping rule stay there. A `state_dict` between
+    Inside a block nothing waits for the device: losses, averages and the stopping rules stay there. A `state_dict` between
     blocks holds everything; a fit that loads it continues exactly as the first would have (bit for bit on a CPU with the
     same number of threads).
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         measurement: Measurement,
         operator: Operator,
         settings: FitSettings,
         *,
-        input_channels: int,
         seed: int,
         device: torch.device | str = "cpu",
         observers: Sequence[Observer] = (),
@@ -107,33 +130,46 @@ class Fit:
         self.settings = settings
         self.device = torch.device(device)
         self.iteration = 0
+        self._measurement = measurement
         self._operator = operator
         self._observers = observers
-        self._size = measurement.pixels.shape[1:]
-        self._target = torch.from_numpy(pad(measurement.pixels)[None]).to(self.device)
+        scale = operator.scale
+        self._target = torch.from_numpy(pad(measurement.pixels, scale=scale)[None]).to(self.device)
+        channels, height, width = (self._target.shape[1], *(scale * side for side in self._target.shape[2:]))
+        self._size = [scale * side for side in measurement.pixels.shape[1:]]
         self._loss_weight, self._monitor_weight = self._weights(measurement)
         self.blind = bool(measurement.held_out.any())
         # Channels last is faster on CPUs (docs/benchmarks.md has how much) and what tensor cores want.
         self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
         self._generator = generator_of("fit noise", seed, device=self.device)
-        height, width = self._target.shape[2:]
-        self._input = noise_input(input_channels, height, width, generator_of("fit input", seed)).to(self.device)
+        self._input = noise_input(*network.input_shape(height, width), generator_of("fit input", seed)).to(self.device)
         self._average: Tensor | None = None
-        self._stopping = HeldOutPatience(settings.patience, self._target)
+        image = torch.zeros(1, channels, height, width, device=self.device)
+        windowed = settings.stopping == "es-wmv"
+        self._variance = WindowedVariance(image) if windowed else RunningVariance(image)
+        self._stopping = Patience(settings.patience, image)
+        self._steady = Patience(settings.iterations, image)
         self._curve: list[float] = []
         self._stopped = False
 
     def _weights(self, measurement: Measurement) -> tuple[Tensor, Tensor]:
         """Per-pixel weights whose sum with squared differences is the mean over the kept, and over the hidden, pixels."""
-        hidden = torch.from_numpy(pad(measurement.held_out[None])).to(self.device)
-        height, width = self._size
+
+        def padded(mask: NDArray[np.bool_]) -> Tensor:
+            return torch.from_numpy(pad(mask[None], scale=self._operator.scale)).to(self.device)
+
+        hidden = padded(measurement.held_out)
+        known = torch.ones_like(hidden) if measurement.known is None else padded(measurement.known)
+        height, width = measurement.pixels.shape[1:]
         inside = torch.zeros_like(hidden)
         inside[:, :height, :width] = True
+        # Beyond the edge the mirrored measurement is what a mirrored image would give, unless the operator has a direction.
+        given = known if self._operator.symmetric else known & inside
         channels = self._target.shape[1]
-        kept = (~hidden).float()
+        kept = (given & ~hidden).float()
         # An image of one pixel has nothing to hold out; the error watched is then the fitted one.
-        watched = ((hidden if hidden.any() else ~hidden) & inside).float()
+        watched = ((hidden if hidden.any() else known) & inside).float()
         return kept / (kept.sum() * channels), watched / (watched.sum() * channels)
 
     @property
@@ -142,7 +178,7 @@ class Fit:
         return self._stopped or self.iteration >= self.settings.iterations
 
     def advance(self, iterations: int) -> float:
-        """Run up to ``iterations`` more; returns the least held-out error so far.
+        """Run up to ``iterations`` more; returns the held-out error at the best iteration so far.
 
         Raises:
             FitDivergedError: the error is not a finite number.
@@ -153,12 +189,17 @@ class Fit:
         # What the rest of a block does after the rule has stopped is no part of the fit.
         if not np.isfinite(self._curve[: self._length]).all():
             raise FitDivergedError(f"the held-out error was no longer finite within iteration {self.iteration}")
-        return float(self._stopping.best_error)
+        return self._curve[self._best_iteration - 1]
 
     @property
     def _length(self) -> int:
         """Iterations that belong to the fit: up to where the rule stopped."""
-        return min(self.iteration, int(self._stopping.best_iteration) + self.settings.patience)
+        return self._best_iteration + self.settings.patience if self._stopped else self.iteration
+
+    @property
+    def _best_iteration(self) -> int:
+        """Where the stopping rule's value was least; the last one while it has none."""
+        return int(self._stopping.best_iteration) or self.iteration
 
     def _step(self) -> Tensor:
         noise = torch.empty_like(self._input).normal_(0, self.settings.input_noise, generator=self._generator)
@@ -175,22 +216,48 @@ class Fit:
             else:
                 self._average = self._average.lerp(output, 1 - self.settings.average)
             error = ((self._operator(self._average) - self._target).square() * self._monitor_weight).sum()
-            self._stopping.update(self.iteration, error, self._average)
+            variance = self._variance.update(output)
+            # What the rest of a block does after the rule has stopped is no part of the fit.
+            self._steady.update(self.iteration, variance.masked_fill(self._stopping.stopped, torch.inf), self._average)
+            watched = error if self.settings.stopping == "held-out" else variance
+            self._stopping.update(self.iteration, watched, self._average)
             for observer in self._observers:
                 observer(self._average)
         return error
 
     def result(self) -> FitResult:
         """The result so far. The curve ends where the stopping rule did."""
-        last = self._length
-        height, width = self._size
+        last, stop = self._length, self._best_iteration
+        output, padded = self._at_best(self._stopping)
+        steady_output, steady_padded = self._at_best(self._steady) if self._steady.best_iteration else (output, padded)
+        measured = self._measurement
+        held_out = held_out_estimate(self._seen(padded), measured.pixels, measured.held_out)
+        error = None if held_out is None or not np.isfinite(held_out.standard_error) else held_out.standard_error
         return FitResult(
-            output=self._stopping.best_output[0, :, :height, :width].cpu().numpy().copy(),
-            held_out_error=float(self._stopping.best_error) if self.blind else None,
-            stop_iteration=int(self._stopping.best_iteration),
+            output=output,
+            held_out_error=self._curve[stop - 1] if self.blind else None,
+            held_out_standard_error=error,
+            stop_iteration=stop,
             iterations=last,
             held_out_curve=self._curve[:last],
+            steady_output=steady_output,
+            steady_iteration=int(self._steady.best_iteration) or stop,
+            residual_correlation=residual_correlation(measured.pixels - self._seen(steady_padded), measured.known),
         )
+
+    def _at_best(self, rule: Patience) -> tuple[NDArray[np.float32], Tensor]:
+        """The output where the rule's value was least, at the image's size and as the network gave it."""
+        assert self._average is not None  # noqa: S101 - a fit has a result after its first iteration
+        padded = rule.best_output if rule.best_iteration else self._average
+        height, width = self._size
+        return padded[0, :, :height, :width].cpu().numpy().copy(), padded
+
+    @torch.no_grad()
+    def _seen(self, padded: Tensor) -> NDArray[np.float32]:
+        """An output as it would have been measured: (C, h, w)."""
+        height, width = self._measurement.pixels.shape[1:]
+        seen: NDArray[np.float32] = self._operator(padded)[0, :, :height, :width].cpu().numpy()
+        return seen
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the fit is, as tensors and numbers: safe to load with ``torch.load(..., weights_only=True)``."""
@@ -201,6 +268,8 @@ class Fit:
             "generator": self._generator.get_state(),
             "average": self._average,
             "stopping": self._stopping.state_dict(),
+            "steady": self._steady.state_dict(),
+            "variance": self._variance.state_dict(),
             "curve": torch.tensor(self._curve, dtype=torch.float64),
             "stopped": self._stopped,
             "observers": [observer.state_dict() for observer in self._observers],
@@ -214,6 +283,8 @@ class Fit:
         self._generator.set_state(state["generator"].cpu())
         self._average = None if state["average"] is None else state["average"].to(self.device)
         self._stopping.load_state_dict(state["stopping"])
+        self._steady.load_state_dict(state["steady"])
+        self._variance.load_state_dict(state["variance"])
         self._curve = state["curve"].tolist()
         self._stopped = state["stopped"]
         for observer, kept in zip(self._observers, state["observers"], strict=True):

@@ -1,50 +1,226 @@
-"""What degraded the image: the operator A that turns a clean image x into the measurement y = A(x) + noise.
+"""Forward models: the operator A that turns an image x into what was measured of it, y = A(x) + noise.
 
-A restoration fits a network's output to y through A. Images are (C, H, W) in [0, 1].
+A restoration fits a network's output to y through A. All operators are linear, keep constants, and leave an image's
+channels apart. Tensors are (N, C, H, W).
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+import hashlib
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 from torch import Tensor
+from torch.nn import functional as F
+
+DownsampleKernel = Literal["lanczos2", "box", "bicubic"]
 
 
 class Operator(Protocol):
-    """A degradation: applied to a network's output while fitting, and simulated on clean images for evaluation."""
+    """A forward model."""
 
     @property
     def name(self) -> str:
-        """The task's name, as in the settings."""
+        """Says all that the operator's result depends on: equal names are equal operators."""
+
+    @property
+    def scale(self) -> int:
+        """Side of the image over side of the measurement."""
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the measurement of a mirrored image (upside down or left to right) is the mirrored measurement."""
 
     def __call__(self, image: Tensor) -> Tensor:
-        """A(x), differentiable, on any device: (..., C, H, W) to the measurement's shape."""
-
-    def simulate(self, clean: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
-        """A measurement of the clean image (C, H, W) in [0, 1], noise included, from an explicit generator."""
+        """A(x), differentiable: (N, C, H, W) to (N, C, H / scale, W / scale), of the same floating type and device."""
 
 
 @dataclass(frozen=True)
-class Denoise:
-    """Additive white Gaussian noise: A is the identity.
+class Identity:
+    """Every pixel is measured as it is."""
 
-    ``sigma`` is the standard deviation in 8-bit grey levels (25 means 25/255); it is used to simulate only, a fit never
-    needs to know it. As in the papers the noisy image is clipped to [0, 1].
+    name: ClassVar[str] = "identity"
+    scale: ClassVar[int] = 1
+    symmetric: ClassVar[bool] = True
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """The image itself."""
+        return image
+
+
+@dataclass(frozen=True)
+class Downsample:
+    """The image low-pass filtered and sampled at every ``factor``-th pixel: super-resolution's forward model.
+
+    The filter is separable, with weights k(t) normalised to sum 1, t being the distance from the filter's centre in
+    pixels of the measurement. Pixel i of the measurement is centred at (i + 1/2) factor - 1/2 of the image: between two
+    pixels for an even factor, on a pixel for an odd one, and t takes those values within the kernel's support. Pixels
+    beyond the border are the border's.
+
+    Args:
+        factor: side of the image over side of the measurement, 1 or more; the image's sides must be multiples of it.
+        kernel: ``lanczos2`` is sinc(t) sinc(t/2) for -2 < t < 2, the deep image prior's (arXiv 1711.10925), with
+            4 factor taps for an even factor and 4 factor - 1 for an odd one; ``bicubic`` is Keys' kernel with a = -1/2
+            (IEEE Trans. ASSP 29(6), 1981), which inside the borders is what MATLAB's imresize does; ``box`` is the mean
+            of factor x factor pixels.
+
+    Raises:
+        ValueError: the factor is less than 1; or, when called, a side is no multiple of it.
     """
 
-    sigma: float = 25.0
+    factor: int
+    kernel: DownsampleKernel = "lanczos2"
+    symmetric: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.factor < 1:
+            raise ValueError(f"a down-sampling factor must be at least 1, not {self.factor}")
 
     @property
     def name(self) -> str:
-        """The task's name."""
-        return "denoise"
+        """Such as ``lanczos2 x4``."""
+        return f"{self.kernel} x{self.factor}"
+
+    @property
+    def scale(self) -> int:
+        """The factor."""
+        return self.factor
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The identity."""
-        return image
+        """(N, C, H, W) to (N, C, H / factor, W / factor)."""
+        batch, channels, height, width = image.shape
+        if height % self.factor or width % self.factor:
+            raise ValueError(f"the sides of {height} x {width} pixels are not both multiples of {self.factor}")
+        maps = batch * channels
+        weights = _downsample_weights(self, image.dtype, image.device).expand(maps, 1, -1)
+        padding = (weights.shape[-1] - self.factor) // 2
+        x = F.pad(image.reshape(1, maps, height, width), (0, 0, padding, padding), mode="replicate")
+        x = F.conv2d(x, weights[..., None], stride=(self.factor, 1), groups=maps)
+        x = F.pad(x, (padding, padding, 0, 0), mode="replicate")
+        x = F.conv2d(x, weights[..., None, :], stride=(1, self.factor), groups=maps)
+        return x.reshape(batch, channels, height // self.factor, width // self.factor)
 
-    def simulate(self, clean: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
-        """Clean plus N(0, sigma/255), clipped to [0, 1]."""
-        noise = random.standard_normal(clean.shape, dtype=np.float32) * np.float32(self.sigma / 255)
-        return np.clip(clean + noise, 0, 1).astype(np.float32)
+
+@dataclass(frozen=True)
+class Blur:
+    """Convolution with a kernel: a pixel of the image becomes the kernel, centred there, in the measurement.
+
+    Pixels beyond the border are the border's. The kernel is brought to sum 1 and kept in float32. Blurs of equal kernels
+    are equal. It is symmetric if the kernel equals both its mirror images exactly.
+
+    Args:
+        kernel: (rows, columns), both odd; finite, with a sum greater than 0; single weights may be negative.
+
+    Raises:
+        ValueError: the kernel is not such.
+    """
+
+    kernel: NDArray[Any] = field(repr=False, compare=False)
+    name: str = field(init=False)
+    scale: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kernel", _normalised(self.kernel))
+        rows, columns = self.kernel.shape
+        digest = hashlib.sha256(f"{rows}x{columns} ".encode() + self.kernel.astype("<f4").tobytes())
+        object.__setattr__(self, "name", f"blur {rows}x{columns} {digest.hexdigest()[:8]}")
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the kernel is its own mirror image upside down and left to right."""
+        return all(np.array_equal(self.kernel, np.flip(self.kernel, axis)) for axis in (0, 1))
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape; float32 or float64."""
+        height, width = image.shape[2:]
+        rows, columns = self.kernel.shape
+        x = F.pad(image, (columns // 2, columns // 2, rows // 2, rows // 2), mode="replicate")
+        # By Fourier transform: what wraps around lies before the part that is kept, and its time does not grow with the
+        # kernel (torch's convolution of one channel takes ten times as long at 15 x 15 on a CPU).
+        size = [next_fast_len(side, real=True) for side in x.shape[2:]]
+        kernel = torch.fft.rfft2(_blur_weights(self, image.dtype, image.device), s=size)
+        blurred = torch.fft.irfft2(torch.fft.rfft2(x, s=size) * kernel, s=size)
+        kept: Tensor = blurred[..., rows - 1 : rows - 1 + height, columns - 1 : columns - 1 + width]
+        return kept
+
+
+def gaussian_kernel(sigma: float) -> NDArray[np.float64]:
+    """A Gaussian of standard deviation ``sigma`` > 0 in pixels, sampled up to 3 sigma: odd sides 2 ceil(3 sigma) + 1, sum 1."""
+    radius = math.ceil(3 * sigma)
+    line = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel: NDArray[np.float64] = np.outer(line, line) / line.sum() ** 2
+    return kernel
+
+
+def motion_kernel(length: int, angle_degrees: float) -> NDArray[np.float64]:
+    """A straight, even motion: each pixel weighs as much as of a centred segment lies in it; sum 1.
+
+    Args:
+        length: of the segment in pixels, at least 1; the sides are 2 floor(length / 2) + 1.
+        angle_degrees: counterclockwise from the horizontal as one looks at the image.
+    """
+    radius = length // 2
+    offsets = np.arange(-radius, radius + 1)
+    angle = math.radians(angle_degrees)
+    starts, ends = [], []
+    # Where along the segment it enters and leaves a column, and a row, of pixels. Rows count downwards.
+    for direction, centres in ((math.cos(angle), offsets[None, :]), (-math.sin(angle), offsets[:, None])):
+        with np.errstate(divide="ignore", over="ignore"):
+            crossings = np.stack([centres - 0.5, centres + 0.5]) / direction
+        starts.append(crossings.min(axis=0))
+        ends.append(crossings.max(axis=0))
+    inside = np.minimum(np.minimum(*ends), length / 2) - np.maximum(np.maximum(*starts), -length / 2)
+    lengths = np.maximum(inside, 0)
+    kernel: NDArray[np.float64] = lengths / lengths.sum()
+    return kernel
+
+
+def _normalised(kernel: NDArray[Any]) -> NDArray[np.float32]:
+    values = np.array(kernel, dtype=np.float64)
+    if values.ndim != 2 or not all(side % 2 for side in values.shape):
+        raise ValueError(f"a blur kernel has two odd sides, not the shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("a blur kernel's weights must be finite")
+    largest = np.abs(values).max()
+    # Divided first, so that no sum overflows.
+    total = (values / largest).sum() if largest else 0.0
+    if total <= 0:
+        raise ValueError("a blur kernel's weights must sum to more than 0")
+    with np.errstate(over="ignore"):
+        normalised: NDArray[np.float32] = (values / largest / total).astype(np.float32)
+    if not np.isfinite(normalised).all():
+        raise ValueError("a blur kernel's weights nearly cancel out: it cannot be brought to sum 1")
+    normalised.setflags(write=False)
+    return normalised
+
+
+@lru_cache(maxsize=32)
+def _downsample_weights(operator: Downsample, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The filter of one axis: as many taps as its support holds, an odd number for an odd factor."""
+    factor = operator.factor
+    taps = factor if operator.kernel == "box" else 4 * factor - factor % 2
+    t = np.abs(np.arange(taps) - (taps - 1) / 2) / factor
+    match operator.kernel:
+        case "lanczos2":
+            weights = np.sinc(t) * np.sinc(t / 2)
+        case "bicubic":
+            weights = np.where(t < 1, 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
+        case "box":
+            weights = np.ones(taps)
+    return _constant(weights / weights.sum(), dtype, device)
+
+
+@lru_cache(maxsize=32)
+def _blur_weights(operator: Blur, dtype: torch.dtype, device: torch.device) -> Tensor:
+    kernel = operator.kernel.astype(np.float64)
+    return _constant(kernel / kernel.sum(), dtype, device)
+
+
+def _constant(values: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> Tensor:
+    # A tensor made in inference mode could never take part in a fit, and these are kept.
+    with torch.inference_mode(False):
+        return torch.from_numpy(values).to(dtype=dtype, device=device)

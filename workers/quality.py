@@ -21,6 +21,18 @@ def psnr(restored: NDArray[Any], reference: NDArray[Any]) -> float:
     return -10 * math.log10(max(mse, _RESOLUTION))
 
 
+def luma(x: NDArray[Any]) -> NDArray[Any]:
+    """Y of YCbCr (ITU-R BT.601, as MATLAB's ``rgb2ycbcr``): RGB (3, H, W) in [0, 1] to (H, W) in [16/255, 235/255]."""
+    red, green, blue = x
+    luminance: NDArray[Any] = (16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255
+    return luminance
+
+
+def psnr_y(restored: NDArray[Any], reference: NDArray[Any]) -> float | None:
+    """`psnr` of the `luma` of RGB images (3, H, W), which papers on super-resolution report; None for other channels."""
+    return psnr(luma(restored), luma(reference)) if len(reference) == 3 else None
+
+
 def ssim(restored: NDArray[np.float32], reference: NDArray[np.float32]) -> float | None:
     """Structural similarity (Wang et al. 2004: Gaussian window of sigma 1.5, data range 1) of (C, H, W) images.
 

@@ -20,8 +20,10 @@ d_db_bw         the share of the spectrum above its maximum minus d (of the outp
 Everything is computed in float32, as the reference values of the tests were.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,15 +77,39 @@ def _squared_radius(height: int, width: int) -> NDArray[np.float64]:
     return squared
 
 
+@lru_cache(maxsize=8)
+def _ring(height: int, width: int) -> NDArray[np.bool_]:
+    radius = _squared_radius(height, width)
+    return (radius < STRIP_OUTER**2) & ~(radius < STRIP_INNER**2)
+
+
+@lru_cache(maxsize=8)
+def _smallest_disk(height: int, width: int) -> NDArray[np.uint8]:
+    """Of every frequency (height, width), the number of the smallest disk that holds it; `DISKS` where none does."""
+    diameters = np.linspace(0, np.sqrt(2), DISKS + 1)[1:]
+    return np.searchsorted((diameters / 2) ** 2, _squared_radius(height, width), side="right").astype(np.uint8)
+
+
 def strip(x: Array) -> Array:
-    """The ring 0.05 <= r < 0.1 of a centred spectrum (C, H, W), flattened; r = 1/2 at the edge of the longest axis."""
-    radius = _squared_radius(*x.shape[-2:])
-    return x[:, (radius < STRIP_OUTER**2) & ~(radius < STRIP_INNER**2)].ravel()
+    """The ring 0.05 <= r < 0.1 of a centred spectrum (C, H, W), flattened; r = 1/2 at the edge of the longest axis.
+
+    Raises:
+        ValueError: the spectrum is so small that no frequency lies in the ring, as one of 8 x 8.
+    """
+    height, width = x.shape[-2:]
+    ring = x[:, _ring(height, width)].ravel()
+    if not ring.size:
+        raise ValueError(f"the spectrum of {width}x{height} px has no frequency in the ring that 'strip' takes")
+    return ring
 
 
 def hist(x: Array) -> Array:
-    """The 100 bin heights of the density histogram over the array's own range."""
-    heights, _ = np.histogram(x, bins=HISTOGRAM_BINS, density=True)
+    """The 100 bin heights of the density histogram over the array's own range, in ascending order."""
+    try:
+        heights, _ = np.histogram(x, bins=HISTOGRAM_BINS, density=True)
+    except ValueError:
+        # A flat spectrum, as one bright pixel's, may span fewer than 100 different float32 numbers.
+        heights, _ = np.histogram(x.astype(np.float64), bins=HISTOGRAM_BINS, density=True)
     return np.sort(heights)
 
 
@@ -103,13 +129,16 @@ def percent_bandwidth(x: Array, percent: float) -> float:
     ``x`` is a centred PSD (C, H, W); its channels are averaged. Between neighbouring disks the radius is interpolated.
     """
     energy = x.mean(axis=0)
-    radius = _squared_radius(*energy.shape)
-    diameters = np.linspace(0, np.sqrt(2), DISKS + 1)[1:]
-    held = np.array([energy[radius < (d / 2) ** 2].sum() for d in diameters], dtype=np.float32)
+    disk = _smallest_disk(*energy.shape)
+
+    def held(k: int) -> np.float32:
+        total: np.float32 = energy[disk <= k].sum()
+        return total
+
     wanted = np.float32(percent / 100) * energy.sum()
-    k = min(int(np.searchsorted(held, wanted)), DISKS - 1)
-    before = held[k - 1] if k else np.float32(0)
-    step = held[k] - before
+    k = min(bisect_left(range(DISKS), wanted, key=held), DISKS - 1)
+    before = held(k - 1) if k else np.float32(0)
+    step = held(k) - before
     return float((k + ((wanted - before) / step if step > 0 else 0.0)) / DISKS)
 
 
@@ -126,37 +155,47 @@ _TRANSFORMS: dict[str, Callable[[Array], Array]] = {"psd": psd, "db": db, "nodc"
 _DISTANCES: dict[str, Callable[[Array, Array], float]] = {"mse": mse, "emd": emd}
 
 
+class Transforms(dict[str, Array]):
+    """An array's transforms by name, each computed when it is first asked for: ``Transforms(x)["psd db strip"]``.
+
+    What two names begin with is computed once; the empty name is the array itself, (C, H, W), as float32.
+    """
+
+    def __init__(self, x: NDArray[Any]) -> None:
+        super().__init__({"": np.asarray(x, dtype=np.float32)})
+
+    def __missing__(self, name: str) -> Array:
+        before, _, last = name.rpartition(" ")
+        self[name] = _TRANSFORMS[last](self[before])
+        return self[name]
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric at initialisation, callable as ``metric(degraded, output)`` on (C, H, W) float32 arrays in [0, 1].
 
-    ``lower_is_better`` holds for all of them: a smaller distance, or (for the low-pass metrics) a narrower band.
-    ``uses_image`` is false for the metrics of the output alone, which give every image the same order.
+    ``quantity`` names its transforms, as in ``psd db strip``. Either ``distance`` compares the quantity of both arrays, or
+    ``bandwidth`` measures the output's. Lower is better for all of them: a smaller distance, or (for the low-pass metrics)
+    a narrower band.
     """
 
     name: str
-    transforms: tuple[Callable[[Array], Array], ...]
+    quantity: str
     distance: Callable[[Array, Array], float] | None
     bandwidth: Callable[[Array], float] | None
-    lower_is_better: bool = True
 
     @property
     def uses_image(self) -> bool:
-        """Whether the degraded image enters the value."""
+        """Whether the degraded image enters the value; the others give every image the same order."""
         return self.distance is not None
-
-    def _transform(self, x: NDArray[Any]) -> Array:
-        array = np.asarray(x, dtype=np.float32)
-        for transform in self.transforms:
-            array = transform(array)
-        return array
 
     def __call__(self, degraded: NDArray[Any], output: NDArray[Any]) -> float:
         """The metric's value; both arrays are (C, H, W) of equal shape."""
+        measured = Transforms(output)[self.quantity]
         if self.bandwidth is not None:
-            return self.bandwidth(self._transform(output))
-        assert self.distance is not None  # noqa: S101 - `metric` sets one of the two
-        return self.distance(self._transform(degraded), self._transform(output))
+            return self.bandwidth(measured)
+        assert self.distance is not None  # noqa: S101 - whoever makes a metric sets one of the two
+        return self.distance(Transforms(degraded)[self.quantity], measured)
 
 
 def metric(name: str) -> Metric:
@@ -167,10 +206,9 @@ def metric(name: str) -> Metric:
     """
     if name not in METRICS:
         raise ValueError(f"no metric is called {name!r}; there are: {', '.join(METRICS)}")
-    *words, last = name.split()
-    transforms = tuple(_TRANSFORMS[word] for word in words)
+    quantity, _, last = name.rpartition(" ")
     if last in _DISTANCES:
-        return Metric(name, transforms, _DISTANCES[last], None)
+        return Metric(name, quantity, _DISTANCES[last], None)
     amount, kind, _ = last.split("_")
     measure = percent_bandwidth if kind == "per" else db_bandwidth
-    return Metric(name, transforms, None, lambda x: measure(x, float(amount)))
+    return Metric(name, quantity, None, lambda x: measure(x, float(amount)))

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator import __version__
-from orchestrator.cli import results, runs, submit
+from orchestrator.cli import results, runs, study, submit
 from orchestrator.errors import OrchestratorError
 
-COMMANDS = {"submit": submit, "runs": runs, "results": results}
+COMMANDS = {"submit": submit, "study": study, "runs": runs, "results": results}
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 

@@ -3,7 +3,7 @@
 import argparse
 
 from orchestrator.cli.common import store_of
-from orchestrator.cli.table import print_rows
+from orchestrator.cli.table import print_comparison, print_rows
 from orchestrator.layout import RunLayout
 from orchestrator.results import read_rows, rows_to_csv, rows_to_json
 from orchestrator.run import read_run
@@ -28,6 +28,8 @@ def act(options: argparse.Namespace) -> int:
         print(rows_to_csv(rows), end="")
     else:
         print_rows(rows)
-        if len(rows) < record.images:
-            print(f"{len(rows)} of {record.images} images so far; the run is {record.state}")
+        print_comparison(rows)
+        images = len({row.image for row in rows})
+        if images < record.images:
+            print(f"{images} of {record.images} images so far; the run is {record.state}")
     return 0

@@ -3,7 +3,7 @@
 import argparse
 import uuid
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import duration, store_of
 from orchestrator.config import DEFAULT, resolve
@@ -13,6 +13,9 @@ from orchestrator.store import Store
 from orchestrator.text import printable
 
 if TYPE_CHECKING:
+    from orchestrator.arms import Arm
+    from orchestrator.config import Config
+    from orchestrator.driver import Outcome
     from orchestrator.plan import Plan
 
 EXIT_SOME_FAILED = 1
@@ -21,21 +24,45 @@ _SHOWN = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
+    truth = add_inputs(parser)
+    truth.add_argument(
+        "--simulate", action="store_true", help="the images are clean: degrade them by the task, restore, report PSNR"
+    )
     parser.add_argument(
-        "--images", required=True, metavar="DIR", help="the folder of images, degraded or (--simulate) clean"
+        "--arms",
+        metavar="A,B",
+        help="the methods that restore every image: isnas-dip-blind (default), isnas-dip, random, dip, nas-dip, deep-decoder,"
+        " all; or those of the settings",
+    )
+    add_settings(parser)
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> Any:
+    """What a run works on; returns the group of options that tell where the truth is, of which one can be given."""
+    parser.add_argument(
+        "--images", required=True, metavar="DIR", help="the folder of images, degraded or (where simulated) clean"
+    )
+    parser.add_argument("--masks", metavar="DIR", help="inpainting: masks of the images' names and sizes")
+    parser.add_argument(
+        "--mask-known",
+        choices=["white", "black"],
+        default="white",
+        help="which of a mask's pixels are known (default: white); the others are painted in",
     )
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument(
         "--references", metavar="DIR", help="clean images of the same names and sizes: only to report PSNR and SSIM"
     )
-    truth.add_argument(
-        "--simulate", action="store_true", help="the images are clean: degrade them by the task, restore, report PSNR"
-    )
+    return truth
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """How a run is to go."""
     parser.add_argument(
         "--config",
         default=DEFAULT,
         metavar="FILE",
-        help="settings: a YAML file, or the name of one that ships: quickstart (default), denoise",
+        help="settings: a YAML file, or the name of one that ships: quickstart (default), denoise, inpaint, super-resolve",
     )
     parser.add_argument(
         "--set",
@@ -45,40 +72,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="assignments",
         help="override a setting; repeatable",
     )
-    parser.add_argument("--run", metavar="NAME", help="the run's name (default: from the time)")
+    parser.add_argument(
+        "--run", metavar="NAME", help="the run's name (default: from the time); one that was begun goes on where it was"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan and an estimate of its time; run nothing"
     )
     parser.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
 
 
+def plan_of(options: argparse.Namespace, store: Store, config: "Config", *, simulate: bool) -> "Plan":
+    """The plan that the options ask for."""
+    from orchestrator.plan import make_plan
+
+    return make_plan(
+        store,
+        config,
+        options.images,
+        references=options.references,
+        masks=options.masks,
+        white_is_known=options.mask_known == "white",
+        simulate=simulate,
+        run=options.run,
+    )
+
+
 def act(options: argparse.Namespace) -> int:
     """Plan, and carry the plan out."""
     # Torch and Ray take seconds to import: after the mistakes that can be found without them.
     store = store_of(options)
-    config = resolve(options.config, options.assignments)
-    from orchestrator.plan import make_plan
-
-    plan = make_plan(
-        store, config, options.images, references=options.references, simulate=options.simulate, run=options.run
-    )
+    config = resolve(options.config, options.assignments, arms=options.arms)
+    plan = plan_of(options, store, config, simulate=options.simulate)
     if options.dry_run:
-        _print_plan(plan, store, options.config)
+        print_plan(plan, store, options.config)
         return 0
-    _check_store(store)
-    return _run(plan, store, dashboard=not options.no_dashboard)
+    check_store(store)
+    outcome = carry_out(plan, store, dashboard=not options.no_dashboard)
+    return 0 if all(row.state is RowState.RESTORED for row in outcome.rows) else EXIT_SOME_FAILED
 
 
-def _check_store(store: Store) -> None:
+def check_store(store: Store) -> None:
     """Find out before anything starts whether the store can be written."""
     key = f"probes/{uuid.uuid4().hex}"
     store.put(key, b"")
     store.delete(key)
 
 
-def _run(plan: "Plan", store: Store, *, dashboard: bool) -> int:
+def carry_out(plan: "Plan", store: Store, *, dashboard: bool) -> "Outcome":
+    """Run a plan with its progress shown, and print what came out.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it; said so already.
+    """
     from orchestrator.cli.live import LiveProgress
-    from orchestrator.cli.table import print_rows
+    from orchestrator.cli.table import print_comparison, print_rows
     from orchestrator.driver import execute
 
     interrupted = False
@@ -93,11 +140,12 @@ def _run(plan: "Plan", store: Store, *, dashboard: bool) -> int:
         raise KeyboardInterrupt
     print()
     print_rows(outcome.rows)
+    print_comparison(outcome.rows)
     counts = Counter(row.state for row in outcome.rows)
     print()
     print(", ".join(f"{counts[state]} {state}" for state in RowState if counts[state]) + _took(outcome.record.seconds))
     _print_places(plan, store)
-    return 0 if counts[RowState.RESTORED] == len(outcome.rows) else EXIT_SOME_FAILED
+    return outcome
 
 
 def _took(seconds: float | None) -> str:
@@ -106,22 +154,39 @@ def _took(seconds: float | None) -> str:
 
 def _print_places(plan: "Plan", store: Store) -> None:
     layout = RunLayout(plan.run)
-    print(f"restored images  {store.show(layout.restored(plan.config.method, 'pick', 'x')).removesuffix('x')}")
+    for arm in plan.arms:
+        print(f"restored images  {store.show(layout.restored(arm.name, 'pick', 'x')).removesuffix('x')}")
     print(f"table            {store.show(layout.results('csv'))}")
     print(f"report           {store.show(layout.report)}")
     print(f"next             python -m orchestrator results {plan.run} --store {store.url}")
 
 
-def _print_plan(plan: "Plan", store: Store, config_name: str) -> None:
+def _task(config: "Config") -> str:
+    return f"{config.task.name} x{config.task.scale}" if config.task.scale > 1 else config.task.name
+
+
+def _arm(arm: "Arm", config: "Config") -> str:
+    """What an arm does with each image, in a line."""
+    source = f"the best {arm.size} by {arm.metric}" if arm.networks is None else ", ".join(arm.networks)
+    if arm.metric == "random" and arm.networks is None:
+        source = f"{arm.size} at random"
+    if arm.size == 1:
+        return f"{arm.name}: {source}, at full size"
+    view = {"crop": f"crops of {config.cohort.crop_px} px", "downscale": "the image made small", "full": "full size"}
+    halved = f", halved after {', '.join(map(str, arm.rungs))} iterations" if arm.rungs else ""
+    then = f", then the best {arm.refits} at full size" if arm.refits else ""
+    return f"{arm.name}: {source}, on {view[arm.view]}{halved}, chosen by {arm.rule}{then}"
+
+
+def print_plan(plan: "Plan", store: Store, config_name: str) -> None:
+    """What would be done, and how long it would take."""
     from orchestrator.estimate import estimate
 
     config = plan.config
     sizes = Counter(f"{image.width}x{image.height}x{image.channels}" for image in plan.images)
     shown = ", ".join(f"{count} of {size}" if count > 1 else size for size, count in sizes.most_common(_SHOWN))
     more = f" and {len(sizes) - _SHOWN} more sizes" if len(sizes) > _SHOWN else ""
-    view = {"crop": f"crops of {config.cohort.crop_px} px", "downscale": "the image made small", "full": "full size"}
-    then = f", then the best {plan.full_fits} at full size" if plan.full_fits else ""
-    print(f"settings    {config_name}, arm {config.method}")
+    print(f"settings    {config_name}, task {_task(config)}")
     print(f"images      {len(plan.images)} ({shown}{more}), {len(plan.rejected)} rejected")
     for rejected in plan.rejected[:_SHOWN]:
         print(f"            {printable(f'{rejected.name}: {rejected.reason}')}")
@@ -131,8 +196,11 @@ def _print_plan(plan: "Plan", store: Store, config_name: str) -> None:
         "simulated" if plan.simulate else ("given" if plan.images[0].reference else "none: no PSNR, blind quality only")
     )
     print(f"references  {truth}")
-    print(f"candidates  {plan.candidates}, scored by {config.score.metric}, {config.score.draws} draw(s) each")
-    print(f"trials      {plan.trials}: per image {plan.cohort_size} on {view[config.cohort.view]}{then}")
+    if plan.candidates:
+        print(f"candidates  {plan.candidates}, {config.score.draws} draw(s) each")
+    for arm in plan.arms:
+        print(f"arm         {_arm(arm, config)}")
+    print(f"trials      at most {plan.trials}; arms share the fits that they have in common")
     print(f"store       {store.url}")
     expected = estimate(plan, store)
     print(

@@ -1,57 +1,110 @@
 """The table of results for people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.common import clock_time, decibels
+from orchestrator.comparison import compare
 from orchestrator.results import Row, RowState
 from orchestrator.text import printable
 
-_WIDE_ENOUGH = 110
+_ROOM_FOR_NAMES = 16
+_FIRST_TO_GO = ("candidate", "stop", "estimated PSNR", "held-out", "PSNR in", "oracle", "time", "mean")
+"""Columns that a narrow terminal has no room for, in this order."""
 
 
 def print_rows(rows: Sequence[Row]) -> None:
     """Print the rows; columns that no row fills, or a narrow terminal has no room for, are left out; reasons follow."""
     console = Console()
     with_psnr = any(row.psnr is not None for row in rows)
-    with_mean = any(row.psnr_mean is not None for row in rows)
+    optional = {
+        "arm": len({row.arm for row in rows}) > 1,
+        "state": any(row.state is not RowState.RESTORED for row in rows),
+        "estimated PSNR": any(row.psnr_low is not None for row in rows),
+        **dict.fromkeys(("PSNR in", "PSNR", "gain", "oracle"), with_psnr),
+        "PSNR Y": any(row.psnr_y is not None for row in rows),
+        "mean": any(row.psnr_mean is not None for row in rows),
+    }
+    columns = [title for title in _COLUMNS if optional.get(title, True)]
+    widths = {title: max(cell_len(text) for text in (title, *map(_COLUMNS[title], rows))) for title in columns}
+    widths["image"] = min(widths["image"], _ROOM_FOR_NAMES)
+    for title in _FIRST_TO_GO:
+        if title in columns and sum(2 + widths[shown] for shown in columns) - 2 > console.width:
+            columns.remove(title)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    all_restored = all(row.state is RowState.RESTORED for row in rows)
-    table.add_column("image", overflow="fold")
-    if not all_restored:
-        table.add_column("state")
-    with_candidate = console.width >= _WIDE_ENOUGH
-    if with_candidate:
-        table.add_column("candidate", no_wrap=True)
-    table.add_column("stop", justify="right", no_wrap=True)
-    table.add_column("held-out", justify="right", no_wrap=True)
-    if with_psnr:
-        for title in ("PSNR in", "PSNR", "gain", "oracle"):
-            table.add_column(title, justify="right", no_wrap=True)
-    if with_mean:
-        table.add_column("mean", justify="right", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
+    for title in columns:
+        left = title in _LEFT
+        table.add_column(
+            title,
+            justify="left" if left else "right",
+            no_wrap=title != "image",
+            overflow="fold" if left else "ellipsis",
+        )
     for row in rows:
-        cells = [
-            printable(row.image),
-            *([] if all_restored else [str(row.state)]),
-            *([row.candidate or "–"] if with_candidate else []),
-            "–" if row.stop_iteration is None else str(row.stop_iteration),
-            "–" if row.held_out_error is None else f"{row.held_out_error:.5f}",
-        ]
-        if with_psnr:
-            known = row.psnr is not None and row.psnr_degraded is not None
-            gain = f"{(row.psnr or 0) - (row.psnr_degraded or 0):+.2f}" if known else "–"
-            cells += [decibels(row.psnr_degraded), decibels(row.psnr), gain, decibels(row.psnr_oracle_stop)]
-        if with_mean:
-            cells.append(decibels(row.psnr_mean))
-        cells.append("–" if row.seconds is None else clock_time(row.seconds))
         # Text, not markup: a file name in brackets is a name.
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(_COLUMNS[title](row)) for title in columns))
     console.print(table)
-    for row in rows:
-        if row.state is not RowState.RESTORED and row.reason:
-            console.print(Text(printable(f"{row.image}: {row.reason}")))
+    # What befalls an image befalls it in every arm, and is said once.
+    reasons = [(row.image, row.reason) for row in rows if row.state is not RowState.RESTORED and row.reason]
+    notes = [(row.image, row.note) for row in rows if row.note]
+    for image, text in dict.fromkeys([*reasons, *notes]):
+        console.print(Text(printable(f"{image}: {text}")))
+
+
+def _gain(row: Row) -> str:
+    return "–" if row.psnr is None or row.psnr_degraded is None else f"{row.psnr - row.psnr_degraded:+.2f}"
+
+
+def _interval(row: Row) -> str:
+    known = row.psnr_low is not None and row.psnr_high is not None
+    return f"{row.psnr_low:.1f} to {row.psnr_high:.1f}" if known else "–"
+
+
+_LEFT = ("image", "arm", "state", "candidate")
+_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "image": lambda row: printable(row.image),
+    "arm": lambda row: row.arm,
+    "state": lambda row: str(row.state),
+    "candidate": lambda row: row.candidate or "–",
+    "stop": lambda row: "–" if row.stop_iteration is None else str(row.stop_iteration),
+    "held-out": lambda row: "–" if row.held_out_error is None else f"{row.held_out_error:.5f}",
+    "estimated PSNR": _interval,
+    "PSNR in": lambda row: decibels(row.psnr_degraded),
+    "PSNR": lambda row: decibels(row.psnr),
+    "PSNR Y": lambda row: decibels(row.psnr_y),
+    "gain": _gain,
+    "oracle": lambda row: decibels(row.psnr_oracle_stop),
+    "mean": lambda row: decibels(row.psnr_mean),
+    "time": lambda row: "–" if row.seconds is None else clock_time(row.seconds),
+}
+
+
+def print_comparison(rows: Sequence[Row]) -> None:
+    """Print how the arms differ over all images, if there are several."""
+    overall = [difference for difference in compare(rows) if difference.image is None]
+    if not overall:
+        return
+    measure = "PSNR" if overall[0].measure == "psnr" else "held-out error"
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("arm", no_wrap=True)
+    table.add_column("against", no_wrap=True)
+    for title in (f"{measure}, dB", "s.e.", "95 %", "wins"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for difference in overall:
+        known = difference.low is not None and difference.high is not None
+        cells = [
+            difference.arm,
+            difference.against,
+            f"{difference.mean:+.2f}",
+            decibels(difference.standard_error),
+            f"{difference.low:+.2f} to {difference.high:+.2f}" if known else "–",
+            f"{difference.wins} of {difference.images}",
+        ]
+        table.add_row(*map(Text, cells))
+    console.print()
+    console.print(table)

@@ -35,7 +35,19 @@ from orchestrator.errors import ImageRejectedError
 from orchestrator.images.formats import reader_of, write_png, write_tiff
 from orchestrator.images.picture import Encoding, Picture, to_picture, to_samples
 
-__all__ = ["FIRST_BYTES", "Encoding", "Picture", "check_format", "decode", "encode", "preview"]
+__all__ = [
+    "FIRST_BYTES",
+    "Encoding",
+    "Picture",
+    "check_format",
+    "decode",
+    "decode_mask",
+    "encode",
+    "encode_map",
+    "encode_mask",
+    "preview",
+    "resized",
+]
 
 FIRST_BYTES = 16
 """So much of a file tells its format."""
@@ -99,6 +111,45 @@ def encode(pixels: NDArray[np.floating[Any]], target: Picture | Encoding, alpha:
         samples = np.concatenate([samples, alpha[np.newaxis]])
     interleaved = samples[0] if len(samples) == 1 else np.moveaxis(samples, 0, -1).copy()
     return (write_png if encoding.container == "png" else write_tiff)(interleaved, encoding)
+
+
+def resized(picture: Picture, height: int, width: int) -> Picture:
+    """What a restored image of another size is to be like: the picture's encoding, with an alpha of that size.
+
+    Of a smaller one the alpha is the picture's top left part, of a larger one each sample is repeated. A picture of that
+    size already is returned as it is.
+    """
+    if picture.pixels.shape[1:] == (height, width):
+        return picture
+    alpha = picture.alpha
+    if alpha is not None:
+        rows, columns = (
+            (np.arange(side) * min(1.0, own / side)).astype(int)
+            for side, own in zip((height, width), alpha.shape, strict=True)
+        )
+        alpha = np.ascontiguousarray(alpha[rows[:, None], columns])
+    return Picture(np.empty((len(picture.pixels), 0, 0), np.float32), alpha, picture.encoding)
+
+
+def decode_mask(data: bytes, *, max_pixels: int = 100_000_000, white_is_known: bool = True) -> NDArray[np.bool_]:
+    """Decode a mask: (H, W), true where a pixel is known. Lighter than middle grey is white.
+
+    Raises ImageRejectedError as `decode` does.
+    """
+    white: NDArray[np.bool_] = decode(data, max_pixels=max_pixels).pixels.mean(axis=0) > 0.5
+    return white if white_is_known else ~white
+
+
+def encode_mask(known: NDArray[np.bool_]) -> bytes:
+    """A mask (H, W) as a PNG of one bit: white where known."""
+    buffer = BytesIO()
+    Image.fromarray(known).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_map(values: NDArray[np.float32]) -> bytes:
+    """A map (1, H, W) of figures as a float32 TIFF, in their own unit."""
+    return write_tiff(values[0], Encoding("tiff", "float32", 32, 0.0, 1.0, "grey"))
 
 
 def preview(pixels: NDArray[np.floating[Any]], max_side: int = 512) -> bytes:

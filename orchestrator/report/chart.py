@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from markupsafe import Markup
 
@@ -17,6 +18,12 @@ WIDTH, HEIGHT = 440, 264
 
 COLOURS = 6
 """The style sheet holds so many curve colours (classes c0 to c5); further curves take them again, dashed."""
+
+FEW = 8
+"""Up to so many curves each have a colour and a name; of more, only those of the picks have."""
+
+OTHER = "other"
+"""The style class of a curve without a name."""
 
 _TOP, _RIGHT, _BOTTOM = 12, 14, 40
 _LETTER = 6.9  # the widest digit at the font size of the ticks, in drawing units
@@ -33,7 +40,8 @@ class Curve:
         iterations: The iterations measured at, rising, thinned to what a screen can show.
         held_out: Mean squared error of the averaged output on the held-out pixels, on the [0, 1] scale.
         psnr: PSNR of the averaged output against the reference in dB, or None without a reference.
-        stop_iteration: The iteration where the held-out error was least.
+        stop_iteration: The iteration whose output is the fit's result.
+        picked_by: The arms that picked this fit's network.
     """
 
     label: str
@@ -41,10 +49,11 @@ class Curve:
     held_out: Sequence[float]
     psnr: Sequence[float] | None
     stop_iteration: int
+    picked_by: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """A linear axis: values from low to high lie evenly from start to end (drawing units)."""
 
     low: float
@@ -54,6 +63,7 @@ class _Axis:
     ticks: Sequence[tuple[float, str]]
 
     def at(self, value: float) -> float:
+        """Where the value lies, in drawing units."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
@@ -74,7 +84,8 @@ def held_out_chart(curves: Sequence[Curve], ident: str) -> Markup | None:
         curves: The fits; the first is drawn strongest, on top of the others.
         ident: An id unlike any other on the page.
     """
-    lines = [_line(curve, place, curve.held_out, _log_of_error) for place, curve in enumerate(curves)]
+    styled = zip(curves, styles_of(curves), strict=True)
+    lines = [_line(curve, style, curve.held_out, _log_of_error) for curve, style in styled]
     return _drawing(
         lines,
         ident,
@@ -92,8 +103,8 @@ def psnr_chart(curves: Sequence[Curve], ident: str) -> Markup | None:
         ident: An id unlike any other on the page.
     """
     lines = [
-        _line(curve, place, curve.psnr, _usable_decibels)
-        for place, curve in enumerate(curves)
+        _line(curve, style, curve.psnr, _usable_decibels)
+        for curve, style in zip(curves, styles_of(curves), strict=True)
         if curve.psnr is not None
     ]
     return _drawing(
@@ -101,12 +112,17 @@ def psnr_chart(curves: Sequence[Curve], ident: str) -> Markup | None:
         ident,
         title="PSNR over the iterations",
         told=lambda psnr: f"{text.decibels(psnr)} dB",
-        span=_decibel_span,
+        span=decibel_span,
     )
 
 
-def style_of(place: int) -> str:
-    """The style classes of the curve at this place in the list: a colour, a dash from the second round on."""
+def styles_of(curves: Sequence[Curve]) -> list[str]:
+    """The style classes of each curve: a colour, a dash from the second round on, `OTHER` for those without a name."""
+    places = count()
+    return [_coloured(next(places)) if len(curves) <= FEW or curve.picked_by else OTHER for curve in curves]
+
+
+def _coloured(place: int) -> str:
     return f"c{place % COLOURS}{' lead' if place == 0 else ''}{' dashed' if place >= COLOURS else ''}"
 
 
@@ -120,7 +136,7 @@ def _usable_decibels(value: object) -> float | None:
     return found if found is not None and abs(found) <= _DECIBELS else None
 
 
-def _line(curve: Curve, place: int, values: Sequence[float], usable: Callable[[object], float | None]) -> _Line:
+def _line(curve: Curve, style: str, values: Sequence[float], usable: Callable[[object], float | None]) -> _Line:
     # A fit that was cut short may have recorded one list further than the other: the shorter one counts.
     measured = [(float(x), usable(y)) for x, y in zip(curve.iterations, values, strict=False)]
     runs: list[list[tuple[float, float]]] = [[]]
@@ -130,7 +146,7 @@ def _line(curve: Curve, place: int, values: Sequence[float], usable: Callable[[o
         else:
             runs[-1].append((x, y))
     kept = [run for run in runs if run]
-    return _Line(style_of(place), curve.label, kept, _stop([point for run in kept for point in run], curve))
+    return _Line(style, curve.label, kept, _stop([point for run in kept for point in run], curve))
 
 
 def _stop(points: Sequence[tuple[float, float]], curve: Curve) -> tuple[float, float] | None:
@@ -158,12 +174,12 @@ def _drawing(
         return None
     low, high, ticks = span(min(y for _, y in points), max(y for _, y in points))
     left = 12 + _LETTER * max(len(label) for _, label in ticks)
-    upright = _Axis(low, high, HEIGHT - _BOTTOM, _TOP, ticks)
+    upright = Axis(low, high, HEIGHT - _BOTTOM, _TOP, ticks)
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     # From zero, as iterations are counted; one point alone still needs an axis of some length.
     first, last = min(first, 0.0), max(last, first + 1, 1.0)
-    across = _Axis(
-        first, last, left, WIDTH - _RIGHT, _ticks(first, last, lambda value, _: text.count(value), most=5, least=1)
+    across = Axis(
+        first, last, left, WIDTH - _RIGHT, ticks_of(first, last, lambda value, _: text.count(value), most=5, least=1)
     )
     return Markup(
         '<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{ident}-t {ident}-d">'
@@ -173,11 +189,17 @@ def _drawing(
         height=HEIGHT,
         ident=ident,
         title=title,
-        told=Markup(" ").join(_told(line, told) for line in lines if line.runs),
+        told=_all_told(lines, told),
         frame=_frame(across, upright),
         # The first curve is the one the picture comes from, so it is painted last, over the others.
         body=Markup("").join(_painted(line, across, upright) for line in reversed(lines)),
     )
+
+
+def _all_told(lines: Sequence[_Line], told: Callable[[float], str]) -> Markup:
+    named = [_told(line, told) for line in lines if line.runs and line.style != OTHER]
+    others = sum(line.style == OTHER for line in lines)
+    return Markup(" ").join([*named, *([f"{text.count(others)} other fits."] if others else [])])
 
 
 def _told(line: _Line, told: Callable[[float], str]) -> Markup:
@@ -185,38 +207,40 @@ def _told(line: _Line, told: Callable[[float], str]) -> Markup:
     return Markup("{}{}.").format(text.name(line.label), where)
 
 
-def _frame(across: _Axis, upright: _Axis) -> Markup:
+def _frame(across: Axis, upright: Axis) -> Markup:
     floor, left, right = upright.start, across.start, across.end
     rows = [
         Markup(
             '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick y" x="{}" y="{}">{}</text>'
-        ).format(_at(left), _at(right), y, y, _at(left - 7), _at(upright.at(value) + 4), label)
+        ).format(
+            coordinate(left), coordinate(right), y, y, coordinate(left - 7), coordinate(upright.at(value) + 4), label
+        )
         for value, label in upright.ticks
-        for y in [_at(upright.at(value))]
+        for y in [coordinate(upright.at(value))]
     ]
     columns = [
         Markup(
             '<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick x" x="{}" y="{}">{}</text>'
-        ).format(x, x, _at(floor), _at(floor + 4), x, _at(floor + 17), label)
+        ).format(x, x, coordinate(floor), coordinate(floor + 4), x, coordinate(floor + 17), label)
         for value, label in across.ticks
-        for x in [_at(across.at(value))]
+        for x in [coordinate(across.at(value))]
     ]
     base = Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-        _at(left), _at(right), _at(floor), _at(floor)
+        coordinate(left), coordinate(right), coordinate(floor), coordinate(floor)
     )
     name = Markup('<text class="tick x name" x="{}" y="{}">iterations</text>').format(
-        _at((left + right) / 2), _at(HEIGHT - 5)
+        coordinate((left + right) / 2), coordinate(HEIGHT - 5)
     )
     return Markup("").join([*rows, *columns, base, name])
 
 
-def _painted(line: _Line, across: _Axis, upright: _Axis) -> Markup:
+def _painted(line: _Line, across: Axis, upright: Axis) -> Markup:
     parts = [_run([(across.at(x), upright.at(y)) for x, y in run]) for run in line.runs]
-    if line.stop is not None:
-        x, y = _at(across.at(line.stop[0])), _at(upright.at(line.stop[1]))
+    if line.stop is not None and line.style != OTHER:
+        x, y = coordinate(across.at(line.stop[0])), coordinate(upright.at(line.stop[1]))
         radius = 4.5 if "lead" in line.style else 3.25
         parts.append(
-            Markup('<line class="stop" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(x, x, _at(upright.start), y)
+            Markup('<line class="stop" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(x, x, coordinate(upright.start), y)
             + Markup('<circle class="dot" cx="{}" cy="{}" r="{}"/>').format(x, y, radius)
         )
     return Markup('<g class="{}">{}</g>').format(line.style, Markup("").join(parts))
@@ -225,35 +249,38 @@ def _painted(line: _Line, across: _Axis, upright: _Axis) -> Markup:
 def _run(points: Sequence[tuple[float, float]]) -> Markup:
     # A path of one point draws nothing, so it becomes a dot.
     if len(points) == 1:
-        return Markup('<circle class="lone" cx="{}" cy="{}" r="2"/>').format(_at(points[0][0]), _at(points[0][1]))
-    steps = " ".join(f"{_at(x)},{_at(y)}" for x, y in points)
+        return Markup('<circle class="lone" cx="{}" cy="{}" r="2"/>').format(
+            coordinate(points[0][0]), coordinate(points[0][1])
+        )
+    steps = " ".join(f"{coordinate(x)},{coordinate(y)}" for x, y in points)
     return Markup('<polyline class="curve" points="{}"/>').format(steps)
 
 
-def _at(value: float) -> str:
+def coordinate(value: float) -> str:
+    """A place in a drawing, to a tenth of its unit."""
     return f"{value:.1f}"
 
 
 def _log_span(low: float, high: float) -> tuple[float, float, list[tuple[float, str]]]:
     """The axis of errors between 10**low and 10**high, a little wider, with the ticks' places as log10."""
-    low, high = _widened(low, high, at_least=0.08)
+    low, high = widened(low, high, at_least=0.08)
     if high - low >= 2.5:
         step = math.ceil((high - low) / 5)
         return low, high, [(float(p), _decade(p)) for p in range(math.ceil(low), math.floor(high) + 1, step)]
     if high - low >= 0.9:
         marks = [m * 10.0**p for p in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
-        return low, high, _within(((math.log10(mark), _short(mark)) for mark in marks), low, high)
-    ticks = [(math.log10(value), label) for value, label in _ticks(10.0**low, 10.0**high, _short)]
+        return low, high, _within(((math.log10(mark), short(mark)) for mark in marks), low, high)
+    ticks = [(math.log10(value), label) for value, label in ticks_of(10.0**low, 10.0**high, short)]
     return low, high, _within(ticks, low, high)
 
 
-def _decibel_span(low: float, high: float) -> tuple[float, float, list[tuple[float, str]]]:
+def decibel_span(low: float, high: float) -> tuple[float, float, list[tuple[float, str]]]:
     """The axis of PSNRs between low and high dB, a little wider."""
-    low, high = _widened(low, high, at_least=1.0)
-    return low, high, _ticks(low, high, _short)
+    low, high = widened(low, high, at_least=1.0)
+    return low, high, ticks_of(low, high, short)
 
 
-def _widened(low: float, high: float, at_least: float) -> tuple[float, float]:
+def widened(low: float, high: float, at_least: float) -> tuple[float, float]:
     """A little air above and below; a constant curve gets an axis of this length around it."""
     missing = max(0.0, at_least - (high - low)) / 2
     air = 0.05 * (high - low) + missing
@@ -264,7 +291,7 @@ def _within(ticks: Iterable[tuple[float, str]], low: float, high: float) -> list
     return [(value, label) for value, label in ticks if low <= value <= high]
 
 
-def _ticks(
+def ticks_of(
     low: float, high: float, label: Callable[[float, float], str], most: int = 7, least: float = 0.0
 ) -> list[tuple[float, str]]:
     """Round values from low to high, about so many at most: 1, 2 or 5 times a power of ten apart, and at least so far."""
@@ -276,10 +303,10 @@ def _ticks(
 
 
 def _decade(power: int) -> str:
-    return _short(10.0**power)
+    return short(10.0**power)
 
 
-def _short(value: float, step: float | None = None) -> str:
+def short(value: float, step: float | None = None) -> str:
     """A tick's label: as many decimals as tell it from its neighbour, a power of ten where those would be many."""
     if value != 0 and not 1e-4 <= abs(value) < 1e5:
         places = 0 if step is None else max(0, math.floor(math.log10(abs(value))) - math.floor(math.log10(step) + 1e-9))

@@ -68,6 +68,39 @@ def powers_of_ten(value: float, places: int) -> str:
     return f"{mantissa.replace('-', '−')}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
+def correlation(value: object) -> str:
+    """A correlation, from -1 to 1."""
+    return decimals(value, 2)
+
+
+def interval(value: object) -> str:
+    """A pair of PSNRs in dB as "28.1 to 28.9", without the unit."""
+    low, high = _pair(value)
+    return UNKNOWN if low is None or high is None else f"{decimals(low, 1)} to {decimals(high, 1)}"
+
+
+def gain_interval(value: object) -> str:
+    """A pair of differences in dB as "−0.10 to +0.43", without the unit."""
+    low, high = _pair(value)
+    return UNKNOWN if low is None or high is None else f"{gain(low)} to {gain(high)}"
+
+
+def share(value: object) -> str:
+    """A pair of counts as "3 of 5"."""
+    part, whole = _pair(value)
+    return UNKNOWN if part is None or whole is None else f"{count(part)} of {count(whole)}"
+
+
+def lower_end(value: object) -> float | None:
+    """The first of a pair, which is what pairs are sorted by; None where the pair is not known."""
+    first, second = _pair(value)
+    return None if second is None else first
+
+
+def _pair(value: object) -> tuple[float | None, float | None]:
+    return (number(value[0]), number(value[1])) if isinstance(value, tuple) and len(value) == 2 else (None, None)
+
+
 def count(value: object) -> str:
     """A whole number of things or iterations."""
     return decimals(value, 0)

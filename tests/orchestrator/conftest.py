@@ -13,7 +13,7 @@ from PIL import Image
 
 from orchestrator.config import Config
 from orchestrator.context import RunContext
-from orchestrator.images import decode
+from orchestrator.images import decode, encode_mask
 from orchestrator.ingest import InputImage
 from orchestrator.store import LocalStore
 
@@ -92,29 +92,43 @@ def encoded() -> Encoded:
 
 @pytest.fixture
 def make_bench(tmp_path: Path) -> MakeBench:
-    """A store with one image of a run in it, and its reference if one is given."""
+    """A store with one image of a run in it, and its reference and mask of known pixels if there are such.
+
+    With ``simulate`` the picture is clean and its own reference.
+    """
 
     def make(
-        config: Config, picture: bytes, reference: bytes | None = None, *, name: str = "a.png", store: str = "store"
+        config: Config,
+        picture: bytes,
+        reference: bytes | None = None,
+        *,
+        mask: NDArray[np.bool_] | None = None,
+        simulate: bool = False,
+        name: str = "a.png",
+        store: str = "store",
     ) -> Bench:
-        context = RunContext(str(tmp_path / store), "test", config, simulate=False, device="cpu", threads=1)
+        context = RunContext(str(tmp_path / store), "test", config, simulate=simulate, device="cpu", threads=1)
         decoded = decode(picture)
         channels, height, width = decoded.pixels.shape
+        shrunk = config.task.scale if simulate else 1
         stem, _, suffix = name.rpartition(".")
         image = InputImage(
             name=name,
             id=f"{stem}-0123abcd",
             file=f"{stem}-0123abcd.{suffix}",
-            reference=None,
+            reference=f"{stem}-0123abcd.{suffix}" if simulate else None,
             restored=stem + decoded.encoding.suffix,
-            height=height,
-            width=width,
+            height=height // shrunk,
+            width=width // shrunk,
             channels=channels,
         )
         context.store.put(context.layout.input(image.file), picture)
         if reference is not None:
             image = replace(image, reference=f"{stem}-0123abcd.ref")
             context.store.put(context.layout.reference(f"{stem}-0123abcd.ref"), reference)
+        if mask is not None:
+            image = replace(image, mask=f"{stem}-0123abcd.png")
+            context.store.put(context.layout.mask(f"{stem}-0123abcd.png"), encode_mask(mask))
         return Bench(context, image)
 
     return make

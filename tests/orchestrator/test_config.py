@@ -2,14 +2,25 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from orchestrator.config import Config, described_settings, find_config, resolve, shipped_configs
+from orchestrator.config import (
+    ArmSettings,
+    Config,
+    Task,
+    described_settings,
+    find_config,
+    kernel_of,
+    resolve,
+    shipped_configs,
+)
 from orchestrator.errors import ConfigError
+from workers.operators import gaussian_kernel, motion_kernel
 from workers.space import upsamplers
 
 GOOD = "158-1111101111001110001100001"
@@ -32,6 +43,8 @@ def written(folder: Path, text: str, name: str = "settings.yaml") -> str:
 def test_every_shipped_file_resolves_and_holds_what_it_says(name: str) -> None:
     config = resolve(name)
     said = yaml.safe_load((shipped_configs() / f"{name}.yaml").read_text())
+    arms = said.pop("arms", ["isnas-dip-blind"])
+    assert [arm.name for arm in config.arms] == [arm if isinstance(arm, str) else arm["name"] for arm in arms]
     for section, values in said.items():
         for setting, value in values.items():
             assert getattr(getattr(config, section), setting) == value
@@ -52,7 +65,7 @@ def test_assignments_are_put_over_the_file_with_the_types_of_yaml() -> None:
             "cohort.iterations=null",
             "score.metric=psd strip hist emd",
             f"score.candidates=[{GOOD}]",
-            "arm=my-arm",
+            "arms=[dip, {name: my-arm, like: random, size: 2}]",
             "resources.gpus=0.5",
             "seed = 9",
         ],
@@ -62,7 +75,10 @@ def test_assignments_are_put_over_the_file_with_the_types_of_yaml() -> None:
     assert config.cohort.iterations is None
     assert config.score.metric == "psd strip hist emd"
     assert config.score.candidates == [GOOD]
-    assert config.arm == "my-arm"
+    assert config.arms == [
+        ArmSettings(name="dip", like="dip"),
+        ArmSettings(name="my-arm", like="random", size=2),
+    ]
     assert config.resources.gpus == 0.5
     assert config.seed == 9
     assert config.fit.patience == resolve("quickstart").fit.patience
@@ -118,17 +134,18 @@ def test_an_unknown_section_is_refused_with_the_nearest() -> None:
 
 def test_an_unknown_name_near_to_nothing_is_refused_with_the_names_there_are() -> None:
     (line,) = mistakes("fit.zzz=1")
-    assert line.startswith("fit.zzz: no such setting; known here: iterations, patience, ")
+    assert line.startswith("fit.zzz: no such setting; known here: stopping, iterations, patience, ")
     (line,) = mistakes("qqq=1")
-    assert line.startswith("qqq: no such setting; known here: seed, arm, task, ")
+    assert line.startswith("qqq: no such setting; known here: seed, arms, task, ")
 
 
 def test_all_mistakes_are_reported_at_once_one_a_line(tmp_path: Path) -> None:
     file = written(tmp_path, "fit: {iterations: 0, patiense: 4}\nnetwork: {width: 6}\n7: 8\n")
-    lines = mistakes("nonsense", "task.sigma=-1", "arm=Upper", "score.draws=x", file=file)
+    lines = mistakes("nonsense", "task.sigma=-1", "arms=[Upper]", "score.draws=x", file=file)
     starts = [
         "--set nonsense",
-        "arm",
+        "arms.0.name",
+        "arms.0.like",
         "task.sigma",
         "network.width",
         "score.draws",
@@ -160,11 +177,20 @@ def test_a_name_of_two_lines_is_still_reported_on_one() -> None:
         ("network.width=2", "2"),
         ("score.candidates=0", "0"),
         ("score.candidates=100001", "100001"),
-        ("score.metric=ssim", "'ssim'"),
         ("cohort.view=half", "'half'"),
         ("cohort.crop_px=31", "31"),
-        ("arm=Mine", "'Mine'"),
-        ("arm=a/b", "'a/b'"),
+        ("cohort.halving=often", "'often'"),
+        ("cohort.keep_share=1", "1"),
+        ("cohort.rung_factor=1", "1"),
+        ("pick.rule=best", "'best'"),
+        ("task.name=rain", "'rain'"),
+        ("task.factor=5", "5"),
+        ("task.missing=1", "1"),
+        ("task.peak=0", "0"),
+        ("task.quality=96", "96"),
+        ("fit.stopping=late", "'late'"),
+        ("arms=[]", "[]"),
+        ("arms=dip", "'dip'"),
         ("seed=-1", "-1"),
         ("keep.fits=some", "'some'"),
         ("fit=3", "3"),
@@ -218,7 +244,9 @@ def test_candidates_that_do_not_fit_the_width_are_refused() -> None:
     "assignments",
     [
         [],
-        ["fit.iterations=9", "arm=mine", "resources.gpus=0.25", "cohort.iterations=null"],
+        ["fit.iterations=9", "arms=[dip, {name: mine, networks: [dip, deep-decoder-64], view: full}]"],
+        ["resources.gpus=0.25", "cohort.iterations=null", "task.sigma=[5, 50]", "score.candidates=isnas522"],
+        ["task.name=deblur", "task.kernel=[[0, 1, 0], [1, 2, 1], [0, 1, 0]]"],
         [f"score.candidates=[{GOOD}]", "network.input_channels=32", "fit.input_noise=0.1"],
     ],
 )
@@ -251,7 +279,8 @@ def test_a_file_is_found_by_path_and_a_shipped_one_by_name_from_anywhere(
 def test_a_file_that_is_not_there_is_named_beside_those_that_ship(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         find_config(name)
-    assert str(caught.value) == f"no settings file {name!r}; these ship: denoise, quickstart"
+    ship = ", ".join(sorted(path.stem for path in shipped_configs().glob("*.yaml")))
+    assert str(caught.value) == f"no settings file {name!r}; these ship: {ship}"
 
 
 def test_a_whole_path_that_is_not_there_is_not_replaced_by_a_shipped_file(tmp_path: Path) -> None:
@@ -286,20 +315,165 @@ def test_an_empty_file_leaves_all_defaults(tmp_path: Path) -> None:
     assert resolve(written(tmp_path, "# nothing\n")) == Config()
 
 
+def arm_mistakes(names: str, *assignments: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        resolve("quickstart", assignments, arms=names)
+    return str(caught.value).split("\n")
+
+
+def test_arms_are_chosen_by_name_in_their_order_and_the_settings_know_more_of_them() -> None:
+    own = "arms=[{name: mine, like: random, size: 2}, nas-dip, {name: dip, like: dip, networks: [deep-decoder-32]}]"
+    assert [arm.name for arm in resolve().arms] == ["isnas-dip-blind"]
+    assert [arm.name for arm in resolve(arms=" random , isnas-dip,").arms] == ["random", "isnas-dip"]
+    mine, other, described = resolve("quickstart", [own], arms="mine,all,dip").arms
+    assert (mine.like, mine.size, other.like) == ("random", 2, "all")
+    assert described.networks == ["deep-decoder-32"]
+    # What else is described there, and wrong, is not asked for.
+    (mine,) = resolve("quickstart", ["arms=[{name: mine}, {like: dip}, 3, {name: [1]}]"], arms="mine").arms
+    assert mine.like == "isnas-dip-blind"
+
+
+def test_an_arm_that_is_none_is_named_beside_those_there_are() -> None:
+    known = "isnas-dip-blind, isnas-dip, random, dip, nas-dip, deep-decoder, all"
+    assert arm_mistakes("dip,dup") == [f"--arms: no arm is called 'dup'; there are: {known}"]
+    (line,) = arm_mistakes("dup", "arms=[{name: mine}]")
+    assert line == f"--arms: no arm is called 'dup'; there are: mine, {known}"
+    assert arm_mistakes(" , ") == [f"--arms: name one at least; there are: {known}"]
+
+
+def test_two_arms_cannot_share_a_name() -> None:
+    assert arm_mistakes("dip,random,dip") == ["arms: dip is there twice; give one of them another name"]
+    assert mistakes("arms=[dip, {name: dip, like: random}]") == arm_mistakes("dip,dip")
+
+
 @pytest.mark.parametrize(
-    ("assignments", "method"),
+    ("arm", "start"),
     [
-        ([], "isnas-dip-blind"),
-        (["score.metric=random"], "random"),
-        (["cohort.view=downscale"], "isnas-dip-blind"),
-        (["pick.rule=weighted-mean"], "isnas-dip-blind"),
-        (["cohort.view=downscale", "pick.rule=weighted-mean"], "isnas-dip"),
-        (["cohort.view=downscale", "pick.rule=weighted-mean", "score.metric=random"], "random"),
-        (["arm=mine", "score.metric=random"], "mine"),
+        ("{name: Mine}", "arms.0.name: string should match pattern"),
+        ("{name: a/b}", "arms.0.name: string should match pattern"),
+        ("{name: [1]}", "arms.0.name: input should be a valid string"),
+        ("{like: dip}", "arms.0.name: field required"),
+        ("{name: a, like: b}", "arms.0.like: input should be 'isnas-dip-blind'"),
+        ("{name: a, size: 0}", "arms.0.size: input should be greater than or equal to 1, not 0"),
+        ("{name: a, siz: 1}", "arms.0.siz: no such setting; did you mean arms.0.size?"),
+        ("{name: a, crop_px: 1}", "arms.0.crop_px: no such setting; did you mean cohort.crop_px?"),
+        ("{name: a, qqq: 1}", "arms.0.qqq: no such setting; known here: name, like, networks, "),
+        ("{name: a, metric: b}", "arms.0.metric: no metric is called 'b'; "),
+        ("{name: a, networks: []}", "arms.0.networks: list should have at least 1 item"),
+        ("{name: a, networks: [dip, unet]}", "arms.0.networks.1: prior 'unet' does not exist"),
+        ("{name: a, networks: [dip, dip]}", "arms.0: its list of networks names one twice"),
+        ("3", "arms.0: input should be a valid dictionary"),
     ],
 )
-def test_the_method_is_named_by_what_is_set(assignments: list[str], method: str) -> None:
-    assert resolve("quickstart", assignments).method == method
+def test_what_is_wrong_with_an_arm_is_said_with_its_place(arm: str, start: str) -> None:
+    (line,) = mistakes(f"arms=[{arm}]")
+    assert line.startswith(start)
+
+
+def test_a_network_of_an_arm_must_fit_the_width() -> None:
+    cell = next(cell for cell in upsamplers() if cell.valid and cell.width_multiple == 16)
+    network = f"nas-dip-{cell.index}-{'0' * 25}"
+    assert resolve("quickstart", [f"arms=[{{name: a, networks: [{network}]}}]", "network.width=16"])
+    assert mistakes(f"arms=[{{name: a, networks: [dip, {network}]}}]", "network.width=24") == [
+        f"arm a: network {network} needs a network.width that is a multiple of 16"
+    ]
+
+
+def test_an_image_to_deblur_is_not_made_small() -> None:
+    (line,) = mistakes("task.name=deblur", "cohort.view=downscale")
+    assert line.startswith("cohort.view: an image to deblur cannot be made small")
+    (line,) = mistakes("task.name=deblur", "arms=[dip, {name: small, view: downscale}]")
+    assert line.startswith("arm small: an image to deblur cannot be made small")
+    assert resolve("quickstart", ["task.name=deblur"], arms="isnas-dip").task.name == "deblur"
+    assert resolve("quickstart", ["cohort.view=downscale"]).cohort.view == "downscale"
+
+
+def test_metrics_are_known_by_name_or_can_be_imported() -> None:
+    named = resolve("quickstart", ["score.metric=operator:sub", "score.also=[task loss, random]"]).score
+    assert (named.metric, named.also) == ("operator:sub", ["task loss", "random"])
+    (line,) = mistakes("score.metric=psd db mze")
+    assert line.startswith("score.metric: no metric is called 'psd db mze'; did you mean 'psd db mse'?")
+    (line,) = mistakes("score.metric=no_such_module:f")
+    assert line.startswith("score.metric: the metric 'no_such_module:f' cannot be loaded: ModuleNotFoundError: ")
+    (line,) = mistakes("score.metric=os:sep")
+    assert line == "score.metric: the metric 'os:sep' is str, which cannot be called"
+    (line,) = mistakes("score.also=[task loss, ssim]")
+    assert line.startswith("score.also.1: no metric is called 'ssim'")
+
+
+def test_candidates_come_from_a_file_or_from_a_list_that_ships(tmp_path: Path) -> None:
+    file = written(tmp_path, f"# best first\n{GOOD}\n\n 158,{'0' * 25} \n", "mine.csv")
+    assert resolve("quickstart", [f"score.candidates={file}"]).score.candidates == [GOOD, f"158-{'0' * 25}"]
+    for name in ("isnas522", "isnas522.csv", "configs/candidates/isnas522.csv"):
+        shipped = resolve("quickstart", [f"score.candidates={name}"]).score.candidates
+        assert isinstance(shipped, list)
+        assert len(shipped) == 522
+
+
+@pytest.mark.parametrize("name", ["nope.csv", "elsewhere/isnas522", "a" * 300, "configs", ""])
+def test_a_list_of_candidates_that_is_not_there_is_named_beside_those_that_ship(name: str) -> None:
+    assert mistakes(f"score.candidates='{name}'") == [
+        f"score.candidates: there is no list '{name}'; these ship: isnas522"
+    ]
+
+
+def test_an_interval_of_noise_ascends() -> None:
+    assert resolve("quickstart", ["task.sigma=[5, 50]"]).task.sigma == (5, 50)
+    assert mistakes("task.sigma=[50, 5]") == ["task.sigma: the interval's ends must ascend"]
+
+
+def test_a_kernel_is_named_or_given_as_numbers_or_read_from_a_file(tmp_path: Path) -> None:
+    rows = [[0.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 0.0]]
+    text = written(tmp_path, "0 1 0\n1, 2, 1\n\n0 1 0", "kernel.txt")
+    np.save(tmp_path / "kernel.npy", np.array(rows, dtype=np.int16))
+    for value in (rows, text, tmp_path / "kernel.npy"):
+        kernel = resolve("quickstart", [f"task.kernel={value}"]).task.kernel
+        assert kernel == rows
+    np.testing.assert_array_equal(kernel_of(rows), rows)
+    np.testing.assert_array_equal(kernel_of(Task().kernel), gaussian_kernel(1.6))
+    np.testing.assert_array_equal(kernel_of("motion 9 45"), motion_kernel(9, 45))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "why"),
+    [
+        *((f"{name}", "is no kernel; write 'gaussian SIGMA'") for name in ("gaussian", "gaussian 0", "gaussian nan")),
+        *((f"{name}", "is no kernel; write 'gaussian SIGMA'") for name in ("gaussian 101", "motion 9", "motion 0.4 3")),
+        *((f"{name}", "is no kernel; write 'gaussian SIGMA'") for name in ("motion 9 4 5", "motion 9 inf")),
+        ("no-such-file", "is neither a kernel's name nor a file of numbers"),
+        ("''", "is neither a kernel's name nor a file of numbers"),
+        ("[[1, 1], [1, 1]]", "two odd sides, not the shape (2, 2)"),
+        ("[[1, 2, 1], [1]]", "rows of equal length"),
+        ("[]", "rows of equal length"),
+        ("[[-1]]", "must sum to more than 0"),
+        ("[[a]]", "task.kernel.0.0: input should be a valid number"),
+        ("3", "not 3"),
+    ],
+)
+def test_a_kernel_that_cannot_be_used_is_refused(kernel: str, why: str) -> None:
+    (line,) = mistakes(f"task.kernel={kernel}")
+    assert line.startswith("task.kernel")
+    assert why in line
+
+
+@pytest.mark.parametrize("content", [b"", b"1 2\n3", b"1 x", b"\xff\xfe", b"\x93NUMPY"])
+@pytest.mark.parametrize("name", ["kernel.npy", "kernel.txt"])
+def test_a_file_that_holds_no_kernel_is_refused(content: bytes, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    (line,) = mistakes(f"task.kernel={tmp_path / name}")
+    assert line.startswith("task.kernel: ")
+
+
+def test_the_image_grows_by_the_factor_in_super_resolution_alone() -> None:
+    assert resolve("quickstart", ["task.factor=8"]).task.scale == 1
+    assert resolve("quickstart", ["task.factor=8", "task.name=super-resolve"]).task.scale == 8
+
+
+def test_rungs_grow_by_their_factor_and_end_before_a_fit_does() -> None:
+    cohort = resolve("quickstart", ["cohort.first_rung=100", "cohort.rung_factor=3"]).cohort
+    assert cohort.rungs(900) == [100, 300]
+    assert cohort.rungs(901) == [100, 300, 900]
+    assert cohort.rungs(100) == []
 
 
 def test_a_fit_at_full_size_is_not_cut_short_for_the_cohort() -> None:
@@ -317,11 +491,14 @@ def test_the_noise_input_is_as_deep_as_the_image_unless_a_depth_is_set() -> None
 def test_every_setting_is_described_and_can_be_set_by_its_name() -> None:
     for name, default, description in described_settings():
         assert description, name
-        section = Config()
+        place: object = Config
         for part in name.split("."):
-            section = getattr(section, part)
-        assert str(section) == default
-    assert len(NAMES) == len(set(NAMES)) > 30
+            model = place if isinstance(place, type) else None
+            field = model.model_fields[part.removesuffix("[]")]
+            place = ArmSettings if part == "arms[]" else field.annotation
+        assert default == str(None if field.is_required() else field.default)
+    assert len(NAMES) == len(set(NAMES)) > 50
+    assert {"arms", "arms[].name", "arms[].networks"} <= set(NAMES)
 
 
 def yaml_text(value: Any) -> str:
@@ -338,7 +515,9 @@ _scalars = st.one_of(
     st.text(max_size=8),
     st.dates(),
     st.binary(max_size=4),
-    st.sampled_from([GOOD, "240-" + "0" * 25, "denoise", "random", "crop", "full", "held-out", "image"]),
+    st.sampled_from(
+        [GOOD, "240-" + "0" * 25, "denoise", "random", "crop", "full", "held-out", "image", "dip", "isnas522"]
+    ),
 )
 _keys = st.one_of(
     st.sampled_from(sorted({part for name in NAMES for part in name.split(".")})), st.text(max_size=6), st.integers()

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from orchestrator.arms import Arm
 from orchestrator.config import Config
 from orchestrator.cpus import cpu_count
-from orchestrator.estimate import Estimate, estimate
+from orchestrator.estimate import Estimate, estimate, halved_iterations
 from orchestrator.plan import make_plan
 from orchestrator.scoring import bank_of, bank_parts, candidates_of, compute_part
 from orchestrator.store import LocalStore
@@ -50,8 +51,8 @@ def test_the_time_grows_with_the_iterations_and_is_more_than_nothing(
     assert not Path(store.url).exists()
 
 
-def test_a_cohorts_own_iterations_count(store: LocalStore, folder: Path, small: Config) -> None:
-    config = with_iterations(small, 10)
+def test_a_cohorts_own_iterations_count(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
+    config = with_iterations(make_config(score={"candidates": list(CANDIDATES[:2])}), 10)
     long = config.model_copy(update={"cohort": config.cohort.model_copy(update={"iterations": 2000})})
     short_seconds, long_seconds = (
         estimate(make_plan(store, wanted, folder), store).fit_seconds for wanted in (config, long)
@@ -70,13 +71,41 @@ def test_a_bank_that_is_there_costs_nothing(store: LocalStore, folder: Path, sma
     spec = bank_of(small, plan.images[0])
     assert spec is not None
     for part in bank_parts(small, spec, candidates_of(small)):
-        compute_part(store, part, "cpu")
+        compute_part(store, part, small, "cpu")
     assert estimate(plan, store).score_seconds == 0
 
 
 def test_random_scores_cost_nothing(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
     config = make_config(score={"metric": "random", "candidates": [CANDIDATES[0]]})
     assert estimate(make_plan(store, config, folder), store).score_seconds == 0
+
+
+def test_arms_of_named_networks_have_an_estimate_too(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
+    expected = estimate(make_plan(store, make_config(arms=["dip", "deep-decoder"]), folder), store)
+    assert expected.score_seconds == 0
+    assert expected.fit_seconds > 0
+
+
+def test_every_arm_and_a_larger_result_take_their_time(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    one = make_config(fit={"iterations": 10})
+    many = make_config(fit={"iterations": 10}, arms=[{"name": f"arm-{n}"} for n in range(20)])
+    large = make_config(fit={"iterations": 10}, task={"name": "super-resolve", "factor": 8})
+    seconds = [estimate(make_plan(store, config, folder), store).fit_seconds for config in (one, many, large)]
+    assert seconds[1] > 4 * seconds[0]
+    assert seconds[2] > 4 * seconds[0]
+
+
+def test_halving_saves_what_the_worse_part_would_have_gone_on_with() -> None:
+    def cohort(size: int, *rungs: int, full_fits: int = 1) -> Arm:
+        return Arm("mine", None, "random", size, "crop", "held-out", full_fits, rungs)
+
+    assert halved_iterations(cohort(8), 100, 0.5) == 800
+    assert halved_iterations(cohort(8, 10, 20), 100, 0.5) == 8 * 10 + 4 * 10 + 2 * 80
+    assert halved_iterations(cohort(3, 10, 20, 40), 100, 0.1) == 3 * 10 + 90
+    # Those that are to be fitted at full size stay.
+    assert halved_iterations(cohort(8, 10, 20, full_fits=3), 100, 0.5) == 8 * 10 + 4 * 10 + 3 * 80
 
 
 def test_trials_at_the_same_time_share_the_work() -> None:

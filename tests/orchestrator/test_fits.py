@@ -1,16 +1,18 @@
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from io import BytesIO
 from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from orchestrator.fits import FitArrays, fit_keys, read_record, run_fit
+from orchestrator.fits import FitArrays, fit_keys, read_record, run_fit, stopping_of
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.layout import FitLayout
-from orchestrator.problem import load_degraded, load_reference, view_of
+from orchestrator.problem import load_observation, load_reference, view_of
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from workers.quality import psnr
 
@@ -29,8 +31,8 @@ def bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> B
     return make_bench(make_config(), encoded(noise_seed=1), encoded())
 
 
-def job_of(bench: Bench, view: Any = "crop", candidate: str = CANDIDATES[0]) -> FitJob:
-    return FitJob(bench.image, bench.context.config.method, view, candidate)
+def job_of(bench: Bench, view: Any = "crop", candidate: str = CANDIDATES[0], until: int | None = None) -> FitJob:
+    return FitJob(bench.image, view, candidate, until)
 
 
 def arrays_of(bench: Bench, job: FitJob) -> FitArrays:
@@ -41,6 +43,16 @@ def ticking(step: float) -> Callable[[], float]:
     """A clock that goes on by so many seconds whenever it is looked at."""
     times: Iterator[float] = (step * number for number in count())
     return lambda: next(times)
+
+
+def assert_equal_arrays(ours: FitArrays, theirs: FitArrays) -> None:
+    """Byte for byte."""
+    for name, array in asdict(ours).items():
+        assert array.tobytes() == getattr(theirs, name).tobytes()
+
+
+def fail(iteration: int, error: float) -> None:
+    raise AssertionError("the fit is repeated")
 
 
 def still() -> float:
@@ -64,10 +76,16 @@ def test_a_fit_leaves_its_record_and_arrays_in_the_store(bench: Bench) -> None:
     assert record.parameters > 1000
     arrays = arrays_of(bench, job)
     assert arrays.output.shape == (3, 32, 32)
-    assert arrays.output.dtype == np.float32
+    assert arrays.output.dtype == arrays.steady.dtype == np.float32
+    assert arrays.steady.shape == arrays.output.shape
     assert arrays.held_out.shape == arrays.psnr.shape == (6,)
     assert record.held_out_error == arrays.held_out.min()
     assert record.stop_iteration == arrays.held_out.argmin() + 1
+    assert record.held_out_standard_error is not None
+    assert 0 < record.held_out_standard_error < record.held_out_error
+    # The outputs of so few iterations cannot be compared.
+    assert record.steady_iteration == record.stop_iteration
+    assert record.residual_correlation is None
     assert [iteration for iteration, _ in seen] == [2, 4, 6]
     assert seen[-1][1] == record.held_out_error
 
@@ -82,6 +100,7 @@ def test_the_evaluation_is_that_of_the_output_against_the_reference(bench: Bench
     assert record.evaluation.psnr == pytest.approx(psnr(arrays.output, reference))
     assert record.evaluation.psnr_oracle_stop == pytest.approx(arrays.psnr.max())
     assert record.stop_iteration is not None
+    assert record.evaluation.psnr_steady == pytest.approx(psnr(arrays.steady, reference))
     assert record.evaluation.psnr == pytest.approx(arrays.psnr[record.stop_iteration - 1], abs=1e-3)
 
 
@@ -100,24 +119,25 @@ def test_a_finished_fit_is_not_repeated(bench: Bench) -> None:
     keys = fit_keys(bench.context, job)
     bench.store.delete(bench.context.layout.input(bench.image.file))
     before = bench.store.get(keys.arrays)
-
-    def fail(iteration: int, error: float) -> None:
-        raise AssertionError("the fit is repeated")
-
     assert run_fit(bench.context, job, on_progress=fail) == record
     assert bench.store.get(keys.arrays) == before
 
 
-def test_fits_of_other_views_arms_and_candidates_are_others(bench: Bench) -> None:
-    jobs = [
-        job_of(bench),
-        job_of(bench, "full"),
-        job_of(bench, candidate=CANDIDATES[1]),
-        replace(job_of(bench), arm="x"),
-    ]
-    assert len({fit_keys(bench.context, job).root for job in jobs}) == 4
+def test_fits_of_other_views_and_candidates_are_others_and_a_fit_is_that_of_its_rungs(bench: Bench) -> None:
+    jobs = [job_of(bench), job_of(bench, "full"), job_of(bench, candidate=CANDIDATES[1])]
+    assert len({fit_keys(bench.context, job).root for job in jobs}) == 3
+    assert fit_keys(bench.context, replace(jobs[0], until=3)) == fit_keys(bench.context, jobs[0])
     run_fit(bench.context, jobs[0])
-    assert [read_record(bench.store, fit_keys(bench.context, job)) is None for job in jobs] == [False, True, True, True]
+    assert [read_record(bench.store, fit_keys(bench.context, job)) is None for job in jobs] == [False, True, True]
+
+
+def test_networks_by_name_are_fitted_as_candidates_are(bench: Bench) -> None:
+    names = ["dip", "deep-decoder-4", f"nas-dip-{CANDIDATES[0]}", CANDIDATES[0]]
+    parameters = [run_fit(bench.context, job_of(bench, candidate=name)).parameters for name in names]
+    assert len(set(parameters)) == 4
+    # NAS-DIP's network has an input of 32 channels where the candidate has the image's three.
+    assert None not in parameters
+    assert parameters[2] > parameters[3]
 
 
 def crash_at(iteration: int) -> Callable[[int, float], None]:
@@ -146,9 +166,7 @@ def test_a_fit_that_crashed_goes_on_from_its_checkpoint_and_ends_byte_equal(
     assert iterations == resumed
     assert replace(record, seconds=0) == replace(undisturbed, seconds=0)
     assert files_of(broken, job) == {"result.json", "arrays.npz"}
-    ours, theirs = arrays_of(broken, job), arrays_of(calm, job)
-    for name in ("output", "held_out", "psnr"):
-        assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
+    assert_equal_arrays(arrays_of(broken, job), arrays_of(calm, job))
 
 
 def test_a_fit_that_crashes_again_and_again_still_ends_byte_equal(
@@ -230,9 +248,9 @@ def test_the_crop_of_a_fit_does_not_follow_the_reference(
     record = run_fit(bench.context, job)
     reference = load_reference(bench.context, bench.image)
     assert reference is not None
-    view = view_of("crop", load_degraded(bench.context, bench.image), bench.context.config)
+    view = view_of("crop", load_observation(bench.context, bench.image), bench.context.config)
     assert record.evaluation is not None
-    assert record.evaluation.psnr == pytest.approx(psnr(arrays_of(bench, job).output, view.take(reference)))
+    assert record.evaluation.psnr == pytest.approx(psnr(arrays_of(bench, job).output, view.take(reference)[0]))
 
 
 def test_the_runs_seed_changes_a_fit_and_the_block_does_not(
@@ -250,26 +268,164 @@ def test_the_runs_seed_changes_a_fit_and_the_block_does_not(
 def test_in_a_simulation_the_given_image_is_degraded_and_is_the_reference(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
-    bench = make_bench(make_config(task={"sigma": 25}), encoded())
-    context = replace(bench.context, simulate=True)
-    image = replace(bench.image, reference=bench.image.file)
-    record = run_fit(context, FitJob(image, context.config.method, "crop", CANDIDATES[0]))
-    plain = run_fit(bench.context, replace(job_of(bench), arm="plain"))
+    simulated = make_bench(make_config(task={"sigma": 25}), encoded(), simulate=True, store="simulated")
+    plain = make_bench(make_config(), encoded(), store="plain")
+    records = [run_fit(bench.context, job_of(bench)) for bench in (simulated, plain)]
+    assert records[0].evaluation is not None
+    assert records[1].evaluation is None
+    assert records[0].held_out_error is not None
+    assert records[1].held_out_error is not None
+    assert records[0].held_out_error > records[1].held_out_error
+
+
+@pytest.mark.parametrize("view", ["crop", "downscale", "full"])
+def test_super_resolution_restores_more_pixels_than_it_is_given(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, view: str
+) -> None:
+    config = make_config(task={"name": "super-resolve", "factor": 2}, cohort={"downscale_px": 48})
+    bench = make_bench(config, encoded(40, 48), encoded(80, 96))
+    record = run_fit(bench.context, job_of(bench, view))
+    output = arrays_of(bench, job_of(bench, view)).output
+    assert output.shape == {"crop": (3, 32, 32), "downscale": (3, 48, 58), "full": (3, 80, 96)}[view]
+    reference = load_reference(bench.context, bench.image)
+    assert reference is not None
+    of_view = view_of(record.view, load_observation(bench.context, bench.image), config).of_restored(2)
     assert record.evaluation is not None
+    assert record.evaluation.psnr == pytest.approx(psnr(output, of_view.take(reference)[0]))
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"name": "inpaint"},
+        {"name": "deblur", "kernel": "motion 5 30"},
+        {"name": "deblur", "kernel": "gaussian 1.0"},
+        {"name": "jpeg"},
+        {"name": "denoise", "noise": "poisson"},
+    ],
+    ids=lambda task: " ".join(task.values()),
+)
+def test_a_fit_of_every_task_has_a_result(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, task: dict[str, Any]
+) -> None:
+    bench = make_bench(make_config(task=task), encoded(), simulate=True)
+    record = run_fit(bench.context, job_of(bench, "full"))
+    assert record.state == "done"
     assert record.held_out_error is not None
-    assert plain.held_out_error is not None
-    assert plain.evaluation is None
-    assert record.held_out_error > plain.held_out_error
+    assert record.evaluation is not None
+    assert arrays_of(bench, job_of(bench, "full")).output.shape == (3, 40, 48)
+
+
+def test_what_lies_in_the_holes_of_a_mask_changes_no_fit(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    random = np.random.default_rng(0)
+    known = random.random((40, 48)) < 0.5
+    outcomes = []
+    for number in range(2):
+        picture = np.where(known[..., None], 100, random.integers(0, 256, (40, 48, 3))).astype(np.uint8)
+        file = BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        config = make_config(task={"name": "inpaint"})
+        bench = make_bench(config, file.getvalue(), mask=known, store=str(number))
+        outcomes.append((run_fit(bench.context, job_of(bench), clock=still), arrays_of(bench, job_of(bench))))
+    assert outcomes[0][0] == outcomes[1][0]
+    assert_equal_arrays(outcomes[0][1], outcomes[1][1])
+
+
+@pytest.mark.parametrize(
+    ("task", "wish", "rule"),
+    [
+        ("denoise", "auto", "held-out"),
+        ("super-resolve", "auto", "held-out"),
+        ("jpeg", "auto", "es-emv"),
+        ("jpeg", "held-out", "held-out"),
+        ("denoise", "es-wmv", "es-wmv"),
+    ],
+)
+def test_a_run_stops_by_held_out_pixels_but_where_they_mislead(
+    make_config: MakeConfig, task: str, wish: str, rule: str
+) -> None:
+    assert stopping_of(make_config(task={"name": task}, fit={"stopping": wish})) == rule
+
+
+def test_a_fit_stopped_by_the_variance_of_its_outputs_says_where(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    fit = {"stopping": "es-emv", "iterations": 40, "patience": 40, "block": 20}
+    bench = make_bench(make_config(fit=fit), encoded(noise_seed=1), encoded())
+    record = run_fit(bench.context, job_of(bench))
+    arrays = arrays_of(bench, job_of(bench))
+    assert record.stop_iteration is not None
+    assert record.stop_iteration > 30
+    assert record.steady_iteration == record.stop_iteration
+    assert record.held_out_error == arrays.held_out[record.stop_iteration - 1]
+    np.testing.assert_array_equal(arrays.steady, arrays.output)
+
+
+def test_a_fit_pauses_at_its_rungs_and_ends_byte_equal_to_one_that_does_not(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    calm, halved = (
+        make_bench(make_config(fit={"block": 4}), encoded(noise_seed=1), encoded(), store=name)
+        for name in ("calm", "halved")
+    )
+    whole = run_fit(calm.context, job_of(calm), clock=ticking(10))
+    seen: list[int] = []
+    paused = []
+    for until in (2, 5):
+        job = job_of(halved, until=until)
+        paused.append(run_fit(halved.context, job, on_progress=lambda now, _: seen.append(now), clock=ticking(10)))
+        assert read_record(halved.store, fit_keys(halved.context, job), until) == paused[-1]
+        assert read_record(halved.store, fit_keys(halved.context, job)) is None
+    assert files_of(halved, job_of(halved)) == {"checkpoint.pt", "rung-2.json", "rung-5.json"}
+    assert [(record.state, record.iterations) for record in paused] == [("paused", 2), ("paused", 5)]
+    assert [record.evaluation for record in paused] == [None, None]
+    curve = arrays_of(calm, job_of(calm)).held_out
+    assert [record.held_out_error for record in paused] == [curve[:2].min(), curve[:5].min()]
+    assert paused[0].seconds < paused[1].seconds
+    torch.manual_seed(123)
+    record = run_fit(halved.context, job_of(halved), on_progress=lambda now, _: seen.append(now), clock=ticking(10))
+    assert seen == [2, 5, 6]
+    assert replace(record, seconds=0) == replace(whole, seconds=0)
+    assert record.seconds > paused[1].seconds
+    assert_equal_arrays(arrays_of(halved, job_of(halved)), arrays_of(calm, job_of(calm)))
+    assert "checkpoint.pt" not in files_of(halved, job_of(halved))
+
+
+def test_a_rung_that_was_reached_is_not_fitted_again(bench: Bench) -> None:
+    job = job_of(bench, until=2)
+    paused = run_fit(bench.context, job)
+    assert run_fit(bench.context, job, on_progress=fail) == paused
+
+
+def test_a_finished_fit_answers_for_any_rung(bench: Bench) -> None:
+    record = run_fit(bench.context, job_of(bench))
+    for until in (2, 5, 6, 100):
+        assert run_fit(bench.context, job_of(bench, until=until), on_progress=fail) == record
+    assert files_of(bench, job_of(bench)) == {"result.json", "arrays.npz"}
+
+
+def test_a_fit_that_its_rule_stops_before_the_rung_is_finished(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    fit = {"iterations": 200, "patience": 1, "learning_rate": 0.5}
+    bench = make_bench(make_config(fit=fit), encoded(noise_seed=1))
+    record = run_fit(bench.context, job_of(bench, until=150))
+    assert record.state == "done"
+    assert record.iterations is not None
+    assert record.iterations < 150
+    assert files_of(bench, job_of(bench)) == {"result.json", "arrays.npz"}
 
 
 def test_arrays_and_records_come_back_as_they_were() -> None:
-    arrays = FitArrays(np.ones((3, 4, 5), np.float32), np.arange(3, dtype=np.float32), np.zeros(0, np.float32))
-    again = FitArrays.from_bytes(arrays.to_bytes())
-    for name in ("output", "held_out", "psnr"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(arrays, name))
+    output = np.ones((3, 4, 5), np.float32)
+    arrays = FitArrays(output, 2 * output, np.arange(3, dtype=np.float32), np.zeros(0, np.float32))
+    assert_equal_arrays(FitArrays.from_bytes(arrays.to_bytes()), arrays)
     for record in (
         FitRecord("a", "crop", "failed", reason="why"),
-        FitRecord("a", "full", "done", None, 0.1, 5, 6, 7, 8.5, Evaluation(1.5, 2.5)),
+        FitRecord("a", "crop", "paused", held_out_error=0.25, stop_iteration=3, iterations=4),
+        FitRecord("a", "full", "done", None, 0.1, 0.01, 5, 4, 6, 0.125, 7, 8.5, Evaluation(1.5, 1.25, 2.5)),
     ):
         assert FitRecord.from_json(record.to_json()) == record
 

@@ -230,7 +230,7 @@ def test_a_folder_without_a_readable_image_names_the_first_file_and_why(folder: 
     put("b.txt", b"x")
     put("a.txt", b"x")
     message = mistake(folder)
-    assert message.startswith(f"--images {folder}: none of its 2 files can be read as an image; the first, a.txt: ")
+    assert message.startswith(f"--images {folder}: none of its 2 files can be restored; the first, a.txt: ")
 
 
 def test_a_file_name_of_two_lines_does_not_break_the_message(folder: Path, put: Make) -> None:
@@ -318,6 +318,81 @@ def test_in_a_simulation_an_image_is_its_own_reference(folder: Path, put: Make) 
     assert upload.reference_path is None
 
 
+def masked(folder: Path, masks: Path) -> dict[str, str | None]:
+    uploads, _ = read_folder(folder, masks=masks, max_pixels=LIMIT)
+    return {
+        upload.image.name: None if upload.mask_path is None else upload.mask_path.relative_to(masks).as_posix()
+        for upload in uploads
+    }
+
+
+def test_masks_are_found_as_references_are_and_may_have_any_channels(folder: Path, put: Make, tmp_path: Path) -> None:
+    for name in ("a.jpg", "sub/b.png", "c.png"):
+        put(name, kind="JPEG" if name.endswith("jpg") else "PNG")
+    put("a.png", folder="masks", channels=1)
+    put("sub/b.tif", folder="masks", kind="TIFF")
+    put("c.png", folder="masks", channels=4)
+    assert masked(folder, tmp_path / "masks") == {"a.jpg": "a.png", "c.png": "c.png", "sub/b.png": "sub/b.tif"}
+    uploads, _ = read_folder(folder, masks=tmp_path / "masks", max_pixels=LIMIT)
+    # In the store all of them are one kind of file.
+    assert [upload.image.mask for upload in uploads] == [f"{upload.image.id}.png" for upload in uploads]
+    assert all(upload.image.reference is None and upload.reference_path is None for upload in uploads)
+
+
+def test_all_that_is_wrong_with_masks_is_listed_with_both_sizes(folder: Path, put: Make, tmp_path: Path) -> None:
+    put("a.png")
+    put("b.png")
+    put("a.png", folder="masks", height=8, channels=1)
+    with pytest.raises(UserMistakeError) as caught:
+        read_folder(folder, masks=tmp_path / "masks", max_pixels=LIMIT)
+    assert str(caught.value) == (
+        f"--masks {tmp_path / 'masks'}: a mask needs its image's name and size: "
+        "b.png: no mask has this name; a.png: is 7x9 with 3 channels, but its mask is 7x8 with 1 channel"
+    )
+    with pytest.raises(UserMistakeError, match=r"^--masks .*/none: there is no such folder$"):
+        read_folder(folder, masks=tmp_path / "none", max_pixels=LIMIT)
+
+
+def test_references_and_masks_go_together(folder: Path, put: Make, tmp_path: Path) -> None:
+    put("a.png")
+    put("a.png", folder="clean")
+    put("a.tif", folder="masks", kind="TIFF", channels=1)
+    (upload,), _ = read_folder(
+        folder, references=tmp_path / "clean", masks=tmp_path / "masks", simulate=False, max_pixels=LIMIT
+    )
+    assert (upload.reference_path, upload.mask_path) == (tmp_path / "clean/a.png", tmp_path / "masks/a.tif")
+
+
+def test_a_reference_of_a_small_image_has_the_size_of_the_restored_one(folder: Path, put: Make, tmp_path: Path) -> None:
+    put("a.png")
+    put("a.png", folder="clean", height=18, width=14)
+    (upload,), _ = read_folder(folder, references=tmp_path / "clean", scale=2, max_pixels=LIMIT)
+    assert (upload.image.height, upload.image.width) == (9, 7)
+    put("a.png", folder="clean", height=18, width=15)
+    with pytest.raises(UserMistakeError) as caught:
+        read_folder(folder, references=tmp_path / "clean", scale=2, max_pixels=LIMIT)
+    assert str(caught.value).endswith(
+        "a.png: is 7x9 with 3 channels, and restored 2 times as high and wide, but its reference is 15x18 with 3 channels"
+    )
+
+
+def test_a_simulation_of_small_images_makes_them_small_and_rejects_those_that_vanish(folder: Path, put: Make) -> None:
+    put("a.png", height=10, width=9)
+    put("thin.png", height=3, width=9)
+    (upload,), (rejected,) = read_folder(folder, simulate=True, scale=4, max_pixels=LIMIT)
+    assert (upload.image.height, upload.image.width) == (2, 2)
+    assert upload.image.reference == upload.image.file
+    assert rejected.name == "thin.png"
+    assert rejected.reason.endswith("too small to be made 4 times smaller")
+    assert read_folder(folder, scale=4, max_pixels=LIMIT)[1] == []
+
+
+def test_a_map_of_disagreement_stands_beside_the_restored_image(folder: Path, put: Make) -> None:
+    put("sub/a.jpg", kind="JPEG")
+    (image,) = images_of(folder)
+    assert image.spread == "sub/a.png.tif"
+
+
 _letters = st.one_of(
     st.sampled_from(list(" .-_aAßéÉıI\n\t'\"&<>[]%日\u0301\u202e🙂")),
     st.characters(codec="utf-8", exclude_characters="/\0"),
@@ -363,5 +438,10 @@ def test_restored_names_stay_inside_and_never_meet_whatever_the_files_are_called
         assert path.parent == PurePosixPath(image.name).parent
         assert path.name.startswith(PurePosixPath(image.name).name[:1])
         layout = RunLayout("run")
-        for key in (layout.input(image.file), layout.restored("arm", "pick", image.restored), layout.row(image.id)):
+        for key in (
+            layout.input(image.file),
+            layout.restored("arm", "pick", image.restored),
+            layout.restored("arm", "spread", image.spread),
+            layout.row(image.id),
+        ):
             assert check_key(key) == key

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.ingest import InputImage
@@ -10,7 +11,7 @@ IMAGE = InputImage("a.png", "a-1", "a-1.png", None, "a.png", 64, 64, 3)
 
 
 def job(number: int) -> FitJob:
-    return FitJob(IMAGE, "random", "crop", f"{number}-{'0' * 25}")
+    return FitJob(IMAGE, "crop", f"{number}-{'0' * 25}")
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -74,12 +75,28 @@ def test_what_a_dead_session_had_taken_is_given_back_and_nothing_of_another_sess
         await queue.take(0)
         await queue.take(0)
         await queue.take(1)
-        await queue.finish(Finished(job(0), done=True))
+        await queue.finish(Finished(job(0), "done"))
         assert await queue.give_back(0) == [job(1)]
         assert await queue.give_back(0) == []
-        await queue.finish(Finished(job(1), done=True))  # too late: it is somebody else's now
-        assert await queue.finished() == [Finished(job(0), done=True)]
+        await queue.finish(Finished(job(1), "done"))  # too late: it is somebody else's now
+        assert await queue.finished() == [Finished(job(0), "done")]
         assert await queue.wants_session(2)
+
+    run(story())
+
+
+def test_a_fit_that_paused_can_be_put_again_to_go_further() -> None:
+    async def story() -> None:
+        queue = JobQueue()
+        first, rest = replace(job(1), until=100), job(1)
+        await queue.put([first], first=False)
+        assert await queue.take(0) == first
+        await queue.put([rest], first=False)
+        await queue.finish(Finished(first, "paused", iteration=100))
+        assert await queue.finished() == [Finished(first, "paused", iteration=100)]
+        assert await queue.take(0) == rest
+        await queue.finish(Finished(rest, "stopped", iteration=150, held_out_error=0.1))
+        assert await queue.finished() == [Finished(rest, "stopped", iteration=150, held_out_error=0.1)]
 
     run(story())
 
@@ -92,10 +109,10 @@ def test_what_ended_is_told_once_and_waited_for() -> None:
         await queue.take(0)
         waiting = asyncio.create_task(queue.finished())
         await asyncio.sleep(0)
-        await queue.finish(Finished(job(1), done=False, crash="lost"))
-        assert await waiting == [Finished(job(1), done=False, crash="lost")]
-        await queue.finish(Finished(job(2), done=True))
-        await queue.finish(Finished(job(2), done=True))
-        assert await queue.finished() == [Finished(job(2), done=True)]
+        await queue.finish(Finished(job(1), "failed", crash="lost"))
+        assert await waiting == [Finished(job(1), "failed", crash="lost")]
+        await queue.finish(Finished(job(2), "done"))
+        await queue.finish(Finished(job(2), "done"))
+        assert await queue.finished() == [Finished(job(2), "done")]
 
     run(story())

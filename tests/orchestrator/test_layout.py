@@ -8,7 +8,9 @@ from orchestrator.layout import BankLayout, FitLayout, RunLayout, image_id, safe
 from orchestrator.store import check_key
 from workers.fingerprints import BankSpec
 
-SPEC = BankSpec(height=64, width=64, channels=3, input_channels=3, network_width=8, draws=1, seed=0)
+SPEC = BankSpec(
+    height=64, width=64, channels=3, input_channels=3, network_width=8, draws=1, seed=0, metrics=("psd db mse",)
+)
 
 
 @pytest.mark.parametrize(
@@ -49,12 +51,14 @@ def test_a_bank_is_kept_by_all_that_it_is_a_function_of() -> None:
             "network_width": 16,
             "draws": 2,
             "seed": 1,
+            "metrics": ("task loss",),
             "operator": "other",
-            "version": 2,
+            "scale": 2,
+            "version": SPEC.version + 1,
         }.items()
     ]
     roots = {BankLayout(spec).root for spec in [SPEC, *changed]}
-    assert len(roots) == 10
+    assert len(roots) == 12
     assert BankLayout(replace(SPEC)).root == BankLayout(SPEC).root
 
 
@@ -68,28 +72,41 @@ def test_a_part_of_a_bank_is_kept_by_its_candidates_in_order() -> None:
 
 def test_all_of_a_runs_keys_are_its_own_and_below_its_root() -> None:
     layout = RunLayout("r1")
-    fit = layout.fit("i", "arm", "crop", "1-0")
+    fit = layout.fit("i", "crop", "1-0")
     keys = [
         layout.record,
         layout.config,
         layout.inputs,
         layout.input("i.png"),
         layout.reference("i.png"),
+        layout.mask("i.png"),
         layout.scores("i"),
         fit.result,
         fit.arrays,
         fit.checkpoint,
-        layout.fit("i", "arm", "full", "1-0").result,
-        layout.fit("i", "other", "crop", "1-0").result,
-        layout.pick("i"),
+        fit.rung(100),
+        fit.rung(200),
+        layout.fit("i", "full", "1-0").result,
+        layout.fit("i", "crop", "2-0").result,
+        layout.rung("i", "arm", 100),
+        layout.rung("i", "arm", 200),
+        layout.rung("i", "other", 100),
+        layout.pick("i", "arm"),
+        layout.pick("i", "other"),
         layout.cohort("i"),
         layout.restored("arm", "pick", "sub/a.png"),
         layout.restored("arm", "mean", "sub/a.png"),
+        layout.restored("arm", "spread", "sub/a.png.tif"),
+        layout.restored("other", "pick", "sub/a.png"),
         layout.preview("i", "degraded"),
         layout.preview("i", "reference"),
+        layout.preview("i", "restored", "arm"),
+        layout.preview("i", "restored", "other"),
         layout.row("i"),
         layout.results("csv"),
         layout.results("parquet"),
+        layout.comparison,
+        layout.study("study.json"),
         layout.report,
     ]
     assert len(set(keys)) == len(keys)
@@ -101,5 +118,5 @@ def test_all_of_a_runs_keys_are_its_own_and_below_its_root() -> None:
 def test_prefixes_hold_what_is_listed_under_them() -> None:
     layout = RunLayout("r1")
     assert layout.row("i").startswith(layout.rows + "/")
-    assert layout.fit("i", "arm", "crop", "1-0").root.startswith(layout.fits("i") + "/")
+    assert layout.fit("i", "crop", "1-0").root.startswith(layout.fits("i") + "/")
     assert FitLayout("a/b").result == "a/b/result.json"

@@ -1,14 +1,16 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orchestrator.config import Config
 from orchestrator.cpus import cpu_count
 from orchestrator.errors import UserMistakeError
+from orchestrator.images import encode_mask
 from orchestrator.layout import RunLayout
 from orchestrator.plan import Plan, make_plan
 from orchestrator.resources import Machine
-from orchestrator.run import check_run_name
+from orchestrator.run import RunRecord, RunState, check_run_name, this_driver
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import Encoded, MakeConfig
 
@@ -54,7 +56,10 @@ def test_a_run_without_a_name_is_given_one(store: LocalStore, folder: Path, make
         ({"score": {"candidates": 40}}, (40, 3, 2, 10)),
         ({"pick": {"full_fits": 9}}, (3, 3, 3, 12)),
         ({"cohort": {"view": "full"}}, (3, 3, 0, 6)),
-        ({"score": {"candidates": 1}}, (1, 1, 1, 4)),
+        ({"score": {"candidates": 1}}, (1, 1, 0, 2)),
+        ({"arms": ["isnas-dip-blind", "isnas-dip"]}, (3, 6, 3, 18)),
+        ({"arms": ["dip", "deep-decoder"]}, (0, 3, 2, 10)),
+        ({"arms": ["dip", "random"]}, (3, 4, 2, 12)),
     ],
 )
 def test_the_trials_are_counted(
@@ -68,11 +73,74 @@ def test_the_trials_are_counted(
     assert (plan.candidates, plan.cohort_size, plan.full_fits, plan.trials) == counts
 
 
-def test_a_name_that_is_taken_is_refused(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
-    store.put(RunLayout("mine").record, b"{}")
-    with pytest.raises(UserMistakeError, match=r"--run mine: .* has a run of this name"):
+def left_behind(store: LocalStore, config: Config, state: RunState) -> RunRecord:
+    """A run's record in the store, with this process as its driver."""
+    settings = config.model_dump(mode="json")
+    record = RunRecord("mine", state, "2026-01-31T14:25:01+00:00", 2, 1, False, settings, {}, this_driver())
+    store.put(RunLayout("mine").record, record.to_json())
+    return record
+
+
+def test_a_run_of_the_same_settings_goes_on_with_more_or_less_of_the_machine(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    assert make_plan(store, make_config(), folder, run="mine").continued is None
+    record = left_behind(store, make_config(), RunState.INTERRUPTED)
+    assert make_plan(store, make_config(), folder, run="mine").continued == record
+    assert make_plan(store, make_config(resources={"parallel": 1}), folder, run="mine").continued == record
+    assert make_plan(store, make_config(), folder, run="mine2").continued is None
+
+
+def test_a_name_of_a_run_with_other_settings_is_refused(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    left_behind(store, make_config(), RunState.INTERRUPTED)
+    other = {"fit": {"iterations": 7}, "task": {"sigma": 9}, "arms": ["dip"]}
+    with pytest.raises(
+        UserMistakeError, match=r"--run mine: .* with other settings .*fit\.iterations: 6, now 7"
+    ) as caught:
+        make_plan(store, make_config(**other), folder, run="mine")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserMistakeError, match="--simulate"):
+        make_plan(store, make_config(), folder, run="mine", simulate=True)
+
+
+def test_a_run_that_is_under_way_is_left_alone(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
+    left_behind(store, make_config(), RunState.RUNNING)
+    with pytest.raises(UserMistakeError, match=r"--run mine: the run is under way, by process \d+ on "):
         make_plan(store, make_config(), folder, run="mine")
-    assert make_plan(store, make_config(), folder, run="mine2").run == "mine2"
+
+
+def test_inpainting_needs_masks_or_a_simulation_and_no_other_task_has_any(
+    store: LocalStore, folder: Path, tmp_path: Path, make_config: MakeConfig
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("a.png", "b.png"):
+        (masks / name).write_bytes(encode_mask(np.eye(9, 7, dtype=bool)))
+    inpaint = make_config(task={"name": "inpaint"})
+    plan = make_plan(store, inpaint, folder, masks=masks, white_is_known=False)
+    assert [upload.mask_path for upload in plan.uploads] == [masks / "a.png", masks / "b.png"]
+    assert not plan.white_is_known
+    assert make_plan(store, inpaint, folder, simulate=True).images[0].mask is None
+    assert make_plan(store, inpaint, folder, simulate=True, masks=masks).images[0].mask is not None
+    with pytest.raises(UserMistakeError, match="give --masks DIR"):
+        make_plan(store, inpaint, folder)
+    with pytest.raises(UserMistakeError, match="--masks: the task is denoise, which has no holes"):
+        make_plan(store, make_config(), folder, masks=masks)
+
+
+def test_the_restored_image_is_the_one_that_must_fit_into_memory(
+    store: LocalStore, folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.plan.this_machine", lambda: Machine(cpus=1, memory=64 * 2**20))
+    assert make_plan(store, make_config(), folder).images
+    sharp = make_config(task={"name": "super-resolve", "factor": 8})
+    monkeypatch.setattr("orchestrator.plan.bytes_per_pixel", lambda config, channels: 4096.0)
+    assert make_plan(store, sharp, folder).images
+    monkeypatch.setattr("orchestrator.plan.this_machine", lambda: Machine(cpus=1, memory=8 * 2**20))
+    with pytest.raises(UserMistakeError, match="fitting 56x72 pixels"):
+        make_plan(store, sharp, folder)
 
 
 def test_a_name_that_cannot_be_one_is_refused(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:

@@ -1,11 +1,10 @@
-from collections.abc import Callable
-
 import pytest
 
 from orchestrator.config import Config
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest import InputImage
 from orchestrator.resources import Machine, Resources, bytes_per_pixel, resolve_resources, this_machine, why_too_large
+from tests.orchestrator.conftest import MakeConfig
 
 GB = 10**9
 
@@ -44,17 +43,36 @@ def test_trials_that_run_at_once_share_the_memory() -> None:
 
 def test_an_image_whose_fit_would_not_fit_says_what_it_needs_and_what_to_do() -> None:
     image = InputImage("a.png", "a", "a.png", None, "a.png", height=3000, width=4000, channels=3)
-    reason = why_too_large(image, 5000.0, Resources(2, 1, 0, 8 * GB))
+    reason = why_too_large(image, 1, 5000.0, Resources(2, 1, 0, 8 * GB))
     assert reason is not None
     assert "about 60 GB" in reason
     assert "8 GB" in reason
     assert "resources.parallel=1" in reason
-    assert why_too_large(image, 5000.0, Resources(1, 1, 0, 70 * GB)) is None
+    assert why_too_large(image, 1, 5000.0, Resources(1, 1, 0, 70 * GB)) is None
 
 
-def test_memory_per_pixel_follows_the_run_s_networks(make_config: Callable[..., Config]) -> None:
+def test_it_is_the_restored_image_that_must_fit() -> None:
+    image = InputImage("a.png", "a", "a.png", None, "a.png", height=300, width=400, channels=3)
+    machine = Resources(1, 1, 0, 10 * GB)
+    assert why_too_large(image, 4, 5000.0, machine) is None
+    reason = why_too_large(image, 8, 5000.0, machine)
+    assert reason is not None
+    assert reason.startswith("too large: fitting 3200x2400 pixels takes about ")
+    assert "resources.parallel" not in reason
+
+
+def test_memory_per_pixel_follows_the_run_s_networks(make_config: MakeConfig) -> None:
     narrow, wide = (bytes_per_pixel(make_config(network={"width": width}), 3) for width in (8, 16))
     assert 1.5 < wide / narrow < 2.5
+
+
+def test_memory_per_pixel_is_that_of_the_largest_network_of_all_arms(make_config: MakeConfig) -> None:
+    decoder = {"name": "decoder", "networks": ["deep-decoder-512"]}
+    searched, largest, both = (
+        bytes_per_pixel(make_config(arms=arms), 3)
+        for arms in (["isnas-dip-blind"], [decoder], ["isnas-dip-blind", decoder])
+    )
+    assert searched < largest == both
 
 
 def test_this_machine_has_something_to_offer() -> None:

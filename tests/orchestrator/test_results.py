@@ -31,8 +31,15 @@ FULL = Row(
     psnr_degraded=20.25,
     psnr=30.5,
     ssim=0.87,
+    rule="held-out",
+    stopping="held-out",
+    note="because",
+    psnr_low=29.5,
+    psnr_high=30.25,
+    psnr_y=31.5,
     psnr_oracle_stop=30.75,
     psnr_mean=31.125,
+    iterations=4321,
     seconds=12.345,
 )
 BARE = Row("a\nb.txt", "isnas-dip-blind", RowState.REJECTED, reason="not an image")
@@ -89,11 +96,14 @@ def test_the_parquet_types_do_not_depend_on_the_rows(store: LocalStore) -> None:
         schemas.append(pq.read_schema(store.local_path(LAYOUT.results("parquet"))))
     assert schemas[0] == schemas[1] == schemas[2]
     assert tuple(schemas[0].names) == COLUMNS
-    assert schemas[0].field("stop_iteration").type == pa.int64()
+    assert schemas[0].field("stop_iteration").type == schemas[0].field("iterations").type == pa.int64()
+    assert schemas[0].field("note").type == pa.string()
     assert schemas[0].field("psnr").type == pa.float64()
 
 
-def test_the_rows_so_far_are_read_in_the_order_of_the_images_names(store: LocalStore) -> None:
+def test_the_rows_so_far_are_read_by_the_images_names_and_within_them_as_the_arms_were_asked_for(
+    store: LocalStore,
+) -> None:
     assert read_rows(store, LAYOUT) == []
     for image_id, name, arms in (("x-1", "b.png", ("z", "a")), ("y-2", "a.png", ("z",))):
         rows = [Row(name, arm, RowState.FAILED) for arm in arms]
@@ -101,6 +111,6 @@ def test_the_rows_so_far_are_read_in_the_order_of_the_images_names(store: LocalS
     store.put(RunLayout("other").row("w-3"), rows_to_json([FULL]).encode())
     assert [(row.image, row.arm) for row in read_rows(store, LAYOUT)] == [
         ("a.png", "z"),
-        ("b.png", "a"),
         ("b.png", "z"),
+        ("b.png", "a"),
     ]

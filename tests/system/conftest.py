@@ -25,6 +25,13 @@ TINY = (
 )
 
 
+RESULT_KEYS = {
+    *("image", "arm", "state", "reason", "candidate", "rule", "stopping", "note", "stop_iteration", "held_out_error"),
+    *("psnr_low", "psnr_high", "psnr_degraded", "psnr", "psnr_y", "ssim", "psnr_oracle_stop", "psnr_mean"),
+    *("iterations", "seconds"),
+}
+
+
 @dataclass
 class CommandLine:
     """Runs the command line as a user does: in a process of its own, in an empty folder."""
@@ -49,6 +56,10 @@ class CommandLine:
         assert shown.returncode == 0, shown.stderr
         rows: list[dict[str, Any]] = json.loads(shown.stdout)
         return rows
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.conftest import TINY, CommandLine, save_rgb
-from tests.system.test_submit import files_below
+from tests.system.conftest import TINY, CommandLine, files_below, save_rgb
 
 LONGER = (*TINY, "cohort.iterations=250", "fit.iterations=250", "fit.patience=250", "fit.checkpoint_s=0.2")
 
@@ -86,9 +85,8 @@ def test_trials_that_crash_again_and_again_cost_one_image_and_say_why(cli: Comma
     save_rgb(cli.folder / "noisy/a.png", noise=0.1)
     save_rgb(cli.folder / "noisy/b.png", noise=0.1)
     Path(cli.folder, "sabotage.py").write_text(VANISHING)
-    arguments = cli.submit(
-        "--images", "noisy", "--run", "odd", settings=[*TINY, "score.metric=random", "resources.retries=1"]
-    )
+    command = ["--images", "noisy", "--run", "odd", "--arms", "random"]
+    arguments = cli.submit(*command, settings=[*TINY, "resources.retries=1"])
     done = cli.run([sys.executable, "sabotage.py", *arguments[arguments.index("submit") :]])
     assert done.returncode == 1, done.stdout + done.stderr
     failed, restored = cli.rows("odd")
@@ -112,5 +110,5 @@ def test_a_pick_whose_full_size_fit_fails_gives_way_to_the_next_best(cli: Comman
     (calm,), (second,) = cli.rows("calm"), cli.rows("second")
     assert second["state"] == "restored"
     assert second["candidate"] != calm["candidate"]
-    order = json.loads(next((runs / "second/picks").iterdir()).read_text())["order"]
+    order = json.loads(next((runs / "second/picks").rglob("*.json")).read_text())["order"]
     assert order[:2] == [calm["candidate"], second["candidate"]]

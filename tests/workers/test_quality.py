@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio
 
-from workers.quality import PsnrObserver, psnr, ssim
+from workers.quality import PsnrObserver, luma, psnr, psnr_y, ssim
 
 
 def images() -> tuple[np.ndarray, np.ndarray]:
@@ -26,6 +27,20 @@ def test_equal_images_have_the_highest_psnr_and_an_ssim_of_one() -> None:
 def test_an_image_smaller_than_its_window_has_no_ssim() -> None:
     tiny = np.zeros((1, 10, 40), dtype=np.float32)
     assert ssim(tiny, tiny) is None
+
+
+def test_luma_is_that_of_super_resolution_papers() -> None:
+    clean, _ = images()
+    assert luma(clean) == pytest.approx(rgb2ycbcr(clean, channel_axis=0)[0] / 255, abs=1e-6)
+    assert luma(np.ones((3, 1, 1))).item() == pytest.approx(235 / 255)
+    assert luma(np.zeros((3, 1, 1))).item() == pytest.approx(16 / 255)
+
+
+def test_psnr_of_the_luma_needs_three_channels() -> None:
+    clean, noisy = images()
+    y, reference = (rgb2ycbcr(x, channel_axis=0)[0] / 255 for x in (noisy, clean))
+    assert psnr_y(noisy, clean) == pytest.approx(psnr(y, reference), abs=1e-4)
+    assert psnr_y(noisy[:1], clean[:1]) is None
 
 
 def test_the_observer_compares_the_unpadded_part_and_survives_a_checkpoint() -> None:

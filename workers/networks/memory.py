@@ -5,8 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from workers.networks.search import SearchNetwork
-from workers.space import Candidate
+from workers.networks.priors import prior_of
 
 _SIDE = 128
 _PEAK = 1.6
@@ -14,11 +13,20 @@ _PEAK = 1.6
 
 
 @cache
-def fit_bytes_per_pixel(candidate: Candidate, in_channels: int, out_channels: int, width: int) -> float:
+def fit_bytes_per_pixel(prior: str, out_channels: int, width: int, input_channels: int) -> float:
     """Bytes of memory at the peak of a fit, per pixel of the padded image.
 
     A forward pass on tensors without storage tells which ones autograd would keep for the backward pass. Weights are left
     out: beside the activations of any image worth the question they are small.
+
+    Args:
+        prior: the network's name, see `workers.networks.priors.prior_of`.
+        out_channels: channels of the image.
+        width: channels of every scale, for priors that have no width of their own.
+        input_channels: depth of the noise input, likewise.
+
+    Raises:
+        InvalidCandidateError: no network has this name, or it cannot be built at this width.
     """
     kept: dict[int, Tensor] = {}
 
@@ -26,9 +34,8 @@ def fit_bytes_per_pixel(candidate: Candidate, in_channels: int, out_channels: in
         kept[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
-    with torch.device("meta"):
-        network = SearchNetwork(candidate, in_channels, out_channels, width)
-        noise = torch.empty(1, in_channels, _SIDE, _SIDE)
+    network = prior_of(prior).declare(out_channels, width, input_channels=input_channels)
+    noise = torch.empty(1, *network.input_shape(_SIDE, _SIDE), device="meta")
     weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(noise)

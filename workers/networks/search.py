@@ -55,7 +55,17 @@ def _used_blocks(candidate: Candidate) -> set[str]:
     return used
 
 
-class SearchNetwork(nn.Module):
+class Network(nn.Module):
+    """A deep image prior: maps a noise input (N, C, h, w) to images (N, out_channels, H, W) in (0, 1)."""
+
+    in_channels: int
+
+    def input_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(C, h, w) of the noise input for an output of ``height`` x ``width``, multiples of 32 and at least 64."""
+        return self.in_channels, height, width
+
+
+class SearchNetwork(Network):
     """The network of a candidate. Made by `build`; blocks that no skip bit uses do not exist.
 
     Maps (N, in_channels, H, W) to (N, out_channels, H, W) in (0, 1); H and W must be multiples of 32 and at least 64.

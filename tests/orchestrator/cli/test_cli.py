@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from orchestrator import __version__
 from orchestrator.cli import COMMANDS, main
 from orchestrator.cli.common import decibels, duration
 from orchestrator.errors import UserMistakeError
+from orchestrator.images import encode_mask
 from orchestrator.layout import RunLayout
 from orchestrator.results import Row, RowState, rows_to_json
 from orchestrator.run import RunRecord, RunState
@@ -103,6 +105,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         ["runs", "--jso"],
         ["results", "r1", "--json", "--csv"],
         ["submit", "--images", "x", "--references", "y", "--simulate"],
+        ["submit", "--images", "x", "--mask-known", "grey"],
     ],
     ids=" ".join,
 )
@@ -143,6 +146,15 @@ def test_results_are_a_table_for_people_and_json_or_csv_for_programs(finished: C
     assert [row["image"] for row in rows] == ["a.png", "b.png"]
 
 
+def test_results_of_several_arms_are_compared_and_their_images_counted_once(finished: Command) -> None:
+    rows = [replace(ROW, arm=arm, psnr=psnr) for arm, psnr in (("dip", 30.0), ("random", 28.5))]
+    finished.store.put(RunLayout("r1").row("a-1"), rows_to_json(rows).encode())
+    finished.store.put(RunLayout("r1").row("b-2"), rows_to_json([replace(FAILED, arm="dip")]).encode())
+    lines = finished("results", "r1").out.splitlines()
+    assert lines[-1].split() == ["dip", "random", "+1.50", "–", "–", "1", "of", "1"]
+    assert not any("so far" in line for line in lines)
+
+
 def test_results_of_a_run_under_way_say_how_far_it_is(finished: Command) -> None:
     finished.store.put(RunLayout("r1").record, replace(RECORD, images=5, state=RunState.INTERRUPTED).to_json())
     assert finished("results", "r1").out.splitlines()[-1] == "2 of 5 images so far; the run is interrupted"
@@ -172,7 +184,7 @@ def test_a_folder_without_images_is_a_mistake_of_one_line(run: Command, tmp_path
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("x")
     (line,) = run.mistake("submit", "--images", str(tmp_path / "texts"))
-    assert "none of its 1 files can be read as an image" in line
+    assert "none of its 1 files can be restored" in line
 
 
 def test_every_mistake_in_the_settings_has_its_line(run: Command, images: str) -> None:
@@ -205,17 +217,34 @@ def test_references_that_do_not_match_are_a_mistake_of_one_line(
     assert "b.png: no reference has this name" in line
 
 
+def test_a_mask_of_another_size_is_a_mistake_of_one_line_that_names_both(
+    run: Command, images: str, tmp_path: Path
+) -> None:
+    (tmp_path / "masks").mkdir()
+    for name, shape in (("a.png", (9, 7)), ("b.png", (7, 9))):
+        (tmp_path / "masks" / name).write_bytes(encode_mask(np.ones(shape, dtype=bool)))
+    masks = str(tmp_path / "masks")
+    (line,) = run.mistake("submit", "--images", images, "--masks", masks, "--set", "task.name=inpaint")
+    assert line == (
+        f"submit: --masks {masks}: a mask needs its image's name and size: "
+        "b.png: is 7x9 with 3 channels, but its mask is 9x7 with 1 channel"
+    )
+
+
 @pytest.mark.parametrize("name", ["../x", "", "a b", "-"])
 def test_a_bad_run_name_is_a_mistake_of_one_line(run: Command, images: str, name: str) -> None:
     (line,) = run.mistake("submit", "--images", images, f"--run={name}")
     assert "letters, digits" in line
 
 
-def test_a_run_name_that_is_taken_is_a_mistake(finished: Command, images: str) -> None:
+def test_the_name_of_a_run_with_other_settings_is_a_mistake(finished: Command, images: str) -> None:
     before = sorted(finished.store.keys("runs"))
     status, out, err = finished("submit", "--images", images, "--run", "r1")
     assert (status, out) == (2, "")
-    assert err == f"submit: --run r1: the store {finished.store.url} has a run of this name; choose another\n"
+    assert err.startswith(
+        f"submit: --run r1: the store {finished.store.url} has a run of this name with other settings ("
+    )
+    assert len(err.splitlines()) == 1
     assert sorted(finished.store.keys("runs")) == before
 
 
@@ -267,22 +296,95 @@ def dry_run(run: Command, images: str, *more: str) -> dict[str, str]:
 def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Command, images: str, tmp_path: Path) -> None:
     (tmp_path / "images" / "a\nb.txt").write_text("x")
     plan = dry_run(run, images, "--run", "mine")
-    assert plan["settings"] == "quickstart, arm isnas-dip-blind"
+    assert plan["settings"] == "quickstart, task denoise"
     assert plan["images"] == "2 (2 of 7x9x3), 1 rejected"
     assert r"a\nb.txt: not a PNG" in plan["all"]
     assert plan["references"].startswith("none")
-    assert plan["candidates"] == "1, scored by psd db strip mse, 1 draw(s) each"
-    assert plan["trials"] == "4: per image 1 on crops of 64 px, then the best 1 at full size"
+    assert plan["candidates"] == "1, 1 draw(s) each"
+    assert plan["arm"] == "isnas-dip-blind: the best 1 by psd db strip mse, at full size"
+    assert plan["trials"] == "at most 2; arms share the fits that they have in common"
     assert plan["store"] == run.store.url
     assert plan["time"].startswith("at most ")
 
 
 def test_a_dry_run_knows_where_references_come_from(run: Command, images: str) -> None:
     assert dry_run(run, images, "--simulate", "--set", "cohort.view=full")["references"] == "simulated"
-    plan = dry_run(run, images, "--references", images, "--set", "arm=mine", "--set", "cohort.view=full")
-    assert plan["references"] == "given"
-    assert plan["settings"] == "quickstart, arm mine"
-    assert plan["trials"] == "2: per image 1 on full size"
+    assert dry_run(run, images, "--references", images)["references"] == "given"
+
+
+def test_a_dry_run_says_what_each_arm_does(run: Command, images: str) -> None:
+    mine = "{name: mine, networks: [dip, deep-decoder-64], view: full, rule: consensus}"
+    arms = f"arms=[isnas-dip-blind, isnas-dip, random, dip, {mine}]"
+    halved = ["cohort.halving=synchronous", "cohort.size=2", "cohort.iterations=250", "task.name=super-resolve"]
+    candidates = f"score.candidates=[{CANDIDATES[0]}, {CANDIDATES[1]}]"
+    words = [word for setting in (arms, *halved, candidates) for word in ("--set", setting)]
+    plan = dry_run(run, images, *words)
+    assert plan["settings"] == "quickstart, task super-resolve x4"
+    assert [line[12:] for line in plan["all"].splitlines() if line.startswith("arm ")] == [
+        "isnas-dip-blind: the best 2 by psd db strip mse, on crops of 64 px, halved after 100, 200 iterations, chosen by"
+        " held-out+consensus, then the best 2 at full size",
+        "isnas-dip: the best 2 by psd db strip mse, on full size, chosen by weighted-mean",
+        "random: 2 at random, on crops of 64 px, halved after 100, 200 iterations, chosen by held-out+consensus, then the"
+        " best 2 at full size",
+        "dip: dip, at full size",
+        "mine: dip, deep-decoder-64, on full size, halved after 100, 200, 400, 800 iterations, chosen by consensus",
+    ]
+    assert plan["trials"].startswith("at most 26;")
+
+
+def test_a_dry_run_of_named_networks_scores_no_candidates(run: Command, images: str) -> None:
+    plan = dry_run(run, images, "--arms", "dip")
+    assert "candidates" not in plan
+    assert plan["arm"] == "dip: dip, at full size"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["--arms", "dip,dup"], ["--arms: no arm is called 'dup'; there are: isnas-dip-blind, "]),
+        (["--arms", "dip,dip"], ["arms: dip is there twice; give one of them another name"]),
+        (["--arms", ""], ["--arms: name one at least; there are: "]),
+        (["--set", "score.metric=psd"], ["score.metric: no metric is called 'psd'"]),
+        (
+            ["--set", "score.metric=no_such_module:f"],
+            ["score.metric: the metric 'no_such_module:f' cannot be loaded: "],
+        ),
+        (["--set", "score.candidates=nope.csv"], ["score.candidates: there is no list 'nope.csv'; these ship: "]),
+        (["--set", "task.sigma=[30, 10]"], ["task.sigma: the interval's ends must ascend"]),
+        (
+            ["--set", "task.name=deblur", "--set", "task.kernel=round 3"],
+            ["task.kernel: 'round 3' is neither a kernel's name nor a file of numbers"],
+        ),
+        (
+            ["--set", "task.name=deblur", "--set", "cohort.view=downscale"],
+            ["cohort.view: an image to deblur cannot be made small"],
+        ),
+        (
+            ["--arms", "dup", "--set", "task.sigma=-1", "--set", "fit.stopping=late"],
+            ["--arms: no arm is called 'dup'", "task.sigma: ", "fit.stopping: "],
+        ),
+        (["--masks", "images"], ["--masks: the task is denoise, which has no holes"]),
+        (
+            ["--set", "task.name=inpaint"],
+            ["--images: inpainting needs to know which pixels are missing; give --masks DIR"],
+        ),
+        (["--set", "task.name=inpaint", "--masks", "nope"], ["--masks nope: there is no such folder"]),
+        (
+            ["--set", "task.name=inpaint", "--masks", "empty"],
+            ["--masks empty: a mask needs its image's name and size: a.png: no mask has this name; b.png: "],
+        ),
+    ],
+    ids=lambda value: " ".join(value) if "--" in value[0][:2] else "",
+)
+def test_every_mistake_with_a_task_or_an_arm_is_one_line(
+    run: Command, images: str, arguments: list[str], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.folder)
+    (run.folder / "empty").mkdir()
+    told = run.mistake("submit", "--images", images, "--dry-run", *arguments)
+    told[0] = told[0].removeprefix("submit: ")
+    assert len(told) == len(lines)
+    assert all(any(line.startswith(start) for line in told) for start in lines)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cli.table import print_rows, printable
+from orchestrator.cli.table import print_comparison, print_rows, printable
 from orchestrator.results import Row, RowState
 
 Show = Callable[..., list[str]]
@@ -28,6 +28,16 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         captured = capsys.readouterr()
         assert captured.err == ""
         return captured.out.splitlines()
+
+    return show
+
+
+@pytest.fixture
+def compared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Show:
+    def show(*rows: Row) -> list[str]:
+        monkeypatch.setenv("COLUMNS", "160")
+        print_comparison(rows)
+        return capsys.readouterr().out.splitlines()
 
     return show
 
@@ -80,11 +90,35 @@ def test_a_loss_has_its_sign(shown: Show) -> None:
 
 
 def test_states_and_reasons_are_shown_where_not_all_is_well(shown: Show) -> None:
-    header, first, second, reason = shown(PLAIN, Row("b.txt", "x", RowState.REJECTED, reason="not an image"))
+    header, first, second, reason = shown(PLAIN, Row("b.txt", PLAIN.arm, RowState.REJECTED, reason="not an image"))
     assert cells(header)[1] == "state"
     assert cells(first)[1] == "restored"
     assert cells(second) == ["b.txt", "rejected", "–", "–", "–", "–"]
     assert reason == "b.txt: not an image"
+
+
+def test_with_several_arms_each_row_names_its_own_and_a_reason_is_said_once(shown: Show) -> None:
+    failed = [Row("b.txt", arm, RowState.REJECTED, reason="not an image") for arm in ("isnas-dip-blind", "dip")]
+    header, first, second, *_, last = shown(PLAIN, replace(PLAIN, arm="dip"), *failed)
+    assert cells(header)[:3] == ["image", "arm", "state"]
+    assert [cells(line)[1] for line in (first, second)] == ["isnas-dip-blind", "dip"]
+    assert last == "b.txt: not an image"
+    assert len(shown(PLAIN, replace(PLAIN, arm="dip"), *failed)) == 6
+
+
+def test_what_is_known_without_a_reference_and_of_luma_is_shown_where_it_is(shown: Show) -> None:
+    header, line = shown(replace(PLAIN, psnr_low=29.96, psnr_high=30.61))
+    assert cells(header) == ["image", "candidate", "stop", "held-out", "estimated PSNR", "time"]
+    assert "30.0 to 30.6" in cells(line)
+    header, line = shown(replace(JUDGED, psnr_y=31.5))
+    assert cells(header)[-4:] == ["PSNR Y", "gain", "oracle", "time"]
+    assert "31.50" in cells(line)
+
+
+def test_a_note_follows_the_table_once_for_an_image(shown: Show) -> None:
+    noted = replace(PLAIN, note="the noise is \x1b correlated")
+    lines = shown(noted, replace(noted, arm="dip"), replace(PLAIN, image="b.png"))
+    assert lines[4:] == [r"a.png: the noise is \x1b correlated"]
 
 
 def test_no_rows_make_an_empty_table(shown: Show) -> None:
@@ -103,6 +137,16 @@ def test_a_narrow_console_keeps_every_figure_and_leaves_the_candidate_out(shown:
     indent = len(lines[0]) - len(lines[0][5:].lstrip())
     folded = "".join(line[: indent - 1].strip() for line in lines[1:])
     assert folded == name
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 140, 160, 200])
+def test_whatever_the_width_no_cell_is_cut_and_names_have_room(shown: Show, width: int) -> None:
+    row = replace(JUDGED, psnr_y=31.5, psnr_mean=31.125, psnr_low=30.1, psnr_high=30.6)
+    lines = shown(row, replace(row, arm="dip"), Row("b.txt", "dip", RowState.FAILED, reason="why"), width=width)
+    assert not any("…" in line for line in lines)
+    assert all(len(line) <= width for line in lines)
+    assert lines[1].startswith("a.png ")
+    assert {"PSNR", "gain", "arm", "state"} <= set(cells(lines[0]))
 
 
 @pytest.mark.parametrize("width", [80, 160])
@@ -126,6 +170,22 @@ def test_control_characters_are_spelled_out(shown: Show) -> None:
 def test_control_characters_of_a_reason_are_spelled_out_too(shown: Show) -> None:
     lines = shown(Row("a.png", "x", RowState.FAILED, reason="bad tag \x1b[31m\nand more"))
     assert lines[-1] == r"a.png: bad tag \x1b[31m\nand more"
+
+
+def test_arms_are_compared_pair_by_pair(compared: Show) -> None:
+    better = [replace(JUDGED, image=name, psnr=psnr) for name, psnr in (("a", 31.0), ("b", 32.0))]
+    worse = [replace(JUDGED, image=name, psnr=30.0, arm="dip") for name in ("a", "b")]
+    _, header, line = compared(*better, *worse)
+    assert cells(header) == ["arm", "against", "PSNR, dB", "s.e.", "95 %", "wins"]
+    assert cells(line) == ["isnas-dip-blind", "dip", "+1.50", "0.50", "-4.85 to +7.85", "2 of 2"]
+    assert len(compared(*better, *worse, replace(JUDGED, image="a", arm="random"))) == 5
+
+
+def test_a_comparison_of_one_image_has_no_interval_and_of_one_arm_is_none(compared: Show) -> None:
+    alone = compared(replace(PLAIN, held_out_error=0.001), replace(PLAIN, arm="dip", held_out_error=0.01))
+    assert cells(alone[1])[2] == "held-out error, dB"
+    assert cells(alone[2]) == ["isnas-dip-blind", "dip", "+10.00", "–", "–", "1 of 1"]
+    assert compared(JUDGED, replace(JUDGED, image="b.png")) == []
 
 
 @pytest.mark.parametrize("name", ["plain.png", "a b.png", "ä日本🙂.png", "<&>\"'.png"])

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orchestrator.errors import ImageRejectedError
-from orchestrator.images import Encoding, Picture, decode, encode, preview
+from orchestrator.images import (
+    Encoding,
+    Picture,
+    decode,
+    decode_mask,
+    encode,
+    encode_map,
+    encode_mask,
+    preview,
+    resized,
+)
 from tests.orchestrator.images import corpus
 
 SMALL_FILES = corpus.small_files()
@@ -764,3 +774,81 @@ def test_a_preview_is_shrunk_to_the_longest_side_and_never_enlarged(
     shape: tuple[int, int], size: tuple[int, int]
 ) -> None:
     assert read_png(preview(np.full((3, *shape), 0.5))).size == size
+
+
+@pytest.mark.parametrize("kind", ["L", "1", "I;16", "RGB", "LA", "P"])
+def test_a_mask_of_any_kind_is_known_where_it_is_white(kind: str) -> None:
+    known = corpus.samples(5, 9) > 127
+    grey = Image.fromarray(known)
+    if kind == "I;16":
+        image = Image.fromarray(known.astype(np.uint16) * 65535)
+    elif kind == "P":
+        image = Image.fromarray(known.astype(np.uint8))
+        image.putpalette([0, 0, 0, 255, 255, 255])
+    else:
+        image = grey.convert("L").convert(kind)
+    file = BytesIO()
+    image.save(file, "PNG")
+    read = decode_mask(file.getvalue())
+    assert read.dtype == bool
+    assert_array_equal(read, known)
+    assert_array_equal(decode_mask(file.getvalue(), white_is_known=False), ~known)
+
+
+def test_what_is_lighter_than_middle_grey_is_white() -> None:
+    mask = decode_mask(corpus.pillow_file(np.array([[0, 127, 128, 255]], np.uint8), "PNG"))
+    assert_array_equal(mask, [[False, False, True, True]])
+
+
+def test_a_mask_is_limited_and_rejected_as_a_picture_is() -> None:
+    data = encode_mask(np.ones((10, 10), dtype=bool))
+    assert decode_mask(data, max_pixels=100).all()
+    with pytest.raises(ImageRejectedError, match="99"):
+        decode_mask(data, max_pixels=99)
+    with pytest.raises(ImageRejectedError):
+        decode_mask(data[:-20])
+
+
+@quick
+@given(height=st.integers(1, 20), width=st.integers(1, 20), seed=st.integers(0, 99))
+def test_a_mask_is_kept_in_a_bit_a_pixel(height: int, width: int, seed: int) -> None:
+    known = np.random.default_rng(seed).random((height, width)) < 0.5
+    data = encode_mask(known)
+    assert read_png(data).mode == "1"
+    assert_array_equal(decode_mask(data), known)
+
+
+def test_a_map_holds_its_figures_as_they_are() -> None:
+    values = np.array([[[0.0, 1e-9, 3.5], [-2.0, 0.25, 1e9]]], np.float32)
+    array, page = read_tiff(encode_map(values))
+    assert array.dtype == np.float32
+    assert page.photometric.name == "MINISBLACK"
+    assert_array_equal(array, values[0])
+
+
+def test_a_picture_of_the_wanted_size_is_like_itself() -> None:
+    picture = decode(corpus.pillow_file(corpus.samples(3, 4, 3), "PNG"))
+    assert resized(picture, 3, 4) is picture
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_a_larger_picture_is_written_in_kind_with_its_alpha_enlarged(scale: int) -> None:
+    samples = corpus.samples(3, 5, 4)
+    picture = decode(corpus.pillow_file(samples, "PNG"))
+    large = np.repeat(np.repeat(samples, scale, axis=0), scale, axis=1)
+    pixels = first_channel_last(large)[:3].astype(np.float32) / 255
+    written = np.asarray(read_png(encode(pixels, resized(picture, 3 * scale, 5 * scale))))
+    assert_array_equal(written, large)
+    with pytest.raises(ValueError, match="alpha"):
+        encode(pixels, picture)
+
+
+def test_a_larger_picture_keeps_depth_and_container() -> None:
+    deep = corpus.samples(3, 4).astype(np.uint16) * 257
+    file = BytesIO()
+    tifffile.imwrite(file, deep)
+    picture = decode(file.getvalue())
+    pixels = np.full((1, 6, 8), 0.5, np.float32)
+    array, _ = read_tiff(encode(pixels, resized(picture, 6, 8)))
+    assert (array.dtype, array.shape) == (np.uint16, (6, 8))
+    assert (array == 32768).all()

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from orchestrator.report import render
-from tests.orchestrator.report.examples import HOSTILE, image, report, row
+from tests.orchestrator.report.examples import HOSTILE, image, report, row, several
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FOUND = next((path for path in map(shutil.which, NAMES) if path), None)
@@ -42,6 +42,14 @@ def browser() -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=FOUND, args=list(ARGUMENTS))
         yield found
         found.close()
+
+
+@pytest.fixture(scope="module")
+def address_of_several(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page of three methods."""
+    path = tmp_path_factory.mktemp("report") / "several.html"
+    path.write_text(render(report(several("a.png"), several("b.png"))), encoding="utf-8")
+    return path.as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +102,7 @@ def test_the_page_loads_in_silence_and_asks_only_for_itself(visit: Visit, addres
 
 def test_every_picture_is_decoded(visit: Visit) -> None:
     broken = "[...document.images].filter(image => !image.complete || image.naturalWidth !== 12).length"
-    assert visit.page.evaluate("document.images.length") == 12
+    assert visit.page.evaluate("document.images.length") == 15
     assert visit.page.evaluate(broken) == 0
 
 
@@ -143,14 +151,14 @@ def test_all_pictures_can_be_seen_side_by_side(visit: Visit) -> None:
     box = visit.page.locator(".compare >> nth=0")
     assert box.locator(".layer img:visible").count() == 2
     box.get_by_role("button", name="Side by side").click()
-    assert box.locator(".layer img:visible").count() == 4
-    assert box.locator("figcaption:visible").count() == 4
+    assert box.locator(".layer img:visible").count() == 5
+    assert box.locator("figcaption:visible").count() == 5
 
 
 def test_on_paper_all_pictures_stand_side_by_side_on_white(visit: Visit) -> None:
     visit.page.emulate_media(media="print", color_scheme="dark")
     box = visit.page.locator(".compare >> nth=0")
-    assert box.locator(".layer img:visible").count() == 4
+    assert box.locator(".layer img:visible").count() == 5
     assert box.locator(".bar:visible, .divider:visible, .choice:visible").count() == 0
     assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
@@ -171,6 +179,39 @@ def test_names_sort_as_people_count(visit: Visit) -> None:
     visit.page.get_by_role("columnheader", name="Image").first.get_by_role("button").click()
     names = first_column(visit.page)
     assert names.index("z/9.png") < names.index("z/10.png")
+
+
+def test_the_pictures_of_several_methods_can_be_compared(browser: Browser, address_of_several: str) -> None:
+    found = opened(browser, address_of_several)
+    right = found.page.locator(".right-choice >> nth=0")
+    right.select_option(label="dip · 26.25 dB")
+    found.page.locator(".left-choice >> nth=0").select_option(label="Spread: blind")
+    keys = [found.page.locator(f".layer.{side} >> nth=0").get_attribute("data-key") for side in ("left", "right")]
+    assert keys == ["spread-1", "restored-2"]
+    assert found.said == []
+    found.page.close()
+
+
+def test_intervals_sort_by_their_lower_end(browser: Browser, address_of_several: str) -> None:
+    found = opened(browser, address_of_several)
+    found.page.get_by_role("columnheader", name="95 % interval").get_by_role("button").click()
+    pairs = found.page.get_by_role("region", name="Methods pair by pair").locator("tbody tr").all_inner_texts()
+    lows = [float(pair.split("\t")[5].split(" to ")[0].replace("−", "-")) for pair in pairs]
+    assert len(lows) == 3
+    assert lows == sorted(lows)
+    found.page.close()
+
+
+@pytest.mark.parametrize("width", [320, 400, 1200])
+def test_the_page_of_several_methods_never_scrolls_sideways(
+    browser: Browser, address_of_several: str, width: int
+) -> None:
+    found = opened(browser, address_of_several, width)
+    assert found.page.evaluate("document.documentElement.scrollWidth") <= width
+    for button in found.page.get_by_role("button", name="Side by side").all():
+        button.click()
+    assert found.page.evaluate("document.documentElement.scrollWidth") <= width
+    found.page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -207,6 +248,6 @@ def test_without_script_the_pictures_stand_side_by_side(browser: Browser, addres
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(address)
-    assert page.locator(".compare >> nth=0").locator(".layer img:visible").count() == 4
+    assert page.locator(".compare >> nth=0").locator(".layer img:visible").count() == 5
     assert page.locator("select:visible, .divider:visible").count() == 0
     context.close()

@@ -1,0 +1,128 @@
+"""Methods as data. An arm says where an image's cohort comes from, what it is fitted to and by which rule one is chosen.
+
+All arms of a run restore the same degraded input, and a fit belongs to no arm: two arms that ask for the same network on
+the same view share it, so that they differ in what they choose and in nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from orchestrator.config import ArmName, ArmSettings, Config, ViewName
+from workers.networks.priors import NAS_DIP
+
+Rule = Literal["held-out", "consensus", "held-out+consensus", "weighted-mean"]
+NEEDS_OUTPUTS: frozenset[Rule] = frozenset({"consensus", "held-out+consensus", "weighted-mean"})
+"""Rules that look at the members' images and not at their figures alone."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method, resolved.
+
+    Attributes:
+        name: in rows and paths.
+        networks: the cohort by name; None takes the ``size`` best candidates by ``metric``.
+        metric: the metric at initialisation that orders the candidates.
+        size: how many are fitted.
+        view: what the cohort is fitted to.
+        rule: how one of the cohort is chosen.
+        full_fits: how many of the best become results at full size: the pick, and with others their mean.
+        rungs: iterations at which the worse part of the cohort ends; empty where all are fitted to the end.
+        asynchronous: whether Tune's ASHA ends members as they go instead.
+    """
+
+    name: str
+    networks: tuple[str, ...] | None
+    metric: str
+    size: int
+    view: ViewName
+    rule: Rule
+    full_fits: int
+    rungs: tuple[int, ...] = ()
+    asynchronous: bool = False
+
+    @property
+    def refits(self) -> int:
+        """How many are fitted afresh for that: none where the cohort is at full size already."""
+        return 0 if self.view == "full" else self.full_fits
+
+
+def arms_of(config: Config) -> tuple[Arm, ...]:
+    """The arms of a run, in the order of the settings."""
+    return tuple(_resolve(config, arm) for arm in config.arms)
+
+
+def _resolve(config: Config, wish: ArmSettings) -> Arm:
+    base = _BASES[wish.like](config)
+    networks = base.networks if wish.networks is None else tuple(wish.networks)
+    most = _candidate_count(config) if networks is None else len(networks)
+    size = min(wish.size or base.size, most) if networks is None else most
+    view = wish.view or base.view
+    rule = base.rule if wish.rule is None else _rule(wish.rule, config)
+    # Where there is nothing to choose from, the cohort is the result.
+    view = "full" if size == 1 else view
+    full = min(wish.full_fits or base.full_fits, size)
+    metric = wish.metric or base.metric
+    # The paper's rule wants the images of all its members; where there is one, nothing can be ended; and JPEG's errors
+    # mislead the held-out pixels that halving goes by.
+    whole = rule == "weighted-mean" or size == 1 or config.task.name == "jpeg"
+    halving = "none" if whole else wish.halving or config.cohort.halving
+    rungs = tuple(config.cohort.rungs(config.iterations(view))) if halving == "synchronous" else ()
+    return Arm(wish.name, networks, metric, size, view, rule, full, rungs, halving == "asha" and view != "full")
+
+
+def _rule(name: str, config: Config) -> Rule:
+    """What ``auto`` means: held-out pixels where they see what is restored, consensus where they do not."""
+    by_task: dict[str, Rule] = {"super-resolve": "held-out+consensus", "jpeg": "consensus"}
+    if name == "auto":
+        return by_task.get(config.task.name, "held-out")
+    rule: Rule = next(known for known in get_args(Rule) if known == name)
+    return rule
+
+
+def _candidate_count(config: Config) -> int:
+    wanted = config.score.candidates
+    return wanted if isinstance(wanted, int) else len(wanted)
+
+
+def _blind(config: Config, name: str = "isnas-dip-blind", networks: tuple[str, ...] | None = None) -> Arm:
+    cohort, pick = config.cohort, config.pick
+    rule = _rule(pick.rule, config)
+    return Arm(name, networks, config.score.metric, cohort.size, cohort.view, rule, pick.full_fits)
+
+
+def _random(config: Config) -> Arm:
+    """The same budget and the same choice, but for the shortlist."""
+    arm = _blind(config, "random")
+    return Arm("random", None, "random", arm.size, arm.view, arm.rule, arm.full_fits)
+
+
+def _as_published(config: Config) -> Arm:
+    """ISNAS-DIP (arXiv 2111.15362, sections 4.3 and 5): cohort on the image made small, one pick by the weighted mean.
+
+    For super-resolution and deblurring the image is not made small: the measurement is small already, or the kernel would
+    no longer be the one that blurred it.
+    """
+    view: ViewName = "full" if config.task.name in ("super-resolve", "deblur") else "downscale"
+    return Arm("isnas-dip", None, config.score.metric, config.cohort.size, view, "weighted-mean", 1)
+
+
+def _dip(config: Config) -> Arm:
+    return _blind(config, "dip", ("dip-inpaint" if config.task.name == "inpaint" else "dip",))
+
+
+def _all(config: Config) -> Arm:
+    arm = _blind(config, "all")
+    return Arm("all", None, arm.metric, _candidate_count(config), arm.view, arm.rule, arm.full_fits)
+
+
+_BASES: dict[ArmName, Callable[[Config], Arm]] = {
+    "isnas-dip-blind": _blind,
+    "isnas-dip": _as_published,
+    "random": _random,
+    "dip": _dip,
+    "nas-dip": lambda config: _blind(config, "nas-dip", tuple(NAS_DIP.values())),
+    "deep-decoder": lambda config: _blind(config, "deep-decoder", ("deep-decoder-64", "deep-decoder-128")),
+    "all": _all,
+}

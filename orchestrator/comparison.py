@@ -1,0 +1,99 @@
+"""How the arms of a run differ: paired differences, image by image and over all of them."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import combinations
+from statistics import fmean, stdev
+from typing import Literal
+
+from orchestrator.layout import RunLayout
+from orchestrator.results import Row
+from orchestrator.store import Store
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One arm's quality less another's in dB, on the same degraded images.
+
+    Attributes:
+        arm: the arm that is better where the difference is positive.
+        against: the other.
+        measure: ``psnr`` where there are references, else ``held-out``: that of the held-out error, noise included.
+        image: the image's name; None for all of them together.
+        images: how many both have restored.
+        mean: of the differences.
+        standard_error: of that mean; None for a single image.
+        low: lower end of the mean's 95 % confidence interval, by Student's t; None likewise.
+        high: its upper end.
+        wins: on how many images ``arm`` is the better one.
+    """
+
+    arm: str
+    against: str
+    measure: Literal["psnr", "held-out"]
+    image: str | None
+    images: int
+    mean: float
+    standard_error: float | None
+    low: float | None
+    high: float | None
+    wins: int
+
+
+def paired(differences: Sequence[float]) -> tuple[float, float | None, float | None, float | None]:
+    """Mean, its standard error, and the ends of its 95 % confidence interval; None where one value tells nothing."""
+    mean = fmean(differences)
+    if len(differences) < 2:
+        return mean, None, None, None
+    # Imported here: the commands that list and show need no scipy, and answer sooner without it.
+    from scipy.stats import t  # noqa: PLC0415
+
+    error = stdev(differences) / math.sqrt(len(differences))
+    reach = float(t.ppf(0.975, len(differences) - 1)) * error
+    return mean, error, mean - reach, mean + reach
+
+
+def compare(rows: Sequence[Row]) -> list[Difference]:
+    """Every pair of arms, overall; an arm that comes first in the rows is compared with those after it."""
+    measure: Literal["psnr", "held-out"] = "psnr" if any(row.psnr is not None for row in rows) else "held-out"
+    quality: dict[str, dict[str, float]] = {}
+    for row in rows:
+        value = row.psnr if measure == "psnr" else _held_out_decibels(row)
+        by_image = quality.setdefault(row.arm, {})
+        if value is not None:
+            by_image[row.image] = value
+    differences = []
+    for (arm, ours), (against, theirs) in combinations(quality.items(), 2):
+        both = [image for image in ours if image in theirs]
+        per_image = [ours[image] - theirs[image] for image in both]
+        if per_image:
+            wins = sum(difference > 0 for difference in per_image)
+            differences.append(Difference(arm, against, measure, None, len(both), *paired(per_image), wins))
+            differences += [
+                Difference(arm, against, measure, image, 1, *paired([difference]), int(difference > 0))
+                for image, difference in zip(both, per_image, strict=True)
+            ]
+    return differences
+
+
+def _held_out_decibels(row: Row) -> float | None:
+    return None if not row.held_out_error else -10 * math.log10(row.held_out_error)
+
+
+def comparison_to_csv(differences: Sequence[Difference]) -> str:
+    """Comma-separated values with a header; the overall lines have no image."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, [field.name for field in fields(Difference)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(difference) for difference in differences)
+    return file.getvalue()
+
+
+def write_comparison(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
+    """Leave the comparison in the store, where there are arms to compare."""
+    differences = compare(rows)
+    if differences:
+        store.put(layout.comparison, comparison_to_csv(differences).encode())

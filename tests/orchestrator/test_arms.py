@@ -1,0 +1,120 @@
+from typing import Any
+
+import pytest
+
+from orchestrator.arms import Arm, arms_of
+from tests.orchestrator.conftest import CANDIDATES, MakeConfig
+
+EVERY_ARM = ["isnas-dip-blind", "isnas-dip", "random", "dip", "nas-dip", "deep-decoder", "all"]
+
+
+def arm_of(make_config: MakeConfig, arm: str | dict[str, Any], **changes: Any) -> Arm:
+    """An arm in settings of 40 candidates, of which 6 are fitted for 60 iterations."""
+    settings: dict[str, Any] = {
+        "score": {"candidates": 40, "metric": "psd 99_per_bw"},
+        "cohort": {"size": 6, "iterations": 60, "first_rung": 10},
+    }
+    for name, section in changes.items():
+        settings[name] = {**settings.get(name, {}), **section}
+    (resolved,) = arms_of(make_config(arms=[arm], **settings))
+    return resolved
+
+
+def test_every_arm_is_what_its_paper_or_its_name_says(make_config: MakeConfig) -> None:
+    blind, published, random, dip, nas_dip, decoder, every = (arm_of(make_config, name) for name in EVERY_ARM)
+    assert blind == Arm("isnas-dip-blind", None, "psd 99_per_bw", 6, "crop", "held-out", 2)
+    assert published == Arm("isnas-dip", None, "psd 99_per_bw", 6, "downscale", "weighted-mean", 1)
+    assert random == Arm("random", None, "random", 6, "crop", "held-out", 2)
+    assert every == Arm("all", None, "psd 99_per_bw", 40, "crop", "held-out", 2)
+    assert (dip.networks, dip.size, dip.view, dip.full_fits) == (("dip",), 1, "full", 1)
+    assert decoder.networks == ("deep-decoder-64", "deep-decoder-128")
+    assert (decoder.size, decoder.view, decoder.full_fits, decoder.refits) == (2, "crop", 2, 2)
+    assert nas_dip.networks is not None
+    assert nas_dip.size == len(nas_dip.networks) == 3
+    assert {name.split("-")[2] for name in nas_dip.networks} == {"158", "86", "119"}
+
+
+def test_arms_keep_the_order_of_the_settings(make_config: MakeConfig) -> None:
+    reverse = EVERY_ARM[::-1]
+    assert [arm.name for arm in arms_of(make_config(arms=reverse))] == reverse
+
+
+@pytest.mark.parametrize(
+    ("task", "view", "rule", "dip"),
+    [
+        ("denoise", "downscale", "held-out", "dip"),
+        ("inpaint", "downscale", "held-out", "dip-inpaint"),
+        ("super-resolve", "full", "held-out+consensus", "dip"),
+        ("deblur", "full", "held-out", "dip"),
+        ("jpeg", "downscale", "consensus", "dip"),
+    ],
+)
+def test_arms_follow_the_task(make_config: MakeConfig, task: str, view: str, rule: str, dip: str) -> None:
+    section = {"name": task}
+    assert arm_of(make_config, "isnas-dip", task=section).view == view
+    assert arm_of(make_config, "isnas-dip", task=section).rule == "weighted-mean"
+    assert arm_of(make_config, "isnas-dip-blind", task=section).rule == rule
+    assert arm_of(make_config, "dip", task=section).networks == (dip,)
+    assert arm_of(make_config, "isnas-dip-blind", task=section, pick={"rule": "held-out"}).rule == "held-out"
+
+
+def test_what_an_arm_says_goes_before_the_settings(make_config: MakeConfig) -> None:
+    own = {
+        "name": "mine",
+        "like": "random",
+        "metric": "task loss",
+        "size": 3,
+        "view": "downscale",
+        "rule": "consensus",
+        "full_fits": 1,
+    }
+    assert arm_of(make_config, own) == Arm("mine", None, "task loss", 3, "downscale", "consensus", 1)
+    by_task = arm_of(make_config, {"name": "mine", "like": "isnas-dip", "rule": "auto"}, task={"name": "jpeg"})
+    assert by_task.rule == "consensus"
+    named = arm_of(make_config, {"name": "mine", "networks": [CANDIDATES[0], "dip"], "view": "full"})
+    assert (named.networks, named.size) == ((CANDIDATES[0], "dip"), 2)
+
+
+def test_no_more_are_fitted_than_there_are(make_config: MakeConfig) -> None:
+    few = {"candidates": list(CANDIDATES)}
+    assert arm_of(make_config, "isnas-dip-blind", score=few).size == 3
+    assert arm_of(make_config, "all", score=few).size == 3
+    assert arm_of(make_config, {"name": "mine", "size": 50}).size == 40
+    many = arm_of(make_config, {"name": "mine", "size": 2, "full_fits": 9})
+    assert (many.full_fits, many.refits) == (2, 2)
+
+
+def test_where_there_is_nothing_to_choose_from_the_cohort_is_the_result(make_config: MakeConfig) -> None:
+    for arm in ({"name": "mine", "size": 1}, {"name": "mine", "networks": ["dip"], "view": "downscale"}):
+        only = arm_of(make_config, arm, cohort={"halving": "synchronous"})
+        assert (only.size, only.view, only.full_fits, only.refits, only.rungs) == (1, "full", 1, 0, ())
+
+
+def test_a_cohort_at_full_size_is_not_fitted_again(make_config: MakeConfig) -> None:
+    full = arm_of(make_config, {"name": "mine", "view": "full"})
+    assert (full.full_fits, full.refits) == (2, 0)
+    assert arm_of(make_config, {"name": "mine", "view": "crop"}).refits == 2
+
+
+def test_rungs_are_those_of_the_view_s_iterations(make_config: MakeConfig) -> None:
+    halved = {"halving": "synchronous"}
+    assert arm_of(make_config, "isnas-dip-blind").rungs == ()
+    assert arm_of(make_config, "isnas-dip-blind", cohort=halved).rungs == (10, 20, 40)
+    assert arm_of(make_config, {"name": "mine", "halving": "synchronous"}).rungs == (10, 20, 40)
+    assert arm_of(make_config, {"name": "mine", "halving": "none"}, cohort=halved).rungs == ()
+    # A cohort at full size has a whole fit's iterations.
+    full = {"name": "mine", "view": "full"}
+    assert arm_of(make_config, full, cohort=halved, fit={"iterations": 30}).rungs == (10, 20)
+
+
+def test_the_paper_s_rule_needs_all_its_members_and_halves_nothing(make_config: MakeConfig) -> None:
+    for halving in ("synchronous", "asha"):
+        arm = arm_of(make_config, {"name": "mine", "rule": "weighted-mean", "halving": halving})
+        assert (arm.rungs, arm.asynchronous) == ((), False)
+
+
+def test_asynchronous_halving_is_tune_s_and_has_no_rungs_of_ours(make_config: MakeConfig) -> None:
+    arm = arm_of(make_config, {"name": "mine", "halving": "asha"})
+    assert (arm.rungs, arm.asynchronous) == ((), True)
+    # A fit at full size is a result, and others may want it.
+    assert not arm_of(make_config, {"name": "mine", "halving": "asha", "view": "full"}).asynchronous

@@ -1,0 +1,167 @@
+"""Whole runs with several arms and of other tasks: what arms share, and what none of them may see."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from orchestrator.images import encode_mask
+from tests.system.conftest import TINY, CommandLine, files_below, save_rgb, smooth
+
+BLIND_FILES = ("picks", "restored", "rungs", "scores")
+BLIND = (
+    "image",
+    "arm",
+    "state",
+    "candidate",
+    "rule",
+    "stopping",
+    "note",
+    "stop_iteration",
+    "held_out_error",
+    "iterations",
+)
+ARMS = (
+    "arms=[{name: halved, like: isnas-dip-blind, size: 4, full_fits: 1, halving: synchronous},"
+    " {name: whole, like: isnas-dip-blind, size: 4}, {name: again, like: all}, isnas-dip, dip]"
+)
+
+
+def blind_part(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What may not depend on references, the estimated PSNR included."""
+    return [{key: row[key] for key in (*BLIND, "psnr_low", "psnr_high")} for row in rows]
+
+
+def assert_equally_blind(cli: CommandLine, *names: str) -> None:
+    runs = cli.folder / "dip-store/runs"
+    for what in BLIND_FILES:
+        first, *others = (files_below(runs / run / what) for run in names)
+        assert all(other == first for other in others), what
+    rows = [blind_part(cli.rows(run)) for run in names]
+    assert all(other == rows[0] for other in rows[1:])
+
+
+def succeed(cli: CommandLine, *arguments: str, settings: tuple[str, ...]) -> str:
+    done = cli.run(cli.submit(*arguments, settings=settings))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def enlarged(path: Path, factor: int, phase: float = 0) -> None:
+    """A clean picture, and in ``small`` beside its folder the mean of ``factor`` x ``factor`` of its pixels."""
+    pixels = smooth(70, 64, 3, phase)
+    small = pixels.reshape(70 // factor, factor, 64 // factor, factor, 3).mean(axis=(1, 3))
+    for where, values in ((path, pixels), (path.parent.parent / "small" / path.name, small)):
+        where.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rint(values * 255).astype(np.uint8)).save(where)
+
+
+def test_arms_share_their_fits_and_none_of_them_sees_a_reference(cli: CommandLine) -> None:
+    for image, phase in (("a.png", 0), ("b.png", 2)):
+        save_rgb(cli.folder / "noisy" / image, phase=phase, noise=0.1)
+        save_rgb(cli.folder / "clean" / image, phase=phase)
+        save_rgb(cli.folder / "wrong" / image, phase=phase + 4, noise=0.3)
+    settings = (*TINY, ARMS, "cohort.first_rung=2", "keep.fits=all")
+    truths = {"none": (), "clean": ("--references", "clean"), "wrong": ("--references", "wrong")}
+    told = {
+        run: succeed(cli, "--images", "noisy", "--run", run, *truth, settings=settings) for run, truth in truths.items()
+    }
+    assert_equally_blind(cli, *truths)
+
+    rows = {run: {(row["image"], row["arm"]): row for row in cli.rows(run)} for run in truths}
+    clean, wrong = rows["clean"], rows["wrong"]
+    assert list(clean) == [(i, a) for i in ("a.png", "b.png") for a in ("halved", "whole", "again", "isnas-dip", "dip")]
+    assert all(row["psnr"] is None for row in rows["none"].values())
+    assert all(row["psnr"] > wrong[key]["psnr"] for key, row in clean.items())
+    assert all(row["psnr_oracle_stop"] >= row["psnr"] - 1e-3 for row in clean.values())
+    assert {arm for (_, arm), row in clean.items() if row["psnr_mean"] is not None} == {"whole", "again"}
+
+    run = cli.folder / "dip-store/runs/clean"
+    for image in ("a.png", "b.png"):
+        # The same cohort in two arms: the same fits, and so the same files.
+        same = [files_below(run / "restored" / arm) for arm in ("whole", "again")]
+        assert same[0] == same[1]
+        assert {"pick/a.png", "mean/a.png", "spread/a.png.tif"} <= set(same[0])
+        assert clean[image, "whole"] == clean[image, "again"] | {"arm": "whole"}
+        assert clean[image, "halved"]["iterations"] < clean[image, "whole"]["iterations"]
+        assert clean[image, "dip"]["candidate"] == "dip"
+        (fits,) = (run / "fits").glob(f"{image[0]}-*")
+        crops = [path.parent.name for path in fits.glob("crop/*/result.json")]
+        assert len(crops) == 4
+        assert len(list(fits.glob("full/*/result.json"))) <= 5
+        assert not list(fits.rglob("checkpoint.pt"))
+        (rungs,) = (run / "rungs").glob(f"{image[0]}-*")
+        first, second = (json.loads((rungs / f"halved-{at}.json").read_text()) for at in (2, 4))
+        assert set(first["held_out_errors"]) == set(crops)
+        assert sorted(first["go_on"]) == sorted(sorted(crops, key=first["held_out_errors"].__getitem__)[:2])
+        assert set(second["held_out_errors"]) == set(first["go_on"])
+        assert len(second["go_on"]) == 1
+        assert len(list(rungs.iterdir())) == 2
+
+    comparison = list(csv.DictReader((run / "comparison.csv").read_text().splitlines()))
+    assert {line["measure"] for line in comparison} == {"psnr"}
+    assert len([line for line in comparison if not line["image"]]) == 10
+    assert "bank" in told["none"]
+    assert "bank" not in told["clean"]
+
+
+def test_holes_are_painted_in_whichever_colour_marks_them(cli: CommandLine) -> None:
+    save_rgb(cli.folder / "holed/a.png")
+    save_rgb(cli.folder / "holed/lost.png", phase=1)
+    save_rgb(cli.folder / "wrong/a.png", phase=3)
+    save_rgb(cli.folder / "wrong/lost.png", phase=3)
+    known = np.random.default_rng(0).random((70, 64)) < 0.6
+    for folder, sign in (("white", True), ("black", False)):
+        (cli.folder / folder).mkdir()
+        (cli.folder / folder / "a.png").write_bytes(encode_mask(known == sign))
+        (cli.folder / folder / "lost.png").write_bytes(encode_mask(np.full((70, 64), not sign)))
+    command = ["--images", "holed", "--arms", "isnas-dip-blind,dip"]
+    settings = (*TINY, "task.name=inpaint")
+    for run, *more in (("white",), ("black", "--mask-known", "black", "--references", "wrong")):
+        done = cli.run(cli.submit(*command, "--run", run, "--masks", run, *more, settings=settings))
+        assert done.returncode == 1, done.stdout + done.stderr
+    assert_equally_blind(cli, "white", "black")
+    rows = cli.rows("white")
+    assert [(row["image"], row["state"]) for row in rows] == [("a.png", "restored")] * 2 + [
+        ("lost.png", "rejected")
+    ] * 2
+    assert "its mask leaves no pixel known" in rows[2]["reason"]
+    assert rows[1]["candidate"] == "dip-inpaint"
+
+    # The same run once more goes on where it was: at its end, with nothing to fit again.
+    fits = cli.folder / "dip-store/runs/white/fits"
+    before = {path: path.stat().st_mtime_ns for path in fits.rglob("*")}
+    again = cli.run(cli.submit(*command, "--run", "white", "--masks", "white", settings=settings))
+    assert again.returncode == 1, again.stdout + again.stderr
+    assert {path: path.stat().st_mtime_ns for path in fits.rglob("*")} == before
+    assert cli.rows("white") == rows
+
+
+def test_small_images_are_restored_at_their_larger_size(cli: CommandLine) -> None:
+    enlarged(cli.folder / "clean/a.png", 2)
+    settings = (*TINY, "task.name=super-resolve", "task.factor=2", "task.downsampling=box", "cohort.crop_px=32")
+    command = ["--arms", "isnas-dip-blind,isnas-dip"]
+    succeed(cli, *command, "--images", "small", "--run", "none", settings=settings)
+    succeed(cli, *command, "--images", "small", "--run", "clean", "--references", "clean", settings=settings)
+    assert_equally_blind(cli, "none", "clean")
+    succeed(cli, "--images", "clean", "--simulate", "--run", "sim", settings=settings)
+
+    clean, (simulated,) = cli.rows("clean"), cli.rows("sim")
+    for row in (*clean, simulated):
+        assert row["state"] == "restored"
+        # The picture is smooth, so that enlarging it is nearly all there is to do.
+        assert row["psnr_degraded"] > 25
+        assert None not in (row["psnr"], row["psnr_y"], row["ssim"], row["psnr_oracle_stop"])
+        assert (row["psnr_low"], row["psnr_high"]) == (None, None)
+    assert clean[0]["rule"] == "held-out+consensus"
+    runs = cli.folder / "dip-store/runs"
+    for arm in ("isnas-dip-blind", "isnas-dip"):
+        with Image.open(runs / "clean/restored" / arm / "pick/a.png") as image:
+            assert (image.size, image.mode) == ((64, 70), "RGB")
+    with Image.open(runs / "sim/restored/isnas-dip-blind/mean/a.png") as image:
+        assert image.size == (64, 70)
+    with Image.open(next((runs / "sim/previews").rglob("degraded.png"))) as image:
+        assert image.size == (64, 70)

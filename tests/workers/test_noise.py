@@ -1,0 +1,211 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+from skimage.data import camera
+from skimage.transform import resize
+
+from workers.noise import (
+    CORRELATED,
+    Estimate,
+    estimated_psnr,
+    held_out_estimate,
+    noise_variance,
+    residual_correlation,
+)
+
+SIGMA = 25 / 255
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, SIGMA, shape)
+
+
+def photograph(side: int) -> np.ndarray:
+    scaled: np.ndarray = resize(camera() / 255, (side, side), anti_aliasing=True)[None]
+    return scaled
+
+
+def test_the_variance_of_plain_noise_lies_within_its_standard_errors() -> None:
+    estimates = [noise_variance(normal(1, 96, 80, seed=seed)) for seed in range(40)]
+    z = np.array([(estimate.value - SIGMA**2) / estimate.standard_error for estimate in estimates if estimate])
+    assert len(z) == 40
+    assert (abs(z) < 1.96).mean() >= 0.9
+    # Neither does the standard error claim far too little.
+    assert z.std() > 0.5
+    assert abs(z.mean()) < 0.5
+
+
+def test_structure_hardly_counts_as_noise() -> None:
+    ramp, edge = np.mgrid[0:96, 0:96][1][None] / 96, np.zeros((1, 96, 96))
+    edge[:, :, 41:] = 0.8
+    for structure in (ramp, edge, np.concatenate([ramp, edge])):
+        estimate = noise_variance(structure + normal(*structure.shape))
+        assert estimate is not None
+        assert estimate.value == pytest.approx(SIGMA**2, rel=0.08)
+
+
+def test_a_photograph_raises_the_estimate_and_what_a_fit_leaves_of_it_does_not() -> None:
+    clean, noise = photograph(256), normal(1, 256, 256)
+    plain, whole, residual = (
+        noise_variance(noise + structure) for structure in (0, clean, 0.3 * (clean - gaussian_filter(clean, (0, 1, 1))))
+    )
+    assert plain is not None
+    assert whole is not None
+    assert residual is not None
+    assert whole.value == pytest.approx(SIGMA**2, rel=0.15)
+    assert whole.value > residual.value
+    assert whole.standard_error > plain.standard_error
+    assert abs(residual.value - SIGMA**2) < 2 * residual.standard_error
+
+
+def test_noise_that_depends_on_the_signal_has_a_wide_error() -> None:
+    strength = np.linspace(0.5, 1.3, 128)[None, :, None]
+    estimate = noise_variance(strength * normal(1, 128, 128))
+    assert estimate is not None
+    assert estimate.value == pytest.approx(SIGMA**2 * (strength**2).mean(), rel=0.2)
+    assert estimate.standard_error > 0.3 * estimate.value
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.4, 2.0, 3.0])
+def test_weak_noise_in_eight_bits_does_not_jump_with_the_levels(sigma: float) -> None:
+    levels = np.round(128 + np.random.default_rng(0).normal(0, sigma, (1, 256, 256)))
+    estimate = noise_variance(levels / 255)
+    assert estimate is not None
+    assert estimate.value * 255**2 == pytest.approx(levels.var(), rel=0.15)
+
+
+def test_a_flat_image_has_no_noise() -> None:
+    assert noise_variance(np.full((3, 40, 40), 0.3, dtype=np.float32)) == Estimate(0.0, 0.0)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40))
+def test_any_size_has_an_answer(channels: int, height: int, width: int) -> None:
+    x = normal(channels, height, width).astype(np.float32)
+    estimate = noise_variance(x)
+    assert (estimate is None) == (min(height, width) < 2)
+    if estimate is not None:
+        assert 0 < estimate.value < math.inf
+        assert 0 < estimate.standard_error < math.inf
+    correlation = residual_correlation(x)
+    assert (correlation is None) == (max((height - 1) * (width - 2), (height - 2) * (width - 1)) < 1000)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_independent_noise_is_told_from_correlated_noise_beside_structure_left_over(seed: int) -> None:
+    clean = photograph(96)
+    left_over = 0.3 * (clean - gaussian_filter(clean, (0, 1, 1)))
+    noise = normal(1, 96, 96, seed=seed)
+    blurred = gaussian_filter(noise, (0, 0.7, 0.7))
+    enlarged = resize(normal(1, 64, 64, seed=seed), (1, 96, 96), order=1)
+    independent = residual_correlation(noise + left_over)
+    assert independent is not None
+    assert independent < 0.7 * CORRELATED
+    for correlated in (blurred, enlarged):
+        found = residual_correlation(correlated + left_over)
+        assert found is not None
+        assert found > 2 * CORRELATED
+
+
+def test_blurred_noise_departs_by_what_theory_says() -> None:
+    blurred = gaussian_filter(normal(3, 256, 256), (0, 0.7, 0.7), mode="wrap")
+    power = np.abs(np.fft.fft2(blurred - np.roll(blurred, 1, 1) - np.roll(blurred - np.roll(blurred, 1, 1), 1, 2))) ** 2
+    autocorrelation = np.fft.ifft2(power).real.sum(axis=0)
+    autocorrelation /= autocorrelation[0, 0]
+    lags = {(0, 1): -0.5, (1, 0): -0.5, (1, 1): 0.25, (1, -1): 0.25, (0, 2): 0.0, (2, 0): 0.0}
+    expected = max(abs(autocorrelation[lag] - independent) for lag, independent in lags.items())
+    assert residual_correlation(blurred) == pytest.approx(expected, abs=0.03)
+
+
+def test_each_direction_counts() -> None:
+    noise = normal(1, 128, 128)
+    for kernel in ((0, 0.8, 0), (0, 0, 0.8)):
+        found = residual_correlation(gaussian_filter(noise, kernel))
+        assert found is not None
+        assert found > 2 * CORRELATED
+
+
+def test_pixels_without_weight_do_not_count() -> None:
+    residual, weights = normal(2, 96, 96), np.ones((96, 96), dtype=np.bool_)
+    weights[:, 40:] = False
+    weights[5, 7] = False
+    expected = residual_correlation(residual, weights)
+    residual[:, ~weights] = 1e3 * gaussian_filter(residual, (0, 2, 2))[:, ~weights]
+    assert residual_correlation(residual, weights) == expected
+    found = residual_correlation(residual)
+    assert found is not None
+    assert expected is not None
+    assert expected < CORRELATED < found
+
+
+def test_too_few_pairs_tell_nothing() -> None:
+    sparse = np.random.default_rng(0).random((64, 64)) < 0.05
+    assert residual_correlation(normal(1, 64, 64), sparse) is None
+    assert residual_correlation(np.zeros((1, 64, 64))) is None
+
+
+def test_the_held_out_estimate_is_over_hidden_pixels_and_not_over_their_channels() -> None:
+    output, pixels = normal(1, 30, 30), normal(1, 30, 30, seed=1)
+    hidden = np.random.default_rng(2).random((30, 30)) < 0.2
+    estimate = held_out_estimate(output, pixels, hidden)
+    errors = (output - pixels)[0, hidden] ** 2
+    assert estimate == Estimate(
+        pytest.approx(errors.mean()), pytest.approx(errors.std(ddof=1) / math.sqrt(hidden.sum()))
+    )
+    again = held_out_estimate(np.repeat(output, 3, axis=0), np.repeat(pixels, 3, axis=0), hidden)
+    assert again is not None
+    assert again.standard_error == pytest.approx(estimate.standard_error)
+
+
+def test_one_hidden_pixel_tells_nothing_of_its_error_and_none_tells_nothing() -> None:
+    hidden = np.zeros((4, 4), dtype=np.bool_)
+    assert held_out_estimate(normal(1, 4, 4), normal(1, 4, 4), hidden) is None
+    hidden[1, 2] = True
+    estimate = held_out_estimate(normal(1, 4, 4), normal(1, 4, 4, seed=1), hidden)
+    assert estimate is not None
+    assert estimate.standard_error == math.inf
+    assert estimated_psnr(estimate, None) is None
+
+
+def test_the_interval_is_of_the_excess_over_the_noise() -> None:
+    interval = estimated_psnr(Estimate(0.011, 3e-5), Estimate(0.010, 4e-5))
+    assert interval == pytest.approx((-10 * math.log10(1.098e-3), -10 * math.log10(0.902e-3)))
+
+
+def test_without_noise_the_whole_held_out_error_counts() -> None:
+    assert estimated_psnr(Estimate(1e-3, 0), None) == pytest.approx((30, 30))
+
+
+@pytest.mark.parametrize(
+    ("held_out", "noise", "widest_db"),
+    [
+        (Estimate(0.010, 1e-5), Estimate(0.010, 0), 99.0),  # not above zero with confidence
+        (Estimate(0.009, 1e-5), Estimate(0.010, 0), 99.0),
+        (Estimate(0.011, 1e-4), Estimate(0.010, 0), 1.0),  # 1.7 dB wide
+    ],
+)
+def test_an_interval_that_says_nothing_is_none(held_out: Estimate, noise: Estimate, widest_db: float) -> None:
+    assert estimated_psnr(held_out, noise, widest_db) is None
+
+
+def test_the_interval_covers_the_true_psnr() -> None:
+    side, cases = 160, 40
+    clean = gaussian_filter(photograph(side), (0, 2, 2))
+    covered, told = 0, 0
+    for seed in range(cases):
+        random = np.random.default_rng(seed)
+        pixels = clean + random.normal(0, 10 / 255, clean.shape)
+        error = gaussian_filter(random.normal(0, 1, clean.shape), (0, 1.5, 1.5))
+        error *= 0.025 / error.std()
+        held_out = held_out_estimate(clean + error, pixels, random.random((side, side)) < 0.2)
+        assert held_out is not None
+        interval = estimated_psnr(held_out, noise_variance(pixels), widest_db=6)
+        if interval is not None:
+            told += 1
+            covered += interval[0] <= -10 * math.log10((error**2).mean()) <= interval[1]
+    assert told == cases
+    assert covered >= 35
