@@ -7,7 +7,7 @@ from PIL import Image
 from skimage import data
 from skimage.transform import resize
 
-_PARTS = {
+PARTS = {
     "astronaut": lambda: data.astronaut()[:256, 100:356],
     "cat": lambda: data.chelsea()[20:276, 80:336],
     "coffee": lambda: data.coffee()[60:316, 150:406],
@@ -18,6 +18,6 @@ _PARTS = {
 def write_images(folder: Path, side: int) -> None:
     """Four colour pictures of ``side`` pixels, as PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, part in _PARTS.items():
+    for name, part in PARTS.items():
         small = resize(part(), (side, side), anti_aliasing=True)
         Image.fromarray(np.rint(small * 255).astype(np.uint8)).save(folder / f"{name}.png")

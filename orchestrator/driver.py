@@ -35,6 +35,7 @@ from orchestrator.resources import Resources
 from orchestrator.results import Row, RowState, read_rows, rows_to_json, write_results
 from orchestrator.run import RunRecord, RunState, now, this_driver
 from orchestrator.store import Store
+from orchestrator.text import printable
 from orchestrator.trials import SessionSpec
 
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -171,15 +172,29 @@ def _upload(store: Store, plan: Plan, listener: Listener) -> Plan:
             if not known.any():
                 rejected.append(Rejected(upload.image.name, _NOTHING_KNOWN))
                 continue
-            store.put(layout.mask(upload.image.mask), encode_mask(known))
+            _put_mask(store, layout.mask(upload.image.mask), encode_mask(known), upload.image.name)
         uploaded.append(upload)
     plan = replace(plan, uploads=uploaded, rejected=rejected)
     store.put(layout.inputs, json.dumps([asdict(image) for image in plan.images]).encode())
+    for key in list(store.keys(layout.rows)):
+        if key.startswith(layout.row("rejected-").removesuffix(".json")):
+            store.delete(key)  # an earlier attempt's; what is still so is said again
     for number, reject in enumerate(rejected):
         rows = [Row(reject.name, arm.name, RowState.REJECTED, reason=reject.reason) for arm in plan.arms]
         store.put(layout.row(f"rejected-{number:06}"), rows_to_json(rows).encode())
         listener.note(f"{reject.name}: rejected: {reject.reason}")
     return plan
+
+
+def _put_mask(store: Store, key: str, mask: bytes, name: str) -> None:
+    """Leave a mask in the store; a run that goes on must have the one that it began with.
+
+    Raises:
+        UserMistakeError: it has another.
+    """
+    if store.exists(key) and store.get(key) != mask:
+        raise UserMistakeError(f"--masks: the mask of {printable(name)} is not the one that the run was begun with")
+    store.put(key, mask)
 
 
 def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = True) -> Outcome:

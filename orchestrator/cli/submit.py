@@ -143,7 +143,10 @@ def carry_out(plan: "Plan", store: Store, *, dashboard: bool) -> "Outcome":
     print_comparison(outcome.rows)
     counts = Counter(row.state for row in outcome.rows)
     print()
-    print(", ".join(f"{counts[state]} {state}" for state in RowState if counts[state]) + _took(outcome.record.seconds))
+    # With several arms an image has several results.
+    images = f"{outcome.record.images} images by {len(plan.arms)} arms: " if len(plan.arms) > 1 else ""
+    said = ", ".join(f"{counts[state]} {state}" for state in RowState if counts[state])
+    print(f"{images}{said}{_took(outcome.record.seconds)}")
     _print_places(plan, store)
     return outcome
 

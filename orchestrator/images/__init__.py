@@ -132,11 +132,14 @@ def resized(picture: Picture, height: int, width: int) -> Picture:
 
 
 def decode_mask(data: bytes, *, max_pixels: int = 100_000_000, white_is_known: bool = True) -> NDArray[np.bool_]:
-    """Decode a mask: (H, W), true where a pixel is known. Lighter than middle grey is white.
+    """Decode a mask: (H, W), true where a pixel is known. White is what is lighter than half of the mask's lightest pixel.
+
+    So masks of 0 and 1 are read as those of 0 and 255 are.
 
     Raises ImageRejectedError as `decode` does.
     """
-    white: NDArray[np.bool_] = decode(data, max_pixels=max_pixels).pixels.mean(axis=0) > 0.5
+    grey = decode(data, max_pixels=max_pixels).pixels.mean(axis=0)
+    white: NDArray[np.bool_] = grey > grey.max() / 2
     return white if white_is_known else ~white
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
 from orchestrator.images import encode_mask
@@ -165,3 +166,21 @@ def test_small_images_are_restored_at_their_larger_size(cli: CommandLine) -> Non
         assert image.size == (64, 70)
     with Image.open(next((runs / "sim/previews").rglob("degraded.png"))) as image:
         assert image.size == (64, 70)
+
+
+def test_asynchronous_halving_leaves_every_image_a_result(cli: CommandLine) -> None:
+    for number in range(2):
+        save_rgb(cli.folder / f"noisy/{number}.png", phase=number, noise=0.1)
+    more = ("score.candidates=6", "cohort.size=6", "cohort.halving=asha", "cohort.first_rung=2", "cohort.iterations=16")
+    done = cli.run(cli.submit("--images", "noisy", "--run", "asha", settings=(*TINY, *more, "fit.block=2")))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row["state"] for row in cli.rows("asha")] == ["restored", "restored"]
+    for cohort in sorted((cli.folder / "dip-store/runs/asha/cohorts").iterdir()):
+        fits = pq.read_table(cohort).to_pylist()
+        tried = [fit for fit in fits if fit["view"] == "crop"]
+        assert len(tried) == 6
+        # Who is ended depends on the order of arrival; those who are have stopped before the end, and someone has come to it.
+        assert {fit["state"] for fit in tried} <= {"done", "paused"}
+        assert all(fit["iterations"] < 16 for fit in tried if fit["state"] == "paused")
+        assert any(fit["state"] == "done" for fit in tried)
