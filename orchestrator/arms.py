@@ -64,9 +64,10 @@ def _resolve(config: Config, wish: ArmSettings) -> Arm:
     view = "full" if size == 1 else view
     full = min(wish.full_fits or base.full_fits, size)
     metric = wish.metric or base.metric
-    # The paper's rule wants the images of all its members; where there is one, nothing can be ended; and JPEG's errors
-    # mislead the held-out pixels that halving goes by.
-    whole = rule == "weighted-mean" or size == 1 or config.task.name == "jpeg"
+    # The paper's rule wants the images of all its members; where there is one, nothing can be ended; and halving goes by
+    # held-out pixels, which correlated noise misleads.
+    misleading = config.pick.noise == "correlated" or (config.pick.noise == "auto" and config.task.name == "jpeg")
+    whole = rule == "weighted-mean" or size == 1 or misleading
     halving = "none" if whole else wish.halving or config.cohort.halving
     rungs = tuple(config.cohort.rungs(config.iterations(view))) if halving == "synchronous" else ()
     return Arm(wish.name, networks, metric, size, view, rule, full, rungs, halving == "asha" and view != "full")

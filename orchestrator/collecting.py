@@ -105,7 +105,7 @@ class _Fits:
 
     def _last_pause(self, root: str) -> FitRecord | None:
         store = self._context.store
-        pauses = [FitRecord.from_json(store.get(key)) for key in store.keys(root) if "/rung-" in key]
+        pauses = [FitRecord.from_json(store.get(key)) for key in store.keys(root) if key.startswith(f"{root}/rung-")]
         return max(pauses, key=lambda record: record.iterations or 0, default=None)
 
 
@@ -198,6 +198,19 @@ class _Evidence:
             if pixels is not None:
                 self._context.store.put(self._context.layout.preview(self._image.id, what), preview(pixels))
 
+    def with_known(self, output: Array) -> Array:
+        """A network's output with the pixels that the user's mask knows as they were, if that is wished."""
+        known = self.observation.known
+        if known is None or self._image.mask is None or not self._context.config.task.keep_known:
+            return output
+        return np.where(known, self.observation.pixels, output)
+
+    def encoded(self, pixels: Array) -> bytes:
+        """A restored image as a file like the one that was given."""
+        like = resized(self.picture, *pixels.shape[1:])
+        # Of a clean file that was degraded for the occasion no sample may find its way into the restored one.
+        return encode(pixels, replace(like, exact=None) if self._context.simulate else like)
+
     def noise(self, output: Array) -> Estimate | None:
         """The variance of the noise that a fit left over; None where no noise can be told from the image."""
         if self._context.config.task.name != "denoise":
@@ -236,7 +249,9 @@ def _row(
         arm.name,
         RowState.FAILED,
         rule=decision.rule,
-        stopping="es-emv" if decision.correlated else stopping_of(context.config),
+        stopping="es-emv"
+        if decision.correlated and stopping_of(context.config) == "held-out"
+        else stopping_of(context.config),
         iterations=iterations,
         seconds=seconds,
     )
@@ -244,7 +259,8 @@ def _row(
     done = _by_final_order(decision, [fit for fit in final if fit.record.state == "done"], scores)
     if not done:
         return replace(row, reason=_why_nothing(decision, final))
-    if decision.correlated and stopping_of(context.config) == "held-out":
+    otherwise = decision.rule != arm.rule or (decision.correlated and stopping_of(context.config) == "held-out")
+    if otherwise and context.config.pick.noise == "auto":
         row = replace(row, note=_why_not_held_out(decision))
     outputs = [fits.output(fit, steady=decision.correlated) for fit in done[: arm.full_fits]]
     records = [fit.record for fit in done[: arm.full_fits]]
@@ -255,8 +271,8 @@ def _row(
 def _why_not_held_out(decision: Decision) -> str:
     seen = "" if decision.residual_correlation is None else f" ({decision.residual_correlation:.2f})"
     return (
-        f"the noise is correlated between neighbouring pixels{seen}, so held-out pixels mislead: stopped where the outputs"
-        " varied least and chosen by consensus"
+        f"what the fits leave over is correlated between neighbouring pixels{seen}, so held-out pixels mislead: stopped where"
+        " the outputs varied least and chosen by consensus"
     )
 
 
@@ -301,10 +317,11 @@ def _restored(
         weights = mean_weights(errors, 0.0 if noise is None else noise.value)
         mean = np.average(outputs, axis=0, weights=weights).astype(np.float32)
         spread = np.std(outputs, axis=0, dtype=np.float64).mean(axis=0, keepdims=True).astype(np.float32)
-    like = resized(evidence.picture, *pick.shape[1:])
-    store.put(layout.restored(row.arm, "pick", image.restored), encode(pick, like))
+    pick = evidence.with_known(pick)
+    store.put(layout.restored(row.arm, "pick", image.restored), evidence.encoded(pick))
     if mean is not None and spread is not None:
-        store.put(layout.restored(row.arm, "mean", image.restored), encode(mean, like))
+        mean = evidence.with_known(mean)
+        store.put(layout.restored(row.arm, "mean", image.restored), evidence.encoded(mean))
         store.put(layout.restored(row.arm, "spread", image.spread), encode_map(spread))
     if previews:
         brightest = None if spread is None else spread / max(float(spread.max()), 1e-12)
@@ -312,7 +329,7 @@ def _restored(
         for what, pixels in shown.items():
             if pixels is not None:
                 store.put(layout.preview(image.id, what, row.arm), preview(pixels))
-    interval = None if correlated else evidence.estimate(record, pick)
+    interval = None if correlated else evidence.estimate(record, outputs[0])
     row = replace(
         row,
         state=RowState.RESTORED,

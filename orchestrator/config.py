@@ -142,6 +142,9 @@ class Task(Section):
     )
     peak: float = Field(30, gt=0, description="denoise: photons in a white pixel where --simulate adds Poisson noise")
     missing: float = Field(0.5, ge=0, lt=1, description="inpaint: share of the pixels that --simulate takes away")
+    keep_known: bool = Field(
+        True, description="inpaint: pixels that --masks knows come back as they were; false: as the network has them"
+    )
     factor: Literal[2, 3, 4, 8] = Field(4, description="super-resolve: how many times larger the restored image is")
     downsampling: Literal["lanczos2", "box", "bicubic"] = Field(
         "lanczos2", description="super-resolve: how the low-resolution image came about"

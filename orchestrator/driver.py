@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import re
 import secrets
 import signal
 import threading
@@ -177,7 +178,7 @@ def _upload(store: Store, plan: Plan, listener: Listener) -> Plan:
     plan = replace(plan, uploads=uploaded, rejected=rejected)
     store.put(layout.inputs, json.dumps([asdict(image) for image in plan.images]).encode())
     for key in list(store.keys(layout.rows)):
-        if key.startswith(layout.row("rejected-").removesuffix(".json")):
+        if re.fullmatch(r"rejected-\d{6}\.json", key.rpartition("/")[2]):
             store.delete(key)  # an earlier attempt's; what is still so is said again
     for number, reject in enumerate(rejected):
         rows = [Row(reject.name, arm.name, RowState.REJECTED, reason=reject.reason) for arm in plan.arms]

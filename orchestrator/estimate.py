@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import median
 
 import numpy as np
@@ -76,24 +77,27 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     config = plan.config
     torch.set_num_threads(min(config.resources.threads, cpu_count()))
     candidates = candidates_of(config)[:_NETWORKS] if plan.candidates else []
-    names = [candidate.id for candidate in candidates] or [name for arm in plan.arms for name in arm.networks or ()]
-    small, large = (median(_seconds_per_iteration(plan, name, side) for name in names) for side in _SIDES)
-    per_pixel = max(0.0, large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)
     scale = config.task.scale
 
-    def iteration(height: int, width: int) -> float:
+    @cache
+    def pace(name: str) -> tuple[float, ...]:
+        return tuple(_seconds_per_iteration(plan, name, side) for side in _SIDES)
+
+    def iteration(arm: Arm, height: int, width: int) -> float:
+        names = arm.networks or [candidate.id for candidate in candidates]
+        small, large = (median(pace(name)[at] for name in names) for at in range(len(_SIDES)))
+        per_pixel = max(0.0, large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)
         pixels = scale**2 * padded_side(height, scale) * padded_side(width, scale)
         return max(small + (pixels - _SIDES[0] ** 2) * per_pixel, small / 2)
 
     fit_seconds = 0.0
     for image in plan.images:
-        full = iteration(image.height, image.width) * config.fit.iterations
         for arm in plan.arms:
             crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
             sides = view_size(arm.view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
             most = config.iterations(arm.view)
-            fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * iteration(*sides)
-            fit_seconds += arm.refits * full
+            fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * iteration(arm, *sides)
+            fit_seconds += arm.refits * config.fit.iterations * iteration(arm, image.height, image.width)
     banks = {spec for image in plan.images if (spec := bank_of(config, image)) is not None}
     score_seconds = 0.0
     for spec in banks:

@@ -111,7 +111,7 @@ def run_fit(
         if not fit.finished:
             # The checkpoint first: who finds the record may rely on it.
             _save_checkpoint(store, keys, fit, spent)
-            record = prepared.paused(spent)
+            record = prepared.paused(spent, last)
             store.put(keys.rung(last), record.to_json())
             return record
         record, arrays = prepared.outcome(spent)
@@ -164,16 +164,17 @@ class _Prepared:
             observers=() if self.observer is None else (self.observer,),
         )
 
-    def paused(self, seconds: float) -> FitRecord:
-        """What is known so far."""
-        result = self.fit.result()
+    def paused(self, seconds: float, iterations: int) -> FitRecord:
+        """What was known after so many iterations; a checkpoint may have been further."""
+        curve = self.fit.result().held_out_curve[:iterations]
+        best = int(np.argmin(curve))
         return FitRecord(
             self.job.candidate,
             self.job.view,
             "paused",
-            held_out_error=min(result.held_out_curve) if self.fit.blind else None,
-            stop_iteration=result.stop_iteration,
-            iterations=result.iterations,
+            held_out_error=curve[best] if self.fit.blind else None,
+            stop_iteration=best + 1,
+            iterations=len(curve),
             parameters=self.parameters,
             seconds=round(seconds, 3),
         )

@@ -15,8 +15,8 @@ from orchestrator.jobs import FitJob
 class Finished:
     """A trial that ended: its fit is done, failed, paused at the rung it was to reach, or stopped in a contest.
 
-    ``crash`` says why there is not even a record of it; of a stopped one, which has none either, ``iteration`` and
-    ``held_out_error`` are the last that it told.
+    ``crash`` says why there is not even a record of it; of a stopped one, which has none either, ``iteration``,
+    ``held_out_error`` and ``seconds`` are the last that it told.
     """
 
     job: FitJob
@@ -24,6 +24,7 @@ class Finished:
     crash: str | None = None
     iteration: int = 0
     held_out_error: float | None = None
+    seconds: float = 0.0
 
 
 PATIENCE_S = 5.0
@@ -53,6 +54,10 @@ class JobQueue:
             self._waiting.extendleft(reversed(jobs))
         else:
             self._waiting.extend(jobs)
+
+    async def drop(self, image: str) -> None:
+        """Forget the fits of an image that wait; those that run go on."""
+        self._waiting = deque(job for job in self._waiting if job.image.id != image)
 
     async def set_may_idle(self, may_idle: bool) -> None:
         """Whether a session without work may wait for more; while it waits it holds on to its CPUs and GPUs."""

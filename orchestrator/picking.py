@@ -191,8 +191,8 @@ def decide(
             records[scored.candidate] = record
     seen = [r.residual_correlation for r in records.values() if r.residual_correlation is not None]
     correlation = median(seen) if seen else None
-    # ISNAS-DIP as published has no such doubts, and an image made small has correlated noise whatever it had before.
-    correlated = arm.rule != "weighted-mean" and arm.view != "downscale" and _is_correlated(context, correlation)
+    # ISNAS-DIP as published has no such doubts.
+    correlated = arm.rule != "weighted-mean" and _is_correlated(context, arm, correlation)
     rule: Rule = "consensus" if correlated else arm.rule
     members = []
     for scored in cohort:
@@ -210,12 +210,14 @@ def decide(
     return decision
 
 
-def _is_correlated(context: RunContext, correlation: float | None) -> bool:
+def _is_correlated(context: RunContext, arm: Arm, correlation: float | None) -> bool:
     wish = context.config.pick.noise
     if wish != "auto":
         return wish == "correlated"
     task = task_of(context.config)
     if task.correlated_noise:
         return True
-    # Of other tasks' residuals no more can be said: a blur correlates them, and a low-resolution pixel holds many.
-    return task.name == "denoise" and correlation is not None and correlation > CORRELATED
+    # Of other tasks' residuals no more can be said: a blur correlates them, and a low-resolution pixel holds many. An image
+    # made small has correlated noise whatever it had before.
+    told = task.name == "denoise" and arm.view != "downscale" and correlation is not None
+    return told and (correlation or 0.0) > CORRELATED

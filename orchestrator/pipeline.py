@@ -94,6 +94,7 @@ class ArmProgress:
         return Chosen(self.arm, self.cohort, self.decision, self.full, self.ended)
 
 
+FitKey = tuple[ViewName, str]
 _TO_THE_END = sys.maxsize
 
 
@@ -119,7 +120,7 @@ class Progress:
     previews: bool
     stage: ImageStage = ImageStage.WAITING
     arms: list[ArmProgress] = field(default_factory=list)
-    fits: dict[tuple[ViewName, str], SharedFit] = field(default_factory=dict)
+    fits: dict[FitKey, SharedFit] = field(default_factory=dict)
 
 
 def compute_bank_part(context: RunContext, part: BankPart) -> None:
@@ -290,41 +291,47 @@ class Pipeline:
             cohort = cohorts[arm.name]
             members = [scored.candidate for scored in cohort]
             progress.arms.append(ArmProgress(arm, cohort, members))
-        for way in progress.arms:
-            self._fit_cohort(progress, way)
+        # What all arms want is known before anything starts: how a fit is begun depends on who shares it.
+        wanted = [key for way in progress.arms for key in self._want_cohort(progress, way)]
+        self._serve(progress, list(dict.fromkeys(wanted)))
 
-    def _fit_cohort(self, progress: Progress, way: ArmProgress) -> None:
-        """Fit what is left of an arm's cohort up to its next rung, or to the end."""
+    def _want_cohort(self, progress: Progress, way: ArmProgress) -> list[FitKey]:
+        """An arm wants what is left of its cohort fitted up to its next rung, or to the end."""
         way.stage = ArmStage.COHORT
         until = way.arm.rungs[way.rungs_passed] if way.rungs_passed < len(way.arm.rungs) else _TO_THE_END
-        self._want(progress, way, way.arm.view, way.alive, until)
+        return self._want(progress, way, way.arm.view, way.alive, until)
 
     def _want(
         self, progress: Progress, way: ArmProgress, view: ViewName, candidates: Sequence[str], until: int
-    ) -> None:
+    ) -> list[FitKey]:
         """An arm wants these fits taken as far as that; it hears of each when it has come there."""
         way.running |= set(candidates)
         for candidate in candidates:
             progress.fits.setdefault((view, candidate), SharedFit()).waiting.append((until, way))
-        for candidate in candidates:
-            self._serve(progress, view, candidate)
+        return [(view, candidate) for candidate in candidates]
 
-    def _serve(self, progress: Progress, view: ViewName, candidate: str) -> None:
-        """Tell the arms whose wish for a fit is fulfilled, and start what the others wait for."""
-        fit = progress.fits[view, candidate]
-        served = [way for until, way in fit.waiting if until <= fit.reached]
-        fit.waiting = [(until, way) for until, way in fit.waiting if until > fit.reached]
-        if fit.waiting and fit.running is None:
-            # The nearest rung first: a decision there may make the rest unnecessary.
-            fit.running = min(until for until, _ in fit.waiting)
-            until = None if fit.running == _TO_THE_END else fit.running
-            ways = [way for _, way in fit.waiting]
-            contest = ways[0].arm.name if all(way.arm.asynchronous for way in ways) and view != "full" else None
-            job = FitJob(progress.image, view, candidate, until, contest)
+    def _serve(self, progress: Progress, keys: Sequence[FitKey]) -> None:
+        """Tell the arms whose wishes for these fits are fulfilled, and start what the others wait for."""
+        served: list[tuple[ArmProgress, str, bool]] = []
+        jobs: list[FitJob] = []
+        urgent = False
+        for view, candidate in keys:
+            fit = progress.fits[view, candidate]
+            served += [(way, candidate, fit.done) for until, way in fit.waiting if until <= fit.reached]
+            fit.waiting = [(until, way) for until, way in fit.waiting if until > fit.reached]
+            if fit.waiting and fit.running is None:
+                # The nearest rung first: a decision there may make the rest unnecessary.
+                fit.running = min(until for until, _ in fit.waiting)
+                until = None if fit.running == _TO_THE_END else fit.running
+                ways = [way for _, way in fit.waiting]
+                contest = ways[0].arm.name if all(way.arm.asynchronous for way in ways) and view != "full" else None
+                jobs.append(FitJob(progress.image, view, candidate, until, contest))
+                urgent = urgent or any(way.stage is ArmStage.FULL for way in ways)
+        if jobs:
             # An image that is nearly done goes before one that has just begun: first results come early.
-            ray.get(self._queue.put.remote([job], first=any(way.stage is ArmStage.FULL for way in ways)))
-        for way in served:
-            self._on_fit_served(progress, way, candidate, done=fit.done)
+            ray.get(self._queue.put.remote(jobs, first=urgent))
+        for way, candidate, done in served:
+            self._on_fit_served(progress, way, candidate, done=done)
 
     def _on_finished_fits(self, reference: Any) -> None:
         for finished in ray.get(reference):
@@ -346,17 +353,16 @@ class Pipeline:
                 record = FitRecord(job.candidate, job.view, "failed", reason=finished.crash)
                 self._context.store.put(keys.result, record.to_json())
             self._listener.note(f"{job.image.name}: the fit of {job.candidate} failed: {finished.crash}")
+        reached, fit.running = fit.running, None
         if finished.state == "stopped":
-            self._record_stopped(finished)
-            for _, way in fit.waiting:
-                way.ended[job.candidate] = finished.iteration
-        fit.reached = fit.running if finished.state == "paused" else _TO_THE_END
-        fit.done = finished.state in ("done", "paused")
-        fit.running = None
-        self._serve(progress, job.view, job.candidate)
+            self._on_stopped(progress, fit, finished)
+        else:
+            fit.reached = reached if finished.state == "paused" else _TO_THE_END
+            fit.done = finished.state != "failed"
+        self._serve(progress, [(job.view, job.candidate)])
 
-    def _record_stopped(self, finished: Finished) -> None:
-        """What is known of a fit that a contest has ended: as of one that paused at a rung and never went on."""
+    def _on_stopped(self, progress: Progress, fit: SharedFit, finished: Finished) -> None:
+        """A contest has ended a fit, for the arms that take part in it; others that want it meanwhile have it begun again."""
         job = finished.job
         record = FitRecord(
             job.candidate,
@@ -364,8 +370,14 @@ class Pipeline:
             "paused",
             held_out_error=finished.held_out_error,
             iterations=finished.iteration,
+            seconds=round(finished.seconds, 3),
         )
         self._context.store.put(fit_keys(self._context, job).rung(finished.iteration), record.to_json())
+        losers = [way for _, way in fit.waiting if way.arm.asynchronous]
+        fit.waiting = [(until, way) for until, way in fit.waiting if not way.arm.asynchronous]
+        for way in losers:
+            way.ended[job.candidate] = finished.iteration
+            self._on_fit_served(progress, way, job.candidate, done=False)
 
     def _on_fit_served(self, progress: Progress, way: ArmProgress, candidate: str, *, done: bool) -> None:
         way.running.discard(candidate)
@@ -375,7 +387,7 @@ class Pipeline:
                 # The next best takes the place of a pick that came to nothing.
                 self._total["full"] += 1
                 way.full.append(way.untried.popleft())
-                self._want(progress, way, "full", way.full[-1:], _TO_THE_END)
+                self._serve(progress, self._want(progress, way, "full", way.full[-1:], _TO_THE_END))
             elif not way.running:
                 self._ready(progress, way)
         elif not way.running:
@@ -400,7 +412,7 @@ class Pipeline:
         way.ended |= {candidate: rung for candidate in way.alive if candidate not in alive}
         way.alive = alive
         way.rungs_passed += 1
-        self._fit_cohort(progress, way)
+        self._serve(progress, self._want_cohort(progress, way))
 
     def _on_decided(self, progress: Progress, way: ArmProgress, reference: Any) -> None:
         decision: Decision | None = self._outcome(progress, reference)
@@ -416,7 +428,7 @@ class Pipeline:
             return
         way.stage = ArmStage.FULL
         way.untried = deque(decision.order[len(best) :])
-        self._want(progress, way, "full", best, _TO_THE_END)
+        self._serve(progress, self._want(progress, way, "full", best, _TO_THE_END))
 
     def _ready(self, progress: Progress, way: ArmProgress) -> None:
         """An arm has what it wanted; the image is collected once all have."""
@@ -461,6 +473,7 @@ class Pipeline:
         rows = [Row(progress.image.name, arm.name, state, reason=reason) for arm in self._plan.arms]
         self._context.store.put(self._context.layout.row(progress.image.id), rows_to_json(rows).encode())
         self._listener.note(f"{progress.image.name}: {state}: {reason}")
+        ray.get(self._queue.drop.remote(progress.image.id))
         if progress.stage in (ImageStage.WAITING, ImageStage.SCORING):
             self._total["scored"] -= 1
             self._total["cohort"] -= self._plan.cohort_size
@@ -468,6 +481,9 @@ class Pipeline:
         self._total["full"] -= self._plan.full_fits - decided
         self._total["collected"] -= 1
         self._leave(progress)
+
+        if self._context.config.keep.fits != "all":
+            self._context.store.delete_all(self._context.layout.fits(progress.image.id))
 
     def _leave(self, progress: Progress) -> None:
         progress.stage = ImageStage.ENDED

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from orchestrator.arms import Arm, arms_of
 from orchestrator.config import Config
 from orchestrator.errors import UserMistakeError
@@ -12,6 +14,7 @@ from orchestrator.ingest import InputImage, Rejected, Upload, read_folder
 from orchestrator.layout import RunLayout
 from orchestrator.resources import Resources, bytes_per_pixel, resolve_resources, this_machine, why_too_large
 from orchestrator.run import RunRecord, RunState, check_run_name, new_run_name, read_run
+from orchestrator.scoring import metrics_of
 from orchestrator.store import Store
 from orchestrator.text import printable
 
@@ -44,7 +47,7 @@ class Plan:
         """How many candidates are scored; none where every arm names its networks."""
         wanted = self.config.score.candidates
         count = wanted if isinstance(wanted, int) else len(wanted)
-        return count if any(arm.networks is None for arm in self.arms) else 0
+        return count if metrics_of(self.config) else 0
 
     @property
     def cohort_size(self) -> int:
@@ -79,9 +82,9 @@ def make_plan(
         UserMistakeError: something cannot be done as asked.
     """
     name = new_run_name() if run is None else check_run_name(run)
-    continued = _run_to_continue(store, name, config, simulate=simulate)
     _check_masks(config, given=masks is not None, simulate=simulate)
     resources = resolve_resources(config, this_machine())
+    continued = _run_to_continue(store, name, config, resources.device, simulate=simulate)
     uploads, rejected = read_folder(
         images,
         references=references,
@@ -103,7 +106,7 @@ def make_plan(
     return Plan(name, config, resources, simulate, fitting, [*rejected, *too_large], white_is_known, continued)
 
 
-def _run_to_continue(store: Store, name: str, config: Config, *, simulate: bool) -> RunRecord | None:
+def _run_to_continue(store: Store, name: str, config: Config, device: str, *, simulate: bool) -> RunRecord | None:
     """The record of a run of this name that is to go on; what is finished of it is not done again.
 
     Raises:
@@ -116,10 +119,11 @@ def _run_to_continue(store: Store, name: str, config: Config, *, simulate: bool)
         raise UserMistakeError(
             f"--run {name}: the run is under way, by process {record.driver['pid']} on {record.driver['host']}"
         )
-    before, now = _flat(record.config), _flat(config.model_dump(mode="json"))
+    before, now = _flat(_with_defaults(record.config)), _flat(config.model_dump(mode="json"))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in _MAY_CHANGE]
-    if simulate != record.simulate:
-        changed.append("--simulate")
+    before |= {"--simulate": record.simulate, "device": record.machine.get("device", device)}
+    now |= {"--simulate": simulate, "device": device}
+    changed += [key for key in ("--simulate", "device") if before[key] != now[key]]
     if changed:
         shown = "; ".join(f"{key}: {before.get(key)}, now {now.get(key)}" for key in changed[:_CHANGES_SHOWN])
         raise UserMistakeError(
@@ -129,8 +133,16 @@ def _run_to_continue(store: Store, name: str, config: Config, *, simulate: bool)
     return record
 
 
-_MAY_CHANGE = frozenset({"resources.parallel", "resources.gpus", "resources.retries", "fit.checkpoint_s"})
+_MAY_CHANGE = frozenset({"resources.parallel", "resources.retries", "fit.checkpoint_s"})
 _CHANGES_SHOWN = 3
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Recorded settings, with the defaults of those that were not there yet when they were recorded."""
+    try:
+        return Config.model_validate(settings).model_dump(mode="json")
+    except ValidationError:
+        return settings
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

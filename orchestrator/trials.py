@@ -86,6 +86,7 @@ class TellTheQueue(tune.Callback):  # type: ignore[misc]
             last.get("fit_state", "stopped"),
             iteration=last.get("iteration", 0),
             held_out_error=last.get("held_out_error"),
+            seconds=last.get("time_total_s", 0.0),
         )
         ray.get(self._queue.finish.remote(finished))
 

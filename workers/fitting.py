@@ -4,8 +4,8 @@ An untrained network turns a fixed noise input into an image; Adam fits that ima
 measurement. At every step fresh noise is added to the input, and an exponential average of the outputs is the restored
 image. The network learns structure before it learns noise, so it must be stopped in time: see `workers.stopping`.
 
-Two rules watch every fit. The one of the settings ends it; beside it the outputs' exponential moving variance keeps an
-image of its own, which is the one to use where noise turns out to be correlated and held-out pixels to mislead.
+Two rules watch every fit. The one of the settings ends it; beside held-out pixels the outputs' exponential moving variance
+keeps an image of its own, which is the one to use where noise turns out to be correlated and held-out pixels to mislead.
 """
 
 from collections.abc import Sequence

@@ -69,6 +69,8 @@ def _as_study(candidates: str) -> list[str]:
     return [
         f"score.candidates={candidates}",
         "arms=[{name: all, like: all, view: full, rule: held-out, full_fits: 1, halving: none}]",
+        # A consensus of hundreds would have to hold all their images.
+        "pick.noise=independent",
         f"score.also={also}",
     ]
 

@@ -606,14 +606,18 @@ def test_super_resolution_is_compared_with_the_enlarged_image(
     assert row.psnr_y == pytest.approx(psnr_y(np.full_like(clean, 0.5), clean))
 
 
-def test_a_masked_image_is_restored_whole_and_was_degraded_by_its_holes(
-    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+@pytest.mark.parametrize("keep_known", [True, False])
+def test_a_masked_image_is_painted_in_and_was_degraded_by_its_holes(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, keep_known: bool
 ) -> None:
     known = np.random.default_rng(0).random((40, 48)) < 0.5
-    bench = make_bench(make_config(task={"name": "inpaint"}), encoded(), encoded(), mask=known)
+    task = {"name": "inpaint", "keep_known": keep_known}
+    bench = make_bench(make_config(task=task), encoded(), encoded(), mask=known)
     leave(bench, "full", B, 0.5)
     row = collected(bench, [B], previews=True)
-    assert (pixels(restored(bench)) == 128).all()
+    assert (pixels(restored(bench))[~known] == 128).all()
+    expected = pixels(encoded())[known] if keep_known else 128
+    assert (pixels(restored(bench))[known] == expected).all()
     clean = load_reference(bench.context, bench.image)
     assert clean is not None
     assert row.psnr_degraded == pytest.approx(psnr(clean * known, clean))

@@ -329,8 +329,21 @@ def test_of_other_tasks_the_task_and_not_the_residual_tells_of_the_noise(
     assert decision.rule == {"super-resolve": "held-out+consensus", "jpeg": "consensus"}.get(task, "held-out")
 
 
-@pytest.mark.parametrize("noise", ["auto", "correlated"])
-@pytest.mark.parametrize("arm", [{"rule": "weighted-mean"}, {"view": "downscale"}], ids=str)
+def test_of_an_image_made_small_only_the_settings_can_say_that_its_noise_is_correlated(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(
+        make_config(arms=[{"name": "own", "view": "downscale"}], pick={"noise": "correlated"}), encoded()
+    )
+    decision = decided_over(bench, (MUCH,) * 3)
+    assert (decision.correlated, decision.rule) == (True, "consensus")
+
+
+@pytest.mark.parametrize(
+    ("noise", "arm"),
+    [("auto", {"rule": "weighted-mean"}), ("correlated", {"rule": "weighted-mean"}), ("auto", {"view": "downscale"})],
+    ids=str,
+)
 def test_the_papers_rule_and_images_made_small_know_nothing_of_correlated_noise(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, noise: str, arm: dict[str, str]
 ) -> None:
