@@ -567,6 +567,14 @@ def test_an_arm_that_halves_is_charged_up_to_the_rung_whoever_went_on(
     assert (last["curve_iteration"], last["psnr"]) == ([], None)
 
 
+def test_an_image_may_be_called_like_a_rung(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
+    bench = make_bench(make_config(), encoded(), name="rung-1.png")
+    leave(bench, "full", A, 0.5)
+    keys = fit_keys(bench.context, FitJob(bench.image, "crop", B))
+    bench.store.put(keys.checkpoint, b"\xff not a record")
+    assert collected(bench, [A]).state is RowState.RESTORED
+
+
 def test_super_resolution_writes_a_larger_image_with_its_alpha(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:

@@ -399,6 +399,15 @@ def test_a_rung_that_was_reached_is_not_fitted_again(bench: Bench) -> None:
     assert run_fit(bench.context, job, on_progress=fail) == paused
 
 
+def test_a_checkpoint_that_is_beyond_a_rung_tells_of_the_rung_only(bench: Bench) -> None:
+    beyond = run_fit(bench.context, job_of(bench, until=5))
+    record = run_fit(bench.context, job_of(bench, until=2))
+    run_fit(bench.context, job_of(bench))
+    curve = arrays_of(bench, job_of(bench)).held_out
+    assert (record.state, record.iterations, record.held_out_error) == ("paused", 2, curve[:2].min())
+    assert beyond.held_out_error == curve[:5].min()
+
+
 def test_a_finished_fit_answers_for_any_rung(bench: Bench) -> None:
     record = run_fit(bench.context, job_of(bench))
     for until in (2, 5, 6, 100):

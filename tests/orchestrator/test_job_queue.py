@@ -29,6 +29,18 @@ def test_fits_are_handed_out_in_order_and_urgent_ones_first() -> None:
     run(story())
 
 
+def test_of_an_image_that_has_ended_no_fit_starts_any_more() -> None:
+    async def work() -> None:
+        queue = JobQueue()
+        other = replace(job(2), image=replace(IMAGE, id="b-1"))
+        await queue.put([job(1), other, job(3)], first=False)
+        await queue.drop(IMAGE.id)
+        assert await queue.take(0) == other
+        assert await queue.take(0) == "wait"
+
+    run(work())
+
+
 def test_a_session_leaves_when_all_is_done_or_others_need_its_cpus_but_never_before_the_work() -> None:
     async def story() -> None:
         now = 0.0
