@@ -15,6 +15,9 @@ Rule = Literal["held-out", "consensus", "held-out+consensus", "weighted-mean"]
 NEEDS_OUTPUTS: frozenset[Rule] = frozenset({"consensus", "held-out+consensus", "weighted-mean"})
 """Rules that look at the members' images and not at their figures alone."""
 
+HEARS_HELD_OUT: frozenset[Rule] = frozenset({"held-out", "held-out+consensus"})
+"""Rules in which held-out pixels have a say."""
+
 
 @dataclass(frozen=True)
 class Arm:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.arms import Arm
+from orchestrator.arms import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm
 from orchestrator.context import RunContext
 from orchestrator.fits import FitArrays, fit_keys, read_record, stopping_of
 from orchestrator.images import encode, encode_map, preview, resized
@@ -255,8 +255,7 @@ def _row(
         iterations=iterations,
         seconds=seconds,
     )
-    scores = {scored.candidate: scored.score for scored in choice.cohort}
-    done = _by_final_order(decision, [fit for fit in final if fit.record.state == "done"], scores)
+    done = _by_final_order(choice, fits, [fit for fit in final if fit.record.state == "done"])
     if not done:
         return replace(row, reason=_why_nothing(decision, final))
     otherwise = decision.rule != arm.rule or (decision.correlated and stopping_of(context.config) == "held-out")
@@ -276,10 +275,23 @@ def _why_not_held_out(decision: Decision) -> str:
     )
 
 
-def _by_final_order(decision: Decision, done: Sequence[Fitted], scores: Mapping[str, float]) -> list[Fitted]:
+def _by_final_order(choice: Chosen, fits: _Fits, done: Sequence[Fitted]) -> list[Fitted]:
+    """The fits at full size, the pick first; those of a cohort at full size are in their final order already."""
+    rule = choice.decision.rule
+    if choice.arm.view == "full":
+        return list(done)
     by_candidate = {fit.record.candidate: fit for fit in done}
-    members = [Member(c, scores[c], fit.record.held_out_error) for c, fit in by_candidate.items()]
-    return [by_candidate[candidate] for candidate in final_order(decision.rule, members)]
+    scores = {scored.candidate: scored.score for scored in choice.cohort}
+    members = [
+        Member(
+            candidate,
+            scores[candidate],
+            fit.record.held_out_error,
+            fits.output(fit, steady=False) if rule in HEARS_HELD_OUT & NEEDS_OUTPUTS else None,
+        )
+        for candidate, fit in by_candidate.items()
+    ]
+    return [by_candidate[candidate] for candidate in final_order(rule, members)]
 
 
 def mean_weights(held_out_errors: Sequence[float | None], noise: float) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from orchestrator.arms import NEEDS_OUTPUTS, Arm, Rule
+from orchestrator.arms import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm, Rule
 from orchestrator.context import RunContext
 from orchestrator.errors import NotFoundError
 from orchestrator.fits import FitArrays, fit_keys, read_record
@@ -130,10 +130,11 @@ def order_by(rule: Rule, members: Sequence[Member]) -> list[str]:
 def final_order(rule: Rule, fitted: Sequence[Member]) -> list[str]:
     """The order of the best few once they have been fitted at full size, given in the cohort's order.
 
-    Their held-out errors there are over more pixels, and of the fits that become the result, so they have the last word.
-    A consensus of few is none; rules that look for one keep the cohort's order.
+    Their held-out errors there are over more pixels, and of the fits that become the result, so they have the last word;
+    for super-resolution together with the few's consensus, since a fit may go wrong where no low-resolution pixel sees it.
+    Rules that hear nothing of held-out pixels keep the cohort's order.
     """
-    return order_by(rule, fitted) if rule == "held-out" else [member.candidate for member in fitted]
+    return order_by(rule, fitted) if rule in HEARS_HELD_OUT else [member.candidate for member in fitted]
 
 
 def halve(context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[str], iterations: int) -> list[str]:

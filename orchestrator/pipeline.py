@@ -390,15 +390,17 @@ class Pipeline:
                 self._serve(progress, self._want(progress, way, "full", way.full[-1:], _TO_THE_END))
             elif not way.running:
                 self._ready(progress, way)
-        elif not way.running:
+            return
+        last_round = way.rungs_passed == len(way.arm.rungs)
+        self._done["cohort"] += last_round
+        if not way.running:
             worker = next(self._workers)
-            if way.rungs_passed < len(way.arm.rungs):
+            if not last_round:
                 way.stage = ArmStage.HALVING
                 rung = way.arm.rungs[way.rungs_passed]
                 reference = worker.halve.remote(progress.image, way.arm, way.alive, rung)
                 self._when(reference, partial(self._on_halved, progress, way))
             else:
-                self._done["cohort"] += len(way.alive)
                 way.stage = ArmStage.DECIDING
                 reference = worker.decide.remote(progress.image, way.arm, way.cohort, list(way.ended))
                 self._when(reference, partial(self._on_decided, progress, way))

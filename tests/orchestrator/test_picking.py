@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from orchestrator.arms import NEEDS_OUTPUTS, Arm, Rule, arms_of
+from orchestrator.arms import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm, Rule, arms_of
 from orchestrator.fits import FitArrays, fit_keys
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.picking import Decision, Member, decide, final_order, halve, order_by, values_by
@@ -436,6 +436,9 @@ def test_without_any_error_nobody_is_ended(halved: Bench) -> None:
 def test_the_held_out_errors_at_full_size_have_the_last_word_and_other_rules_have_none() -> None:
     fitted = [Member("a", 1.0, 0.02), Member("b", 2.0, 0.01), Member("c", 3.0, 0.03)]
     assert final_order("held-out", fitted) == ["b", "a", "c"]
-    for rule in NEEDS_OUTPUTS:
+    for rule in NEEDS_OUTPUTS - HEARS_HELD_OUT:
         assert final_order(rule, fitted) == ["a", "b", "c"]
+    # Ranks by held-out error 2, 1, 3, by distance to the median 1, 2, 3: the cohort's order breaks the tie.
+    assert final_order("held-out+consensus", members(0.02, 0.01, 0.03, values=(5, 4, 9))) == ["a", "b", "c"]
+    assert final_order("held-out+consensus", members(0.03, 0.01, 0.02, values=(9, 5, 4))) == ["b", "c", "a"]
     assert final_order("held-out", [Member("a", 2.0, None), Member("b", 1.0, None)]) == ["b", "a"]
