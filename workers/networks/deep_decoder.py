@@ -7,7 +7,7 @@ too small to fit noise well.
 from torch import Tensor, nn
 
 from workers.networks.blocks import Resize, batch_norm
-from workers.networks.search import SIDE_MULTIPLE, SMALLEST_SIDE, Network
+from workers.networks.search import SIDE_MULTIPLE, Network, check_sides
 from workers.space import LEVELS
 
 
@@ -35,10 +35,7 @@ class DeepDecoder(Network):
         Raises:
             ValueError: a side is not a multiple of 32, or is below 64.
         """
-        if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE or min(height, width) < SMALLEST_SIDE:
-            raise ValueError(
-                f"the output is {width}x{height}; sides must be multiples of {SIDE_MULTIPLE} and at least {SMALLEST_SIDE}"
-            )
+        check_sides(height, width)
         return self.in_channels, height // SIDE_MULTIPLE, width // SIDE_MULTIPLE
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.networks.blocks import SLOPE, Resize, batch_norm, conv, encoder_block, output_block, skip_block
-from workers.networks.search import SIDE_MULTIPLE, SMALLEST_SIDE, Network
+from workers.networks.search import Network, check_sides
 from workers.space import LEVELS
 
 
@@ -53,11 +53,7 @@ class DipNetwork(Network):
         Raises:
             ValueError: a side is not a multiple of 32, or is below 64.
         """
-        height, width = x.shape[-2:]
-        if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE or min(height, width) < SMALLEST_SIDE:
-            raise ValueError(
-                f"the input is {width}x{height}; sides must be multiples of {SIDE_MULTIPLE} and at least {SMALLEST_SIDE}"
-            )
+        check_sides(*x.shape[-2:])
         bypassing = []
         for skip, encoder in zip(self.skips, self.encoders, strict=True):
             bypassing.append(skip(x))

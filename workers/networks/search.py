@@ -55,6 +55,18 @@ def _used_blocks(candidate: Candidate) -> set[str]:
     return used
 
 
+def check_sides(height: int, width: int) -> None:
+    """Refuse an image that five halvings do not divide.
+
+    Raises:
+        ValueError: a side is not a multiple of 32, or is below 64.
+    """
+    if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE or min(height, width) < SMALLEST_SIDE:
+        raise ValueError(
+            f"the image is {width}x{height}; sides must be multiples of {SIDE_MULTIPLE} and at least {SMALLEST_SIDE}"
+        )
+
+
 class Network(nn.Module):
     """A deep image prior: maps a noise input (N, C, h, w) to images (N, out_channels, H, W) in (0, 1)."""
 
@@ -85,11 +97,7 @@ class SearchNetwork(Network):
         Raises:
             ValueError: a side is not a multiple of 32, or is below 64.
         """
-        height, width = x.shape[-2:]
-        if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE or min(height, width) < SMALLEST_SIDE:
-            raise ValueError(
-                f"the input is {width}x{height}; sides must be multiples of {SIDE_MULTIPLE} and at least {SMALLEST_SIDE}"
-            )
+        check_sides(*x.shape[-2:])
         blocks = self.blocks
         sources = [x]
         for level in range(1, LEVELS + 1):
