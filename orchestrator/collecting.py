@@ -231,8 +231,20 @@ class _Evidence:
             noise = self.noise(output)
             return None if noise is None else estimated_psnr(held_out, noise)
         if task == "inpaint" and self._image.mask is None:
-            return estimated_psnr(held_out, None)
+            return estimated_psnr(self._over_all(held_out, output), None)
         return None
+
+    def _over_all(self, held_out: Estimate, output: Array) -> Estimate:
+        """The error of an inpainted image as a whole: measured where it is known, as on hidden pixels where it is not."""
+        known = self.observation.known
+        if known is None:
+            return held_out
+        measured = float(np.square(output[:, known] - self.observation.pixels[:, known], dtype=np.float64).mean())
+        share = float(known.mean())
+        return Estimate(
+            share * measured + (1 - share) * held_out.value,
+            (1 - share) * held_out.standard_error,
+        )
 
 
 def _row(

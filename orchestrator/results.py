@@ -28,8 +28,8 @@ class Row:
 
     ``candidate``, ``stop_iteration`` and ``held_out_error`` (mean squared, images in [0, 1]) belong to the blind pick's fit
     at full size, ``psnr`` (dB), ``ssim``, ``psnr_oracle_stop`` and ``psnr_y`` (of the luma of RGB, for super-resolution)
-    too. ``psnr_low`` to ``psnr_high`` is an interval (95 %) for the PSNR on pixels that the fit has not seen, estimated
-    without a reference: rather low for the whole image, and unknown where it would be wider than 1 dB. ``psnr_mean`` is that of the mean of the best few. PSNR and
+    too. ``psnr_low`` to ``psnr_high`` is an interval (95 %) for that PSNR, estimated without a reference; of a denoised
+    image on pixels that the fit has not seen, which is rather low for all of it. It is unknown where wider than 1 dB. ``psnr_mean`` is that of the mean of the best few. PSNR and
     SSIM need a reference. ``rule`` and ``stopping`` say how network and iteration were chosen, ``note`` why otherwise than
     asked. ``iterations`` and ``seconds`` are those of all fits the arm looked at; arms share fits.
     """

@@ -355,7 +355,7 @@ _GUIDE = (
         "Estimated PSNR",
         "psnr_low",
         "What the hidden pixels say of the PSNR, without any reference: with 95 % confidence it lies between these two "
-        "figures. It is told for pixels the network has not seen, so that of the whole picture is rather higher. "
+        "figures. Of a noisy picture it is told for pixels the network has not seen, and rather higher for the whole. "
         "There is a dash where too little is known to tell it within 1 dB.",
     ),
     (

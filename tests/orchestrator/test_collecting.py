@@ -488,6 +488,21 @@ def test_the_estimated_psnr_is_an_interval_where_the_held_out_pixels_allow_one(
         assert (row.state, row.psnr_low, row.psnr_high) == (RowState.RESTORED, None, None)
 
 
+def test_the_psnr_of_an_inpainted_image_is_measured_where_it_is_known_and_estimated_elsewhere(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    clean = encoded(96, 96)
+    bench = make_bench(make_config(task={"name": "inpaint", "missing": 0.25}), clean, simulate=True)
+    observation = load_observation(bench.context, bench.image)
+    assert observation.known is not None
+    leave(bench, "full", A, 0.5, held_out_error=0.04, held_out_standard_error=0.002)
+    row = collected(bench, [A])
+    share = observation.known.mean()
+    measured = np.square(observation.pixels[:, observation.known] - 0.5).mean()
+    whole = Estimate(share * measured + (1 - share) * 0.04, (1 - share) * 0.002)
+    assert (row.psnr_low, row.psnr_high) == pytest.approx(estimated_psnr(whole, None))
+
+
 def test_every_arm_has_its_row_and_files_and_is_charged_for_the_fits_that_it_shares(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
