@@ -256,25 +256,25 @@ def _row(
     final = fits.get("full", choice.full)
     used = cohort if arm.view == "full" else final + cohort
     iterations, seconds = choice.cost(used)
+    stopping = stopping_of(context.config)
+    falls_back = decision.correlated and stopping == "held-out"
     row = Row(
         image.name,
         arm.name,
         RowState.FAILED,
         rule=decision.rule,
-        stopping="es-emv"
-        if decision.correlated and stopping_of(context.config) == "held-out"
-        else stopping_of(context.config),
+        stopping="es-emv" if falls_back else stopping,
         iterations=iterations,
         seconds=seconds,
     )
     done = _by_final_order(choice, fits, [fit for fit in final if fit.record.state == "done"])
     if not done:
         return replace(row, reason=_why_nothing(decision, final))
-    otherwise = decision.rule != arm.rule or (decision.correlated and stopping_of(context.config) == "held-out")
-    if otherwise and context.config.pick.noise == "auto":
+    if context.config.pick.noise == "auto" and (falls_back or decision.rule != arm.rule):
         row = replace(row, note=_why_not_held_out(decision))
-    outputs = [fits.output(fit, steady=decision.correlated) for fit in done[: arm.full_fits]]
-    records = [fit.record for fit in done[: arm.full_fits]]
+    best = done[: arm.full_fits]
+    outputs = [fits.output(fit, steady=decision.correlated) for fit in best]
+    records = [fit.record for fit in best]
     correlated = decision.correlated
     return _restored(context, image, row, records, outputs, evidence=evidence, correlated=correlated, previews=previews)
 
