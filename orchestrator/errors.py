@@ -27,3 +27,27 @@ class RunFailedError(OrchestratorError):
 
 class StoreError(OrchestratorError):
     """The store could not be read or written."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store is in trouble for the moment: unreachable, overloaded, full, or its credentials have expired. Later it may work."""
+
+
+class DamagedError(StoreError):
+    """An object in the store is not what was written there."""
+
+
+class FitOutOfMemoryError(OrchestratorError):
+    """A fit needs more memory than it could get; the message says what would fit."""
+
+
+class NodeLeavingError(OrchestratorError):
+    """The machine that a fit runs on is about to be taken away; its checkpoint is in the store."""
+
+
+class SupersededError(OrchestratorError):
+    """Another driver has taken over the run that this one worked on."""
+
+
+class RunCancelledError(OrchestratorError):
+    """Somebody has cancelled the run."""

@@ -1,15 +1,34 @@
 """Where everything is kept: objects by key, whole or not at all."""
 
-from orchestrator.store.base import Store, check_key
+from orchestrator.errors import UserMistakeError
+from orchestrator.store.base import Store, check_key, check_store
 from orchestrator.store.local import LocalStore
+from orchestrator.store.patient import PatientStore
 
-__all__ = ["LocalStore", "Store", "check_key", "open_store"]
+__all__ = ["PATIENCE_S", "LocalStore", "Store", "check_key", "check_store", "open_store"]
+
+PATIENCE_S = 15.0
+"""For how many seconds a command waits for a store that is in trouble."""
 
 
-def open_store(url: str) -> Store:
-    """The store at a place: a local folder's path.
+def open_store(url: str, *, patience_s: float = PATIENCE_S) -> Store:
+    """The store at a place: a local folder's path, or ``s3://bucket/prefix?option=value`` (docs/store.md).
+
+    Nothing is asked of the place yet.
+
+    Args:
+        url: The place.
+        patience_s: For how many seconds after its first failure an operation is tried again, if the store is in trouble for
+            the moment.
 
     Raises:
-        UserMistakeError: the place is of a kind that is not supported.
+        UserMistakeError: the place is of a kind that is not supported, or its URL is malformed.
     """
-    return LocalStore(url)
+    scheme, is_url, _ = url.partition("://")
+    if not is_url:
+        return PatientStore(LocalStore(url), patience_s)
+    if scheme.lower() == "s3":
+        from orchestrator.store.s3 import S3Store  # noqa: PLC0415 - boto3 takes a third of a second to import
+
+        return PatientStore(S3Store(url), patience_s)
+    raise UserMistakeError(f"there are no stores at {scheme}://: a store is a folder's path or s3://bucket/prefix")

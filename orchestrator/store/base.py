@@ -1,6 +1,25 @@
-"""The contract of a store."""
+"""The contract of a store, in prose and as a protocol.
 
-from collections.abc import Iterator
+A store holds objects (bytes) by key. What the rest of the project builds on, and what `tests/orchestrator/store/contract.py`
+holds every implementation to:
+
+- **Keys** are relative paths with forward slashes: no empty, ``.`` or ``..`` part, no NUL, valid Unicode. A key can neither
+  leave the store nor, below a run's prefix, the run. No key is the prefix of another (``a`` and ``a/b``).
+- **Whole or nothing.** After `put` a reader finds the old object or the new one, never a part of either, on any machine;
+  what `put` has returned for survives a crash of the machine. An object that is damaged later is not given out: content is
+  verified by its SHA-256 where it is read, and what does not fit it raises `DamagedError`.
+- **Create-once.** Of any number of callers of `create` on one key, on any machines, exactly one is told True; the object is
+  then that caller's, whole, for good. All claims and marks of completion rest on this. A `create` that ends in an error may
+  have made the object or not; who repeats it with the same token learns which.
+- **Read after write.** Who reads, or lists, after a `put`, `create` or `delete` has returned finds its outcome, wherever it
+  was made.
+- **Errors.** A key that holds nothing raises `NotFoundError`; a store that is in trouble for the moment (unreachable,
+  overloaded, full, its credentials expired) `StoreUnavailableError`; anything else `StoreError`. Each names place and reason.
+- **Safe at once.** Objects may be read and written from any number of threads, processes and machines at the same time. A
+  store travels to another process by pickling, without secrets.
+"""
+
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -8,40 +27,58 @@ from orchestrator.errors import StoreError
 
 
 def check_key(key: str) -> str:
-    """The key itself, if it is a plain relative path: no empty, ``.`` or ``..`` part, no NUL.
+    """The key itself, if it is a plain relative path: no empty, ``.`` or ``..`` part, no NUL, valid Unicode.
 
     Raises:
-        StoreError: the key could leave the store.
+        StoreError: the key could leave the store, or not every store could hold it.
     """
     if "\0" in key or not all(part not in ("", ".", "..") for part in key.split("/")):
         raise StoreError(f"{key!r} is no key: keys are relative paths without '.', '..' or empty parts")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise StoreError(f"{key!r} is no key: keys are valid Unicode") from None
     return key
 
 
-class Store(Protocol):
-    """Objects (bytes) by key; keys are relative paths with forward slashes.
+def check_store(store: "Store", key: str) -> None:
+    """Find out whether a store does what the project cannot do without, with an object at a key that is not in use.
 
-    Promises that every implementation keeps, and that the contract tests hold it to:
-
-    - `put` is whole or nothing: a reader finds the old object, or the new one, never a part; what `put` has returned for
-      survives a crash of the machine.
-    - `create` succeeds for exactly one of any number of callers, on any machine.
-    - Objects are safe to read and write from any number of threads, processes and machines at once.
-    - A key that holds nothing raises NotFoundError; whatever else goes wrong raises StoreError, with the place and reason.
+    Raises:
+        StoreError: it cannot be written or read, or `create` overwrites (some servers of S3 ignore conditions).
     """
+    data = key.encode()
+    once = store.create(key, data) and not store.create(key, b"") and store.get(key) == data
+    store.delete(key)
+    if not once:
+        raise StoreError(f"the store {store.url} overwrites what was created: its server ignores If-None-Match")
+
+
+class Store(Protocol):
+    """Objects (bytes) by key; the module's documentation says what is promised."""
 
     @property
     def url(self) -> str:
-        """The place, in the form that opens the same store again from another process."""
+        """The place, in the form that opens the same store again from another process; it holds no secret."""
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, replacing one of the same key."""
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless the key is taken; whether it was written."""
+    def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
+        """Write an object unless the key is taken; whether it was written.
+
+        Args:
+            key: Where to.
+            data: What.
+            token: Letters and digits that no other call uses. A call repeated with the token of one whose answer was lost
+                is told True if that one has written the object.
+        """
 
     def get(self, key: str) -> bytes:
-        """The object's bytes."""
+        """The object's bytes, verified."""
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """The bytes of many objects, in the keys' order, fetched side by side where that is faster."""
 
     def exists(self, key: str) -> bool:
         """Whether the key holds an object."""
@@ -56,10 +93,16 @@ class Store(Protocol):
         """All keys that begin with ``prefix/``, sorted."""
 
     def children(self, prefix: str) -> list[str]:
-        """The next parts of the keys that begin with ``prefix/``, sorted, each once."""
+        """The next parts of the keys that begin with ``prefix/``, sorted, each once.
+
+        A part below which everything was deleted may be among them: file systems, and services built on one, keep folders.
+        """
 
     def local_path(self, key: str) -> Path:
-        """A file on this machine with the object's bytes, to be read (or memory-mapped) only."""
+        """A file on this machine with the object's bytes, to be read (or memory-mapped) only.
+
+        It is for objects that are written once: who has asked before may be given the same file again.
+        """
 
     def show(self, key: str) -> str:
         """Where a person finds the object: a path or an address."""

@@ -2,23 +2,56 @@
 
 import contextlib
 import errno
+import hashlib
+import itertools
 import os
 import shutil
+import stat
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from orchestrator.errors import NotFoundError, StoreError
+from orchestrator.errors import DamagedError, NotFoundError, StoreError, StoreUnavailableError
 from orchestrator.store.base import check_key
+from orchestrator.text import printable
 
 _PARTIAL = ".partial-"
+_SHA256 = "user.dip.sha256"
+
+# What passes by itself or with somebody's help while a run waits. A network file system that is out of reach says EIO, too,
+# and a disk that breaks is no reason to lose a run that can go on elsewhere. On writing, ENOENT and ENOTEMPTY mean that
+# somebody removed the folder, or wrote into it, at the same moment.
+_PASSING = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+        *(errno.ENOTCONN, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOTEMPTY),
+    }
+)
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "your quota is used up: free some space",
+    errno.EACCES: "permission denied: choose another place with --store",
+    errno.EPERM: "the file system does not permit it (it needs hard links): choose another place with --store",
+    errno.EROFS: "the file system is read-only: choose another place with --store",
+    errno.ENOTDIR: "a part of the path is a file: choose another place with --store",
+    errno.ENAMETOOLONG: "the name is too long: rename the image",
+}
+
+_intact_files: set[Path] = set()
+"""Files that this process has compared with their SHA-256."""
 
 
 class LocalStore:
     """The contract of `Store` on a local (or network) file system.
 
     An object is written beside its place under a temporary name, flushed to the disk and then renamed, which is atomic.
-    Renaming overwrites, so create-once links instead: of several callers only one can make the link.
+    Renaming overwrites, so create-once links instead: of several callers only one can make the link. Who is killed meanwhile
+    leaves a file named ``.partial-*``, which is no object and goes with its folder.
+
+    The content's SHA-256 is kept as the extended attribute ``user.dip.sha256``. A file without it, on a file system that has
+    none or brought by other means, is taken as it is.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -30,108 +63,200 @@ class LocalStore:
         """The folder's absolute path."""
         return str(self._root)
 
-    def _path(self, key: str) -> Path:
-        return self._root / check_key(key)
-
     def show(self, key: str) -> str:
         """The object's path."""
         return str(self._path(key))
 
-    @contextlib.contextmanager
-    def _partial(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
-        """The data under a temporary name, flushed to the disk, and the path it is meant for."""
-        path = self._path(key)
-        partial = path.parent / f"{_PARTIAL}{uuid.uuid4().hex}"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield partial, path
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise StoreError(_reason(self._root, "write", key, error)) from error
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-
     def put(self, key: str, data: bytes) -> None:
         """Write an object, replacing one of the same key."""
-        with self._partial(key, data) as (partial, path):
-            partial.replace(path)
+        path = self._path(key)
+        partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
+        with self._told("write", key):
+            _write(partial, data)
+            with _removed_on_error(partial):
+                partial.replace(path)
+            _flush(path.parent)
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
         """Write an object unless the key is taken; whether it was written."""
-        with self._partial(key, data) as (partial, path):
-            try:
-                path.hardlink_to(partial)
-            except FileExistsError:
-                return False
-        return True
+        path = self._path(key)
+        partial = path.with_name(f"{_PARTIAL}{token or uuid.uuid4().hex}")
+        with self._told("write", key):
+            won = _are_one(partial, path)  # an earlier try with this token made the link and then met trouble
+            if not won:
+                _write(partial, data)
+                try:
+                    path.hardlink_to(partial)
+                    won = True
+                except FileExistsError:
+                    won = _are_one(partial, path)  # NFS itself repeats a request whose answer was lost
+                except OSError as error:
+                    if error.errno not in _PASSING:
+                        partial.unlink(missing_ok=True)
+                    raise
+            # Only now: until the link is on the disk, the partial file tells a repeated call whose the object is.
+            _flush(path.parent)
+            partial.unlink(missing_ok=True)
+        return won
 
     def get(self, key: str) -> bytes:
-        """The object's bytes."""
-        try:
-            return self._path(key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise NotFoundError(f"the store {self._root} holds no {key}") from None
-        except OSError as error:
-            raise StoreError(_reason(self._root, "read", key, error)) from error
+        """The object's bytes, verified."""
+        path = self._path(key)
+        with self._told("read", key), self._missing_told(key), path.open("rb") as file:
+            data = file.read()
+            written = _sha256_of(file.fileno())
+        if written and hashlib.sha256(data).hexdigest() != written:
+            raise _damaged(path)
+        return data
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """The bytes of many objects, in the keys' order."""
+        return map(self.get, keys)
 
     def exists(self, key: str) -> bool:
         """Whether the key holds an object."""
-        return os.path.isfile(self._path(key))  # noqa: PTH113
+        with self._told("read", key):
+            try:
+                return not stat.S_ISDIR(self._path(key).stat().st_mode)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens if there is none."""
-        try:
-            self._path(key).unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(_reason(self._root, "delete", key, error)) from error
+        path = self._path(key)
+        with (
+            self._told("delete", key),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
+        ):
+            path.unlink()
 
     def delete_all(self, prefix: str) -> None:
         """Remove all objects whose keys begin with ``prefix/``."""
-        try:
-            shutil.rmtree(self._path(prefix))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise StoreError(_reason(self._root, "delete", prefix, error)) from error
+        folder = self._path(prefix)
+        with self._told("delete", prefix):
+            while folder.is_dir():
+                # Who deletes at the same time may take a file away between its being listed and removed: once more then.
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(folder)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix/``, sorted."""
-        found = (path for path in self._path(prefix).rglob("*") if path.is_file())
-        yield from sorted(
-            path.relative_to(self._root).as_posix() for path in found if not path.name.startswith(_PARTIAL)
-        )
+        folder = self._path(prefix)
+        with self._told("list", prefix):
+            found = sorted(path.relative_to(self._root).as_posix() for path in _files_below(folder))
+        yield from found
 
     def children(self, prefix: str) -> list[str]:
         """The next parts of the keys that begin with ``prefix/``, sorted, each once."""
         folder = self._path(prefix)
-        if not os.path.isdir(folder):  # noqa: PTH112
-            return []
-        return sorted(path.name for path in folder.iterdir() if not path.name.startswith(_PARTIAL))
+        with self._told("list", prefix):
+            try:
+                return sorted(path.name for path in folder.iterdir() if not path.name.startswith(_PARTIAL))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def local_path(self, key: str) -> Path:
-        """The object's own file."""
+        """The object's own file, verified when this process asks for it first."""
         path = self._path(key)
-        if not os.path.isfile(path):  # noqa: PTH113
-            raise NotFoundError(f"the store {self._root} holds no {key}")
+        with self._told("read", key), self._missing_told(key), path.open("rb") as file:
+            if path not in _intact_files:
+                written = _sha256_of(file.fileno())
+                if written and hashlib.file_digest(file, "sha256").hexdigest() != written:
+                    raise _damaged(path)
+                _intact_files.add(path)
         return path
 
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
 
-def _reason(root: Path, verb: str, key: str, error: OSError) -> str:
-    advice = {
-        errno.ENOSPC: "the disk is full: free some space",
-        errno.EDQUOT: "your quota is used up: free some space",
-        errno.EACCES: "permission denied: choose another place with --store",
-        errno.EROFS: "the file system is read-only: choose another place with --store",
-        errno.ENOTDIR: "a part of the path is a file: choose another place with --store",
-        errno.ENAMETOOLONG: "the name is too long: rename the image",
-    }.get(error.errno or 0, error.strerror or str(error))
-    return f"cannot {verb} {key} in the store {root}: {advice}"
+    @contextlib.contextmanager
+    def _missing_told(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise NotFoundError(f"the store {self._root} holds no {printable(key)}") from None
+
+    @contextlib.contextmanager
+    def _told(self, verb: str, key: str) -> Iterator[None]:
+        """What the system says goes wrong inside, told as an error of the store."""
+        try:
+            yield
+        except OSError as error:
+            reason = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+            kind = StoreUnavailableError if error.errno in _PASSING else StoreError
+            raise kind(f"cannot {verb} {printable(key)} in the store {self._root}: {reason}") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Leave a file with the data and their SHA-256, flushed to the disk, or none."""
+    _make_folder(path.parent)
+    with _removed_on_error(path), path.open("wb") as file:
+        file.write(data)
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # not every file system has attributes
+                os.setxattr(file.fileno(), _SHA256, hashlib.sha256(data).hexdigest().encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sha256_of(descriptor: int) -> str:
+    """The SHA-256 of what was written to a file, in hex; nothing if it is not known."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return os.getxattr(descriptor, _SHA256).decode()
+    return ""
+
+
+def _damaged(path: Path) -> DamagedError:
+    return DamagedError(
+        f"{printable(str(path))} is damaged: it is not what was written (SHA-256); put back a good copy, or delete it and resume the run, which"
+        f" makes it again (if you changed it on purpose: setfattr -x {_SHA256} on it)"
+    )
+
+
+@contextlib.contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are missing, each flushed to the disk as an entry of its parent."""
+    missing = list(itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _flush(made.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Bring a folder's entries to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _are_one(first: Path, second: Path) -> bool:
+    """Whether both names are there and are links to one file."""
+    try:
+        return first.samefile(second)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder but partial ones, in no order; none if there is no such folder."""
+    for parent, _, names in os.walk(folder, onerror=_raise_unless_missing):
+        for name in names:
+            if not name.startswith(_PARTIAL):
+                yield Path(parent, name)
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error

@@ -1,18 +1,70 @@
 """The promises of a store as a test class: every implementation's tests inherit it and give it a ``store`` fixture."""
 
+import os
+import pickle
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from orchestrator.errors import NotFoundError, StoreError
-from orchestrator.store import Store, open_store
+from orchestrator.errors import DamagedError, NotFoundError, StoreError
+from orchestrator.store import Store, check_store, open_store
+
+ODD_NAMES = (
+    "a b",
+    "ü/ß",
+    "line\nbreak",
+    "tab\t",
+    "-dash",
+    "<b>&",
+    "..a",
+    "a%20b",
+    "a+b",
+    "q?x=1#y",
+    "🙂",
+    "dot.",
+    "sp ",
+)
+
+
+def at_once(count: int, call: Callable[[int], None]) -> None:
+    """Call with 0 to count - 1, each in a thread, all at the same moment."""
+    barrier = threading.Barrier(count)
+
+    def run(number: int) -> None:
+        barrier.wait()
+        call(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 class StoreContract:
+    def damage(self, store: Store, key: str, data: bytes) -> None:
+        """Change an object's bytes as no client of the store would, its SHA-256 left as it is."""
+        raise NotImplementedError
+
     def test_what_was_put_is_got(self, store: Store) -> None:
         store.put("a/b.bin", b"\0\xff")
         assert store.get("a/b.bin") == b"\0\xff"
+        assert store.exists("a/b.bin")
         assert store.local_path("a/b.bin").read_bytes() == b"\0\xff"
+        assert store.local_path("a/b.bin") == store.local_path("a/b.bin")
+
+    def test_an_object_may_be_empty(self, store: Store) -> None:
+        store.put("a", b"")
+        assert store.exists("a")
+        assert store.get("a") == b""
+        assert store.local_path("a").read_bytes() == b""
+
+    def test_an_object_may_be_large(self, store: Store) -> None:
+        data = os.urandom(12 << 20)
+        store.put("large", data)
+        assert store.get("large") == data
+        assert store.local_path("large").read_bytes() == data
 
     def test_put_replaces(self, store: Store) -> None:
         store.put("a", b"old")
@@ -28,54 +80,110 @@ class StoreContract:
             with pytest.raises(NotFoundError, match=key):
                 store.local_path(key)
 
+    def test_many_are_got_in_order(self, store: Store) -> None:
+        keys = [f"many/{number:03}" for number in range(70)]
+        for key in keys:
+            store.put(key, key.encode())
+        assert list(store.get_many(reversed(keys))) == [key.encode() for key in reversed(keys)]
+        assert list(store.get_many([])) == []
+
+    def test_of_many_those_before_a_missing_one_are_got(self, store: Store) -> None:
+        store.put("0", b"0")
+        store.put("2", b"2")
+        objects = store.get_many(["0", "1", "2"])
+        assert next(objects) == b"0"
+        with pytest.raises(NotFoundError, match="1"):
+            next(objects)
+
+    def test_a_damaged_object_is_not_given_out(self, store: Store) -> None:
+        store.put("a/b", b"as it was written")
+        self.damage(store, "a/b", b"as it was writtem")
+        with pytest.raises(DamagedError, match="a/b is damaged"):
+            store.get("a/b")
+        with pytest.raises(DamagedError, match="a/b is damaged"):
+            store.local_path("a/b")
+        store.put("a/b", b"as it was written")
+        assert store.get("a/b") == b"as it was written"
+
+    def test_create_writes_once(self, store: Store) -> None:
+        assert store.create("claim", b"first")
+        assert not store.create("claim", b"second")
+        assert store.get("claim") == b"first"
+
+    def test_a_create_whose_answer_was_lost_knows_its_own_object(self, store: Store) -> None:
+        mine, theirs = "1", "2"
+        assert store.create("claim", b"mine", token=mine)
+        assert not store.create("claim", b"theirs", token=theirs)
+        assert store.get("claim") == b"mine"
+
     def test_create_has_one_winner_among_many(self, store: Store) -> None:
-        wins = []
-        barrier = threading.Barrier(8)
+        wins: list[int] = []
 
-        def claim(name: str) -> None:
-            barrier.wait()
-            if store.create("claims/000001", name.encode()):
-                wins.append(name)
+        def make(number: int) -> None:
+            if store.create("claims/000001", str(number).encode()):
+                wins.append(number)
 
-        threads = [threading.Thread(target=claim, args=(str(n),)) for n in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(8, make)
         assert len(wins) == 1
-        assert store.get("claims/000001") == wins[0].encode()
+        assert store.get("claims/000001") == str(wins[0]).encode()
+
+    def test_of_many_writers_at_once_one_is_read_whole(self, store: Store) -> None:
+        objects = [bytes([number]) * 100_000 for number in range(8)]
+        at_once(8, lambda number: store.put("a", objects[number]))
+        assert store.get("a") in objects
 
     def test_delete_is_idempotent(self, store: Store) -> None:
         store.put("a/b", b"x")
         store.delete("a/b")
         store.delete("a/b")
+        store.delete("a")
         assert not store.exists("a/b")
 
     def test_delete_all_takes_a_prefix_and_nothing_beside_it(self, store: Store) -> None:
-        for key in ("a/x/1", "a/x/2/3", "a/xy", "b"):
+        for key in ("a/x/1", "a/x/2/3", "a/x/line\nbreak", "a/xy", "b"):
             store.put(key, b"")
         store.delete_all("a/x")
         store.delete_all("a/x")
+        store.delete_all("a/xy")
         assert list(store.keys("a")) == ["a/xy"]
         assert store.exists("b")
 
     def test_keys_and_children_are_sorted_and_bounded_by_the_prefix(self, store: Store) -> None:
-        for key in ("r/b/2", "r/a/1", "r/a/0", "r/c", "ra"):
+        for key in ("r/b/2", "r/a/1", "r/a/0", "r/a.b", "r/c", "ra"):
             store.put(key, b"")
-        assert list(store.keys("r")) == ["r/a/0", "r/a/1", "r/b/2", "r/c"]
-        assert store.children("r") == ["a", "b", "c"]
-        assert store.children("none") == []
+        assert list(store.keys("r")) == ["r/a.b", "r/a/0", "r/a/1", "r/b/2", "r/c"]
+        assert store.children("r") == ["a", "a.b", "b", "c"]
+        for nothing in ("none", "ra"):
+            assert list(store.keys(nothing)) == []
+            assert store.children(nothing) == []
 
-    @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".", "a\0b"])
+    @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".", "a\0b", "\udcff"])
     def test_a_key_cannot_leave_the_store(self, store: Store, key: str) -> None:
         with pytest.raises(StoreError, match="no key"):
             store.put(key, b"")
+        with pytest.raises(StoreError, match="no key"):
+            store.local_path(key)
 
     def test_odd_names_are_keys_too(self, store: Store) -> None:
-        for key in ("a b", "ü/ß", "line\nbreak", "-dash", "<b>", "..a"):
-            store.put(f"odd/{key}", key.encode())
-            assert store.get(f"odd/{key}") == key.encode()
+        for name in ODD_NAMES:
+            store.put(f"odd/{name}", name.encode())
+        for name in ODD_NAMES:
+            assert store.get(f"odd/{name}") == name.encode()
+        assert list(store.keys("odd")) == sorted(f"odd/{name}" for name in ODD_NAMES)
+        assert store.children("odd") == sorted({name.split("/")[0] for name in ODD_NAMES})
+        store.delete_all("odd")
+        assert list(store.keys("odd")) == []
 
     def test_the_url_opens_the_same_store(self, store: Store) -> None:
         store.put("a", b"1")
         assert open_store(store.url).get("a") == b"1"
+        assert open_store(store.url).url == store.url
+
+    def test_a_store_can_be_pickled(self, store: Store) -> None:
+        store.put("a", b"1")
+        copy: Store = pickle.loads(pickle.dumps(store))  # noqa: S301
+        assert copy.get("a") == b"1"
+
+    def test_it_passes_the_check_of_what_a_run_needs(self, store: Store) -> None:
+        check_store(store, "probes/1")
+        assert list(store.keys("probes")) == []

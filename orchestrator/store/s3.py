@@ -1,0 +1,405 @@
+"""A bucket of S3, or of a service that speaks its protocol, as a store."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import os
+import re
+import threading
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3.session
+import botocore.exceptions as failures
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+from orchestrator.errors import DamagedError, NotFoundError, StoreError, StoreUnavailableError
+from orchestrator.store.base import check_key
+from orchestrator.store.local import LocalStore
+from orchestrator.store.s3_place import S3Place
+from orchestrator.text import printable
+
+_SHA256 = "dip-sha256"
+_TOKEN = "dip-token"  # noqa: S105 - the name of a create's token
+_THREADS = 16
+_LOOK_AHEAD = 2 * _THREADS
+_DELETED_AT_ONCE = 1000  # what S3 takes in a request
+
+_NO_KEY = "NoSuchKey"
+_BAD_CREDENTIALS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
+_NOT_ALLOWED = frozenset({"AccessDenied", "403", "Forbidden"})
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+# Beside answers of 5xx and 429: a conflict of writers, an upload that lost a part or was aborted, bytes that were lost or
+# changed on the way, a quota.
+_PASSING = frozenset(
+    {
+        *(
+            "ConditionalRequestConflict",
+            "OperationAborted",
+            "NoSuchUpload",
+            "InvalidPart",
+            "BadDigest",
+            "IncompleteBody",
+        ),
+        *("XAmzContentSHA256Mismatch", "RequestTimeout", "SlowDown", "RequestLimitExceeded", "QuotaExceeded"),
+        *("InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException"),
+    }
+)
+_UNREACHABLE = (
+    failures.HTTPClientError,
+    failures.ConnectionError,
+    failures.IncompleteReadError,
+    failures.ChecksumError,
+    ResponseParserError,
+    HTTPError,
+    ConnectionError,
+    TimeoutError,
+)
+_NO_CREDENTIALS = (failures.NoCredentialsError, failures.PartialCredentialsError, failures.NoAuthTokenError)
+_NOT_RENEWED = (
+    failures.CredentialRetrievalError,
+    failures.MetadataRetrievalError,
+    failures.TokenRetrievalError,
+    failures.SSOError,
+)
+_WHICH_CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile (AWS_PROFILE), or the machine's role"
+_RENEW = "the credentials have expired and were not renewed: renew them where they come from (as by aws sso login)"
+_SAID_CHARACTERS = 300
+
+
+class S3Store:
+    """The contract of `Store` on a bucket of S3.
+
+    An object appears in S3 whole or not at all, and the service is consistent; creating once rests on ``If-None-Match: *``.
+    Each object carries its SHA-256 as metadata. Nothing is tried again here: `PatientStore` does that for every store.
+
+    Args:
+        url: ``s3://bucket/prefix?option=value&...`` (docs/store.md).
+
+    Raises:
+        UserMistakeError: the URL is malformed.
+    """
+
+    multipart_bytes = 32 << 20
+    """Objects of this size and more are written in parts."""
+    part_bytes = 16 << 20
+
+    def __init__(self, url: str) -> None:
+        self._place = S3Place.parse(url)
+
+    def __reduce__(self) -> tuple[type["S3Store"], tuple[str]]:
+        return S3Store, (self.url,)
+
+    @property
+    def url(self) -> str:
+        """The bucket, the prefix and all options, never a secret."""
+        return self._place.url
+
+    def show(self, key: str) -> str:
+        """The object's address, ``s3://bucket/prefix/key``."""
+        return f"s3://{self._place.bucket}/{self._address(key)}"
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object, replacing one of the same key."""
+        address, extra = self._address(key), self._extra(data)
+        with self._told("write", key) as client:
+            if len(data) < self.multipart_bytes:
+                client.put_object(Bucket=self._place.bucket, Key=address, Body=data, **extra)
+            else:
+                config = TransferConfig(
+                    multipart_threshold=self.multipart_bytes,
+                    multipart_chunksize=self.part_bytes,
+                    max_concurrency=4,
+                    preferred_transfer_client="classic",
+                )
+                client.upload_fileobj(io.BytesIO(data), self._place.bucket, address, ExtraArgs=extra, Config=config)
+
+    def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
+        """Write an object unless the key is taken; whether it was written."""
+        token = token or uuid.uuid4().hex
+        address, extra = self._address(key), self._extra(data, **{_TOKEN: token})
+        with self._told("create", key) as client:
+            try:
+                client.put_object(Bucket=self._place.bucket, Key=address, Body=data, IfNoneMatch="*", **extra)
+            except failures.ClientError as error:
+                if _status(error) != 412:
+                    raise
+            else:
+                return True
+        try:
+            # Taken, perhaps by an earlier try with this token whose answer was lost.
+            return self._metadata(key).get(_TOKEN) == token
+        except NotFoundError:
+            return False  # it was taken, and has been deleted since
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes, verified."""
+        for _ in range(2):  # what was damaged on the way is not so the second time
+            with self._told("read", key) as client:
+                answer = client.get_object(Bucket=self._place.bucket, Key=self._address(key))
+                with contextlib.closing(answer["Body"]) as body:
+                    data: bytes = body.read()
+            written = answer["Metadata"].get(_SHA256)
+            if written is None or hashlib.sha256(data).hexdigest() == written:
+                return data
+        raise DamagedError(
+            f"{printable(self.show(key))} is damaged: it is not what was written (SHA-256); put back a good copy, or delete it and resume"
+            " the run, which makes it again"
+        )
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """The bytes of many objects, in the keys' order, 16 fetched at a time and at most 32 held."""
+        waiting: deque[Future[bytes]] = deque()
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3-get")
+        try:
+            for key in keys:
+                waiting.append(pool.submit(self.get, key))
+                if len(waiting) == _LOOK_AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def exists(self, key: str) -> bool:
+        """Whether the key holds an object."""
+        try:
+            self._metadata(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens if there is none."""
+        with contextlib.suppress(NotFoundError), self._told("delete", key) as client:
+            client.delete_object(Bucket=self._place.bucket, Key=self._address(key))
+
+    def delete_all(self, prefix: str) -> None:
+        """Remove all objects whose keys begin with ``prefix/``."""
+        keys = list(self.keys(prefix))
+        for key in keys:
+            if not key.isprintable():  # many are deleted by a list in XML, which cannot hold all characters
+                self.delete(key)
+        listed = [{"Key": self._address(key)} for key in keys if key.isprintable()]
+        for start in range(0, len(listed), _DELETED_AT_ONCE):
+            some = {"Objects": listed[start : start + _DELETED_AT_ONCE], "Quiet": True}
+            with self._told("delete", prefix) as client:
+                for error in client.delete_objects(Bucket=self._place.bucket, Delete=some).get("Errors", []):
+                    raise failures.ClientError({"Error": error}, "DeleteObjects")
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with ``prefix/``, sorted."""
+        start = len(self._address(prefix)) - len(prefix)
+        found = [item["Key"][start:] for page in self._pages(prefix) for item in page.get("Contents", [])]
+        # Consoles mark folders by empty objects with a slash at the end, which are none of ours.
+        yield from sorted(key for key in found if not key.endswith("/"))
+
+    def children(self, prefix: str) -> list[str]:
+        """The next parts of the keys that begin with ``prefix/``, sorted, each once."""
+        start = len(self._address(prefix)) + 1
+        found: set[str] = set()
+        for page in self._pages(prefix, Delimiter="/"):
+            found.update(item["Prefix"][start:-1] for item in page.get("CommonPrefixes", []))
+            found.update(item["Key"][start:] for item in page.get("Contents", []))
+        return sorted(found - {""})
+
+    def local_path(self, key: str) -> Path:
+        """A copy of the object in this machine's cache, named by its content.
+
+        The first time in a process the store is asked for the object's SHA-256 and the copy compared with it; then no more.
+        """
+        copies, address = self._connection.copies, self._address(key)
+        if address not in copies or not copies[address].is_file():
+            copies[address] = self._cached(key)
+        return copies[address]
+
+    def _cached(self, key: str) -> Path:
+        cache = LocalStore(_cache_folder())
+        written = self._metadata(key).get(_SHA256, "")
+        if re.fullmatch(r"[0-9a-f]{64}", written):
+            copy = Path(cache.show(_cache_key(written)))
+            with contextlib.suppress(OSError), copy.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == written:
+                    return copy
+        data = self.get(key)
+        name = _cache_key(hashlib.sha256(data).hexdigest())
+        try:
+            cache.put(name, data)
+        except StoreError as error:
+            raise type(error)(f"no copy of {printable(key)} in the cache (DIP_CACHE is its place): {error}") from error
+        return Path(cache.show(name))
+
+    @property
+    def _connection(self) -> "_Connection":
+        place = dataclasses.replace(self._place, prefix="")
+        return _connections.setdefault((place, os.getpid()), _Connection(place))
+
+    def _address(self, key: str) -> str:
+        """The key in the bucket."""
+        check_key(key)
+        return f"{self._place.prefix}/{key}" if self._place.prefix else key
+
+    def _extra(self, data: bytes, **metadata: str) -> dict[str, Any]:
+        """What goes along with an object."""
+        extra: dict[str, Any] = {"Metadata": {_SHA256: hashlib.sha256(data).hexdigest(), **metadata}}
+        if self._place.sse:
+            extra["ServerSideEncryption"] = self._place.sse
+        if self._place.kms_key:
+            extra["SSEKMSKeyId"] = self._place.kms_key
+        if self._place.storage_class:
+            extra["StorageClass"] = self._place.storage_class
+        return extra
+
+    def _metadata(self, key: str) -> dict[str, str]:
+        """An object's metadata, by a GET of its first byte: errors of HEAD do not say whether key or bucket is missing."""
+        where = {"Bucket": self._place.bucket, "Key": self._address(key)}
+        with self._told("read", key) as client:
+            try:
+                answer = client.get_object(**where, Range="bytes=0-0")
+            except failures.ClientError as error:
+                if _status(error) != 416:
+                    raise
+                answer = client.head_object(**where)  # an empty object has no first byte
+            else:
+                with contextlib.closing(answer["Body"]) as body:
+                    body.read()
+        found: dict[str, str] = answer["Metadata"]
+        return found
+
+    def _pages(self, prefix: str, **how: str) -> Iterator[dict[str, Any]]:
+        address = self._address(prefix)
+        with self._told("list", prefix) as client:
+            pages = client.get_paginator("list_objects_v2")
+            yield from pages.paginate(Bucket=self._place.bucket, Prefix=f"{address}/", **how)
+
+    @contextlib.contextmanager
+    def _told(self, verb: str, key: str) -> Iterator[Any]:
+        """The client, with what goes wrong inside told as an error of the store."""
+        connection, client = self._connection, None
+        try:
+            client = connection.client()
+            yield client
+        except RuntimeError as error:
+            if "credentials" not in str(error):
+                raise
+            connection.drop(client)  # botocore renewed a role's credentials and was given expired ones
+            raise StoreUnavailableError(f"cannot {verb} {printable(self.show(key))}: {_RENEW}") from error
+        except (failures.ClientError, failures.BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
+            if _code(error) in _EXPIRED | _BAD_CREDENTIALS or isinstance(error, _NO_CREDENTIALS + _NOT_RENEWED):
+                connection.drop(client)  # a new client reads the credentials afresh
+            if _code(error) == _NO_KEY:
+                connection.answered = True
+                raise NotFoundError(f"the store {self.url} holds no {printable(key)}") from None
+            kind, reason = self._diagnosis(error)
+            raise kind(f"cannot {verb} {printable(self.show(key))}: {reason}") from error
+        else:
+            connection.answered = True
+
+    def _diagnosis(self, error: Exception) -> tuple[type[StoreError], str]:
+        """Whether an error passes, and what it is, in words that hold no secret."""
+        about_credentials = _about_credentials(error)
+        if about_credentials:
+            return about_credentials
+        code, status, said = _code(error), _status(error), printable(str(error))[:_SAID_CHARACTERS]
+        if code == "NoSuchBucket":
+            # A bucket that has been there is not gone: some services say so while they start.
+            kind = StoreUnavailableError if self._connection.answered else StoreError
+            return kind, f"there is no bucket {self._place.bucket}: make it, or correct the URL of the store"
+        if isinstance(error, failures.SSLError) and "CERTIFICATE_VERIFY_FAILED" in said:
+            return StoreError, f"the service's certificate is not trusted (AWS_CA_BUNDLE names one that is): {said}"
+        if isinstance(error, _UNREACHABLE):
+            return StoreUnavailableError, f"the service cannot be reached: {said}"
+        # A 404 that does not say what is missing comes from something before the service, or in its place.
+        passes = code in _PASSING or status in (404, 408, 429) or (status >= 500 and status != 501)
+        return StoreUnavailableError if passes else StoreError, said
+
+
+class _Connection:
+    """What all stores in one bucket share in a process.
+
+    Attributes:
+        answered: Whether the bucket has been seen to be there.
+        copies: The files of the cache that were compared with the bucket, by the keys there.
+    """
+
+    def __init__(self, place: S3Place) -> None:
+        self.answered = False
+        self.copies: dict[str, Path] = {}
+        self._place = place
+        self._client: Any = None
+        self._lock = threading.Lock()
+
+    def client(self) -> Any:
+        """The client, made when it is first needed: boto3's are safe to share among threads, but not among processes."""
+        with self._lock:
+            if self._client is None:
+                place = self._place
+                session = boto3.session.Session(profile_name=place.profile or None, region_name=place.region or None)
+                config = Config(
+                    connect_timeout=5,
+                    read_timeout=60,
+                    retries={"total_max_attempts": 1},
+                    max_pool_connections=2 * _THREADS,
+                    # Services other than AWS do not all know the newer checksums, nor buckets as names of hosts.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                    s3={"addressing_style": "path" if place.endpoint else "auto"},
+                )
+                self._client = session.client("s3", endpoint_url=place.endpoint or None, config=config)
+            return self._client
+
+    def drop(self, client: Any = None) -> None:
+        """Forget the client, or only this one if another has not taken its place already."""
+        with self._lock:
+            if self._client is None or client not in (None, self._client):
+                return
+            self._client.close()
+            self._client = None
+
+
+_connections: dict[tuple[S3Place, int], _Connection] = {}
+"""By bucket and process: one that was forked shares no connection with the other."""
+
+
+def _cache_folder() -> str:
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return os.environ.get("DIP_CACHE") or f"{caches}/dip-orchestrator"
+
+
+def _cache_key(sha256: str) -> str:
+    return f"{sha256[:2]}/{sha256}"
+
+
+def _about_credentials(error: Exception) -> tuple[type[StoreError], str] | None:
+    """What is the matter with the credentials, without a word of them; None if it is something else."""
+    code = _code(error)
+    if code in _EXPIRED or isinstance(error, _NOT_RENEWED):
+        return StoreUnavailableError, _RENEW
+    if code in _BAD_CREDENTIALS or isinstance(error, _NO_CREDENTIALS):
+        return StoreError, f"the credentials are missing or wrong ({code or 'none found'}): set {_WHICH_CREDENTIALS}"
+    if code in _NOT_ALLOWED:
+        return (
+            StoreError,
+            f"the credentials do not allow it ({code}): allow it (docs/store.md), or set {_WHICH_CREDENTIALS}",
+        )
+    return None
+
+
+def _code(error: Exception) -> str:
+    """What the service calls an error; nothing if it is not the service's."""
+    return str(error.response["Error"].get("Code", "")) if isinstance(error, failures.ClientError) else ""
+
+
+def _status(error: Exception) -> int:
+    """The HTTP status of a service's error; 0 if it is not the service's, or one of many in an answer."""
+    if not isinstance(error, failures.ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
