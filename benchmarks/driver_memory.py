@@ -63,7 +63,7 @@ def main() -> None:
             *assignments,
         ]
         started = time.monotonic()
-        run = subprocess.Popen([*command, "--store", str(Path(folder, "store"))], stdout=subprocess.DEVNULL)  # noqa: S603
+        run = subprocess.Popen([*command, "--store", str(Path(folder, "store"))], stdout=subprocess.DEVNULL)
         driver, peak, peak_of_all = psutil.Process(run.pid), 0, 0
         while run.poll() is None:
             peak = max(peak, resident(driver))

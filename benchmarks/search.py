@@ -9,7 +9,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,7 +22,8 @@ from benchmarks.images import write_images
 from orchestrator import cli
 from orchestrator.arms import Rule
 from orchestrator.comparison import paired
-from orchestrator.fits import FitArrays
+from orchestrator.fits import read_arrays, read_record
+from orchestrator.inputs import read_inputs
 from orchestrator.layout import RunLayout
 from orchestrator.picking import Member, values_by
 from orchestrator.results import Row, read_rows
@@ -76,7 +77,10 @@ def _run(task: str, store_url: str, images: Path, assignments: Sequence[str]) ->
 def _read(task: str, store: Store) -> Run:
     layout = RunLayout(f"search-{task}")
     pictures = []
-    for image in json.loads(store.get(layout.inputs)):
+    inputs = read_inputs(store, layout)
+    if inputs is None:
+        raise SystemExit(f"{layout.root} has no inputs")
+    for image in map(asdict, inputs.images):
         fits = pq.read_table(io.BytesIO(store.get(layout.cohort(image["id"])))).to_pylist()
         done = {(fit["view"], fit["candidate"]): fit for fit in fits if fit["state"] == "done"}
         arms = sorted({row.arm for row in read_rows(store, layout)})
@@ -147,8 +151,11 @@ def _members(run: Run, picture: Picture, view: str, arm: str) -> list[Member]:
     scores = {member["candidate"]: member["score"] for member in picture.cohorts[arm]}
     members = []
     for fit in picture.of(view, arm):
-        arrays = run.store.get(run.layout.fit(picture.id, view, fit["candidate"]).arrays)
-        output = FitArrays.from_bytes(arrays).output
+        keys = run.layout.fit(picture.id, view, fit["candidate"])
+        record = read_record(run.store, keys)
+        if record is None:
+            raise SystemExit(f"{keys.root} has no result")
+        output = read_arrays(run.store, keys, record).output
         members.append(Member(fit["candidate"], scores[fit["candidate"]], fit["held_out_error"], output))
     return members
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from orchestrator.arms import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm
 from orchestrator.context import RunContext
-from orchestrator.fits import FitArrays, fit_keys, read_record, stopping_of
+from orchestrator.fits import FitArrays, fit_keys, read_arrays, read_record, stopping_of
 from orchestrator.images import encode, encode_map, preview, resized
 from orchestrator.ingest import InputImage
 from orchestrator.jobs import FitJob, FitRecord
@@ -86,21 +86,21 @@ class _Fits:
 
     def output(self, fit: Fitted, *, steady: bool) -> Array:
         """The restored image (C, H, W): where the fit was stopped, or where its outputs varied least."""
-        arrays = self._arrays(self._keys(fit.record.view, fit.record.candidate))
+        arrays = self._arrays(fit.record)
         return arrays.steady if steady else arrays.output
 
     def _keys(self, view: ViewName, candidate: str) -> FitLayout:
         return fit_keys(self._context, FitJob(self._image, view, candidate))
 
-    def _arrays(self, keys: FitLayout) -> FitArrays:
-        return FitArrays.from_bytes(self._context.store.get(keys.arrays))
+    def _arrays(self, record: FitRecord) -> FitArrays:
+        return read_arrays(self._context.store, self._keys(record.view, record.candidate), record)
 
     def _load(self, view: ViewName, candidate: str) -> Fitted | None:
         keys = self._keys(view, candidate)
         record = read_record(self._context.store, keys) or self._last_pause(keys.root)
         if record is None or record.state != "done":
             return None if record is None else Fitted(record)
-        arrays = self._arrays(keys)
+        arrays = self._arrays(record)
         return Fitted(record, arrays.held_out, arrays.psnr)
 
     def _last_pause(self, root: str) -> FitRecord | None:
@@ -120,6 +120,7 @@ def pack(fitted: Sequence[Fitted]) -> bytes:
     rows = []
     for fit in fitted:
         row = asdict(fit.record)
+        del row["arrays"]
         evaluation = row.pop("evaluation") or {"psnr": None, "psnr_steady": None, "psnr_oracle_stop": None}
         held_out = np.zeros(0, np.float32) if fit.held_out is None else fit.held_out
         psnr_curve = held_out[:0] if fit.psnr is None else fit.psnr
@@ -176,7 +177,7 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
     if previews:
         evidence.show()
     store.put(layout.cohort(image.id), pack(fits.all()))
-    store.put(layout.row(image.id), rows_to_json(rows).encode())
+    store.create(layout.row(image.id), rows_to_json(rows).encode())
     _let_go(context, image, chosen)
     return rows
 

@@ -331,7 +331,12 @@ class Resources(Section):
     gpus: float | None = Field(
         None, ge=0, description="GPUs per trial, a fraction shares one; null: 1 where there is a GPU, else 0"
     )
-    retries: int = Field(2, ge=0, description="how often a trial that crashed is tried again")
+    retries: int = Field(2, ge=0, description="how often a fit that crashed is tried again")
+    store_patience_s: float = Field(
+        120,
+        ge=0,
+        description="how long a store in trouble is waited for, in seconds; then the run pauses (docs/store.md)",
+    )
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> typing.Self:
@@ -618,10 +623,25 @@ def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = (), *, arms
     mistakes = [mistake for assignment in assignments if (mistake := _apply(settings, assignment))]
     if arms is not None:
         mistakes += _choose_arms(settings, [name.strip() for name in arms.split(",") if name.strip()])
+    return _validated(settings, mistakes)
+
+
+def change(config: Config, assignments: Iterable[str]) -> Config:
+    """The settings with ``--set`` assignments put over them.
+
+    Raises:
+        ConfigError: with all mistakes, one a line.
+    """
+    settings = config.model_dump(mode="json")
+    mistakes = [mistake for assignment in assignments if (mistake := _apply(settings, assignment))]
+    return _validated(settings, mistakes)
+
+
+def _validated(settings: dict[str, Any], mistakes: list[str]) -> Config:
     try:
         config = Config.model_validate(settings)
     except ValidationError as error:
-        mistakes += _describe(error)
+        mistakes = [*mistakes, *_describe(error)]
     if mistakes:
         raise ConfigError("\n".join(map(printable, mistakes)))
     return config

@@ -25,7 +25,7 @@ class RunContext:
     @cached_property
     def store(self) -> Store:
         """The store, opened where it is used."""
-        return open_store(self.store_url)
+        return open_store(self.store_url, patience_s=self.config.resources.store_patience_s)
 
     @property
     def layout(self) -> RunLayout:

@@ -5,10 +5,12 @@ checkpoint. Nothing here knows Ray.
 """
 
 import contextlib
+import hashlib
 import io
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,15 +19,17 @@ from numpy.typing import NDArray
 
 from orchestrator.config import Config
 from orchestrator.context import RunContext
-from orchestrator.errors import NotFoundError
+from orchestrator.errors import DamagedError, FitOutOfMemoryError, NodeLeavingError, NotFoundError
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.layout import FitLayout
 from orchestrator.problem import load_observation, load_reference, measurement_of, operator_of, task_of, view_of
 from orchestrator.store import Store
 from workers.fitting import Fit, FitDivergedError, FitSettings, StoppingRule
+from workers.networks.memory import fit_bytes_per_pixel
 from workers.networks.priors import prior_of
 from workers.quality import PsnrObserver, psnr
 from workers.seeds import generator_of, seed_of
+from workers.views import view_size
 
 
 @dataclass(frozen=True)
@@ -78,22 +82,47 @@ def read_record(store: Store, keys: FitLayout, until: int | None = None) -> FitR
     return None
 
 
+def read_arrays(store: Store, keys: FitLayout, record: FitRecord) -> FitArrays:
+    """The outputs and curves of a fit that is done."""
+    return FitArrays.from_bytes(store.get(keys.arrays(str(record.arrays))))
+
+
 def run_fit(
     context: RunContext,
     job: FitJob,
     *,
     on_progress: Callable[[int, float], None] = lambda iteration, error: None,
+    must_leave: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> FitRecord:
     """Fit, or take from the store what an earlier attempt has left; returns the record, which is in the store then.
 
-    ``on_progress(iteration, held-out error so far)`` is called after every block.
+    ``on_progress(iteration, held-out error so far)`` is called after every block, and ``must_leave`` asked.
+
+    Raises:
+        FitOutOfMemoryError: there is too little memory.
+        NodeLeavingError: ``must_leave`` said so; the fit goes on elsewhere from its checkpoint.
     """
-    store, settings = context.store, context.config.fit
-    keys = fit_keys(context, job)
-    finished = read_record(store, keys, job.until)
+    finished = read_record(context.store, fit_keys(context, job), job.until)
     if finished is not None:
         return finished
+    try:
+        return _run_fit(context, job, on_progress, must_leave, clock)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise FitOutOfMemoryError(_what_would_fit(context, job)) from None
+
+
+def _run_fit(
+    context: RunContext,
+    job: FitJob,
+    on_progress: Callable[[int, float], None],
+    must_leave: Callable[[], bool],
+    clock: Callable[[], float],
+) -> FitRecord:
+    store, settings = context.store, context.config.fit
+    keys = fit_keys(context, job)
     prepared = _Prepared(context, job)
     fit = prepared.fit
     seconds = _restore_checkpoint(store, keys, fit)
@@ -104,26 +133,60 @@ def run_fit(
             error = fit.advance(min(settings.block, last - fit.iteration))
             on_progress(fit.iteration, error)
             now = clock()
-            if now - saved >= settings.checkpoint_s and not fit.finished:
+            leaving = must_leave()
+            if (leaving or now - saved >= settings.checkpoint_s) and not fit.finished:
                 _save_checkpoint(store, keys, fit, seconds + now - started)
                 saved = now
+                if leaving:
+                    raise NodeLeavingError(f"its machine is being taken away at iteration {fit.iteration}")
         spent = seconds + clock() - started
         if not fit.finished:
             # The checkpoint first: who finds the record may rely on it.
             _save_checkpoint(store, keys, fit, spent)
-            record = prepared.paused(spent, last)
-            store.put(keys.rung(last), record.to_json())
-            return record
+            return _record_once(store, keys.rung(last), prepared.paused(spent, last))
         record, arrays = prepared.outcome(spent)
-        store.put(keys.arrays, arrays.to_bytes())
+        data = arrays.to_bytes()
+        record = replace(record, arrays=hashlib.sha256(data).hexdigest()[:16])
+        store.put(keys.arrays(str(record.arrays)), data)
     except FitDivergedError as error:
         spent = seconds + clock() - started
         record = FitRecord(
             job.candidate, job.view, "failed", reason=f"the fit diverged: {error}", seconds=round(spent, 3)
         )
-    store.put(keys.result, record.to_json())
+    record = _record_once(store, keys.result, record)
     store.delete(keys.checkpoint)
     return record
+
+
+def _record_once(store: Store, key: str, record: FitRecord) -> FitRecord:
+    """Leave a record in the store; if another attempt at the fit was faster, its record is the one that counts."""
+    return record if store.create(key, record.to_json()) else FitRecord.from_json(store.get(key))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On a CPU torch says it in words only.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _what_would_fit(context: RunContext, job: FitJob) -> str:
+    """What an image of this kind may measure for the memory that is free here now."""
+    config, channels = context.config, job.image.channels
+    width, scale = config.network.width, config.task.scale
+    per_pixel = fit_bytes_per_pixel(job.candidate, channels, width, config.network.input_depth(channels))
+    if context.device == "cpu":
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info()
+    crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
+    sides = view_size(job.view, job.image.height, job.image.width, crop_px=crop, downscale_px=downscale, scale=scale)
+    height, length = (scale * side for side in sides)
+    # What is free may be more than what could be had a moment ago; a size that did not fit is no advice.
+    side = min((0.8 * free / per_pixel) ** 0.5, 0.7 * (height * length) ** 0.5)
+    return (
+        f"out of memory: fitting {length}x{height} pixels takes about {per_pixel * height * length / 1e9:.1f} GB, and"
+        f" {free / 1e9:.1f} GB are free; {side:.0f}x{side:.0f} pixels would fit, or a lower network.width"
+    )
 
 
 class _Prepared:
@@ -219,7 +282,8 @@ def _restore_checkpoint(store: Store, keys: FitLayout, fit: Fit) -> float:
     """Take up an earlier attempt's state, if there is one; the seconds it had spent."""
     try:
         data = store.get(keys.checkpoint)
-    except NotFoundError:
+    except (NotFoundError, DamagedError):
+        # Begun anew, the fit comes to the same result.
         return 0.0
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     fit.load_state_dict(state["fit"])

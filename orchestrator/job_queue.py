@@ -10,6 +10,16 @@ from typing import Literal
 
 from orchestrator.jobs import FitJob
 
+Cause = Literal["store", "store unavailable", "memory", "node", "worker"]
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A trial that left no record: the store's fault, for want of memory, its machine's end, or its own."""
+
+    cause: Cause
+    reason: str
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -21,7 +31,7 @@ class Finished:
 
     job: FitJob
     state: Literal["done", "failed", "paused", "stopped"]
-    crash: str | None = None
+    crash: Crash | None = None
     iteration: int = 0
     held_out_error: float | None = None
     seconds: float = 0.0
@@ -45,11 +55,14 @@ class JobQueue:
         self._finished: list[Finished] = []
         self._something_finished = asyncio.Event()
         self._closed = False
+        self._draining = False
         self._may_idle = True
         self._taking: int | None = None
 
     async def put(self, jobs: list[FitJob], *, first: bool) -> None:
         """Add fits, to be started in this order: before those that wait already, or after them."""
+        if self._draining:
+            return
         if first:
             self._waiting.extendleft(reversed(jobs))
         else:
@@ -58,6 +71,15 @@ class JobQueue:
     async def drop(self, image: str) -> None:
         """Forget the fits of an image that wait; those that run go on."""
         self._waiting = deque(job for job in self._waiting if job.image.id != image)
+
+    async def drain(self) -> None:
+        """Start no fit any more; those that run go on."""
+        self._draining = True
+        self._waiting.clear()
+
+    async def running(self) -> int:
+        """How many fits have been taken and have not ended."""
+        return len(self._running)
 
     async def set_may_idle(self, may_idle: bool) -> None:
         """Whether a session without work may wait for more; while it waits it holds on to its CPUs and GPUs."""

@@ -15,7 +15,8 @@ class FitJob:
     """One image x one network x one view: a few small words, as a trial's settings should be.
 
     It belongs to no arm: arms that want the same fit share it. ``until`` lets it pause at a rung of so many iterations;
-    ``contest`` names the arm in whose asynchronous halving it may be ended, None where it may not.
+    ``contest`` names the arm in whose asynchronous halving it may be ended, None where it may not. A fit that ran out of
+    memory is given a machine, or a GPU, ``alone``.
     """
 
     image: InputImage
@@ -23,6 +24,7 @@ class FitJob:
     candidate: str
     until: int | None = None
     contest: str | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class FitRecord:
 
     A ``failed`` one says why in ``reason``. ``held_out_error`` is the mean squared error on the hidden pixels at
     ``stop_iteration`` (of a paused one: the least so far), ``seconds`` the time spent computing, over all attempts that left a
-    checkpoint. For the rest see `workers.fitting.FitResult`.
+    checkpoint, ``arrays`` tells which outputs and curves are this record's. For the rest see `workers.fitting.FitResult`.
     """
 
     candidate: str
@@ -59,6 +61,7 @@ class FitRecord:
     residual_correlation: float | None = None
     parameters: int | None = None
     seconds: float = 0.0
+    arrays: str | None = None
     evaluation: Evaluation | None = None
 
     def to_json(self) -> bytes:

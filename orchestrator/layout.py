@@ -1,10 +1,11 @@
 """Every key in the store, in one place.
 
 fingerprints/<bank>/key.json, part-<hash>.npy       shared by all runs
-runs/<run>/run.json, config.yaml, inputs.json       the record of a run
+runs/<run>/run.json, config.yaml, inputs.json       what a run is; never changed
+          /claims/<number>/holder.json, state.json  who works on it, and how it goes
           /inputs/<image id><suffix>                what it works on; references/ and masks/ likewise
           /scores/<image id>.parquet                candidate, a column for each metric
-          /fits/<image id>/<view>/<candidate>/checkpoint.pt, rung-<iterations>.json | result.json, arrays.npz
+          /fits/<image id>/<view>/<candidate>/checkpoint.pt, rung-<iterations>.json | result.json, arrays-<hash>.npz
           /rungs/<image id>/<arm>-<iterations>.json which of a cohort went on
           /picks/<image id>/<arm>.json              what was decided, and from what
           /cohorts/<image id>.parquet               the packed record of all its fits
@@ -77,13 +78,12 @@ class FitLayout:
 
     @property
     def result(self) -> str:
-        """The record of the finished fit; it is written last."""
+        """The record of the finished fit; it is written last, and once."""
         return f"{self.root}/result.json"
 
-    @property
-    def arrays(self) -> str:
-        """Outputs and curves."""
-        return f"{self.root}/arrays.npz"
+    def arrays(self, digest: str) -> str:
+        """Outputs and curves, by their content: of two attempts at one fit neither can change what the other recorded."""
+        return f"{self.root}/arrays-{digest}.npz"
 
     def rung(self, iterations: int) -> str:
         """The record of the fit as it paused after so many iterations."""
@@ -93,6 +93,28 @@ class FitLayout:
     def checkpoint(self) -> str:
         """The state of a fit that is not finished."""
         return f"{self.root}/checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class ClaimLayout:
+    """The keys of one claim on a run."""
+
+    root: str
+
+    @property
+    def holder(self) -> str:
+        """Who holds it; created once."""
+        return f"{self.root}/holder.json"
+
+    @property
+    def state(self) -> str:
+        """How the run goes, in the holder's words."""
+        return f"{self.root}/state.json"
+
+    @property
+    def cancel(self) -> str:
+        """Where others ask the holder to stop."""
+        return f"{self.root}/cancel.json"
 
 
 @dataclass(frozen=True)
@@ -120,6 +142,20 @@ class RunLayout:
     def inputs(self) -> str:
         """The list of what the run works on."""
         return f"{self.root}/inputs.json"
+
+    @property
+    def uploaded(self) -> tuple[str, ...]:
+        """The prefixes of what is brought from the user's folders."""
+        return tuple(f"{self.root}/{folder}" for folder in ("inputs", "references", "masks"))
+
+    @property
+    def claims(self) -> str:
+        """The prefix of all claims."""
+        return f"{self.root}/claims"
+
+    def claim(self, number: int) -> ClaimLayout:
+        """The claim of a number."""
+        return ClaimLayout(f"{self.claims}/{number:06}")
 
     def input(self, file: str) -> str:
         """An image to restore (or, with --simulate, to degrade)."""

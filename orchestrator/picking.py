@@ -3,9 +3,10 @@
 The rules take `Member` values, which hold nothing that a clean reference has touched.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from statistics import median
 from typing import Any
@@ -17,7 +18,7 @@ from scipy.stats import rankdata
 from orchestrator.arms import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm, Rule
 from orchestrator.context import RunContext
 from orchestrator.errors import NotFoundError
-from orchestrator.fits import FitArrays, fit_keys, read_record
+from orchestrator.fits import fit_keys, read_arrays, read_record
 from orchestrator.ingest import InputImage
 from orchestrator.jobs import FitJob
 from orchestrator.problem import task_of
@@ -58,6 +59,12 @@ class Decision:
     failed: dict[str, str]
     correlated: bool = False
     residual_correlation: float | None = None
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Decision":
+        """The decision back from its record, which says more than that."""
+        said = json.loads(data)
+        return cls(**{each.name: said[each.name] for each in fields(cls)})
 
 
 def _outputs(members: Sequence[Member]) -> Array:
@@ -159,8 +166,8 @@ def halve(context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[str
     best = sorted(errors, key=lambda candidate: errors[candidate])[:keep]
     # Where no error is known (an image of one pixel, a cohort that failed) there is nothing to end anyone for.
     go_on = [candidate for candidate in cohort if candidate in best] or list(cohort)
-    context.store.put(key, json.dumps({"held_out_errors": errors, "go_on": go_on}, indent=2).encode())
-    return go_on
+    said = json.dumps({"held_out_errors": errors, "go_on": go_on}, indent=2).encode()
+    return go_on if context.store.create(key, said) else halve(context, image, arm, cohort, iterations)
 
 
 def _error_at(context: RunContext, job: FitJob, iterations: int) -> float | None:
@@ -171,7 +178,7 @@ def _error_at(context: RunContext, job: FitJob, iterations: int) -> float | None
         return None
     if record.state == "paused":
         return record.held_out_error
-    return float(FitArrays.from_bytes(context.store.get(keys.arrays)).held_out[:iterations].min())
+    return float(read_arrays(context.store, keys, record).held_out[:iterations].min())
 
 
 def decide(
@@ -179,8 +186,11 @@ def decide(
 ) -> Decision:
     """Order an image's fitted cohort by an arm's rule, from what is in the store, and record it there.
 
-    ``ended`` are the members that halving ended; they are no part of the order.
+    ``ended`` are the members that halving ended; they are no part of the order. A decision that is there already stands.
     """
+    key = context.layout.pick(image.id, arm.name)
+    with contextlib.suppress(NotFoundError):
+        return Decision.from_json(context.store.get(key))
     records, failed = {}, {}
     for scored in cohort:
         if scored.candidate in ended:
@@ -201,14 +211,15 @@ def decide(
             output = None
             if rule in NEEDS_OUTPUTS:
                 keys = fit_keys(context, FitJob(image, arm.view, scored.candidate))
-                arrays = FitArrays.from_bytes(context.store.get(keys.arrays))
+                arrays = read_arrays(context.store, keys, records[scored.candidate])
                 output = arrays.steady if correlated else arrays.output
             held_out_error = records[scored.candidate].held_out_error
             members.append(Member(scored.candidate, scored.score, held_out_error, output))
     decision = Decision(rule, order_by(rule, members), failed, correlated, correlation)
     said = asdict(decision) | {"cohort": [asdict(scored) for scored in cohort], "ended_by_halving": list(ended)}
-    context.store.put(context.layout.pick(image.id, arm.name), json.dumps(said, indent=2).encode())
-    return decision
+    if context.store.create(key, json.dumps(said, indent=2).encode()):
+        return decision
+    return Decision.from_json(context.store.get(key))
 
 
 def _is_correlated(context: RunContext, arm: Arm, correlation: float | None) -> bool:

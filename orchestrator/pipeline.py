@@ -7,7 +7,7 @@ scored image, a fit, a decision, a collected image - and starts what has become 
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from itertools import cycle
@@ -16,15 +16,23 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.arms import Arm
+from orchestrator.claims import Claim
 from orchestrator.collecting import Chosen, collect
 from orchestrator.config import ViewName
 from orchestrator.context import RunContext
-from orchestrator.errors import ImageRejectedError, RunFailedError, StoreError
-from orchestrator.fits import fit_keys, read_record
+from orchestrator.errors import (
+    ImageRejectedError,
+    RunCancelledError,
+    RunFailedError,
+    StoreError,
+    StoreUnavailableError,
+)
+from orchestrator.fits import fit_keys
 from orchestrator.ingest import InputImage
-from orchestrator.job_queue import Finished, JobQueue
+from orchestrator.job_queue import Crash, Finished, JobQueue
 from orchestrator.jobs import FitJob, FitRecord
 from orchestrator.picking import Decision, decide, halve
 from orchestrator.plan import Plan
@@ -35,9 +43,10 @@ from orchestrator.trials import SessionSpec, run_session
 from workers.fingerprints import BankSpec
 
 SESSIONS_THAT_MAY_FAIL = 3
+MACHINES_THAT_MAY_BE_LOST = 20
+"""So often a fit may lose its machine, which is no fault of its own, before it counts as failed."""
 TRIALS_PER_WORKER = 2
 _LOOK_AHEAD = 1000
-_STORE_ERROR = f"{StoreError.__module__}.{StoreError.__qualname__}: "
 
 
 class ImageStage(Enum):
@@ -103,12 +112,14 @@ class SharedFit:
     """A fit that one or several arms want, each until some iteration; at most one trial of it runs at a time.
 
     ``reached`` is how far it is known to have come; ``running`` how far the trial that runs will take it. A fit that has
-    ended has reached all; ``done`` says whether it has a result.
+    ended has reached all; ``done`` says whether it has a result. ``crashes`` counts its own and ``losses`` its machines'.
     """
 
     reached: int = 0
     running: int | None = None
     done: bool = True
+    crashes: int = 0
+    losses: int = 0
     waiting: list[tuple[int, ArmProgress]] = field(default_factory=list)
 
 
@@ -129,7 +140,7 @@ def compute_bank_part(context: RunContext, part: BankPart) -> None:
     compute_part(context.store, part, context.config, context.device)
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=5)
 class ImageWorker:
     """Does the short work on an image between its fits: score, halve, decide, collect.
 
@@ -161,13 +172,14 @@ class ImageWorker:
 class Pipeline:
     """Takes a plan's images from the store's inputs to rows of results."""
 
-    def __init__(self, context: RunContext, plan: Plan, spec: SessionSpec, listener: Listener) -> None:
-        self._context, self._plan, self._spec, self._listener = context, plan, spec, listener
+    def __init__(self, context: RunContext, plan: Plan, spec: SessionSpec, listener: Listener, claim: Claim) -> None:
+        self._context, self._plan, self._spec, self._listener, self._claim = context, plan, spec, listener, claim
         # What an earlier attempt has brought to its end has its rows.
+        ended = set(context.store.keys(context.layout.rows))
         self._waiting = deque(
             Progress(image, previews=index < context.config.keep.report_images)
             for index, image in enumerate(plan.images)
-            if plan.continued is None or not context.store.exists(context.layout.row(image.id))
+            if context.layout.row(image.id) not in ended
         )
         self._active: dict[str, Progress] = {}
         self._handlers: dict[Any, Callable[[Any], None]] = {}
@@ -175,12 +187,16 @@ class Pipeline:
         self._broken_banks: dict[BankSpec, str] = {}
         self._done: Counter[str] = Counter()
         self._total: Counter[str] = Counter()
-        self._queue: Any = ray.remote(num_cpus=0)(JobQueue).remote()
+        # What the driver cannot do without is where it is: other machines may be taken away.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._session_options = {"scheduling_strategy": here}
+        self._queue: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(JobQueue).remote()
         actors: Any = ImageWorker
         self._workers = cycle([actors.remote(context) for _ in range(max(1, spec.parallel // TRIALS_PER_WORKER))])
         self._sessions = 0
         self._live_sessions = 0
         self._failed_sessions = 0
+        self._draining = False
         # Enough images under way that a finished trial always finds another fit waiting.
         self._in_flight = max(4, 2 * spec.parallel)
 
@@ -190,6 +206,8 @@ class Pipeline:
         Raises:
             StoreError: the store could no longer be written.
             RunFailedError: Tune failed again and again.
+            SupersededError: another driver has taken the run over.
+            RunCancelledError: somebody has cancelled it.
         """
         images = len(self._waiting)
         self._total.update(
@@ -202,10 +220,25 @@ class Pipeline:
             ready, _ = ray.wait(list(self._handlers), num_returns=1, timeout=1.0)
             for reference in ready:
                 self._handlers.pop(reference)(reference)
+            self._heed_claim()
             self._admit()
             self._ensure_session()
             self._tell()
         ray.get(self._queue.close.remote())
+
+    def _heed_claim(self) -> None:
+        """Stop where the run is no longer ours, or nobody's."""
+        self._claim.check()
+        if self._claim.stop == "now":
+            raise RunCancelledError("cancelled")
+        if self._claim.stop == "drain":
+            if not self._draining:
+                self._draining = True
+                ray.get(self._queue.drain.remote())
+                self._listener.note("cancelled: no new work; what is under way goes on to its end")
+            # Beside the question for finished fits, which is always asked, nothing is under way.
+            if len(self._handlers) <= 1 + self._live_sessions and not ray.get(self._queue.running.remote()):
+                raise RunCancelledError("cancelled; what was under way has ended")
 
     def _when(self, reference: Any, handler: Callable[[Any], None]) -> None:
         self._handlers[reference] = handler
@@ -241,7 +274,12 @@ class Pipeline:
             name = f"bank:{spec.width}x{spec.height}x{spec.channels}"
             # The numbers must be the task's own, not options of a call: only then does a worker that had a GPU end with
             # its task and give the memory back.
-            task = ray.remote(num_cpus=self._spec.cpus, num_gpus=self._spec.gpus)(compute_bank_part).options(name=name)
+            numbers = {
+                "num_cpus": self._spec.cpus,
+                "num_gpus": self._spec.gpus,
+                "max_retries": MACHINES_THAT_MAY_BE_LOST,
+            }
+            task = ray.remote(**numbers)(compute_bank_part).options(name=name)
             for part in parts:
                 reference = task.remote(self._context, part)
                 self._when(reference, partial(self._on_bank_part, spec))
@@ -251,7 +289,7 @@ class Pipeline:
         try:
             ray.get(reference)
         except StoreError as error:
-            raise StoreError(_message(error)) from None
+            raise _as_raised(error) from None
         except RayError as error:
             self._broken_banks[spec] = _cause(error)
         self._bank_parts_left[spec] -= 1
@@ -267,7 +305,9 @@ class Pipeline:
     def _admit(self) -> None:
         """Start scoring, for as many images as may be under way and have their bank."""
         not_yet: list[Progress] = []
-        while self._waiting and len(self._active) < self._in_flight and len(not_yet) < _LOOK_AHEAD:
+        while (
+            not self._draining and self._waiting and len(self._active) < self._in_flight and len(not_yet) < _LOOK_AHEAD
+        ):
             progress = self._waiting.popleft()
             spec = bank_of(self._context.config, progress.image)
             if spec is not None and spec in self._broken_banks:
@@ -345,14 +385,16 @@ class Pipeline:
         if progress is None or fit is None or fit.running is None:
             return
         if finished.crash is not None:
-            if finished.crash.startswith(_STORE_ERROR):
-                # No fault of the candidate: nothing could be recorded from here on.
-                raise StoreError(finished.crash.removeprefix(_STORE_ERROR))
-            keys = fit_keys(self._context, job)
-            if read_record(self._context.store, keys) is None:
-                record = FitRecord(job.candidate, job.view, "failed", reason=finished.crash)
-                self._context.store.put(keys.result, record.to_json())
-            self._listener.note(f"{job.image.name}: the fit of {job.candidate} failed: {finished.crash}")
+            again = self._again(fit, job, finished.crash)
+            if again is not None:
+                self._listener.note(
+                    f"{job.image.name}: the fit of {job.candidate} is taken up again: {finished.crash.reason}"
+                )
+                ray.get(self._queue.put.remote([again], first=True))
+                return
+            record = FitRecord(job.candidate, job.view, "failed", reason=finished.crash.reason)
+            self._context.store.create(fit_keys(self._context, job).result, record.to_json())
+            self._listener.note(f"{job.image.name}: the fit of {job.candidate} failed: {finished.crash.reason}")
         reached, fit.running = fit.running, None
         if finished.state == "stopped":
             self._on_stopped(progress, fit, finished)
@@ -360,6 +402,24 @@ class Pipeline:
             fit.reached = reached if finished.state == "paused" else _TO_THE_END
             fit.done = finished.state != "failed"
         self._serve(progress, [(job.view, job.candidate)])
+
+    def _again(self, fit: SharedFit, job: FitJob, crash: Crash) -> FitJob | None:
+        """A fit whose trial crashed, to be taken up once more; None if it has had its chances.
+
+        Raises:
+            StoreError: the store failed, which is no fault of the fit.
+        """
+        if crash.cause == "store":
+            raise StoreError(crash.reason)
+        if crash.cause == "store unavailable":
+            raise StoreUnavailableError(crash.reason)
+        if crash.cause == "memory":
+            return None if job.alone else replace(job, alone=True)
+        if crash.cause == "node":
+            fit.losses += 1
+            return job if fit.losses <= MACHINES_THAT_MAY_BE_LOST else None
+        fit.crashes += 1
+        return job if fit.crashes <= self._context.config.resources.retries else None
 
     def _on_stopped(self, progress: Progress, fit: SharedFit, finished: Finished) -> None:
         """A contest has ended a fit, for the arms that take part in it; others that want it meanwhile have it begun again."""
@@ -372,7 +432,7 @@ class Pipeline:
             iterations=finished.iteration,
             seconds=round(finished.seconds, 3),
         )
-        self._context.store.put(fit_keys(self._context, job).rung(finished.iteration), record.to_json())
+        self._context.store.create(fit_keys(self._context, job).rung(finished.iteration), record.to_json())
         losers = [way for _, way in fit.waiting if way.arm.asynchronous]
         fit.waiting = [(until, way) for until, way in fit.waiting if not way.arm.asynchronous]
         for way in losers:
@@ -461,7 +521,7 @@ class Pipeline:
             # What another arm still had under way for an image that has ended leads nowhere.
             return None if progress.stage is ImageStage.ENDED else outcome
         except StoreError as error:
-            raise StoreError(_message(error)) from None
+            raise _as_raised(error) from None
         except ImageRejectedError as error:
             self._end(progress, RowState.REJECTED, _cause(error))
         except RayError as error:
@@ -473,7 +533,7 @@ class Pipeline:
         if progress.stage is ImageStage.ENDED:
             return
         rows = [Row(progress.image.name, arm.name, state, reason=reason) for arm in self._plan.arms]
-        self._context.store.put(self._context.layout.row(progress.image.id), rows_to_json(rows).encode())
+        self._context.store.create(self._context.layout.row(progress.image.id), rows_to_json(rows).encode())
         self._listener.note(f"{progress.image.name}: {state}: {reason}")
         ray.get(self._queue.drop.remote(progress.image.id))
         if progress.stage in (ImageStage.WAITING, ImageStage.SCORING):
@@ -494,7 +554,7 @@ class Pipeline:
     def _ensure_session(self) -> None:
         """Start a session where fits wait and none takes them."""
         if ray.get(self._queue.wants_session.remote(self._sessions)):
-            reference = run_session.options(name=f"tune:{self._sessions}").remote(
+            reference = run_session.options(name=f"tune:{self._sessions}", **self._session_options).remote(
                 self._context, self._queue, self._sessions, self._spec
             )
             number = self._sessions
@@ -517,6 +577,12 @@ class Pipeline:
         if self._failed_sessions > SESSIONS_THAT_MAY_FAIL:
             raise RunFailedError(f"Tune failed {self._failed_sessions} times; the last time: {reason}")
         ray.get(self._queue.put.remote(lost, first=True))
+
+
+def _as_raised(error: StoreError) -> StoreError:
+    """A store's error without the remote traceback that Ray puts around it."""
+    kind = StoreUnavailableError if isinstance(error, StoreUnavailableError) else StoreError
+    return kind(_message(error))
 
 
 def _message(error: Exception) -> str:

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from orchestrator.arms import Arm, arms_of
-from orchestrator.config import Config
+from orchestrator.config import Config, change
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest import InputImage, Rejected, Upload, read_folder
+from orchestrator.inputs import Inputs, Source, read_inputs
 from orchestrator.layout import RunLayout
 from orchestrator.resources import Resources, bytes_per_pixel, resolve_resources, this_machine, why_too_large
-from orchestrator.run import RunRecord, RunState, check_run_name, new_run_name, read_run
+from orchestrator.run import RunRecord, check_run_name, new_run_name, read_run
 from orchestrator.scoring import metrics_of
 from orchestrator.store import Store
 from orchestrator.text import printable
@@ -21,21 +21,30 @@ from orchestrator.text import printable
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that has not begun, or goes on: ``continued`` is the record of what an earlier attempt began."""
+    """A run that has not begun, or goes on: ``continued`` is the record of what an earlier attempt began.
+
+    ``uploads`` are the files on this machine that are to be brought to the store first; none where it has them all.
+    """
 
     run: str
     config: Config
     resources: Resources
     simulate: bool
-    uploads: Sequence[Upload]
-    rejected: Sequence[Rejected]
-    white_is_known: bool = True
+    inputs: Inputs
+    source: Source
+    uploads: Sequence[Upload] = ()
+    command: str = "submit"
     continued: RunRecord | None = None
 
     @property
-    def images(self) -> list[InputImage]:
+    def images(self) -> Sequence[InputImage]:
         """The images that will be worked on."""
-        return [upload.image for upload in self.uploads]
+        return self.inputs.images
+
+    @property
+    def rejected(self) -> Sequence[Rejected]:
+        """The files that cannot be."""
+        return self.inputs.rejected
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -62,19 +71,17 @@ class Plan:
     @property
     def trials(self) -> int:
         """All fits of the run, at most: arms share fits."""
-        return len(self.uploads) * (self.cohort_size + self.full_fits)
+        return len(self.images) * (self.cohort_size + self.full_fits)
 
 
 def make_plan(
     store: Store,
     config: Config,
-    images: str | Path,
+    source: Source,
     *,
-    references: str | Path | None = None,
-    masks: str | Path | None = None,
-    white_is_known: bool = True,
     simulate: bool = False,
     run: str | None = None,
+    command: str = "submit",
 ) -> Plan:
     """Look at everything a run needs and write nothing.
 
@@ -82,13 +89,15 @@ def make_plan(
         UserMistakeError: something cannot be done as asked.
     """
     name = new_run_name() if run is None else check_run_name(run)
-    _check_masks(config, given=masks is not None, simulate=simulate)
+    _check_masks(config, given=source.masks is not None, simulate=simulate)
     resources = resolve_resources(config, this_machine())
-    continued = _run_to_continue(store, name, config, resources.device, simulate=simulate)
+    continued = read_run(store, name) if store.exists(RunLayout(name).record) else None
+    if continued is not None:
+        _check_unchanged(continued, config, resources.device, simulate=simulate, command=command)
     uploads, rejected = read_folder(
-        images,
-        references=references,
-        masks=masks,
+        source.images,
+        references=source.references,
+        masks=source.masks,
         simulate=simulate,
         scale=config.task.scale,
         max_pixels=config.ingest.max_pixels,
@@ -102,47 +111,101 @@ def make_plan(
         else:
             too_large.append(Rejected(upload.image.name, reason))
     if not fitting:
-        raise UserMistakeError(f"--images {images}: {printable(too_large[0].name)} is {too_large[0].reason}")
-    return Plan(name, config, resources, simulate, fitting, [*rejected, *too_large], white_is_known, continued)
+        raise UserMistakeError(f"--images {source.images}: {printable(too_large[0].name)} is {too_large[0].reason}")
+    inputs = Inputs([upload.image for upload in fitting], [*rejected, *too_large])
+    there = None if continued is None else read_inputs(store, RunLayout(name))
+    if there is not None:
+        _check_same_inputs(name, there, inputs)
+        inputs, fitting = there, []
+    return Plan(name, config, resources, simulate, inputs, source, fitting, command, continued)
 
 
-def _run_to_continue(store: Store, name: str, config: Config, device: str, *, simulate: bool) -> RunRecord | None:
-    """The record of a run of this name that is to go on; what is finished of it is not done again.
+def resume_plan(store: Store, run: str, assignments: Sequence[str] = ()) -> Plan:
+    """What is left of a run, from its record alone.
+
+    ``assignments`` are settings of the form ``a.b=value``, of those that change no result.
 
     Raises:
-        UserMistakeError: it is under way, or was begun with other settings.
+        UserMistakeError: there is no such run, it cannot go on here, or a setting would change its results.
     """
-    if not store.exists(RunLayout(name).record):
-        return None
-    record = read_run(store, name)
-    if record.state is RunState.RUNNING:
+    record = read_run(store, run)
+    config = change(_config_of(record), assignments)
+    there = read_inputs(store, RunLayout(run))
+    source = Source(**record.source)
+    if there is None:
+        # It ended before its inputs were all in the store, so they are brought from where they were.
+        return make_plan(store, config, source, simulate=record.simulate, run=run, command=record.command)
+    resources = resolve_resources(config, this_machine())
+    _check_unchanged(record, config, resources.device, simulate=record.simulate, command=record.command)
+    return Plan(run, config, resources, record.simulate, there, source, (), record.command, record)
+
+
+def _config_of(record: RunRecord) -> Config:
+    """The settings of a run, with the defaults of those that were not there yet when they were recorded.
+
+    Raises:
+        UserMistakeError: this version cannot read them.
+    """
+    try:
+        return Config.model_validate(record.config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
         raise UserMistakeError(
-            f"--run {name}: the run is under way, by process {record.driver['pid']} on {record.driver['host']}"
-        )
-    before, now = _flat(_with_defaults(record.config)), _flat(config.model_dump(mode="json"))
+            f"the run {record.run} was begun with settings that this version does not know ({where}: {first['msg']});"
+            f" it was begun with version {record.machine.get('dip-orchestrator')}"
+        ) from None
+
+
+def _check_unchanged(record: RunRecord, config: Config, device: str, *, simulate: bool, command: str) -> None:
+    """A run goes on with what it was begun with.
+
+    Raises:
+        UserMistakeError: a setting is another; the difference is shown.
+    """
+    before, now = _flat(_config_of(record).model_dump(mode="json")), _flat(config.model_dump(mode="json"))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in _MAY_CHANGE]
-    before |= {"--simulate": record.simulate, "device": record.machine.get("device", device)}
-    now |= {"--simulate": simulate, "device": device}
-    changed += [key for key in ("--simulate", "device") if before[key] != now[key]]
+    others = {
+        "--simulate": (record.simulate, simulate),
+        "device": (record.machine.get("device", device), device),
+        "command": (record.command, command),
+    }
+    before |= {key: was for key, (was, _) in others.items()}
+    now |= {key: given for key, (_, given) in others.items()}
+    changed += [key for key, (was, given) in others.items() if was != given]
     if changed:
         shown = "; ".join(f"{key}: {before.get(key)}, now {now.get(key)}" for key in changed[:_CHANGES_SHOWN])
+        more = f"; and {len(changed) - _CHANGES_SHOWN} more" if len(changed) > _CHANGES_SHOWN else ""
         raise UserMistakeError(
-            f"--run {name}: the store {store.url} has a run of this name with other settings ({shown}); choose another name,"
-            " or its settings to go on with it"
+            f"the store has a run {record.run} with other settings ({shown}{more}); choose another name, or go on with it as"
+            f" it was begun: resume {record.run}"
         )
-    return record
 
 
-_MAY_CHANGE = frozenset({"resources.parallel", "resources.retries", "fit.checkpoint_s"})
+def _check_same_inputs(run: str, there: Inputs, given: Inputs) -> None:
+    """A run goes on with the images that it was begun with.
+
+    Raises:
+        UserMistakeError: others are given; the difference is shown.
+    """
+    before, now = ({image.name: image for image in inputs.images} for inputs in (there, given))
+    rejected = {reject.name for inputs in (there, given) for reject in inputs.rejected}
+    differences = [f"{name} is new" for name in now if name not in before and name not in rejected]
+    differences += [f"{name} is missing" for name in before if name not in now and name not in rejected]
+    differences += [f"{name} has changed" for name in now if name in before and before[name] != now[name]]
+    if differences:
+        more = f" and {len(differences) - _CHANGES_SHOWN} more" if len(differences) > _CHANGES_SHOWN else ""
+        raise UserMistakeError(
+            f"--images: the run {run} was begun with other images ({printable('; '.join(differences[:_CHANGES_SHOWN]))}{more});"
+            f" choose another name, or go on with those: resume {run}"
+        )
+
+
+_MAY_CHANGE = frozenset(
+    {"resources.parallel", "resources.retries", "resources.store_patience_s", "fit.checkpoint_s", "keep.report_images"}
+)
+"""Settings that change no result."""
 _CHANGES_SHOWN = 3
-
-
-def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """Recorded settings, with the defaults of those that were not there yet when they were recorded."""
-    try:
-        return Config.model_validate(settings).model_dump(mode="json")
-    except ValidationError:
-        return settings
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

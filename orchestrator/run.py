@@ -1,65 +1,61 @@
-"""The record of a run: plain JSON in the store, written by its driver."""
+"""The record of a run: plain JSON in the store."""
 
 import json
-import os
 import re
 import secrets
-import socket
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orchestrator.errors import NotFoundError, UserMistakeError
+from orchestrator.claims import RunState, Stop, ask_to_stop, last_attempt, latest, take
+from orchestrator.errors import NotFoundError, StoreError, UserMistakeError
 from orchestrator.layout import RUNS, RunLayout
 from orchestrator.store import Store
 
-
-class RunState(StrEnum):
-    """The life of a run.
-
-    RUNNING -> FINISHED: every image has its row.
-    RUNNING -> INTERRUPTED: stopped by the user, or its driver died; what was finished is in the store.
-    RUNNING -> FAILED: the driver could not go on, for the reason in the record.
-    """
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    INTERRUPTED = "interrupted"
-    FAILED = "failed"
+_SILENT = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run is and how it went.
+    """What a run is and how it goes.
 
-    ``machine`` holds what the figures depend on: versions, CPU, threads per trial, trials at once, device. ``driver`` is the
-    host and process that runs it.
+    What it is stands in ``run.json``, created once: the settings, ``command`` (submit or study), and ``source``, the folders
+    and options that its images came from. How it goes stands in the last claim (`orchestrator.claims`): ``state`` and what
+    follows. ``machine`` holds what the figures depend on: versions, CPU, threads per trial, trials at once, device.
     """
 
     run: str
-    state: RunState
     created: str
     images: int
     rejected: int
     simulate: bool
     config: dict[str, Any]
     machine: dict[str, Any]
-    driver: dict[str, Any]
+    command: str = "submit"
+    source: dict[str, Any] = field(default_factory=dict)
+    state: RunState = RunState.INTERRUPTED
     finished: str | None = None
     seconds: float | None = None
     reason: str | None = None
 
     def to_json(self) -> bytes:
-        """Plain JSON."""
-        return json.dumps(asdict(self), indent=2, allow_nan=False).encode()
+        """What the run is, as plain JSON."""
+        facts = {name: value for name, value in asdict(self).items() if name not in _STANDING}
+        return json.dumps(facts, indent=2, allow_nan=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "RunRecord":
-        """The record back."""
-        fields = json.loads(data)
-        return cls(**{**fields, "state": RunState(fields["state"])})
+        """What the run is; how it goes is not known from that.
+
+        Raises:
+            ValueError: this is no record of a run.
+        """
+        try:
+            known = {each.name for each in fields(cls)} - _STANDING
+            return cls(**{name: value for name, value in json.loads(data).items() if name in known})
+        except (TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from None
 
     def summary(self) -> dict[str, Any]:
         """The line of a list of runs."""
@@ -73,9 +69,7 @@ class RunRecord:
         }
 
 
-def now() -> str:
-    """The time, UTC, as ISO 8601 to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+_STANDING = frozenset({"state", "finished", "seconds", "reason"})
 
 
 def new_run_name() -> str:
@@ -91,43 +85,68 @@ def check_run_name(name: str) -> str:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
         raise UserMistakeError(
-            f"--run {name!r}: a run's name has letters, digits, dots, dashes and underscores only, at most 80"
+            f"{name!r} cannot be a run's name, which has letters, digits, dots, dashes and underscores only, at most 80"
         )
     return name
 
 
-def this_driver() -> dict[str, Any]:
-    """This process, as it stands in the record."""
-    return {"host": socket.gethostname(), "pid": os.getpid()}
-
-
-def _driver_is_gone(record: RunRecord) -> bool:
-    """Whether the driver ran on this machine and its process is no more; of another machine nothing can be said."""
-    if record.driver.get("host") != socket.gethostname():
-        return False
-    try:
-        os.kill(int(record.driver["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
 def read_run(store: Store, run: str) -> RunRecord:
-    """The record of a run; one that claims to run though its driver is gone is shown as interrupted.
+    """The record of a run; one that claims to run though its driver is gone, or silent for minutes, is shown as interrupted.
+
+    Raises:
+        UserMistakeError: there is no such run.
+        StoreError: what stands in its place is no record of a run.
+    """
+    layout = RunLayout(check_run_name(run))
+    try:
+        record = RunRecord.from_json(store.get(layout.record))
+    except NotFoundError:
+        names = ", ".join(store.children(RUNS)[-5:]) or "none"
+        raise UserMistakeError(f"no run {run!r} in the store {store.url}; the latest there: {names}") from None
+    except ValueError as error:
+        raise StoreError(f"{store.show(layout.record)} is no record of a run: {error}") from None
+    attempt = last_attempt(store, layout)
+    if attempt is None:
+        return replace(record, reason="its driver ended before it began")
+    standing = attempt.standing
+    record = replace(
+        record,
+        machine=dict(attempt.holder.machine),
+        state=standing.state,
+        finished=standing.finished,
+        seconds=standing.seconds,
+        reason=standing.reason,
+    )
+    if standing.state is not RunState.RUNNING:
+        return record
+    if attempt.holder.is_gone:
+        return replace(record, state=RunState.INTERRUPTED, reason="its driver is gone")
+    # For people only: who takes a run over goes by its own clock (`orchestrator.claims.take`).
+    if standing.at and datetime.now(UTC) - datetime.fromisoformat(standing.at) > _SILENT:
+        return replace(
+            record, state=RunState.INTERRUPTED, reason=f"no sign of life from its driver since {standing.at}"
+        )
+    return record
+
+
+def cancel_run(store: Store, run: str, stop: Stop) -> RunRecord:
+    """Stop a run: its driver is asked to, and a run without one is cancelled at once. Does nothing to one that has ended.
+
+    Returns the run's record as it is then; a driver that was asked takes some seconds.
 
     Raises:
         UserMistakeError: there is no such run.
     """
-    try:
-        record = RunRecord.from_json(store.get(RunLayout(run).record))
-    except NotFoundError:
-        names = ", ".join(store.children(RUNS)[-5:]) or "none"
-        raise UserMistakeError(f"no run {run!r} in the store {store.url}; the latest there: {names}") from None
-    if record.state is RunState.RUNNING and _driver_is_gone(record):
-        return replace(record, state=RunState.INTERRUPTED, reason="its driver is gone")
-    return record
+    record, layout = read_run(store, run), RunLayout(run)
+    number = latest(store, layout)
+    if record.state is RunState.RUNNING:
+        ask_to_stop(store, layout, number, stop)
+    elif record.state is RunState.INTERRUPTED:
+        with take(store, layout, record.machine) as claim:
+            claim.say(RunState.CANCELLED, reason="cancelled")
+    else:
+        return record
+    return read_run(store, run)
 
 
 def all_runs(store: Store) -> list[RunRecord]:

@@ -4,7 +4,8 @@ A queue (an actor) holds the fits that may start. Tune asks it for work through 
 they become known, with no barrier between images. A *session* is one Tuner in a Ray task of its own; after some hundreds
 of trials it takes no more and the next session carries on while it drains, so that no experiment grows without bound.
 
-The store knows what is finished; nothing of Tune's own state is ever read back.
+The store knows what is finished; nothing of Tune's own state is ever read back. A trial that crashed is not Tune's to try
+again: the driver is told why, and decides (`orchestrator.pipeline`).
 """
 
 import logging
@@ -21,7 +22,8 @@ from ray.tune.search import Searcher
 
 from orchestrator.asha import ContestsOfImages
 from orchestrator.context import RunContext
-from orchestrator.job_queue import Finished
+from orchestrator.errors import DamagedError, FitOutOfMemoryError, NodeLeavingError, StoreError, StoreUnavailableError
+from orchestrator.job_queue import Cause, Crash, Finished
 from orchestrator.jobs import FitJob
 
 REPORT_EVERY_S = 2.0
@@ -33,14 +35,20 @@ class SessionSpec:
     """What a session may use.
 
     ``trials`` is how many it takes before the next session follows; ``parallel`` how many run at once; ``cpus`` and
-    ``gpus`` what each reserves; ``retries`` how often a trial that crashed is tried again.
+    ``gpus`` what each reserves, and ``all_cpus`` what one reserves that must be alone on a machine without GPUs.
     """
 
     trials: int
     parallel: int
     cpus: float
     gpus: float
-    retries: int
+    all_cpus: float
+
+    def resources(self, job: FitJob) -> dict[str, float]:
+        """What a fit reserves."""
+        if not job.alone:
+            return {"cpu": self.cpus, "gpu": self.gpus}
+        return {"cpu": self.cpus, "gpu": 1.0} if self.gpus else {"cpu": self.all_cpus, "gpu": 0.0}
 
 
 class QueueSearcher(Searcher):  # type: ignore[misc]
@@ -91,15 +99,57 @@ class TellTheQueue(tune.Callback):  # type: ignore[misc]
         ray.get(self._queue.finish.remote(finished))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial failed more often than it may."""
-        ray.get(self._queue.finish.remote(Finished(trial.config["job"], "failed", crash=_reason(trial))))
+        """The trial crashed."""
+        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace") if trial.error_file else ""
+        ray.get(self._queue.finish.remote(Finished(trial.config["job"], "failed", crash=crash_of(text))))
 
 
-def _reason(trial: Any) -> str:
-    """The last line of what went wrong, which names the exception; its traceback stays in Tune's own file."""
-    lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").split("\n") if trial.error_file else []
-    told = [line.strip() for line in lines if line.strip()]
-    return told[-1][:300] if told else "its worker died"
+_CAUSES: dict[type[Exception], Cause] = {
+    StoreUnavailableError: "store unavailable",
+    StoreError: "store",
+    DamagedError: "store",
+    FitOutOfMemoryError: "memory",
+    NodeLeavingError: "node",
+}
+_NAMED: dict[str, Cause] = {f"{kind.__module__}.{kind.__qualname__}": cause for kind, cause in _CAUSES.items()}
+
+
+def crash_of(text: str) -> Crash:
+    """Why a trial crashed, by what Tune wrote down: a traceback whose last line names the exception, or what Ray saw."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    last = lines[-1] if lines else ""
+    name, _, said = last.partition(": ")
+    if name in _NAMED:
+        return Crash(_NAMED[name], said)
+    if "running low on memory" in text:
+        return Crash("memory", "its worker was ended because the machine ran low on memory")
+    if "worker process has died" in text or not last:
+        return Crash("worker", "its worker process died: it crashed, or was killed, for want of memory perhaps")
+    if "its node has died" in text or "is unavailable" in last:
+        return Crash("node", "its machine was lost")
+    return Crash("worker", last[:300])
+
+
+_LOOK_EVERY_S = 1.0
+
+
+class Notice:
+    """Whether Ray has been told that this machine will be taken away (a spot warning); it is asked once a second."""
+
+    def __init__(self) -> None:
+        self._asked = 0.0
+
+    def __call__(self) -> bool:
+        """Ask."""
+        if time.monotonic() - self._asked < _LOOK_EVERY_S:
+            return False
+        self._asked = time.monotonic()
+        # Ray has no public way to ask (2.60); without an answer the fit goes on from its last checkpoint instead.
+        try:
+            leaving = ray._private.worker.global_worker.gcs_client.get_draining_nodes()
+        except Exception:
+            return False
+        return ray.get_runtime_context().get_node_id() in leaving
 
 
 def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
@@ -121,7 +171,7 @@ def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
             last = time.monotonic()
             tune.report({"iteration": iteration, "held_out_error": error})
 
-    record = run_fit(context, config["job"], on_progress=progress)
+    record = run_fit(context, config["job"], on_progress=progress, must_leave=Notice())
     if context.device != "cpu":
         torch.cuda.empty_cache()
     tune.report({"iteration": record.iterations or 0, "fit_state": record.state})
@@ -140,7 +190,7 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
     trainable.__name__ = f"fit-{context.run}-{session}"
     with tempfile.TemporaryDirectory(prefix="dip-session-") as scratch:
         tune.Tuner(
-            tune.with_resources(trainable, {"cpu": spec.cpus, "gpu": spec.gpus}),
+            tune.with_resources(trainable, lambda config: spec.resources(config["job"])),
             tune_config=tune.TuneConfig(
                 search_alg=QueueSearcher(queue, session, spec.trials),
                 scheduler=ContestsOfImages(cohort, cohort.iterations or context.config.fit.iterations),
@@ -156,6 +206,5 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[TellTheQueue(queue)],
-                failure_config=tune.FailureConfig(max_failures=spec.retries),
             ),
         ).fit()

@@ -1,6 +1,7 @@
 """The command line: a command per file, and the only place that prints.
 
-Exit status: 0 all well, 1 some images have no result, 2 a mistake that the message names, 130 interrupted.
+Exit status: 0 all well, 1 some images have no result, 2 a mistake or trouble that the message names, 130 interrupted or
+cancelled.
 """
 
 import argparse
@@ -8,10 +9,17 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator import __version__
-from orchestrator.cli import results, runs, study, submit
+from orchestrator.cli import cancel, results, resume, runs, study, submit
 from orchestrator.errors import OrchestratorError
 
-COMMANDS = {"submit": submit, "study": study, "runs": runs, "results": results}
+COMMANDS = {
+    "submit": submit,
+    "study": study,
+    "resume": resume,
+    "cancel": cancel,
+    "runs": runs,
+    "results": results,
+}
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 
 from orchestrator.store import Store, open_store
 
@@ -9,6 +10,11 @@ from orchestrator.store import Store, open_store
 def store_of(options: argparse.Namespace) -> Store:
     """The store the user means: ``--store``, else ``$DIP_STORE``, else ``./dip-store``."""
     return open_store(options.store or os.environ.get("DIP_STORE") or "dip-store")
+
+
+def command_for(command: str, run: str, store: Store) -> str:
+    """What a person types next."""
+    return f"python -m orchestrator {command} {run} --store {shlex.quote(store.url)}"
 
 
 def duration(seconds: float) -> str:

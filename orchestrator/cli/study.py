@@ -9,15 +9,17 @@ from orchestrator.cli.submit import (
     add_inputs,
     add_settings,
     carry_out,
-    check_store,
     plan_of,
     print_plan,
 )
 from orchestrator.config import resolve
 from orchestrator.layout import RunLayout
 from orchestrator.results import RowState
+from orchestrator.store import Store
 
 if TYPE_CHECKING:
+    from orchestrator.driver import Outcome
+    from orchestrator.plan import Plan
     from orchestrator.study import Study
 
 _SHOWN_SIZES = (1, 3, 5, 15)
@@ -44,9 +46,13 @@ def act(options: argparse.Namespace) -> int:
     if options.dry_run:
         print_plan(plan, store, options.config)
         return 0
-    check_store(store)
     outcome = carry_out(plan, store, dashboard=not options.no_dashboard)
+    conclude(plan, outcome, store)
+    return 0 if all(row.state is RowState.RESTORED for row in outcome.rows) else EXIT_SOME_FAILED
 
+
+def conclude(plan: "Plan", outcome: "Outcome", store: Store) -> None:
+    """Put the figures of a finished run together, and show them."""
     from orchestrator.report.study import write_study_page
     from orchestrator.study import read_table, study_of, write_study
 
@@ -58,7 +64,6 @@ def act(options: argparse.Namespace) -> int:
     _print_study(study)
     print(f"table            {store.show(layout.study('table.parquet'))}")
     print(f"study            {store.show(layout.study('index.html'))}")
-    return 0 if all(row.state is RowState.RESTORED for row in outcome.rows) else EXIT_SOME_FAILED
 
 
 def _as_study(candidates: str) -> list[str]:

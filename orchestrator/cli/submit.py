@@ -5,11 +5,12 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.common import duration, store_of
+from orchestrator.cli.common import command_for, duration, store_of
 from orchestrator.config import DEFAULT, resolve
+from orchestrator.errors import RunCancelledError
 from orchestrator.layout import RunLayout
 from orchestrator.results import RowState
-from orchestrator.store import Store
+from orchestrator.store import Store, check_store
 from orchestrator.text import printable
 
 if TYPE_CHECKING:
@@ -83,18 +84,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def plan_of(options: argparse.Namespace, store: Store, config: "Config", *, simulate: bool) -> "Plan":
     """The plan that the options ask for."""
+    from orchestrator.inputs import Source
     from orchestrator.plan import make_plan
 
-    return make_plan(
-        store,
-        config,
-        options.images,
-        references=options.references,
-        masks=options.masks,
-        white_is_known=options.mask_known == "white",
-        simulate=simulate,
-        run=options.run,
-    )
+    source = Source(options.images, options.references, options.masks, options.mask_known == "white")
+    return make_plan(store, config, source, simulate=simulate, run=options.run, command=options.command)
 
 
 def act(options: argparse.Namespace) -> int:
@@ -106,16 +100,8 @@ def act(options: argparse.Namespace) -> int:
     if options.dry_run:
         print_plan(plan, store, options.config)
         return 0
-    check_store(store)
     outcome = carry_out(plan, store, dashboard=not options.no_dashboard)
     return 0 if all(row.state is RowState.RESTORED for row in outcome.rows) else EXIT_SOME_FAILED
-
-
-def check_store(store: Store) -> None:
-    """Find out before anything starts whether the store can be written."""
-    key = f"probes/{uuid.uuid4().hex}"
-    store.put(key, b"")
-    store.delete(key)
 
 
 def carry_out(plan: "Plan", store: Store, *, dashboard: bool) -> "Outcome":
@@ -128,15 +114,20 @@ def carry_out(plan: "Plan", store: Store, *, dashboard: bool) -> "Outcome":
     from orchestrator.cli.table import print_comparison, print_rows
     from orchestrator.driver import execute
 
-    interrupted = False
+    # Before anything starts: does the store do what a run cannot do without?
+    check_store(store, f"probes/{uuid.uuid4().hex}")
+    stopped: str | None = None
     with LiveProgress() as progress:
         progress.note("starting Ray ...")
         try:
             outcome = execute(store, plan, progress, dashboard=dashboard)
         except KeyboardInterrupt:
-            interrupted = True
-    if interrupted:
-        print(f"interrupted; what was finished is in {store.show(RunLayout(plan.run).root)}")
+            stopped = "interrupted"
+        except RunCancelledError as error:
+            stopped = str(error)
+    if stopped is not None:
+        print(f"{stopped}; what was finished is in {store.show(RunLayout(plan.run).root)}")
+        print(f"go on with       {command_for('resume', plan.run, store)}")
         raise KeyboardInterrupt
     print()
     print_rows(outcome.rows)
@@ -161,7 +152,7 @@ def _print_places(plan: "Plan", store: Store) -> None:
         print(f"restored images  {store.show(layout.restored(arm.name, 'pick', 'x')).removesuffix('x')}")
     print(f"table            {store.show(layout.results('csv'))}")
     print(f"report           {store.show(layout.report)}")
-    print(f"next             python -m orchestrator results {plan.run} --store {store.url}")
+    print(f"next             {command_for('results', plan.run, store)}")
 
 
 def _task(config: "Config") -> str:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from orchestrator import __version__
 from orchestrator.comparison import compare
 from orchestrator.errors import NotFoundError
+from orchestrator.inputs import read_inputs
 from orchestrator.layout import RunLayout
 from orchestrator.report import ArmPictures, Curve, ImageReport, RunReport, render
 from orchestrator.results import Row
@@ -35,8 +36,11 @@ def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
     by_name = {name: list(group) for name, group in groupby(rows, key=lambda row: row.image)}
     images: list[ImageReport] = []
     room = MOST_BYTES
-    for image in _inputs(store, layout)[: record.config["keep"]["report_images"]]:
-        shown = _image_report(store, layout, image["name"], image["id"], by_name.get(image["name"], []))
+    inputs = read_inputs(store, layout)
+    # It may have ended before it had brought them all to the store.
+    shown_images = [] if inputs is None else inputs.images[: record.config["keep"]["report_images"]]
+    for image in shown_images:
+        shown = _image_report(store, layout, image.name, image.id, by_name.get(image.name, []))
         if shown is not None:
             room -= _weight(shown)
             if room < 0:
@@ -57,15 +61,6 @@ def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
         )
     )
     store.put(layout.report, page.encode())
-
-
-def _inputs(store: Store, layout: RunLayout) -> list[dict[str, Any]]:
-    """The images of the run; none where it ended before it had brought them to the store."""
-    try:
-        found: list[dict[str, Any]] = json.loads(store.get(layout.inputs))
-    except NotFoundError:
-        return []
-    return found
 
 
 def _get(store: Store, key: str) -> bytes | None:

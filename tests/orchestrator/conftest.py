@@ -1,7 +1,8 @@
 """What the tests of a run's pieces share: small real pictures, tiny settings, and a run in a store of its own."""
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from orchestrator.claims import Holder, Standing, now
 from orchestrator.config import Config
 from orchestrator.context import RunContext
 from orchestrator.images import decode, encode_mask
 from orchestrator.ingest import InputImage
-from orchestrator.store import LocalStore
+from orchestrator.layout import RunLayout
+from orchestrator.run import RunRecord
+from orchestrator.store import Store
 
 # Three candidates of different cells, all of which a network of 8 channels can hold.
 CANDIDATES = (
@@ -44,13 +48,24 @@ class Bench:
     image: InputImage
 
     @property
-    def store(self) -> LocalStore:
-        store = self.context.store
-        assert isinstance(store, LocalStore)
-        return store
+    def store(self) -> Store:
+        return self.context.store
 
 
 MakeBench = Callable[..., Bench]
+
+
+ELSEWHERE = Holder(1, "elsewhere.example", 7, "another boot", "1", "2026-01-31T14:25:01+00:00", {})
+
+
+def leave_run(store: Store, record: RunRecord, holder: Holder = ELSEWHERE) -> None:
+    """A run as a driver has left it in a store."""
+    layout = RunLayout(record.run)
+    store.put(layout.record, record.to_json())
+    holder = replace(holder, machine=record.machine)
+    store.put(layout.claim(holder.number).holder, json.dumps(asdict(holder)).encode())
+    standing = Standing(record.state, 1, now(), record.finished, record.seconds, record.reason)
+    store.put(layout.claim(holder.number).state, json.dumps(asdict(standing)).encode())
 
 
 @pytest.fixture(scope="session")

@@ -45,8 +45,8 @@ def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.fl
         pixels = np.broadcast_to(np.float32(output), (bench.image.channels, *sides))
         curve = np.array([0.3, 0.2, 0.25], dtype=np.float32)
         seen = curve if known.get("evaluation") else curve[:0]
-        bench.store.put(keys.arrays, FitArrays(pixels, pixels / 2, curve, seen).to_bytes())
-        record = FitRecord(candidate, view, "done", None, 0.2, 0.1, 2, 1, 3, 0.125, 1234, 10.0)
+        bench.store.put(keys.arrays("x"), FitArrays(pixels, pixels / 2, curve, seen).to_bytes())
+        record = FitRecord(candidate, view, "done", None, 0.2, 0.1, 2, 1, 3, 0.125, 1234, 10.0, "x")
         record = replace(record, **known)
     bench.store.put(keys.result, record.to_json())
 

@@ -7,6 +7,7 @@ from orchestrator.arms import Arm
 from orchestrator.config import Config
 from orchestrator.cpus import cpu_count
 from orchestrator.estimate import Estimate, estimate, halved_iterations
+from orchestrator.inputs import Source
 from orchestrator.plan import make_plan
 from orchestrator.scoring import bank_of, bank_parts, candidates_of, compute_part
 from orchestrator.store import LocalStore
@@ -44,7 +45,7 @@ def test_the_time_grows_with_the_iterations_and_is_more_than_nothing(
     store: LocalStore, folder: Path, small: Config
 ) -> None:
     # A hundred times the work: no noise of a timed step can hide that.
-    few, many = (estimate(make_plan(store, with_iterations(small, n), folder), store) for n in (10, 1000))
+    few, many = (estimate(make_plan(store, with_iterations(small, n), Source(str(folder))), store) for n in (10, 1000))
     assert 0 < few.fit_seconds < many.fit_seconds
     assert few.score_seconds > 0
     assert few.seconds > few.fit_seconds
@@ -55,7 +56,7 @@ def test_a_cohorts_own_iterations_count(store: LocalStore, folder: Path, make_co
     config = with_iterations(make_config(score={"candidates": list(CANDIDATES[:2])}), 10)
     long = config.model_copy(update={"cohort": config.cohort.model_copy(update={"iterations": 2000})})
     short_seconds, long_seconds = (
-        estimate(make_plan(store, wanted, folder), store).fit_seconds for wanted in (config, long)
+        estimate(make_plan(store, wanted, Source(str(folder))), store).fit_seconds for wanted in (config, long)
     )
     assert long_seconds > 2 * short_seconds
 
@@ -63,11 +64,11 @@ def test_a_cohorts_own_iterations_count(store: LocalStore, folder: Path, make_co
 @pytest.mark.parametrize("view", ["crop", "downscale", "full"])
 def test_every_view_has_an_estimate(store: LocalStore, folder: Path, small: Config, view: str) -> None:
     config = small.model_copy(update={"cohort": small.cohort.model_copy(update={"view": view})})
-    assert estimate(make_plan(store, config, folder), store).fit_seconds > 0
+    assert estimate(make_plan(store, config, Source(str(folder))), store).fit_seconds > 0
 
 
 def test_a_bank_that_is_there_costs_nothing(store: LocalStore, folder: Path, small: Config) -> None:
-    plan = make_plan(store, small, folder)
+    plan = make_plan(store, small, Source(str(folder)))
     spec = bank_of(small, plan.images[0])
     assert spec is not None
     for part in bank_parts(small, spec, candidates_of(small)):
@@ -77,11 +78,11 @@ def test_a_bank_that_is_there_costs_nothing(store: LocalStore, folder: Path, sma
 
 def test_random_scores_cost_nothing(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
     config = make_config(score={"metric": "random", "candidates": [CANDIDATES[0]]})
-    assert estimate(make_plan(store, config, folder), store).score_seconds == 0
+    assert estimate(make_plan(store, config, Source(str(folder))), store).score_seconds == 0
 
 
 def test_arms_of_named_networks_have_an_estimate_too(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
-    expected = estimate(make_plan(store, make_config(arms=["dip", "deep-decoder"]), folder), store)
+    expected = estimate(make_plan(store, make_config(arms=["dip", "deep-decoder"]), Source(str(folder))), store)
     assert expected.score_seconds == 0
     assert expected.fit_seconds > 0
 
@@ -92,7 +93,9 @@ def test_every_arm_and_a_larger_result_take_their_time(
     one = make_config(fit={"iterations": 10})
     many = make_config(fit={"iterations": 10}, arms=[{"name": f"arm-{n}"} for n in range(20)])
     large = make_config(fit={"iterations": 10}, task={"name": "super-resolve", "factor": 8})
-    seconds = [estimate(make_plan(store, config, folder), store).fit_seconds for config in (one, many, large)]
+    seconds = [
+        estimate(make_plan(store, config, Source(str(folder))), store).fit_seconds for config in (one, many, large)
+    ]
     assert seconds[1] > 4 * seconds[0]
     assert seconds[2] > 4 * seconds[0]
 
@@ -114,6 +117,6 @@ def test_trials_at_the_same_time_share_the_work() -> None:
 
 def test_as_many_trials_as_are_set_run_at_a_time(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
     config = make_config(score={"candidates": [CANDIDATES[0]]}, resources={"parallel": 7})
-    assert estimate(make_plan(store, config, folder), store).parallel == 7
+    assert estimate(make_plan(store, config, Source(str(folder))), store).parallel == 7
     greedy = make_config(score={"candidates": [CANDIDATES[0]]}, resources={"threads": cpu_count()})
-    assert estimate(make_plan(store, greedy, folder), store).parallel == 1
+    assert estimate(make_plan(store, greedy, Source(str(folder))), store).parallel == 1

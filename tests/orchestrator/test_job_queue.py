@@ -4,9 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.ingest import InputImage
-from orchestrator.job_queue import PATIENCE_S, Finished, JobQueue
+from orchestrator.job_queue import PATIENCE_S, Crash, Finished, JobQueue
 from orchestrator.jobs import FitJob
 
+LOST = Crash("worker", "lost")
 IMAGE = InputImage("a.png", "a-1", "a-1.png", None, "a.png", 64, 64, 3)
 
 
@@ -121,8 +122,8 @@ def test_what_ended_is_told_once_and_waited_for() -> None:
         await queue.take(0)
         waiting = asyncio.create_task(queue.finished())
         await asyncio.sleep(0)
-        await queue.finish(Finished(job(1), "failed", crash="lost"))
-        assert await waiting == [Finished(job(1), "failed", crash="lost")]
+        await queue.finish(Finished(job(1), "failed", crash=LOST))
+        assert await waiting == [Finished(job(1), "failed", crash=LOST)]
         await queue.finish(Finished(job(2), "done"))
         await queue.finish(Finished(job(2), "done"))
         assert await queue.finished() == [Finished(job(2), "done")]

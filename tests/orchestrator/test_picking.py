@@ -157,10 +157,10 @@ def leave(bench: Bench, candidate: str, error: float | None, value: float, **kno
     """A finished fit of the cohort in the store: a flat output of this value, and half of it where it was steadiest."""
     view = arm_of(bench).view
     keys = fit_keys(bench.context, FitJob(bench.image, view, candidate))
-    record = FitRecord(candidate, view, "done", held_out_error=error, stop_iteration=1, **known)
+    record = FitRecord(candidate, view, "done", held_out_error=error, stop_iteration=1, arrays="x", **known)
     curve = np.zeros(1, dtype=np.float32)
     output = np.full((3, 32, 32), value, dtype=np.float32)
-    bench.store.put(keys.arrays, FitArrays(output, output / 2, curve, curve).to_bytes())
+    bench.store.put(keys.arrays("x"), FitArrays(output, output / 2, curve, curve).to_bytes())
     bench.store.put(keys.result, record.to_json())
 
 
@@ -302,8 +302,8 @@ def test_where_noise_is_correlated_the_steadiest_outputs_are_compared(
     for candidate, steady in ((A, 5.0), (B, 0.0), (C, 4.0)):
         leave(bench, candidate, 0.1, 1.0)
         keys = fit_keys(bench.context, FitJob(bench.image, "crop", candidate))
-        arrays = FitArrays.from_bytes(bench.store.get(keys.arrays))
-        bench.store.put(keys.arrays, replace(arrays, steady=np.full_like(arrays.steady, steady)).to_bytes())
+        arrays = FitArrays.from_bytes(bench.store.get(keys.arrays("x")))
+        bench.store.put(keys.arrays("x"), replace(arrays, steady=np.full_like(arrays.steady, steady)).to_bytes())
     assert decide(bench.context, bench.image, arm_of(bench), SHORTLIST, []).order == [C, A, B]
 
 

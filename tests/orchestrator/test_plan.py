@@ -1,18 +1,21 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from orchestrator.config import Config
 from orchestrator.cpus import cpu_count
-from orchestrator.errors import UserMistakeError
+from orchestrator.errors import ConfigError, UserMistakeError
 from orchestrator.images import encode_mask
+from orchestrator.inputs import Source, write_inputs
 from orchestrator.layout import RunLayout
-from orchestrator.plan import Plan, make_plan
+from orchestrator.plan import Plan, make_plan, resume_plan
 from orchestrator.resources import Machine
-from orchestrator.run import RunRecord, RunState, check_run_name, this_driver
+from orchestrator.run import RunRecord, check_run_name
 from orchestrator.store import LocalStore
-from tests.orchestrator.conftest import Encoded, MakeConfig
+from tests.orchestrator.conftest import Encoded, MakeConfig, leave_run
 
 
 @pytest.fixture
@@ -31,11 +34,11 @@ def folder(tmp_path: Path, encoded: Encoded) -> Path:
 
 
 def planned(store: LocalStore, folder: Path, config: Config) -> Plan:
-    return make_plan(store, config, folder)
+    return make_plan(store, config, Source(str(folder)))
 
 
 def test_a_plan_knows_the_images_and_writes_nothing(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
-    plan = make_plan(store, make_config(), folder, run="mine")
+    plan = make_plan(store, make_config(), Source(str(folder)), run="mine")
     assert plan.run == "mine"
     assert [image.name for image in plan.images] == ["a.png", "b.png"]
     assert [rejected.name for rejected in plan.rejected] == ["notes.txt"]
@@ -73,42 +76,103 @@ def test_the_trials_are_counted(
     assert (plan.candidates, plan.cohort_size, plan.full_fits, plan.trials) == counts
 
 
-def left_behind(store: LocalStore, config: Config, state: RunState) -> RunRecord:
-    """A run's record in the store, with this process as its driver."""
+def left_behind(store: LocalStore, folder: Path, config: Config, **changes: Any) -> RunRecord:
+    """A run that was interrupted before its inputs were in the store."""
     settings = config.model_dump(mode="json")
-    record = RunRecord("mine", state, "2026-01-31T14:25:01+00:00", 2, 1, False, settings, {}, this_driver())
-    store.put(RunLayout("mine").record, record.to_json())
-    return record
+    source = {"images": str(folder), "references": None, "masks": None, "white_is_known": True}
+    record = RunRecord("mine", "2026-01-31T14:25:01+00:00", 2, 1, False, settings, {}, source=source)
+    leave_run(store, replace(record, **changes))
+    return replace(record, **changes)
 
 
 def test_a_run_of_the_same_settings_goes_on_with_more_or_less_of_the_machine(
     store: LocalStore, folder: Path, make_config: MakeConfig
 ) -> None:
-    assert make_plan(store, make_config(), folder, run="mine").continued is None
-    record = left_behind(store, make_config(), RunState.INTERRUPTED)
-    assert make_plan(store, make_config(), folder, run="mine").continued == record
-    assert make_plan(store, make_config(resources={"parallel": 1}), folder, run="mine").continued == record
-    assert make_plan(store, make_config(), folder, run="mine2").continued is None
+    source = Source(str(folder))
+    assert make_plan(store, make_config(), source, run="mine").continued is None
+    record = left_behind(store, folder, make_config())
+    assert make_plan(store, make_config(), source, run="mine").continued == record
+    assert make_plan(store, make_config(resources={"parallel": 1}), source, run="mine").continued == record
+    assert make_plan(store, make_config(), source, run="mine2").continued is None
 
 
 def test_a_name_of_a_run_with_other_settings_is_refused(
     store: LocalStore, folder: Path, make_config: MakeConfig
 ) -> None:
-    left_behind(store, make_config(), RunState.INTERRUPTED)
+    left_behind(store, folder, make_config())
+    source = Source(str(folder))
     other = {"fit": {"iterations": 7}, "task": {"sigma": 9}, "arms": ["dip"]}
     with pytest.raises(
-        UserMistakeError, match=r"--run mine: .* with other settings .*fit\.iterations: 6, now 7"
+        UserMistakeError, match=r"a run mine with other settings .*fit\.iterations: 6, now 7.*resume mine"
     ) as caught:
-        make_plan(store, make_config(**other), folder, run="mine")
+        make_plan(store, make_config(**other), source, run="mine")
     assert "\n" not in str(caught.value)
     with pytest.raises(UserMistakeError, match="--simulate"):
-        make_plan(store, make_config(), folder, run="mine", simulate=True)
+        make_plan(store, make_config(), source, run="mine", simulate=True)
+    with pytest.raises(UserMistakeError, match="command: submit, now study"):
+        make_plan(store, make_config(), source, run="mine", command="study")
 
 
-def test_a_run_that_is_under_way_is_left_alone(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
-    left_behind(store, make_config(), RunState.RUNNING)
-    with pytest.raises(UserMistakeError, match=r"--run mine: the run is under way, by process \d+ on "):
-        make_plan(store, make_config(), folder, run="mine")
+def test_a_run_is_resumed_from_its_record_with_the_inputs_that_the_store_has(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    left_behind(store, folder, make_config())
+    # Not yet all there: they are brought from where they were.
+    first = resume_plan(store, "mine")
+    assert [upload.path.name for upload in first.uploads] == ["a.png", "b.png"]
+    write_inputs(store, RunLayout("mine"), first.inputs)
+    for path in folder.iterdir():
+        path.unlink()
+    again = resume_plan(store, "mine", ["resources.parallel=1"])
+    assert again.inputs == first.inputs
+    assert again.uploads == ()
+    assert again.resources.parallel == 1
+    assert again.config.fit == make_config().fit
+
+
+def test_a_run_is_resumed_with_the_settings_it_was_begun_with_and_no_others(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    left_behind(store, folder, make_config())
+    with pytest.raises(UserMistakeError, match=r"fit\.iterations: 6, now 7"):
+        resume_plan(store, "mine", ["fit.iterations=7"])
+    with pytest.raises(ConfigError, match="no such setting"):
+        resume_plan(store, "mine", ["fit.iteration=7"])
+    with pytest.raises(UserMistakeError, match="no run 'other'"):
+        resume_plan(store, "other")
+
+
+def test_a_run_of_a_version_with_other_settings_says_so(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    record = left_behind(store, folder, make_config())
+    leave_run(store, replace(record, config={"speed": 3}, machine={"dip-orchestrator": "9.9"}))
+    with pytest.raises(UserMistakeError, match=r"does not know \(speed: .*begun with version 9\.9"):
+        resume_plan(store, "mine")
+
+
+def test_a_run_of_another_device_is_not_resumed_here(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
+    left_behind(store, folder, make_config(), machine={"device": "tpu"})
+    with pytest.raises(UserMistakeError, match="device: tpu, now "):
+        resume_plan(store, "mine")
+
+
+def test_a_run_goes_on_with_the_images_that_it_was_begun_with(
+    store: LocalStore, folder: Path, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    left_behind(store, folder, make_config())
+    source = Source(str(folder))
+    inputs = make_plan(store, make_config(), source, run="mine").inputs
+    write_inputs(store, RunLayout("mine"), inputs)
+    plan = make_plan(store, make_config(), source, run="mine")
+    assert (plan.inputs, list(plan.uploads)) == (inputs, [])
+    (folder / "c.png").write_bytes(encoded(9, 7))
+    (folder / "b.png").unlink()
+    (folder / "a.png").write_bytes(encoded(9, 8))
+    with pytest.raises(
+        UserMistakeError, match=r"other images \(c\.png is new; b\.png is missing; a\.png has changed\).*resume mine"
+    ):
+        make_plan(store, make_config(), source, run="mine")
 
 
 def test_inpainting_needs_masks_or_a_simulation_and_no_other_task_has_any(
@@ -119,33 +183,32 @@ def test_inpainting_needs_masks_or_a_simulation_and_no_other_task_has_any(
     for name in ("a.png", "b.png"):
         (masks / name).write_bytes(encode_mask(np.eye(9, 7, dtype=bool)))
     inpaint = make_config(task={"name": "inpaint"})
-    plan = make_plan(store, inpaint, folder, masks=masks, white_is_known=False)
+    plan = make_plan(store, inpaint, Source(str(folder), masks=str(masks), white_is_known=False))
     assert [upload.mask_path for upload in plan.uploads] == [masks / "a.png", masks / "b.png"]
-    assert not plan.white_is_known
-    assert make_plan(store, inpaint, folder, simulate=True).images[0].mask is None
-    assert make_plan(store, inpaint, folder, simulate=True, masks=masks).images[0].mask is not None
+    assert make_plan(store, inpaint, Source(str(folder)), simulate=True).images[0].mask is None
+    assert make_plan(store, inpaint, Source(str(folder), masks=str(masks)), simulate=True).images[0].mask is not None
     with pytest.raises(UserMistakeError, match="give --masks DIR"):
-        make_plan(store, inpaint, folder)
+        make_plan(store, inpaint, Source(str(folder)))
     with pytest.raises(UserMistakeError, match="--masks: the task is denoise, which has no holes"):
-        make_plan(store, make_config(), folder, masks=masks)
+        make_plan(store, make_config(), Source(str(folder), masks=str(masks)))
 
 
 def test_the_restored_image_is_the_one_that_must_fit_into_memory(
     store: LocalStore, folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.plan.this_machine", lambda: Machine(cpus=1, memory=64 * 2**20))
-    assert make_plan(store, make_config(), folder).images
+    assert make_plan(store, make_config(), Source(str(folder))).images
     sharp = make_config(task={"name": "super-resolve", "factor": 8})
     monkeypatch.setattr("orchestrator.plan.bytes_per_pixel", lambda config, channels: 4096.0)
-    assert make_plan(store, sharp, folder).images
+    assert make_plan(store, sharp, Source(str(folder))).images
     monkeypatch.setattr("orchestrator.plan.this_machine", lambda: Machine(cpus=1, memory=8 * 2**20))
     with pytest.raises(UserMistakeError, match="fitting 56x72 pixels"):
-        make_plan(store, sharp, folder)
+        make_plan(store, sharp, Source(str(folder)))
 
 
 def test_a_name_that_cannot_be_one_is_refused(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
     with pytest.raises(UserMistakeError, match="letters, digits"):
-        make_plan(store, make_config(), folder, run="../mine")
+        make_plan(store, make_config(), Source(str(folder)), run="../mine")
 
 
 def test_images_larger_than_is_set_are_rejected(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
@@ -157,10 +220,10 @@ def test_images_larger_than_is_set_are_rejected(store: LocalStore, folder: Path,
 def test_references_and_simulation_reach_the_images(
     store: LocalStore, folder: Path, tmp_path: Path, make_config: MakeConfig
 ) -> None:
-    simulated = make_plan(store, make_config(), folder, simulate=True)
+    simulated = make_plan(store, make_config(), Source(str(folder)), simulate=True)
     assert simulated.simulate
     assert all(image.reference == image.file for image in simulated.images)
-    referenced = make_plan(store, make_config(), folder, references=folder)
+    referenced = make_plan(store, make_config(), Source(str(folder), references=str(folder)))
     assert [upload.reference_path for upload in referenced.uploads] == [folder / "a.png", folder / "b.png"]
 
 
@@ -176,10 +239,10 @@ def test_an_image_that_would_not_fit_into_memory_is_rejected_before_anything_run
     for name, side in (("small", 64), ("large", 640)):
         (images / f"{name}.png").write_bytes(encoded(side, side))
     monkeypatch.setattr("orchestrator.plan.this_machine", lambda: Machine(cpus=1, memory=64 * 2**20))
-    plan = make_plan(store, make_config(), images)
+    plan = make_plan(store, make_config(), Source(str(images)))
     assert [image.name for image in plan.images] == ["small.png"]
     assert plan.rejected[0].name == "large.png"
     assert "too large" in plan.rejected[0].reason
     (images / "small.png").unlink()
     with pytest.raises(UserMistakeError, match=r"large\.png"):
-        make_plan(store, make_config(), images)
+        make_plan(store, make_config(), Source(str(images)))

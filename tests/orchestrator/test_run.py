@@ -1,25 +1,27 @@
-import subprocess
-import sys
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import UserMistakeError
+from orchestrator.claims import Holder, RunState, Stop, latest, take
+from orchestrator.errors import StoreError, UserMistakeError
 from orchestrator.layout import RunLayout
-from orchestrator.run import RunRecord, RunState, all_runs, check_run_name, new_run_name, read_run, this_driver
+from orchestrator.run import RunRecord, all_runs, cancel_run, check_run_name, new_run_name, read_run
 from orchestrator.store import LocalStore
+from tests.orchestrator.conftest import ELSEWHERE, leave_run
 
 RECORD = RunRecord(
     run="r1",
-    state=RunState.FINISHED,
     created="2026-01-31T14:25:01+00:00",
     images=3,
     rejected=1,
     simulate=False,
     config={"seed": 0, "arm": None},
     machine={"cpu": "x"},
-    driver={"host": "elsewhere.example", "pid": 1},
+    command="study",
+    source={"images": "/photos"},
+    state=RunState.FINISHED,
     finished="2026-01-31T14:26:01+00:00",
     seconds=60.5,
 )
@@ -30,21 +32,18 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def dead_pid() -> int:
-    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    process.wait()
-    return process.pid
-
-
-def leave(store: LocalStore, record: RunRecord) -> None:
-    store.put(RunLayout(record.run).record, record.to_json())
-
-
-def test_a_record_comes_back_as_it_was() -> None:
+def test_what_a_run_is_comes_back_and_how_it_goes_is_no_part_of_it() -> None:
     again = RunRecord.from_json(RECORD.to_json())
-    assert again == RECORD
-    assert again.state is RunState.FINISHED
+    assert again == replace(RECORD, state=RunState.INTERRUPTED, finished=None, seconds=None)
+    assert not json.loads(RECORD.to_json()).keys() & {"state", "finished", "seconds", "reason"}
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"null", b"x", b'{"run": "r1"}'])
+def test_what_is_no_record_is_said_to_be_none(store: LocalStore, data: bytes) -> None:
+    store.put(RunLayout("r1").record, data)
+    with pytest.raises(StoreError, match=r"run\.json is no record of a run") as caught:
+        read_run(store, "r1")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_summary_is_plain_data() -> None:
@@ -82,39 +81,88 @@ def test_a_run_that_does_not_exist_is_named_beside_the_latest(store: LocalStore)
     with pytest.raises(UserMistakeError, match=r"no run 'x' .*; the latest there: none$"):
         read_run(store, "x")
     for number in range(7):
-        leave(store, replace(RECORD, run=f"r{number}"))
+        leave_run(store, replace(RECORD, run=f"r{number}"))
     with pytest.raises(UserMistakeError, match=r"the latest there: r2, r3, r4, r5, r6$"):
         read_run(store, "x")
 
 
-def test_a_run_whose_driver_died_is_shown_as_interrupted(store: LocalStore, dead_pid: int) -> None:
-    running = replace(RECORD, state=RunState.RUNNING, driver={**this_driver(), "pid": dead_pid})
-    leave(store, running)
+def here(store: LocalStore) -> Holder:
+    """This process, as the holder of a run."""
+    return take(store, RunLayout("other"), {}).holder
+
+
+def test_how_a_run_goes_is_what_the_last_claim_says(store: LocalStore) -> None:
+    leave_run(store, replace(RECORD, state=RunState.FAILED, reason="no luck"))
+    leave_run(store, RECORD, replace(ELSEWHERE, number=2))
+    assert read_run(store, "r1") == RECORD
+    # A holder that comes to life again is not heard.
+    leave_run(store, replace(RECORD, state=RunState.FAILED, reason="late"))
+    assert read_run(store, "r1") == RECORD
+
+
+def test_a_run_that_nobody_has_claimed_is_interrupted(store: LocalStore) -> None:
+    store.put(RunLayout("r1").record, RECORD.to_json())
+    record = read_run(store, "r1")
+    assert (record.state, record.reason) == (RunState.INTERRUPTED, "its driver ended before it began")
+
+
+def test_a_run_whose_driver_died_is_shown_as_interrupted(store: LocalStore) -> None:
+    running = replace(RECORD, state=RunState.RUNNING)
+    leave_run(store, running, replace(here(store), started="1"))
     assert read_run(store, "r1") == replace(running, state=RunState.INTERRUPTED, reason="its driver is gone")
-    assert RunRecord.from_json(store.get(RunLayout("r1").record)).state is RunState.RUNNING
 
 
-def test_a_run_whose_driver_lives_or_is_elsewhere_runs(store: LocalStore, dead_pid: int) -> None:
-    for driver in (this_driver(), {"host": "elsewhere.example", "pid": dead_pid}):
-        leave(store, replace(RECORD, state=RunState.RUNNING, driver=driver))
+def test_a_run_whose_driver_lives_or_is_elsewhere_runs(store: LocalStore) -> None:
+    for holder in (here(store), ELSEWHERE):
+        leave_run(store, replace(RECORD, state=RunState.RUNNING), holder)
         assert read_run(store, "r1").state is RunState.RUNNING
 
 
-def test_a_run_that_ended_stays_as_it_ended_whatever_became_of_its_driver(store: LocalStore, dead_pid: int) -> None:
-    for state in (RunState.FINISHED, RunState.FAILED, RunState.INTERRUPTED):
-        leave(store, replace(RECORD, state=state, driver={**this_driver(), "pid": dead_pid}))
-        assert read_run(store, "r1").state is state
+def test_a_run_elsewhere_that_has_been_silent_for_minutes_is_shown_as_interrupted(store: LocalStore) -> None:
+    leave_run(store, replace(RECORD, state=RunState.RUNNING))
+    silent = json.dumps({"state": "running", "beat": 9, "at": "2026-01-31T14:25:01+00:00"})
+    store.put(RunLayout("r1").claim(1).state, silent.encode())
+    record = read_run(store, "r1")
+    assert record.state is RunState.INTERRUPTED
+    assert record.reason == "no sign of life from its driver since 2026-01-31T14:25:01+00:00"
+
+
+@pytest.mark.parametrize("state", [RunState.FINISHED, RunState.FAILED, RunState.INTERRUPTED, RunState.CANCELLED])
+def test_a_run_that_ended_stays_as_it_ended_whatever_became_of_its_driver(store: LocalStore, state: RunState) -> None:
+    leave_run(store, replace(RECORD, state=state), replace(here(store), started="1"))
+    assert read_run(store, "r1").state is state
+
+
+def test_a_run_under_way_is_asked_to_stop(store: LocalStore) -> None:
+    leave_run(store, replace(RECORD, state=RunState.RUNNING), here(store))
+    assert cancel_run(store, "r1", "now").state is RunState.RUNNING
+    assert json.loads(store.get(RunLayout("r1").claim(1).cancel))["stop"] == "now"
+
+
+@pytest.mark.parametrize("stop", ["now", "drain"])
+def test_a_run_without_a_driver_is_cancelled_at_once_and_again_changes_nothing(store: LocalStore, stop: Stop) -> None:
+    leave_run(store, replace(RECORD, state=RunState.INTERRUPTED))
+    assert cancel_run(store, "r1", stop).state is RunState.CANCELLED
+    assert latest(store, RunLayout("r1")) == 2
+    assert cancel_run(store, "r1", stop).state is RunState.CANCELLED
+    assert latest(store, RunLayout("r1")) == 2
+
+
+@pytest.mark.parametrize("state", [RunState.FINISHED, RunState.FAILED])
+def test_a_run_that_has_ended_is_left_as_it_is(store: LocalStore, state: RunState) -> None:
+    leave_run(store, replace(RECORD, state=state))
+    assert cancel_run(store, "r1", "now").state is state
 
 
 def test_all_runs_are_listed_oldest_first(store: LocalStore) -> None:
     assert all_runs(store) == []
     for name, created in (("a", "2026-03"), ("b", "2026-01"), ("d", "2026-02"), ("c", "2026-02")):
-        leave(store, replace(RECORD, run=name, created=created))
+        leave_run(store, replace(RECORD, run=name, created=created))
     assert [record.run for record in all_runs(store)] == ["b", "c", "d", "a"]
 
 
 def test_a_folder_without_a_record_is_no_run(store: LocalStore) -> None:
-    leave(store, RECORD)
+    leave_run(store, RECORD)
     store.put(RunLayout("half").input("a.png"), b"")
     store.put("runs/stray-file", b"")
     assert [record.run for record in all_runs(store)] == ["r1"]

@@ -2,9 +2,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,10 @@ class CommandLine:
         assignments = [word for setting in settings for word in ("--set", setting)]
         return self.command("submit", "--no-dashboard", *assignments, *arguments)
 
-    def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "PYTHONWARNINGS": "default"}
+    def run(
+        self, command: list[str], environment: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONWARNINGS": "default", **environment}
         return subprocess.run(
             command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=300
         )

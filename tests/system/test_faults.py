@@ -77,7 +77,8 @@ class Saboteur(pipeline.Pipeline):
         return super().run()
 
 driver.Pipeline = Saboteur
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
 """
 
 

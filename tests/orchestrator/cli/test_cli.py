@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 
 from orchestrator import __version__
+from orchestrator.claims import RunState
 from orchestrator.cli import COMMANDS, main
 from orchestrator.cli.common import decibels, duration
 from orchestrator.errors import UserMistakeError
 from orchestrator.images import encode_mask
 from orchestrator.layout import RunLayout
 from orchestrator.results import Row, RowState, rows_to_json
-from orchestrator.run import RunRecord, RunState
+from orchestrator.run import RunRecord
 from orchestrator.store import LocalStore
-from tests.orchestrator.conftest import CANDIDATES, Encoded
+from tests.orchestrator.conftest import CANDIDATES, Encoded, leave_run
 
 ROW = Row("a.png", "isnas-dip-blind", RowState.RESTORED, candidate=CANDIDATES[0], stop_iteration=5, seconds=8.0)
 FAILED = Row("b.png", "isnas-dip-blind", RowState.FAILED, reason="no fit came to an end")
-RECORD = RunRecord("r1", RunState.FINISHED, "2026-01-31T14:25:01+00:00", 2, 0, False, {}, {}, {}, seconds=3725.0)
+RECORD = RunRecord("r1", "2026-01-31T14:25:01+00:00", 2, 0, False, {}, {}, state=RunState.FINISHED, seconds=3725.0)
 
 
 class Told(NamedTuple):
@@ -70,7 +71,7 @@ def images(tmp_path: Path, encoded: Encoded) -> str:
 
 @pytest.fixture
 def finished(run: Command) -> Command:
-    run.store.put(RunLayout("r1").record, RECORD.to_json())
+    leave_run(run.store, RECORD)
     for name, row in (("a-1", ROW), ("b-2", FAILED)):
         run.store.put(RunLayout("r1").row(name), rows_to_json([row]).encode())
     return run
@@ -129,7 +130,7 @@ def test_an_empty_store_has_no_runs_and_is_not_made(run: Command) -> None:
 
 def test_runs_are_listed_oldest_first(finished: Command) -> None:
     later = replace(RECORD, run="a-later", created="2026-02-01", seconds=None, state=RunState.FAILED)
-    finished.store.put(RunLayout("a-later").record, later.to_json())
+    leave_run(finished.store, later)
     first, second = finished("runs").out.splitlines()
     assert first.split() == ["r1", "finished", "2", "images", RECORD.created, "1", "h", "02", "min"]
     assert second.split() == ["a-later", "failed", "2", "images", "2026-02-01"]
@@ -156,7 +157,7 @@ def test_results_of_several_arms_are_compared_and_their_images_counted_once(fini
 
 
 def test_results_of_a_run_under_way_say_how_far_it_is(finished: Command) -> None:
-    finished.store.put(RunLayout("r1").record, replace(RECORD, images=5, state=RunState.INTERRUPTED).to_json())
+    leave_run(finished.store, replace(RECORD, images=5, state=RunState.INTERRUPTED))
     assert finished("results", "r1").out.splitlines()[-1] == "2 of 5 images so far; the run is interrupted"
 
 
@@ -242,7 +243,7 @@ def test_the_name_of_a_run_with_other_settings_is_a_mistake(finished: Command, i
     status, out, err = finished("submit", "--images", images, "--run", "r1")
     assert (status, out) == (2, "")
     assert err.startswith(
-        f"submit: --run r1: the store {finished.store.url} has a run of this name with other settings ("
+        "submit: the store has a run r1 with other settings ("
     )
     assert len(err.splitlines()) == 1
     assert sorted(finished.store.keys("runs")) == before

@@ -1,18 +1,19 @@
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from orchestrator.claims import RunState
 from orchestrator.collecting import Fitted, pack
 from orchestrator.ingest import InputImage
+from orchestrator.inputs import Inputs, write_inputs
 from orchestrator.jobs import Evaluation, FitRecord
 from orchestrator.layout import RunLayout
 from orchestrator.report import ImageReport, build
 from orchestrator.results import Row, RowState
-from orchestrator.run import RunRecord, RunState
+from orchestrator.run import RunRecord
 from orchestrator.store import Store, open_store
 from tests.orchestrator.report.examples import png
 
@@ -48,12 +49,12 @@ def put_image(store: Store, name: str, rows: Sequence[Row], *, correlated: bool 
 
 def put_inputs(store: Store, names: Sequence[str]) -> None:
     inputs = [InputImage(name, name, name, None, name, 8, 12, 1) for name in names]
-    store.put(LAYOUT.inputs, json.dumps([asdict(image) for image in inputs]).encode())
+    write_inputs(store, LAYOUT, Inputs(inputs, []))
 
 
 def record(report_images: int = 50) -> RunRecord:
     config = {"keep": {"report_images": report_images}}
-    return RunRecord("r", RunState.FINISHED, "2026-05-09T14:03:22Z", 1, 0, False, config, {}, {})
+    return RunRecord("r", "2026-05-09T14:03:22Z", 1, 0, False, config, {}, state=RunState.FINISHED)
 
 
 def restored(name: str, arm: str = "search", candidate: str = "a") -> Row:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from orchestrator.claims import RunState
 from orchestrator.layout import RunLayout
 from orchestrator.report import study as page_of_study
 from orchestrator.report.study import render_study, write_study_page
-from orchestrator.run import RunRecord, RunState
+from orchestrator.run import RunRecord
 from orchestrator.store import open_store
 from orchestrator.study import HELD_OUT, CohortSize, Study, Table, Tau, cohort_sizes_of, tau_of
 from tests.orchestrator.report.examples import HOSTILE
@@ -41,7 +42,7 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 def record(**changes: Any) -> RunRecord:
     config = settings(**changes)
-    return RunRecord("nas-7", RunState.FINISHED, "2026-05-09T14:03:22Z", 2, 0, True, config, {}, {}, seconds=7200)
+    return RunRecord("nas-7", "2026-05-09T14:03:22Z", 2, 0, True, config, {}, state=RunState.FINISHED, seconds=7200)
 
 
 def table(

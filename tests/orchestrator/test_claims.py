@@ -1,0 +1,255 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator import claims
+from orchestrator.claims import STALE_S, Claim, RunState, ask_to_stop, last_attempt, latest, take
+from orchestrator.errors import StoreUnavailableError, SupersededError, UserMistakeError
+from orchestrator.layout import RunLayout
+from orchestrator.store import LocalStore
+
+LAYOUT = RunLayout("r")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "BEAT_S", 0.02)
+
+
+@pytest.fixture(scope="module")
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    return process.pid
+
+
+class Clock:
+    """Time that passes only while somebody sleeps; ``during`` happens at each sleep."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.during = lambda: None
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.during()
+
+
+def taken(store: LocalStore, clock: Clock | None = None) -> Claim:
+    clock = clock or Clock()
+    return take(store, LAYOUT, {"cpu": "x"}, clock=clock, sleep=clock.sleep)
+
+
+def elsewhere(store: LocalStore, number: int, beat: int = 0) -> None:
+    """A claim of a driver on another machine, with a sign of life."""
+    boot, started = "another boot", "1"
+    holder = claims.Holder(number, "elsewhere.example", 7, boot, started, "2026-01-31T14:25:01+00:00", {})
+    store.put(LAYOUT.claim(number).holder, json.dumps(vars(holder)).encode())
+    alive(store, number, beat)
+
+
+def alive(store: LocalStore, number: int, beat: int, state: str = "running") -> None:
+    store.put(LAYOUT.claim(number).state, json.dumps({"state": state, "beat": beat, "at": claims.now()}).encode())
+
+
+def until(condition: Iterator[bool] | object) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_first_claim_is_number_one_and_says_who_holds_it(store: LocalStore) -> None:
+    assert last_attempt(store, LAYOUT) is None
+    with taken(store) as claim:
+        attempt = last_attempt(store, LAYOUT)
+        assert attempt is not None
+        assert attempt.holder == claim.holder
+        assert (attempt.holder.number, attempt.holder.pid) == (1, os.getpid())
+        assert attempt.standing.state is RunState.RUNNING
+        assert not attempt.is_over
+
+
+def test_what_a_holder_said_last_stands(store: LocalStore, quick: None) -> None:
+    with taken(store) as claim:
+        claim.say(RunState.FAILED, seconds=1.5, reason="no luck")
+        time.sleep(0.1)  # the thread must not say otherwise
+    attempt = last_attempt(store, LAYOUT)
+    assert attempt is not None
+    assert attempt.is_over
+    assert (attempt.standing.state, attempt.standing.seconds, attempt.standing.reason) == (
+        RunState.FAILED,
+        1.5,
+        "no luck",
+    )
+    with taken(store) as claim:
+        assert claim.holder.number == 2
+
+
+def test_a_holder_that_lives_is_left_alone_and_named(store: LocalStore) -> None:
+    elsewhere(store, 1, beat=5)
+    clock = Clock()
+    clock.during = lambda: alive(store, 1, beat=6)
+    with pytest.raises(
+        UserMistakeError, match=r"under way, by process 7 on elsewhere\.example, since 2026-01-31"
+    ) as caught:
+        taken(store, clock)
+    assert "\n" not in str(caught.value)
+    assert latest(store, LAYOUT) == 1
+
+
+def test_a_holder_without_a_sign_of_life_is_succeeded_by_the_observers_own_clock(store: LocalStore) -> None:
+    elsewhere(store, 3, beat=5)
+    clock = Clock()
+    with taken(store, clock) as claim:
+        assert claim.holder.number == 4
+    assert clock.now == pytest.approx(STALE_S, abs=1)
+
+
+def test_a_holder_that_ends_while_it_is_watched_is_succeeded_at_once(store: LocalStore) -> None:
+    elsewhere(store, 1, beat=5)
+    clock = Clock()
+    clock.during = lambda: alive(store, 1, beat=6, state="interrupted")
+    with taken(store, clock) as claim:
+        assert claim.holder.number == 2
+    assert clock.now < 1
+
+
+def test_a_process_of_this_machine_that_is_no_more_is_succeeded_at_once(store: LocalStore, dead_pid: int) -> None:
+    with taken(store) as claim:
+        pass
+    holder = replace(claim.holder, pid=dead_pid)
+    store.put(LAYOUT.claim(1).holder, json.dumps(vars(holder)).encode())
+    attempt = last_attempt(store, LAYOUT)
+    assert attempt is not None
+    assert attempt.holder.is_gone
+    clock = Clock()
+    with taken(store, clock) as second:
+        assert second.holder.number == 2
+    assert clock.now == 0
+
+
+def test_a_later_process_of_the_same_number_is_another(store: LocalStore) -> None:
+    with taken(store) as claim:
+        assert not claim.holder.is_gone
+        assert replace(claim.holder, started="1").is_gone
+        # Of another life of the machine, or another machine, one look tells nothing.
+        assert not replace(claim.holder, boot="before", started="1").is_gone
+        assert not replace(claim.holder, host="elsewhere.example", started="1").is_gone
+
+
+def test_of_many_who_come_at_once_one_holds_the_run(store: LocalStore, quick: None) -> None:
+    elsewhere(store, 1, beat=5)
+    held: list[Claim] = []
+    refused: list[UserMistakeError] = []
+    barrier = threading.Barrier(6)
+
+    def come() -> None:
+        clock = Clock()
+        # Others beat in real time, so that who was too late sees them do so.
+        clock.during = lambda: time.sleep(0.01)
+        barrier.wait()
+        try:
+            held.append(take(store, LAYOUT, {}, clock=clock, sleep=clock.sleep).__enter__())
+        except UserMistakeError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=come) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1
+    assert len(refused) == 5
+    held[0].__exit__(None, None, None)
+
+
+def test_a_holder_that_comes_to_life_again_learns_that_it_has_been_succeeded(store: LocalStore, quick: None) -> None:
+    with taken(store) as old:
+        old.check()
+        elsewhere(store, 2)
+        until(lambda: _superseded(old))
+        with pytest.raises(SupersededError, match=r"taken over by process 7 on elsewhere\.example"):
+            old.check()
+        # What it says is said under its own number, which is not the one that counts.
+        old.say(RunState.FAILED, reason="late")
+    attempt = last_attempt(store, LAYOUT)
+    assert attempt is not None
+    assert attempt.standing.state is RunState.RUNNING
+    with pytest.raises(SupersededError):
+        old.confirm()
+
+
+def _superseded(claim: Claim) -> bool:
+    try:
+        claim.check()
+    except SupersededError:
+        return True
+    return False
+
+
+def test_signs_of_life_go_on_when_a_store_in_trouble_recovers(
+    store: LocalStore, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = threading.Event()
+    tried = threading.Event()
+    put = LocalStore.put
+
+    def sometimes(self: LocalStore, key: str, data: bytes) -> None:
+        if broken.is_set():
+            tried.set()
+            raise StoreUnavailableError("away")
+        put(self, key, data)
+
+    monkeypatch.setattr(LocalStore, "put", sometimes)
+
+    def beats() -> int:
+        attempt = last_attempt(store, LAYOUT)
+        assert attempt is not None
+        return attempt.standing.beat
+
+    with taken(store):
+        until(lambda: beats() > 1)
+        broken.set()
+        assert tried.wait(10)
+        seen = beats()
+        broken.clear()
+        until(lambda: beats() > seen)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stop"), [(["drain"], "drain"), (["now"], "now"), (["drain", "now", "drain"], "now")]
+)
+def test_a_holder_is_asked_to_stop_and_asking_again_changes_only_to_the_sooner(
+    store: LocalStore, quick: None, asked: list[claims.Stop], stop: claims.Stop
+) -> None:
+    with taken(store) as claim:
+        assert claim.stop is None
+        for word in asked:
+            ask_to_stop(store, LAYOUT, 1, word)
+        until(lambda: claim.stop == stop)
+    with _next(store) as second:
+        # Who goes on with the run is not the one that was asked.
+        time.sleep(0.1)
+        assert second.stop is None
+
+
+def _next(store: LocalStore) -> Claim:
+    alive(store, 1, 0, state="cancelled")
+    return taken(store)

@@ -1,0 +1,44 @@
+"""Code that runs in every Python process below this one, once a module has been imported there.
+
+Workers of a run are processes that Ray starts; what no hardware here does to them (a failing GPU, a crash at a certain
+iteration) is done by such a hook.
+"""
+
+from pathlib import Path
+
+_SITE = """
+import importlib.abc
+import importlib.util
+import sys
+
+
+class _After(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != {module!r}:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            act(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+sys.meta_path.insert(0, _After())
+
+{code}
+"""
+
+
+def write_hook(folder: Path, module: str, code: str) -> dict[str, str]:
+    """Leave a hook in a folder of its own; the environment variables with which processes run it.
+
+    ``code`` defines ``act(module)``, which is called with the module right after its import.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(_SITE.format(module=module, code=code))
+    return {"PYTHONPATH": str(folder)}
