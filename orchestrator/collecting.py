@@ -4,7 +4,7 @@ This is the only place, beside the observer inside a fit, that sees a clean refe
 """
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -381,6 +381,20 @@ def _restored(
 def _why_nothing(decision: Decision, final: Sequence[Fitted]) -> str:
     reasons = [fit.record.reason for fit in final if fit.record.reason] or list(decision.failed.values())
     return f"no fit came to an end; the last reason: {reasons[-1] if reasons else 'unknown'}"
+
+
+def let_go_of_the_rest(context: RunContext, ended: Container[str]) -> None:
+    """Remove what is left of the fits of images that have ended: by a driver that was killed before it could let go of them.
+
+    Of images fitted at full size only, those that were not among the best stay.
+    """
+    config, store, layout = context.config, context.store, context.layout
+    if config.keep.fits == "all":
+        return
+    for key in list(store.keys(layout.all_fits)):
+        image, view, *_ = key.removeprefix(f"{layout.all_fits}/").split("/")
+        if image in ended and (view != "full" or config.keep.fits == "none"):
+            store.delete(key)
 
 
 def _let_go(context: RunContext, image: InputImage, chosen: Sequence[Chosen]) -> None:

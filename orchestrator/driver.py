@@ -20,6 +20,7 @@ from orchestrator.context import RunContext
 from orchestrator.cpus import cpu_count
 from orchestrator.errors import (
     OrchestratorError,
+    RayLostError,
     RunCancelledError,
     RunFailedError,
     StoreError,
@@ -117,6 +118,7 @@ def execute(
         SupersededError: another driver has taken the run over.
         RunCancelledError: somebody has cancelled the run.
         StoreError: the store failed; the run's record says so if it still can.
+        RayLostError: Ray is gone; the run is paused.
         RunFailedError: something else failed that no image can be blamed for; the run's record says what.
         KeyboardInterrupt: the user stopped the run; what was finished is in the store, results and report included.
     """
@@ -149,10 +151,10 @@ def execute(
         except RunCancelledError as error:
             end(RunState.CANCELLED, str(error))
             raise
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, RayLostError) as error:
             with contextlib.suppress(StoreError):
                 end(RunState.INTERRUPTED, str(error))
-            raise StoreUnavailableError(f"{error}; the run {plan.run} is paused: `resume {plan.run}` goes on") from None
+            raise type(error)(f"{error}; the run {plan.run} is paused: `resume {plan.run}` goes on") from None
         except OrchestratorError as error:
             with contextlib.suppress(StoreError):
                 end(RunState.FAILED, str(error))

@@ -25,6 +25,10 @@ class RunFailedError(OrchestratorError):
     """A run could not go on; its record says why."""
 
 
+class RayLostError(OrchestratorError):
+    """The Ray that a run worked on is gone."""
+
+
 class StoreError(OrchestratorError):
     """The store could not be read or written."""
 

@@ -12,7 +12,7 @@ from orchestrator.arms import Arm
 from orchestrator.cpus import cpu_count
 from orchestrator.plan import Plan
 from orchestrator.problem import operator_of
-from orchestrator.scoring import bank_of, bank_parts, candidates_of
+from orchestrator.scoring import bank_of, candidates_of, missing_parts
 from orchestrator.store import Store
 from workers.fingerprints import BankSpec, compute_bank
 from workers.fitting import Fit, FitSettings, Measurement
@@ -101,7 +101,7 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     banks = {spec for image in plan.images if (spec := bank_of(config, image)) is not None}
     score_seconds = 0.0
     for spec in banks:
-        missing = [p for p in bank_parts(config, spec, candidates_of(config)) if not store.exists(p.key)]
+        missing = missing_parts(store, config, spec, candidates_of(config))
         if missing:
             each = _seconds_per_fingerprint(candidates, spec, operator_of(config))
             score_seconds += sum(len(p.candidates) for p in missing) * each

@@ -173,9 +173,14 @@ class RunLayout:
         """The scores of all candidates for an image."""
         return f"{self.root}/scores/{image}.parquet"
 
+    @property
+    def all_fits(self) -> str:
+        """The prefix of all fits."""
+        return f"{self.root}/fits"
+
     def fits(self, image: str) -> str:
         """All fits of an image."""
-        return f"{self.root}/fits/{image}"
+        return f"{self.all_fits}/{image}"
 
     def fit(self, image: str, view: str, candidate: str) -> FitLayout:
         """One fit."""

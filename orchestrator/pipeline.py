@@ -20,11 +20,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.arms import Arm
 from orchestrator.claims import Claim
-from orchestrator.collecting import Chosen, collect
+from orchestrator.collecting import Chosen, collect, let_go_of_the_rest
 from orchestrator.config import ViewName
 from orchestrator.context import RunContext
 from orchestrator.errors import (
     ImageRejectedError,
+    RayLostError,
     RunCancelledError,
     RunFailedError,
     StoreError,
@@ -38,7 +39,7 @@ from orchestrator.picking import Decision, decide, halve
 from orchestrator.plan import Plan
 from orchestrator.progress import Listener, Stage
 from orchestrator.results import Row, RowState, rows_to_json
-from orchestrator.scoring import BankPart, Scored, bank_of, bank_parts, candidates_of, compute_part, score_image
+from orchestrator.scoring import BankPart, Scored, bank_of, candidates_of, compute_part, missing_parts, score_image
 from orchestrator.trials import SessionSpec, run_session
 from workers.fingerprints import BankSpec
 
@@ -176,6 +177,8 @@ class Pipeline:
         self._context, self._plan, self._spec, self._listener, self._claim = context, plan, spec, listener, claim
         # What an earlier attempt has brought to its end has its rows.
         ended = set(context.store.keys(context.layout.rows))
+        if plan.continued is not None:
+            let_go_of_the_rest(context, {image.id for image in plan.images if context.layout.row(image.id) in ended})
         self._waiting = deque(
             Progress(image, previews=index < context.config.keep.report_images)
             for index, image in enumerate(plan.images)
@@ -206,9 +209,16 @@ class Pipeline:
         Raises:
             StoreError: the store could no longer be written.
             RunFailedError: Tune failed again and again.
+            RayLostError: Ray is gone.
             SupersededError: another driver has taken the run over.
             RunCancelledError: somebody has cancelled it.
         """
+        try:
+            self._run()
+        except RayError as error:
+            raise RayLostError(f"Ray was lost ({_cause(error)})") from error
+
+    def _run(self) -> None:
         images = len(self._waiting)
         self._total.update(
             scored=images, cohort=images * self._plan.cohort_size, full=images * self._plan.full_fits, collected=images
@@ -268,7 +278,7 @@ class Pipeline:
         images = [progress.image for progress in self._waiting]
         specs = dict.fromkeys(spec for image in images if (spec := bank_of(config, image)) is not None)
         for spec in specs:
-            parts = [part for part in bank_parts(config, spec, candidates) if not store.exists(part.key)]
+            parts = missing_parts(store, config, spec, candidates)
             self._bank_parts_left[spec] = len(parts)
             self._total["bank"] += len(parts)
             name = f"bank:{spec.width}x{spec.height}x{spec.channels}"

@@ -99,5 +99,5 @@ def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
 
 def read_rows(store: Store, layout: RunLayout) -> list[Row]:
     """The rows there are so far, in the order of the images' names and of the run's arms, also of a run under way."""
-    rows = [row for key in store.keys(layout.rows) for row in rows_from_json(store.get(key))]
+    rows = [row for data in store.get_many(store.keys(layout.rows)) for row in rows_from_json(data)]
     return sorted(rows, key=lambda row: row.image)

@@ -98,6 +98,12 @@ def bank_parts(config: Config, spec: BankSpec, candidates: Sequence[Candidate]) 
     return [BankPart(spec, tuple(ids[start : start + chunk])) for start in range(0, len(ids), chunk)]
 
 
+def missing_parts(store: Store, config: Config, spec: BankSpec, candidates: Sequence[Candidate]) -> list[BankPart]:
+    """Those parts that the store does not hold yet."""
+    there = set(store.keys(BankLayout(spec).root))
+    return [part for part in bank_parts(config, spec, candidates) if part.key not in there]
+
+
 def compute_part(store: Store, part: BankPart, config: Config, device: str) -> None:
     """Fingerprint a part's candidates and leave them in the store, uncompressed so that they can be memory-mapped."""
     file = io.BytesIO()

@@ -5,6 +5,9 @@ import json
 
 from orchestrator.cli.common import duration, store_of
 from orchestrator.run import all_runs
+from orchestrator.text import printable
+
+_SHOWN = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,5 +26,6 @@ def act(options: argparse.Namespace) -> int:
         print(f"no runs in {store.url}")
     for run in runs:
         took = "" if run.seconds is None else f"  {duration(run.seconds)}"
-        print(f"{run.run}  {run.state:<11}  {run.images:>6} images  {run.created}{took}")
+        reason = "" if run.reason is None else f"  ({printable(run.reason)[:_SHOWN]})"
+        print(f"{run.run}  {run.state:<11}  {run.images:>6} images  {run.created}{took}{reason}")
     return 0

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orchestrator.arms import arms_of
-from orchestrator.collecting import CURVE_POINTS, Chosen, Fitted, collect, mean_weights, pack, thin
+from orchestrator.collecting import (
+    CURVE_POINTS,
+    Chosen,
+    Fitted,
+    collect,
+    let_go_of_the_rest,
+    mean_weights,
+    pack,
+    thin,
+)
 from orchestrator.fits import FitArrays, fit_keys
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.picking import Decision
@@ -362,6 +371,20 @@ def test_collecting_again_lets_go_of_what_a_crash_has_left(
     assert collected(bench, [B, A]) == first
     kept = {tuple(key.split("/")[-3:-1]) for key in bench.store.keys(bench.context.layout.fits(bench.image.id))}
     assert kept == {("full", A), ("full", B)}
+
+
+@pytest.mark.parametrize(("keep", "left"), [("all", {"crop", "full"}), ("full", {"full"}), ("none", set())])
+def test_what_a_killed_driver_left_of_an_ended_image_goes_and_that_of_others_stays(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, keep: str, left: set[str]
+) -> None:
+    bench = make_bench(make_config(keep={"fits": keep}), encoded())
+    leave_all(bench)
+    layout = bench.context.layout
+    other = layout.fit("other", "crop", A).checkpoint
+    bench.store.put(other, b"")
+    let_go_of_the_rest(bench.context, {bench.image.id})
+    assert {key.split("/")[-3] for key in bench.store.keys(layout.fits(bench.image.id))} == left
+    assert bench.store.exists(other)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from io import BytesIO
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
 from orchestrator.fits import FitArrays, fit_keys, read_arrays, read_record, run_fit, stopping_of
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.layout import FitLayout
@@ -450,3 +453,108 @@ def test_arrays_and_records_come_back_as_they_were() -> None:
 
 def test_a_fit_without_a_record_is_not_finished(bench: Bench) -> None:
     assert read_record(bench.store, FitLayout("runs/test/fits/x")) is None
+
+
+def test_a_fit_whose_machine_is_about_to_go_leaves_its_checkpoint_at_once(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    calm, moved = (make_bench(make_config(), encoded(noise_seed=1), store=name) for name in ("calm", "moved"))
+    job = job_of(calm)
+    expected = run_fit(calm.context, job, clock=still)
+    seen: list[int] = []
+    with pytest.raises(NodeLeavingError, match="at iteration 4"):
+        run_fit(
+            moved.context,
+            job,
+            on_progress=lambda iteration, _: seen.append(iteration),
+            must_leave=lambda: seen[-1] >= 4,
+            clock=still,
+        )
+    assert files_of(moved, job) == {"checkpoint.pt"}
+    record = run_fit(moved.context, job, on_progress=lambda iteration, _: seen.append(iteration), clock=still)
+    assert seen == [2, 4, 6]
+    assert record == expected
+
+
+def test_a_fit_that_has_come_to_its_end_need_not_leave(bench: Bench) -> None:
+    seen: list[int] = []
+    record = run_fit(
+        bench.context,
+        job_of(bench),
+        on_progress=lambda iteration, _: seen.append(iteration),
+        must_leave=lambda: seen[-1] == 6,
+    )
+    assert record.state == "done"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+    ],
+    ids=["Python", "CUDA", "CPU"],
+)
+def test_want_of_memory_is_told_with_the_size_that_would_fit(bench: Bench, error: Exception) -> None:
+    def fails(iteration: int, value: float) -> None:
+        raise error
+
+    with pytest.raises(FitOutOfMemoryError) as caught:
+        run_fit(bench.context, job_of(bench, "full"), on_progress=fails)
+    match = re.fullmatch(
+        r"out of memory: fitting 48x40 pixels takes about [\d.]+ GB, and [\d.]+ GB are free; (\d+)x\1 pixels would fit, or a"
+        r" lower network\.width",
+        str(caught.value),
+    )
+    assert match
+    # What did not fit is no advice.
+    assert int(match[1]) ** 2 < 48 * 40
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(bench: Bench) -> None:
+    def fails(iteration: int, value: float) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run_fit(bench.context, job_of(bench), on_progress=fails)
+
+
+def test_of_two_attempts_the_first_that_ends_counts_and_the_other_takes_over_its_record(bench: Bench) -> None:
+    job = job_of(bench)
+    keys = fit_keys(bench.context, job)
+    first: list[FitRecord] = []
+
+    def overtaken(iteration: int, value: float) -> None:
+        if iteration == 4:
+            # Another driver's worker, on the same fit, with seconds of its own.
+            first.append(run_fit(bench.context, job, clock=ticking(7)))
+
+    second = run_fit(bench.context, job, on_progress=overtaken, clock=still)
+    assert first[0].seconds > 0
+    assert second == first[0] == read_record(bench.store, keys)
+    assert files_of(bench, job) == {"result.json", "arrays.npz"}
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None], ids=["empty", "other", "cut"])
+def test_a_checkpoint_that_the_store_finds_damaged_is_begun_anew(bench: Bench, damage: bytes | None) -> None:
+    job = job_of(bench)
+    with pytest.raises(CrashError):
+        run_fit(bench.context, job, on_progress=crash_at(4), clock=ticking(100))
+    path = bench.store.local_path(fit_keys(bench.context, job).checkpoint)
+    os.truncate(path, path.stat().st_size // 2)
+    if damage is not None:
+        with path.open("wb") as file:  # in place: what the store knows of the object stays
+            file.write(damage)
+    if not _remembers_content(path):
+        pytest.skip("this file system keeps no extended attributes")
+    seen: list[int] = []
+    record = run_fit(bench.context, job, on_progress=lambda iteration, _: seen.append(iteration))
+    assert seen == [2, 4, 6]
+    assert record.state == "done"
+
+
+def _remembers_content(path: Path) -> bool:
+    return hasattr(os, "listxattr") and "user.dip.sha256" in os.listxattr(path)

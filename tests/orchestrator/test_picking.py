@@ -14,6 +14,7 @@ from orchestrator.fits import FitArrays, fit_keys
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.picking import Decision, Member, decide, final_order, halve, order_by, values_by
 from orchestrator.scoring import Scored
+from orchestrator.store import Store
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from workers.noise import CORRELATED
 
@@ -442,3 +443,37 @@ def test_the_held_out_errors_at_full_size_have_the_last_word_and_other_rules_hav
     assert final_order("held-out+consensus", members(0.02, 0.01, 0.03, values=(5, 4, 9))) == ["a", "b", "c"]
     assert final_order("held-out+consensus", members(0.03, 0.01, 0.02, values=(9, 5, 4))) == ["b", "c", "a"]
     assert final_order("held-out", [Member("a", 2.0, None), Member("b", 1.0, None)]) == ["b", "a"]
+
+
+def test_a_decision_that_is_recorded_stands(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
+    bench = make_bench(make_config(), encoded())
+    for candidate, error in ((A, 0.3), (B, 0.1), (C, 0.2)):
+        leave(bench, candidate, error, 1.0)
+    first = decide(bench.context, bench.image, arm_of(bench), SHORTLIST, [])
+    recorded = bench.store.get(bench.context.layout.pick(bench.image.id, arm_of(bench).name))
+    leave(bench, A, 0.0, 1.0)
+    assert decide(bench.context, bench.image, arm_of(bench), SHORTLIST, []) == first
+    assert bench.store.get(bench.context.layout.pick(bench.image.id, arm_of(bench).name)) == recorded
+
+
+def test_of_two_who_decide_at_once_the_first_counts(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(make_config(cohort={"halving": "synchronous", "first_rung": 2}), encoded())
+    for candidate, error in ((A, 0.3), (B, 0.1), (C, 0.2)):
+        leave(bench, candidate, error, 1.0)
+    create = type(bench.store).create
+    faster = {
+        bench.context.layout.rung(bench.image.id, arm_of(bench).name, 2): b'{"held_out_errors": {}, "go_on": ["x"]}',
+        bench.context.layout.pick(bench.image.id, arm_of(bench).name): json.dumps(
+            {"rule": "held-out", "order": ["x"], "failed": {}, "correlated": False, "residual_correlation": None}
+        ).encode(),
+    }
+
+    def late(self: Store, key: str, data: bytes, **token: str) -> bool:
+        create(self, key, faster[key], **token)
+        return create(self, key, data, **token)
+
+    monkeypatch.setattr(type(bench.store), "create", late)
+    assert halve(bench.context, bench.image, arm_of(bench), [A, B, C], 2) == ["x"]
+    assert decide(bench.context, bench.image, arm_of(bench), SHORTLIST, []) == Decision("held-out", ["x"], {})
