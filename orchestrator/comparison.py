@@ -1,7 +1,5 @@
 """How the arms of a run differ: paired differences, image by image and over all of them."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -9,6 +7,7 @@ from itertools import combinations
 from statistics import fmean, stdev
 from typing import Literal
 
+from orchestrator.csv_text import to_csv
 from orchestrator.layout import RunLayout
 from orchestrator.results import Row
 from orchestrator.store import Store
@@ -85,11 +84,7 @@ def _held_out_decibels(row: Row) -> float | None:
 
 def comparison_to_csv(differences: Sequence[Difference]) -> str:
     """Comma-separated values with a header; the overall lines have no image."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, [field.name for field in fields(Difference)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(difference) for difference in differences)
-    return file.getvalue()
+    return to_csv([field.name for field in fields(Difference)], map(asdict, differences))
 
 
 def write_comparison(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:

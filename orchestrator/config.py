@@ -90,6 +90,8 @@ def _read_kernel(value: object) -> object:
         )
     path = Path(value)
     try:
+        if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - pathlib raises for a name that is too long
+            raise ValueError("it is no regular file")
         if path.suffix == ".npy":
             import numpy as np  # noqa: PLC0415 - --help needs none
 
@@ -494,7 +496,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = _parse_yaml(path.read_text(encoding="utf-8"))
     except (ConfigError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(printable(f"{path} cannot be read as YAML: {' '.join(str(error).split())}")) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -585,7 +587,9 @@ def _describe(error: ValidationError) -> list[str]:
     for setting, texts in messages.items():
         name = ".".join(map(str, setting))
         prefix = f"{name}: " if name and not texts[0].startswith(name) else ""
-        given = f", not {inputs[setting]!r}" if setting in inputs and "no such setting" not in texts[0] else ""
+        given = (
+            f", not {_short(repr(inputs[setting]))}" if setting in inputs and "no such setting" not in texts[0] else ""
+        )
         lines.append(prefix + " or ".join(dict.fromkeys(texts)) + given)
     return lines
 

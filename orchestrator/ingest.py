@@ -7,23 +7,29 @@ concern the run as a whole (no folder, references that do not match) are reporte
 import hashlib
 import os
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from orchestrator.cpus import cpu_count
 from orchestrator.errors import ImageRejectedError, UserMistakeError
 from orchestrator.images import FIRST_BYTES, Encoding, check_format, decode
+from orchestrator.images.isolated import isolated_map
 from orchestrator.layout import image_id
 from orchestrator.text import printable
 
 _MISTAKES_SHOWN = 5
-_WORTH_PROCESSES = 200
-_MOST_PROCESSES = 8
+_DECODING_BYTES_PER_PIXEL = 128  # five 64-bit samples, three times over
+_DECODING_BYTES = 1 << 30  # what codecs take beside the pixels
+_DECODING_SECONDS = 300
+_MOST_PART_BYTES = 255  # of a name between two slashes, on every common file system
+_MOST_PATH_BYTES = 800  # an object store's keys have 1,024 at most, of which the run and the arm take some
+_SPREAD_SUFFIX = ".tif"
+_CRASHED = f"its decoder crashed, or came to no end within {_DECODING_SECONDS} s"
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class InputImage:
     """One image of a run, as a small record; the pixels stay in the store.
 
     ``name`` is the path relative to the folder given, ``file`` the name of its copy in the store, ``reference`` that of its
-    clean reference and ``mask`` that of its mask of known pixels (None without one), ``restored`` the relative path of the
+    clean reference and ``mask`` that of its mask of known pixels (None without one; all of them tell the content), ``restored`` the relative path of the
     restored file. ``height`` and ``width`` are those of the degraded image.
     """
 
@@ -48,7 +54,7 @@ class InputImage:
     @property
     def spread(self) -> str:
         """The relative path of the map that shows where fits disagree."""
-        return f"{self.restored}.tif"
+        return self.restored + _SPREAD_SUFFIX
 
 
 @dataclass(frozen=True)
@@ -78,24 +84,55 @@ class _Read:
     shape: tuple[int, int, int]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, sorted, without hidden ones; links to folders are not followed, so no loop can catch us."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+def _files(folder: Path, leave_out: Path | None = None) -> Iterator[Path]:
+    """All files below a folder, sorted, without hidden ones; links to folders are not followed, so no loop can catch us.
+
+    A folder that cannot be opened is given like a file. Of the folder to ``leave_out`` nothing is.
+    """
+    # Not os.walk, which calls itself for each folder in a folder: there may be more of them than Python lets it.
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        if place.absolute() == leave_out:
+            continue
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError:
+            yield place
+            continue
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+        for entry in shown:
+            if not (entry.is_dir(follow_symlinks=False) or os.path.isdir(entry)):  # noqa: PTH112 - Path.is_dir may raise
+                yield Path(entry)
+        waiting += [Path(entry) for entry in reversed(shown) if entry.is_dir(follow_symlinks=False)]
 
 
 def _relative_name(path: Path, folder: Path) -> str:
-    # A name that is no valid text on this system is shown with replacement marks; the path itself opens the file.
-    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "replace")
+    """The name below the folder, as text everywhere: bytes that are none are spelled as in web addresses, ``%E9``."""
+    text = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "surrogateescape")
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", text)
+
+
+def _check_path(path: Path, name: str) -> None:
+    """Raise ImageRejectedError for what is not to be read."""
+    folders = name.encode().split(b"/")[:-1]
+    # A long name of the file itself is shortened where it is restored.
+    if len(name.encode()) > _MOST_PATH_BYTES or any(len(part) > _MOST_PART_BYTES for part in folders):
+        raise ImageRejectedError(
+            f"its path has {len(name.encode())} bytes below the folder given; a store holds {_MOST_PATH_BYTES} at most,"
+            f" and {_MOST_PART_BYTES} for the name of a folder"
+        )
+    if path.is_dir():
+        raise ImageRejectedError("the folder cannot be opened")
+    if path.exists() and not path.is_file():
+        # A pipe would be read for ever.
+        raise ImageRejectedError("not a regular file")
 
 
 def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> _Read | Rejected:
     name = _relative_name(path, folder)
     try:
-        if path.exists() and not path.is_file():
-            # A pipe would be read for ever.
-            return Rejected(name, "not a regular file")
+        _check_path(path, name)
         with path.open("rb") as file:
             # A film in the folder is not read to its end to learn that it is none of ours.
             check_format(file.read(FIRST_BYTES))
@@ -104,7 +141,7 @@ def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> _
     except OSError as error:
         return Rejected(name, f"the file cannot be opened: {error.strerror or error}")
     except MemoryError:
-        return Rejected(name, "the file is too large for this machine's memory")
+        return Rejected(name, "reading it takes more memory than it may have")
     except ImageRejectedError as error:
         return Rejected(name, str(error))
     channels, height, width = picture.pixels.shape
@@ -120,6 +157,8 @@ def _folder(text: str | Path, option: str) -> Path:
         raise UserMistakeError(f"{option} {text}: there is no such folder")
     if not folder.is_dir():
         raise UserMistakeError(f"{option} {text}: this is a file; give the folder that holds the images")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserMistakeError(f"{option} {text}: the folder cannot be opened: permission denied")
     return folder
 
 
@@ -128,15 +167,14 @@ def _read_all(
 ) -> Iterator[_Read | Rejected]:
     """Decode every file once, so that the plan knows what can be used; only small records are kept.
 
-    ``likes`` are the encodings whose scales references have to share; None for images.
+    ``likes`` are the encodings whose scales references have to share; None for images. Files are decoded in processes of
+    their own, however few they are: a process is there sooner than a user notices, and a decoder that crashes ends it alone.
     """
     read = partial(_read, folder=folder, max_pixels=max_pixels)
-    if len(paths) < _WORTH_PROCESSES:
-        yield from map(read, paths, likes)
-        return
-    # Processes, not threads: while it decodes, a reader silences warnings for its whole process.
-    with ProcessPoolExecutor(min(_MOST_PROCESSES, cpu_count()), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(read, paths, likes, chunksize=16)
+    memory = _DECODING_BYTES + _DECODING_BYTES_PER_PIXEL * max_pixels
+    outcomes = isolated_map(read, paths, likes, memory=memory, seconds=_DECODING_SECONDS)
+    for path, outcome in zip(paths, outcomes, strict=True):
+        yield outcome or Rejected(_relative_name(path, folder), _CRASHED)
 
 
 def _without_suffix(name: str) -> str:
@@ -209,37 +247,53 @@ def _size(shape: tuple[int, int, int]) -> str:
 def _restored_names(images: Sequence[_Read]) -> list[str]:
     """Where each restored file goes: the image's own relative path, with the suffix of its lossless format.
 
-    Two images whose names would meet (in letters' case too, for file systems that ignore it) keep their own suffix before
-    the new one, and are numbered where that is not enough.
+    Two images whose names would meet (also where a file system ignores letters' case, or how accents are composed) keep
+    their own suffix before the new one, and are numbered where that is not enough.
     """
-    plain = [_with_suffix(image.name, image.encoding.suffix) for image in images]
-    counts: dict[str, int] = {}
-    for name in plain:
-        counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
+    plain = [_joined(*_parted(image.name, image.encoding.suffix)) for image in images]
+    counts = Counter(map(_folded, plain))
     # A folder's name is taken too: "scan.jpg" cannot become "scan.png" beside "scan.png/a.png".
-    folders = (part.as_posix() for name in plain for part in PurePosixPath(name).parents)
-    taken = {folder.casefold() for folder in folders}
+    folders = {_folded(parent.as_posix()) for name in plain for parent in PurePosixPath(name).parents}
+    taken: set[str] = set()
     names = []
     for image, name in zip(images, plain, strict=True):
-        unique = name if counts[name.casefold()] == 1 else image.name + image.encoding.suffix
-        number = 2
-        while unique.casefold() in taken:
-            unique = f"{image.name}.{number}{image.encoding.suffix}"
-            number += 1
-        taken.add(unique.casefold())
+        suffix = image.encoding.suffix
+        unique = name if counts[_folded(name)] == 1 else _joined(image.name, suffix)
+        numbers = count(2)
+        while _folded(unique) in taken | folders or _folded(unique + _SPREAD_SUFFIX) in folders:
+            unique = _joined(image.name, f".{next(numbers)}{suffix}")
+        taken.add(_folded(unique))
         names.append(unique)
     return names
 
 
-def _with_suffix(name: str, suffix: str) -> str:
-    folder, slash, file = name.rpartition("/")
-    stem, dot, extension = file.rpartition(".")
+def _folded(name: str) -> str:
+    """Equal for names that are one name to some file system."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
+def _joined(name: str, ending: str) -> str:
+    """The name with the ending, shortened before it where file systems could not hold it, or the map that goes with it."""
+    folder, slash, stem = name.rpartition("/")
+    room = _MOST_PART_BYTES - len(_SPREAD_SUFFIX) - len(ending)
+    return folder + slash + stem.encode()[:room].decode(errors="ignore") + ending
+
+
+def _parted(name: str, suffix: str) -> tuple[str, str]:
+    """A name without the extension that its restored file does not keep, and the one that it has."""
+    stem, dot, extension = name.rpartition(".")
+    if "/" in extension or not stem.rpartition("/")[2]:
+        return name, suffix
     # "scan.tiff" keeps its spelling; a file without an extension gets one.
-    same = {".tif": ("tif", "tiff"), ".png": ("png",)}[suffix]
-    if stem and dot and extension.lower() in same:
-        return name
-    known = dot and stem and extension.lower() in ("png", "jpg", "jpeg", "jpe", "webp", "tif", "tiff", "bmp", "dib")
-    return folder + slash + (stem if known else file) + suffix
+    if extension.lower() in {".tif": ("tif", "tiff"), ".png": ("png",)}[suffix]:
+        return stem, dot + extension
+    known = extension.lower() in ("png", "jpg", "jpeg", "jpe", "webp", "tif", "tiff", "bmp", "dib")
+    return (stem if known else name), suffix
+
+
+def _partner_file(image: str, partner: _Read) -> str:
+    """The name of a reference's or mask's copy in the store: it tells other content from the same."""
+    return f"{image}-{partner.sha256[:8]}{_store_suffix(partner.path)}"
 
 
 def _store_suffix(path: Path) -> str:
@@ -254,11 +308,12 @@ def read_folder(
     simulate: bool = False,
     scale: int = 1,
     max_pixels: int,
+    leave_out: Path | None = None,
 ) -> tuple[list[Upload], list[Rejected]]:
     """The images of a folder with what is known of them, and the files that cannot be used.
 
     With ``simulate`` the images are clean and serve as their own references. ``scale`` is how many times larger than the
-    degraded image the restored one is.
+    degraded image the restored one is. What lies in the folder to ``leave_out``, a store perhaps, is no image of the user's.
 
     Raises:
         UserMistakeError: a folder is missing or holds no readable image, or references or masks do not match by name and
@@ -267,7 +322,7 @@ def read_folder(
     folder = _folder(images, "--images")
     reference_folder = None if references is None else _folder(references, "--references")
     mask_folder = None if masks is None else _folder(masks, "--masks")
-    paths = list(_files(folder))
+    paths = list(_files(folder, leave_out))
     if not paths:
         raise UserMistakeError(f"--images {images}: the folder is empty")
     outcomes = list(_read_all(folder, paths, [None] * len(paths), max_pixels))
@@ -304,12 +359,12 @@ def read_folder(
             name=image.name,
             id=own_id,
             file=file,
-            reference=None if reference is None else (file if simulate else own_id + _store_suffix(reference.path)),
+            reference=None if reference is None else file if simulate else _partner_file(own_id, reference),
             restored=restored,
             height=height // shrunk,
             width=width // shrunk,
             channels=channels,
-            mask=None if mask is None else f"{own_id}.png",
+            mask=None if mask is None else PurePosixPath(_partner_file(own_id, mask)).with_suffix(".png").name,
         )
         reference_path = None if simulate or reference is None else reference.path
         uploads.append(Upload(record, image.path, reference_path, None if mask is None else mask.path))

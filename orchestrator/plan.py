@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -94,6 +95,7 @@ def make_plan(
     continued = read_run(store, name) if store.exists(RunLayout(name).record) else None
     if continued is not None:
         _check_unchanged(continued, config, resources.device, simulate=simulate, command=command)
+        _check_mask_colour(continued, source)
     uploads, rejected = read_folder(
         source.images,
         references=source.references,
@@ -101,6 +103,7 @@ def make_plan(
         simulate=simulate,
         scale=config.task.scale,
         max_pixels=config.ingest.max_pixels,
+        leave_out=None if "://" in store.url else Path(store.url),
     )
     fitting, too_large = [], []
     per_pixel = {n: bytes_per_pixel(config, n) for n in {upload.image.channels for upload in uploads}}
@@ -179,6 +182,13 @@ def _check_unchanged(record: RunRecord, config: Config, device: str, *, simulate
         raise UserMistakeError(
             f"the store has a run {record.run} with other settings ({shown}{more}); choose another name, or go on with it as"
             f" it was begun: resume {record.run}"
+        )
+
+
+def _check_mask_colour(record: RunRecord, source: Source) -> None:
+    if source.masks is not None and record.source.get("white_is_known", True) != source.white_is_known:
+        raise UserMistakeError(
+            f"--mask-known: the run {record.run} was begun with the other colour; choose another name"
         )
 
 

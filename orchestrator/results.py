@@ -1,12 +1,12 @@
 """The table of results: one row per image and arm."""
 
-import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 
+from orchestrator.csv_text import to_csv
 from orchestrator.layout import RunLayout
 from orchestrator.store import Store
 
@@ -73,11 +73,7 @@ def rows_from_json(text: str | bytes) -> list[Row]:
 
 def rows_to_csv(rows: Iterable[Row]) -> str:
     """Comma-separated values with a header; an unknown value is empty."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return file.getvalue()
+    return to_csv(COLUMNS, map(asdict, rows))
 
 
 def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:

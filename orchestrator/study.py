@@ -4,7 +4,6 @@ A study is a run whose one arm fits every candidate at full size on every image 
 together from the store, and its figures from the table; nothing here knows Ray.
 """
 
-import csv
 import io
 import json
 import math
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from orchestrator.comparison import paired
+from orchestrator.csv_text import to_csv
 from orchestrator.errors import NotFoundError
 from orchestrator.ingest import InputImage
 from orchestrator.layout import RunLayout
@@ -227,12 +227,8 @@ def write_study(store: Store, layout: RunLayout, table: Table, study: Study) -> 
     buffer = io.BytesIO()
     pq.write_table(arrow, buffer)
     store.put(layout.study("table.parquet"), buffer.getvalue())
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(arrow.column_names)
-    for row in arrow.to_pylist():
-        writer.writerow("" if isinstance(value, float) and math.isnan(value) else value for value in row.values())
-    store.put(layout.study("table.csv"), text.getvalue().encode())
+    text = to_csv(arrow.column_names, _without_nan(arrow.to_pylist()))
+    store.put(layout.study("table.csv"), text.encode())
     store.put(layout.study("study.json"), json.dumps(_without_nan(asdict(study)), indent=2, allow_nan=False).encode())
 
 

@@ -34,6 +34,7 @@ from PIL import Image
 from orchestrator.errors import ImageRejectedError
 from orchestrator.images.formats import reader_of, write_png, write_tiff
 from orchestrator.images.picture import Encoding, Picture, to_picture, to_samples
+from orchestrator.text import printable
 
 __all__ = [
     "FIRST_BYTES",
@@ -76,10 +77,12 @@ def decode(data: bytes, *, max_pixels: int = 100_000_000, like: Encoding | None 
             decoded = read(data, max_pixels)
     except ImageRejectedError:
         raise
+    except MemoryError as error:
+        raise ImageRejectedError("decoding it takes more memory than it may have") from error
     except Exception as error:
         # The bytes may be anything and four decoding libraries meet them: besides their own error types they raise
-        # struct.error, IndexError, MemoryError, ... Whatever it was, this one image cannot be read; others can.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        # struct.error, IndexError, KeyError, ... Whatever it was, this one image cannot be read; others can.
+        reason = printable(" ".join(str(error).split())[:200]) or type(error).__name__
         message = f"the {name} data is truncated, corrupt or of a kind that is not supported ({reason})"
         raise ImageRejectedError(message) from error
     return to_picture(decoded, like)

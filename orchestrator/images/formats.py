@@ -20,13 +20,17 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from orchestrator.errors import ImageRejectedError
+from orchestrator.images.lzw import check_lzw
 from orchestrator.images.picture import CHANNELS, Alpha, Colour, Decoded, Encoding
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type, palettes expanded
 _TIFF_ALPHAS: tuple[Alpha, ...] = ("unspecified", "associated", "unassociated")  # by ExtraSamples value
 _TIFF_COLOURS: dict[int, Colour] = {0: "grey", 1: "grey", 2: "rgb", 3: "rgb", 5: "cmyk", 6: "rgb"}  # by Photometric
 _TIFF_WHITE_IS_ZERO, _TIFF_PALETTE, _TIFF_YCBCR = 0, 3, 6
+_TIFF_LZW = 5
 _TIFF_JPEG_COMPRESSIONS = {6, 7, 33007, 34892}  # tifffile turns YCbCr into RGB for these and for no other
+# None, CCITT, LZW, deflate, PackBits, LZMA, Zstandard: they unpack into what is declared and into no more.
+_TIFF_BYTE_COMPRESSIONS = {1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000}
 _ORIENTATION_TAG = 274
 _MAX_SIDE = 1_000_000  # libpng takes no more, in either direction
 _MAX_PROFILE_BYTES = 1 << 24  # a compressed ICC profile may unpack to anything
@@ -105,6 +109,8 @@ def _read_png(data: bytes, max_pixels: int) -> Decoded:
             orientation = _orientation(body)
     # On damage libpng leaps out of imagecodecs over its reference counting. With an array of ours it leaks a reference
     # to that; without, it drops one to None, and some thousand damaged files would end the process.
+    if not any(chunk[4:8] == b"IDAT" for chunk in essential):
+        raise ImageRejectedError("the PNG data is damaged: it holds no pixels")
     shape = (height, width) if channels == 1 else (height, width, channels)
     stored = np.empty(shape, np.uint16 if depth == 16 else np.uint8)
     imagecodecs.png_decode(b"".join(essential), out=stored)
@@ -190,7 +196,7 @@ def _read_tiff(data: bytes, max_pixels: int) -> Decoded:
         page = _only_page(tiff, len(data))
         colour, extra = _tiff_layout(page)
         _check_size(page.imagewidth, page.imagelength, max_pixels)
-        _check_stored(page, len(data), max_pixels)
+        _check_stored(page, data, max_pixels)
         stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # (separate samples, H, W, interleaved samples)
         samples = np.moveaxis(stored, -1, 1).reshape(page.samplesperpixel, page.imagelength, page.imagewidth)
         if page.photometric == _TIFF_PALETTE:
@@ -238,7 +244,7 @@ def _tiff_layout(page: Any) -> tuple[Colour, int]:
     photometric = page.photometric
     is_raw_ycbcr = photometric == _TIFF_YCBCR and page.compression not in _TIFF_JPEG_COMPRESSIONS
     if photometric not in _TIFF_COLOURS or is_raw_ycbcr:
-        name = getattr(photometric, "name", photometric)
+        name = getattr(photometric, "name", repr(photometric))
         raise ImageRejectedError(f"its colours ({name}) are not supported; convert it to grey, RGB or CMYK")
     if isinstance(page.bitspersample, tuple) or page.dtype is None or page.dtype.kind not in "buif":
         bits = page.bitspersample
@@ -252,8 +258,12 @@ def _tiff_layout(page: Any) -> tuple[Colour, int]:
     return colour, extra
 
 
-def _check_stored(page: Any, file_size: int, max_pixels: int) -> None:
-    """Raise if a strip or tile is missing or cut off: tifffile fills the gap with zeros, or decodes what there is."""
+def _check_stored(page: Any, data: bytes, max_pixels: int) -> None:
+    """Raise if a strip or tile is missing, cut off, or something else than it is said to be.
+
+    tifffile fills gaps with zeros, decodes what there is, and takes the samples of a wider picture for those of the next
+    rows.
+    """
     if page.is_tiled and page.tilewidth * page.tilelength * page.tiledepth > max(max_pixels, _MIN_TILE_LIMIT):
         raise ImageRejectedError(f"its tiles of {page.tilewidth} x {page.tilelength} pixels are larger than the limit")
     if page.is_contiguous:
@@ -262,8 +272,51 @@ def _check_stored(page: Any, file_size: int, max_pixels: int) -> None:
         stored = list(zip(page.dataoffsets, page.databytecounts, strict=False))
         if len(stored) < math.prod(page.chunked):
             raise ImageRejectedError("the TIFF data is damaged: its list of strips or tiles is incomplete")
-    if any(offset < 1 or count < 1 or offset + count > file_size for offset, count in stored):
+    if any(offset < 1 or count < 1 or offset + count > len(data) for offset, count in stored):
         raise ImageRejectedError("the TIFF data is truncated or damaged: strips or tiles lie outside the file")
+    if page.compression == _TIFF_LZW:
+        for offset, count in stored:
+            check_lzw(data[offset : offset + count])
+    if page.compression in _TIFF_BYTE_COMPRESSIONS:
+        return
+    if page.compression not in _TIFF_PICTURES:
+        name = getattr(page.compression, "name", repr(page.compression))
+        raise ImageRejectedError(f"its compression ({name}) is not supported; save it with LZW or deflate, say")
+    most = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.imagelength)
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    for offset, count in stored:
+        width, height, channels = _TIFF_PICTURES[page.compression](data[offset : offset + count])
+        is_wide_enough = width == most[0] or (page.is_tiled and width < most[0])
+        if not is_wide_enough or height > most[1] or channels != samples:
+            raise ImageRejectedError(
+                f"the TIFF data is damaged: in the place of {most[0]} x {most[1]} pixels of {samples} samples is a picture of"
+                f" {width} x {height} of {channels}"
+            )
+
+
+def _jpeg_shape(data: bytes) -> tuple[int, int, int]:
+    """Return width, height and channels from the header of the first frame; raise struct.error if there is none."""
+    start = 2
+    while True:
+        marker, length = struct.unpack_from(">HH", data, start)
+        if 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC):
+            height, width, channels = struct.unpack_from(">HHB", data, start + 5)
+            return width, height, channels
+        start += 2 + length
+
+
+def _jpeg2000_shape(data: bytes) -> tuple[int, int, int]:
+    """Return width, height and channels from the header of the codestream; raise struct.error if there is none."""
+    header = data[data.find(b"\xff\x4f\xff\x51") :]
+    right, bottom, left, top, channels = struct.unpack_from(">8x4I16xH", header)
+    return right - left, bottom - top, channels
+
+
+_TIFF_PICTURES: dict[int, Callable[[bytes], tuple[int, int, int]]] = {
+    **dict.fromkeys(_TIFF_JPEG_COMPRESSIONS, _jpeg_shape),
+    **dict.fromkeys((33003, 33004, 33005, 34712), _jpeg2000_shape),
+}
+"""By Compression, what reads the shape of the picture that a TIFF keeps as a strip or tile."""
 
 
 def _apply_palette(indices: NDArray[Any], palette: NDArray[np.uint16]) -> NDArray[np.uint8]:

@@ -1,19 +1,22 @@
+import errno
+import hashlib
 import os
+import signal
 import threading
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
+from orchestrator import ingest
 from orchestrator.errors import UserMistakeError
+from orchestrator.images import Encoding
 from orchestrator.ingest import InputImage, Rejected, Upload, read_folder
-from orchestrator.layout import RunLayout
-from orchestrator.store import check_key
 from tests.orchestrator.conftest import Encoded
 
 LIMIT = 1_000_000
+_real_read = ingest._read
 Make = Callable[..., Path]
 
 
@@ -123,11 +126,12 @@ def test_files_that_cannot_be_read_are_rejected_each_with_its_reason(folder: Pat
     assert isinstance(rejected[0], Rejected)
 
 
-def test_a_name_that_is_no_valid_text_is_shown_with_marks_and_still_read(folder: Path, encoded: Encoded) -> None:
-    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png")).write_bytes(encoded(9, 7))
-    (image,) = images_of(folder)
-    assert image.name == "caf\ufffd.png"
-    assert image.restored.encode()
+def test_names_that_are_no_valid_text_are_spelled_out_and_told_apart(folder: Path, encoded: Encoded) -> None:
+    for byte in (b"\xe8", b"\xe9"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/caf" + byte + b".png")).write_bytes(encoded(9, 7))
+    images = images_of(folder)
+    assert [image.name for image in images] == ["caf%E8.png", "caf%E9.png"]
+    assert [image.restored for image in images] == ["caf%E8.png", "caf%E9.png"]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +264,9 @@ def test_references_are_found_by_name_or_by_the_name_up_to_the_extension(
     uploads, _ = read_folder(folder, references=tmp_path / "clean", max_pixels=LIMIT)
     assert referenced(uploads, tmp_path / "clean") == {"a.png": "a.png", "c.png": "c.jpg", "sub/b.png": "sub/b.tif"}
     image = uploads[2].image
-    assert image.reference == f"{image.id}.tif"
+    # Its name in the store tells its content, as the image's own does.
+    content = hashlib.sha256((tmp_path / "clean/sub/b.tif").read_bytes()).hexdigest()
+    assert image.reference == f"{image.id}-{content[:8]}.tif"
 
 
 def test_all_that_is_wrong_with_references_is_listed_together(folder: Path, put: Make, tmp_path: Path) -> None:
@@ -335,7 +341,10 @@ def test_masks_are_found_as_references_are_and_may_have_any_channels(folder: Pat
     assert masked(folder, tmp_path / "masks") == {"a.jpg": "a.png", "c.png": "c.png", "sub/b.png": "sub/b.tif"}
     uploads, _ = read_folder(folder, masks=tmp_path / "masks", max_pixels=LIMIT)
     # In the store all of them are one kind of file.
-    assert [upload.image.mask for upload in uploads] == [f"{upload.image.id}.png" for upload in uploads]
+    for upload in uploads:
+        assert upload.mask_path is not None
+        content = hashlib.sha256(upload.mask_path.read_bytes()).hexdigest()
+        assert upload.image.mask == f"{upload.image.id}-{content[:8]}.png"
     assert all(upload.image.reference is None and upload.reference_path is None for upload in uploads)
 
 
@@ -393,55 +402,139 @@ def test_a_map_of_disagreement_stands_beside_the_restored_image(folder: Path, pu
     assert image.spread == "sub/a.png.tif"
 
 
-_letters = st.one_of(
-    st.sampled_from(list(" .-_aAßéÉıI\n\t'\"&<>[]%日\u0301\u202e🙂")),
-    st.characters(codec="utf-8", exclude_characters="/\0"),
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("n" * 251 + ".png", "PNG"), ("n" * 251 + ".tif", "TIFF"), ("n" * 255, "PNG"), ("長" * 84, "JPEG")],
 )
-_parts = st.text(_letters, min_size=1, max_size=8).filter(lambda part: not part.startswith("."))
-_extensions = st.sampled_from(["", ".png", ".PNG", ".jpg", ".tif", ".tiff", ".Bmp", ".x", "."])
-_names = st.builds(
-    lambda folders, stem, extension: "/".join([*folders, stem + extension]),
-    st.lists(_parts, max_size=2),
-    _parts,
-    _extensions,
-)
-
-
-@settings(
-    derandomize=True,
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-@given(names=st.lists(_names, min_size=1, max_size=5, unique=True), tiff=st.booleans())
-def test_restored_names_stay_inside_and_never_meet_whatever_the_files_are_called(
-    tmp_path_factory: pytest.TempPathFactory, encoded: Encoded, names: list[str], tiff: bool
-) -> None:
-    folder = tmp_path_factory.mktemp("names")
-    data = encoded(2, 3, kind="TIFF" if tiff else "PNG")
-    for name in names:
-        try:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(data)
-        except OSError:  # one name is another's folder
-            assume(False)
-    uploads, rejected = read_folder(folder, max_pixels=LIMIT)
-    assert rejected == []
-    images = [upload.image for upload in uploads]
-    assert sorted(image.name for image in images) == sorted(names)
-    assert len({image.restored.casefold() for image in images}) == len(names)
-    assert len({image.id.casefold() for image in images}) == len(names)
+def test_a_name_that_would_become_too_long_is_shortened(folder: Path, put: Make, name: str, kind: str) -> None:
+    put(name, kind=kind)
+    put(name[:-1] + "x", kind=kind)
+    images = images_of(folder)
+    assert len({image.restored for image in images}) == 2
     for image in images:
-        path = PurePosixPath(image.restored)
-        assert not path.is_absolute()
-        assert ".." not in path.parts
-        assert path.parent == PurePosixPath(image.name).parent
-        assert path.name.startswith(PurePosixPath(image.name).name[:1])
-        layout = RunLayout("run")
-        for key in (
-            layout.input(image.file),
-            layout.restored("arm", "pick", image.restored),
-            layout.restored("arm", "spread", image.spread),
-            layout.row(image.id),
-        ):
-            assert check_key(key) == key
+        assert image.restored[:50] == name[:50]
+        assert len(image.restored.encode()) <= len(image.spread.encode()) <= 255
+
+
+def test_a_path_too_long_for_a_store_is_rejected(folder: Path, put: Make) -> None:
+    put("a.png")
+    put("/".join(["d" * 250] * 3 + ["x" * 47]))
+    put("/".join(["d" * 250] * 3 + ["x" * 48]))
+    put("\udce9" * 100 + "/a.png")
+    uploads, rejected = read_folder(folder, max_pixels=LIMIT)
+    assert [len(upload.image.name) for upload in uploads] == [5, 800]
+    assert [reject.reason.partition(";")[0] for reject in rejected] == [
+        "its path has 801 bytes below the folder given",
+        "its path has 306 bytes below the folder given",
+    ]
+
+
+def test_names_that_some_file_systems_take_for_one_do_not_meet(folder: Path, put: Make) -> None:
+    for name in ("\u00e9.png", "e\u0301.png", "stra\u00dfe.png", "STRASSE.png"):
+        put(name)
+    restored = [unicodedata.normalize("NFC", image.restored).casefold() for image in images_of(folder)]
+    assert len(set(restored)) == 4
+
+
+def test_no_map_of_disagreement_stands_where_another_needs_a_folder(folder: Path, put: Make) -> None:
+    put("a.png")
+    put("a.png.tif/b.png")
+    first, second = (PurePosixPath(image.spread) for image in images_of(folder))
+    assert first not in second.parents
+
+
+def test_a_file_that_cannot_be_opened_is_rejected_with_the_reason(
+    folder: Path, put: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("a.png")
+    put("closed.png")
+    monkeypatch.setattr(ingest, "_read", _without_permission)
+    uploads, (reject,) = read_folder(folder, max_pixels=LIMIT)
+    assert [upload.image.name for upload in uploads] == ["a.png"]
+    assert (reject.name, reject.reason) == ("closed.png", "the file cannot be opened: Permission denied")
+
+
+def _without_permission(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> object:
+    with pytest.MonkeyPatch.context() as patched:
+        if path.name == "closed.png":
+            patched.setattr(Path, "open", _refuse)
+        return _real_read(path, like, folder, max_pixels)
+
+
+def _refuse(path: Path, *_: object) -> None:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def test_a_folder_that_cannot_be_opened_is_one_rejected_row(
+    folder: Path, put: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("a.png")
+    put("closed/b.png")
+    put("open/c.png")
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: _refuse(path) if Path(path).name == "closed" else scan(path))
+    uploads, (reject,) = read_folder(folder, max_pixels=LIMIT)
+    assert [upload.image.name for upload in uploads] == ["a.png", "open/c.png"]
+    assert (reject.name, reject.reason) == ("closed", "the folder cannot be opened")
+
+
+def test_folders_may_lie_in_folders_as_deep_as_the_system_lets_them(folder: Path, put: Make) -> None:
+    put("a.png")
+    made = [folder]
+    for _ in range(1_100):
+        made.append(made[-1] / "d")
+        made[-1].mkdir()
+    (made[-1] / "b.png").write_bytes(b"")
+    uploads, (reject,) = read_folder(folder, max_pixels=LIMIT)
+    assert [upload.image.name for upload in uploads] == ["a.png"]
+    assert reject.reason.startswith("its path has 2205 bytes")
+    # What cleans up after tests calls itself for each of them, too.
+    (made[-1] / "b.png").unlink()
+    for path in reversed(made[1:]):
+        path.rmdir()
+
+
+def test_a_folder_of_images_that_cannot_be_opened_is_a_mistake(
+    folder: Path, put: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("a.png")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert mistake(folder) == f"--images {folder}: the folder cannot be opened: permission denied"
+
+
+@pytest.mark.parametrize("count", [3, 60])
+def test_a_file_that_crashes_its_decoder_is_one_rejected_row(
+    folder: Path, put: Make, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    for number in range(count):
+        put(f"{number:02}.png")
+    put("00-crash.png")
+    put("40-crash.png")
+    monkeypatch.setattr(ingest, "_read", _crash_on_some)
+    uploads, rejected = read_folder(folder, max_pixels=LIMIT)
+    assert [upload.image.name for upload in uploads] == [f"{number:02}.png" for number in range(count)]
+    assert [reject.name for reject in rejected] == ["00-crash.png", "40-crash.png"]
+    assert all(reject.reason.startswith("its decoder crashed") for reject in rejected)
+
+
+def _crash_on_some(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> object:
+    if "crash" in path.name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return _real_read(path, like, folder, max_pixels)
+
+
+def test_a_file_larger_than_any_image_is_not_read_into_memory(folder: Path, put: Make) -> None:
+    put("a.png")
+    os.truncate(put("hole.png"), 1 << 40)
+    uploads, (reject,) = read_folder(folder, max_pixels=LIMIT)
+    assert [upload.image.name for upload in uploads] == ["a.png"]
+    assert reject.reason == "reading it takes more memory than it may have"
+
+
+def test_a_store_among_the_images_is_none_of_them(folder: Path, put: Make) -> None:
+    put("a.png")
+    put("dip-store/runs/r/restored/b.png")
+    put("other/c.png")
+    uploads, rejected = read_folder(folder, leave_out=folder / "dip-store", max_pixels=LIMIT)
+    assert [upload.image.name for upload in uploads] == ["a.png", "other/c.png"]
+    assert rejected == []

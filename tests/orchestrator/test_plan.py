@@ -193,6 +193,27 @@ def test_inpainting_needs_masks_or_a_simulation_and_no_other_task_has_any(
         make_plan(store, make_config(), Source(str(folder), masks=str(masks)))
 
 
+def test_masks_are_read_in_the_colour_that_the_run_was_begun_with(
+    store: LocalStore, folder: Path, tmp_path: Path, make_config: MakeConfig
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("a.png", "b.png"):
+        (masks / name).write_bytes(encode_mask(np.eye(9, 7, dtype=bool)))
+    inpaint = make_config(task={"name": "inpaint"})
+    white, black = (Source(str(folder), masks=str(masks), white_is_known=colour) for colour in (True, False))
+    left_behind(store, folder, inpaint)
+    assert make_plan(store, inpaint, white, run="mine").continued is not None
+    with pytest.raises(UserMistakeError, match="--mask-known: the run mine was begun with the other colour"):
+        make_plan(store, inpaint, black, run="mine")
+
+
+def test_a_store_among_the_images_is_left_out(folder: Path, make_config: MakeConfig) -> None:
+    store = LocalStore(folder / "dip-store")
+    store.put("runs/x/restored/c.png", (folder / "a.png").read_bytes())
+    assert [image.name for image in make_plan(store, make_config(), Source(str(folder))).images] == ["a.png", "b.png"]
+
+
 def test_the_restored_image_is_the_one_that_must_fit_into_memory(
     store: LocalStore, folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,3 +132,42 @@ def small_files() -> dict[str, bytes]:
         "bilevel tiff": saved(Image.fromarray(grey > 99), "TIFF"),
         "fax tiff": saved(Image.fromarray(grey > 99), "TIFF", compression="group4"),
     }
+
+
+def unusual_files() -> dict[str, bytes]:
+    """One small file of each of the rarer kinds: other codecs, several pictures in one file, and what surrounds the pixels."""
+    rgb, grey, deep = samples(9, 7, 3), samples(9, 7), samples(9, 7, dtype="uint16")
+    smooth = np.linspace(0, 255, 24 * 20 * 3).reshape(24, 20, 3).astype(np.uint8)
+    frames = [Image.fromarray(samples(9, 7, 3, seed=seed)) for seed in range(3)]
+    codecs = {"zstd": rgb, "lzma": rgb, "packbits": grey, "jpeg2000": rgb, "webp": rgb, "jpegxl": rgb, "png": rgb}
+    inside = {
+        f"{codec} in tiff": tiff_file(array, photometric="rgb" if array.ndim == 3 else "minisblack", compression=codec)
+        for codec, array in codecs.items()
+    }
+    return {
+        **inside,
+        "lerc in tiff": tiff_file(samples(9, 7, dtype="float32"), photometric="minisblack", compression="lerc"),
+        "float tiff": tiff_file(
+            samples(9, 7, dtype="float64"), photometric="minisblack", predictor=3, compression="lzw"
+        ),
+        "big-endian tiff": tiff_file(deep, photometric="minisblack", byteorder=">", compression="lzw", predictor=2),
+        "planar tiff": tiff_file(samples(3, 9, 7), photometric="rgb", planarconfig="separate", rowsperstrip=2),
+        "palette tiff": pillow_file(grey, "TIFF", "P"),
+        "cmyk tiff": tiff_file(samples(9, 7, 4), photometric="separated"),
+        "imagej stack": tiff_file(samples(3, 9, 7), imagej=True, metadata={"axes": "ZYX"}),
+        "fax3 tiff": saved(Image.fromarray(grey > 99), "TIFF", compression="group3"),
+        "turned tiff": tiff_file(
+            rgb, photometric="rgb", extratags=[(274, 3, 1, 6, True)], iccprofile=icc_profile(b"RGB ")
+        ),
+        "profiled png": with_png_chunk(
+            pillow_file(rgb, "PNG"), b"iCCP", b"name\0\0" + zlib.compress(icc_profile(b"RGB "))
+        ),
+        "turned png": with_png_chunk(pillow_file(grey, "PNG"), b"eXIf", exif(6)[6:]),
+        "transparent palette": saved(frames[0].convert("P"), "PNG", transparency=bytes(range(20))),
+        "animated png": saved(frames[0], "PNG", save_all=True, append_images=frames[1:]),
+        "turned jpeg": pillow_file(smooth, "JPEG", exif=exif(6), icc_profile=icc_profile(b"RGB ")),
+        "mpo": saved(frames[0], "MPO", save_all=True, append_images=frames[1:]),
+        "animated webp": saved(frames[0], "WEBP", save_all=True, append_images=frames[1:]),
+        "transparent webp": pillow_file(samples(9, 7, 4), "WEBP"),
+        "bilevel bmp": saved(Image.fromarray(grey > 99), "BMP"),
+    }

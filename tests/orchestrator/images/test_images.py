@@ -26,9 +26,9 @@ from orchestrator.images import (
     preview,
     resized,
 )
-from tests.orchestrator.images import corpus
+from tests.orchestrator.images import files
 
-SMALL_FILES = corpus.small_files()
+SMALL_FILES = files.small_files()
 quick = settings(deadline=None, derandomize=True, max_examples=50)
 
 
@@ -54,8 +54,8 @@ def read_png(data: bytes) -> Image.Image:
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_8_bit_grey_and_rgb_are_read_over_255_and_written_back_unchanged(kind: str, mode: str, channels: int) -> None:
-    array = corpus.samples(5, 8, 3) if mode == "RGB" else corpus.samples(5, 8)
-    picture = decode(corpus.pillow_file(array, kind))
+    array = files.samples(5, 8, 3) if mode == "RGB" else files.samples(5, 8)
+    picture = decode(files.pillow_file(array, kind))
     assert picture.pixels.dtype == np.float32
     assert picture.pixels.shape == (channels, 5, 8)
     assert picture.alpha is None
@@ -68,7 +68,7 @@ def test_8_bit_grey_and_rgb_are_read_over_255_and_written_back_unchanged(kind: s
 @pytest.mark.parametrize("quality", [{"quality": 100, "subsampling": 0}, {"quality": 100, "progressive": True}])
 def test_a_jpeg_becomes_a_png_of_the_same_pixels(quality: dict[str, Any]) -> None:
     array = np.full((6, 9, 3), (200, 100, 50), np.uint8)
-    data = corpus.pillow_file(array, "JPEG", **quality)
+    data = files.pillow_file(array, "JPEG", **quality)
     expected = np.asarray(Image.open(BytesIO(data)))
     again = read_png(written_back(decode(data)))
     assert again.mode == "RGB"
@@ -76,7 +76,7 @@ def test_a_jpeg_becomes_a_png_of_the_same_pixels(quality: dict[str, Any]) -> Non
 
 
 def test_a_grey_jpeg_stays_grey() -> None:
-    picture = decode(corpus.pillow_file(corpus.samples(8, 8), "JPEG"))
+    picture = decode(files.pillow_file(files.samples(8, 8), "JPEG"))
     assert (picture.encoding.container, picture.encoding.colour) == ("png", "grey")
     assert read_png(written_back(picture)).mode == "L"
 
@@ -84,7 +84,7 @@ def test_a_grey_jpeg_stays_grey() -> None:
 def test_a_cmyk_jpeg_becomes_rgb() -> None:
     inks = np.zeros((8, 8, 4), np.uint8)
     inks[..., 0] = 255  # cyan takes the red out of white
-    picture = decode(corpus.cmyk_jpeg(inks))
+    picture = decode(files.cmyk_jpeg(inks))
     assert picture.encoding.colour == "rgb"
     assert_array_equal(picture.pixels[:, 4, 4].round(1), np.float32([0, 1, 1]))
     assert read_png(written_back(picture)).mode == "RGB"
@@ -92,15 +92,15 @@ def test_a_cmyk_jpeg_becomes_rgb() -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_a_lossless_webp_becomes_a_png_of_the_same_samples(mode: str) -> None:
-    array = corpus.samples(6, 7, len(mode))
-    picture = decode(corpus.pillow_file(array, "WEBP", lossless=True, exact=True))
+    array = files.samples(6, 7, len(mode))
+    picture = decode(files.pillow_file(array, "WEBP", lossless=True, exact=True))
     again = read_png(written_back(picture))
     assert again.mode == mode
     assert_array_equal(np.asarray(again), array)
 
 
 def test_a_lossy_webp_is_read() -> None:
-    picture = decode(corpus.pillow_file(np.full((20, 30, 3), 128, np.uint8), "WEBP"))
+    picture = decode(files.pillow_file(np.full((20, 30, 3), 128, np.uint8), "WEBP"))
     assert picture.pixels.shape == (3, 20, 30)
     assert np.abs(picture.pixels - 0.5).max() < 0.02
 
@@ -108,38 +108,38 @@ def test_a_lossy_webp_is_read() -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_a_png_of_any_layout_and_depth_keeps_its_samples_and_its_alpha(dtype: str, channels: int) -> None:
-    array = corpus.samples(5, 4, channels, dtype=dtype)
+    array = files.samples(5, 4, channels, dtype=dtype)
     array = array[..., 0] if channels == 1 else array
-    picture = decode(corpus.png16(array))
+    picture = decode(files.png16(array))
     assert picture.pixels.shape[0] == (1 if channels < 3 else 3)
     assert picture.encoding.dtype == dtype
     assert (picture.alpha is None) == (channels in (1, 3))
     if picture.alpha is not None:
         assert picture.alpha.dtype == dtype
         assert_array_equal(picture.alpha, array[..., -1])
-    assert written_back(picture) == corpus.png16(array)
+    assert written_back(picture) == files.png16(array)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_a_png_of_fewer_than_8_bits_becomes_8_bit_grey(bits: int) -> None:
     levels = 2**bits
     width = 8 // bits
-    picture = decode(corpus.raw_png((width, 1), bits, 0, [bytes([0b00011011])]))
+    picture = decode(files.raw_png((width, 1), bits, 0, [bytes([0b00011011])]))
     packed = [0b00011011 >> (8 - bits * (i + 1)) & (levels - 1) for i in range(width)]
     assert_array_equal(np.asarray(read_png(written_back(picture))), [[v * 255 // (levels - 1) for v in packed]])
 
 
 def test_a_bilevel_png_becomes_8_bit_grey() -> None:
-    array = corpus.samples(9, 11) > 99
-    picture = decode(corpus.saved(Image.fromarray(array), "PNG"))
+    array = files.samples(9, 11) > 99
+    picture = decode(files.saved(Image.fromarray(array), "PNG"))
     assert_array_equal(picture.pixels[0], array.astype(np.float32))
     assert picture.encoding.dtype == "uint8"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_a_palette_picture_becomes_rgb(kind: str) -> None:
-    image = Image.fromarray(corpus.samples(6, 6, 3)).convert("P", palette=Image.Palette.ADAPTIVE, colors=20)
-    picture = decode(corpus.saved(image, kind))
+    image = Image.fromarray(files.samples(6, 6, 3)).convert("P", palette=Image.Palette.ADAPTIVE, colors=20)
+    picture = decode(files.saved(image, kind))
     assert picture.alpha is None
     expected = first_channel_last(np.asarray(image.convert("RGB")))
     assert_array_equal(np.rint(picture.pixels * 255), expected)
@@ -147,15 +147,15 @@ def test_a_palette_picture_becomes_rgb(kind: str) -> None:
 
 
 def test_a_palette_with_transparency_becomes_rgb_and_alpha() -> None:
-    image = Image.fromarray(corpus.samples(6, 6, 3)).convert("P", palette=Image.Palette.ADAPTIVE, colors=20)
-    picture = decode(corpus.saved(image, "PNG", transparency=bytes(range(20))))
+    image = Image.fromarray(files.samples(6, 6, 3)).convert("P", palette=Image.Palette.ADAPTIVE, colors=20)
+    picture = decode(files.saved(image, "PNG", transparency=bytes(range(20))))
     assert_array_equal(picture.alpha, np.asarray(image))
     assert read_png(written_back(picture)).mode == "RGBA"
 
 
 def test_a_palette_tiff_with_8_bit_values_in_its_palette_is_not_black() -> None:
     colormap = np.arange(768, dtype=np.uint16).reshape(3, 256) % 256
-    data = corpus.tiff_file(corpus.samples(4, 4), photometric="palette", colormap=colormap)
+    data = files.tiff_file(files.samples(4, 4), photometric="palette", colormap=colormap)
     assert decode(data).pixels.max() == 1
 
 
@@ -169,17 +169,17 @@ def test_a_palette_tiff_with_8_bit_values_in_its_palette_is_not_black() -> None:
 def test_a_transparent_colour_in_a_16_bit_png_becomes_alpha(
     colour_type: int, rows: list[bytes], transparent: bytes, expected: list[list[int]]
 ) -> None:
-    chunk = corpus.png_chunk(b"tRNS", transparent)
-    picture = decode(corpus.raw_png((2, 1), 16, colour_type, rows, chunk))
+    chunk = files.png_chunk(b"tRNS", transparent)
+    picture = decode(files.raw_png((2, 1), 16, colour_type, rows, chunk))
     assert picture.alpha is not None
     assert picture.alpha.dtype == np.uint16
     assert_array_equal(picture.alpha, expected)
 
 
 def test_a_32_bit_bmp_with_alpha_keeps_it() -> None:
-    array = corpus.samples(4, 5, 4)
-    picture = decode(corpus.pillow_file(array, "BMP"))
-    header = struct.unpack_from("<I", corpus.pillow_file(array, "BMP"), 14)
+    array = files.samples(4, 5, 4)
+    picture = decode(files.pillow_file(array, "BMP"))
+    header = struct.unpack_from("<I", files.pillow_file(array, "BMP"), 14)
     assert header == (40,)  # the plain header has no alpha mask: the fourth byte is padding
     assert picture.alpha is None
     assert_array_equal(np.asarray(read_png(written_back(picture))), array[..., :3])
@@ -191,9 +191,9 @@ def test_a_32_bit_bmp_with_alpha_keeps_it() -> None:
     ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64"],
 )
 def test_a_tiff_of_any_sample_type_keeps_its_samples(dtype: str, white_is_zero: bool) -> None:
-    array = corpus.samples(7, 5, dtype=dtype)
+    array = files.samples(7, 5, dtype=dtype)
     photometric = "miniswhite" if white_is_zero else "minisblack"
-    picture = decode(corpus.tiff_file(array, photometric=photometric))
+    picture = decode(files.tiff_file(array, photometric=photometric))
     assert picture.encoding.dtype == dtype
     assert (picture.pixels.min(), picture.pixels.max()) == (0, 1)
     samples, page = read_tiff(written_back(picture))
@@ -204,7 +204,7 @@ def test_a_tiff_of_any_sample_type_keeps_its_samples(dtype: str, white_is_zero: 
 
 
 def test_a_minimum_is_white_tiff_is_turned_over() -> None:
-    picture = decode(corpus.tiff_file(np.uint8([[0, 255, 51]]), photometric="miniswhite"))
+    picture = decode(files.tiff_file(np.uint8([[0, 255, 51]]), photometric="miniswhite"))
     assert_array_equal(picture.pixels[0], np.float32([[1, 0, 0.8]]))
     brighter = encode(np.clip(picture.pixels + np.float32(0.2), 0, 1), picture)
     assert_array_equal(decode(brighter).pixels[0], np.float32([[1, 0.2, 1]]))
@@ -212,9 +212,9 @@ def test_a_minimum_is_white_tiff_is_turned_over() -> None:
 
 @pytest.mark.parametrize("compression", [None, "group4", "tiff_lzw"])
 def test_a_bilevel_tiff_becomes_8_bit(compression: str | None) -> None:
-    array = corpus.samples(9, 11) > 99
+    array = files.samples(9, 11) > 99
     options = {} if compression is None else {"compression": compression}
-    picture = decode(corpus.saved(Image.fromarray(array), "TIFF", **options))
+    picture = decode(files.saved(Image.fromarray(array), "TIFF", **options))
     assert_array_equal(picture.pixels[0], array.astype(np.float32))
     assert read_tiff(written_back(picture))[0].dtype == np.uint8
 
@@ -224,7 +224,7 @@ def test_a_tiff_of_4_bits_becomes_8_bit(photometric: str) -> None:
     grey = {"minisblack": 1, "miniswhite": 0}[photometric]
     tags = [(256, 4, 1, 2), (257, 4, 1, 1), (258, 3, 1, 4), (259, 3, 1, 1), (262, 3, 1, grey), (277, 3, 1, 1)]
     offset = 8 + 2 + 12 * (len(tags) + 3) + 4
-    data = corpus.raw_tiff([*tags, (273, 4, 1, offset), (278, 4, 1, 1), (279, 4, 1, 1)], b"\x1f")
+    data = files.raw_tiff([*tags, (273, 4, 1, offset), (278, 4, 1, 1), (279, 4, 1, 1)], b"\x1f")
     expected = np.float32([[17, 255]]) / np.float32(255)
     assert_array_equal(decode(data).pixels[0].round(6), (expected if grey else 1 - expected).round(6))
 
@@ -237,13 +237,13 @@ def test_a_tiff_of_any_layout_keeps_its_colours_and_its_kind_of_alpha(
     dtype: str, planar: str, photometric: str, colours: int, alpha: str | None
 ) -> None:
     channels = colours + (alpha is not None)
-    array = corpus.samples(channels, 5, 4, dtype=dtype)
+    array = files.samples(channels, 5, 4, dtype=dtype)
     stored = array if planar == "separate" else np.ascontiguousarray(np.moveaxis(array, 0, -1))
     if channels == 1:
         stored = array[0]
     options = {"planarconfig": planar} if channels > 1 else {}
     extra = {"extrasamples": [alpha]} if alpha else {}
-    picture = decode(corpus.tiff_file(stored, photometric=photometric, **options, **extra))
+    picture = decode(files.tiff_file(stored, photometric=photometric, **options, **extra))
     assert picture.pixels.shape == (colours, 5, 4)
     assert (picture.alpha is None) == (alpha is None)
     samples, page = read_tiff(written_back(picture))
@@ -266,21 +266,21 @@ def test_a_tiff_of_any_layout_keeps_its_colours_and_its_kind_of_alpha(
     ],
 )
 def test_a_tiff_of_any_common_storage_is_read(options: dict[str, Any]) -> None:
-    array = corpus.samples(20, 21, 3, dtype="uint16")
-    samples, _ = read_tiff(written_back(decode(corpus.tiff_file(array, photometric="rgb", **options))))
+    array = files.samples(20, 21, 3, dtype="uint16")
+    samples, _ = read_tiff(written_back(decode(files.tiff_file(array, photometric="rgb", **options))))
     assert_array_equal(samples, array)
 
 
 def test_a_jpeg_compressed_tiff_becomes_rgb() -> None:
     image = Image.fromarray(np.full((16, 16, 3), (200, 100, 50), np.uint8)).convert("YCbCr")
-    picture = decode(corpus.tiff_file(np.asarray(image), photometric="ycbcr", compression="jpeg"))
+    picture = decode(files.tiff_file(np.asarray(image), photometric="ycbcr", compression="jpeg"))
     assert np.abs(picture.pixels[:, 8, 8] * 255 - [200, 100, 50]).max() < 4
     assert read_tiff(written_back(picture))[1].photometric.name == "RGB"
 
 
 @pytest.mark.parametrize(("maximum", "bits"), [(1, 10), (1023, 10), (1024, 12), (4095, 12), (16383, 14), (16384, 16)])
 def test_16_bit_samples_are_scaled_by_the_smallest_depth_that_holds_them(maximum: int, bits: int) -> None:
-    picture = decode(corpus.png16(np.uint16([[0, maximum]])))
+    picture = decode(files.png16(np.uint16([[0, maximum]])))
     assert picture.encoding.bit_depth == bits
     assert picture.pixels[0, 0, 1] == np.float32(maximum / (2**bits - 1))
     brightest = decode(encode(np.full((1, 1, 2), 1.5), picture))
@@ -289,31 +289,31 @@ def test_16_bit_samples_are_scaled_by_the_smallest_depth_that_holds_them(maximum
 
 
 def test_the_depth_of_16_bit_samples_does_not_depend_on_the_alpha() -> None:
-    assert decode(corpus.png16(np.uint16([[[4000, 65535]]]))).encoding.bit_depth == 12
+    assert decode(files.png16(np.uint16([[[4000, 65535]]]))).encoding.bit_depth == 12
 
 
 def test_floats_in_the_unit_range_are_not_rescaled() -> None:
     array = np.float32([[0.25, 0.5], [0.3, 0.4]])
-    assert_array_equal(decode(corpus.tiff_file(array, photometric="minisblack")).pixels[0], array)
+    assert_array_equal(decode(files.tiff_file(array, photometric="minisblack")).pixels[0], array)
 
 
 def test_floats_beyond_the_unit_range_are_scaled_by_their_own_extremes() -> None:
     array = np.float32([[-10, 30], [0, 10]])
-    picture = decode(corpus.tiff_file(array, photometric="minisblack"))
+    picture = decode(files.tiff_file(array, photometric="minisblack"))
     assert_array_equal(picture.pixels[0], np.float32([[0, 1], [0.25, 0.5]]))
     assert (picture.encoding.offset, picture.encoding.scale) == (-10, 40)
 
 
 def test_floats_of_very_different_size_come_back_bit_for_bit() -> None:
     array = np.float32([[1e-30, 1e30, -3.14159, 7e-5, -0.0]])
-    samples, _ = read_tiff(written_back(decode(corpus.tiff_file(array, photometric="minisblack"))))
+    samples, _ = read_tiff(written_back(decode(files.tiff_file(array, photometric="minisblack"))))
     assert samples.tobytes() == array.tobytes()
 
 
 @pytest.mark.parametrize("value", [0.0, -3.5, 1e38])
 def test_a_constant_float_picture_keeps_its_value(value: float) -> None:
     array = np.full((3, 2), value, np.float32)
-    picture = decode(corpus.tiff_file(array, photometric="minisblack"))
+    picture = decode(files.tiff_file(array, photometric="minisblack"))
     assert np.isfinite(picture.pixels).all()
     assert_array_equal(read_tiff(encode(picture.pixels, picture.encoding))[0], array)
 
@@ -323,45 +323,43 @@ def test_values_that_are_not_finite_are_rejected_with_their_count(bad: float) ->
     array = np.ones((10, 10), np.float32)
     array[0, :3] = bad
     with pytest.raises(ImageRejectedError, match=r"3 of its 100 values are NaN or infinite"):
-        decode(corpus.tiff_file(array, photometric="minisblack"))
+        decode(files.tiff_file(array, photometric="minisblack"))
 
 
 def test_floats_whose_range_overflows_are_rejected() -> None:
     with pytest.raises(ImageRejectedError, match="spread too far"):
-        decode(corpus.tiff_file(np.array([[-1.7e308, 1.7e308]]), photometric="minisblack"))
+        decode(files.tiff_file(np.array([[-1.7e308, 1.7e308]]), photometric="minisblack"))
 
 
 def test_a_reference_shares_the_scale_of_the_degraded_picture() -> None:
-    degraded = decode(corpus.tiff_file(np.float32([[0, 200]]), photometric="minisblack"))
-    reference = decode(
-        corpus.tiff_file(np.float32([[-20, 100, 250]]), photometric="minisblack"), like=degraded.encoding
-    )
+    degraded = decode(files.tiff_file(np.float32([[0, 200]]), photometric="minisblack"))
+    reference = decode(files.tiff_file(np.float32([[-20, 100, 250]]), photometric="minisblack"), like=degraded.encoding)
     assert_array_equal(reference.pixels[0], np.float32([[-0.1, 0.5, 1.25]]))
 
 
 def test_a_16_bit_reference_shares_the_bit_depth_of_the_degraded_picture() -> None:
-    degraded = decode(corpus.png16(np.uint16([[0, 4000]])))
-    reference = decode(corpus.png16(np.uint16([[0, 8190]])), like=degraded.encoding)
+    degraded = decode(files.png16(np.uint16([[0, 4000]])))
+    reference = decode(files.png16(np.uint16([[0, 8190]])), like=degraded.encoding)
     assert_array_equal(reference.pixels[0], np.float32([[0, 2]]))
-    assert_array_equal(decode(written_back(reference)).pixels, decode(corpus.png16(np.uint16([[0, 8190]]))).pixels)
+    assert_array_equal(decode(written_back(reference)).pixels, decode(files.png16(np.uint16([[0, 8190]]))).pixels)
 
 
 def test_an_integer_reference_in_the_units_of_a_degraded_float_picture_shares_its_scale() -> None:
-    degraded = decode(corpus.tiff_file(np.float32([[0, 200]]), photometric="minisblack"))
-    reference = decode(corpus.png16(np.uint8([[50, 100]])), like=degraded.encoding)
+    degraded = decode(files.tiff_file(np.float32([[0, 200]]), photometric="minisblack"))
+    reference = decode(files.png16(np.uint8([[50, 100]])), like=degraded.encoding)
     assert_array_equal(reference.pixels[0], np.float32([[0.25, 0.5]]))
 
 
 def test_an_8_bit_picture_and_its_16_bit_reference_keep_their_own_full_scales() -> None:
-    degraded = decode(corpus.png16(np.uint8([[0, 255]])))
-    reference = decode(corpus.png16(np.uint16([[0, 65535]])), like=degraded.encoding)
+    degraded = decode(files.png16(np.uint8([[0, 255]])))
+    reference = decode(files.png16(np.uint16([[0, 65535]])), like=degraded.encoding)
     assert_array_equal(reference.pixels, degraded.pixels)
 
 
 def test_a_reference_too_far_from_the_scale_of_the_degraded_picture_is_rejected() -> None:
-    degraded = decode(corpus.tiff_file(np.array([[0, 1e-200, -1e-200]]), photometric="minisblack"))
+    degraded = decode(files.tiff_file(np.array([[0, 1e-200, -1e-200]]), photometric="minisblack"))
     with pytest.raises(ImageRejectedError, match="too far outside the scale"):
-        decode(corpus.tiff_file(np.array([[0, 1e200]]), photometric="minisblack"), like=degraded.encoding)
+        decode(files.tiff_file(np.array([[0, 1e200]]), photometric="minisblack"), like=degraded.encoding)
 
 
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -382,13 +380,13 @@ def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 @pytest.mark.parametrize("orientation", range(10))
 @pytest.mark.parametrize("kind", ["png", "webp", "tiff"])
 def test_the_orientation_is_applied_to_pixels_and_alpha_and_not_written(kind: str, orientation: int) -> None:
-    array = corpus.samples(3, 5, 4)
+    array = files.samples(3, 5, 4)
     if kind == "png":
-        data = corpus.with_png_chunk(corpus.png16(array), b"eXIf", corpus.exif(orientation, ">")[6:])
+        data = files.with_png_chunk(files.png16(array), b"eXIf", files.exif(orientation, ">")[6:])
     elif kind == "webp":
-        data = corpus.pillow_file(array, "WEBP", lossless=True, exact=True, exif=corpus.exif(orientation))
+        data = files.pillow_file(array, "WEBP", lossless=True, exact=True, exif=files.exif(orientation))
     else:
-        data = corpus.tiff_file(array, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
+        data = files.tiff_file(array, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
     picture = decode(data)
     expected = turned(array, orientation)
     assert_array_equal(np.rint(picture.pixels * 255), first_channel_last(expected[..., :3]))
@@ -405,23 +403,23 @@ def test_the_orientation_is_applied_to_pixels_and_alpha_and_not_written(kind: st
 def test_the_orientation_of_a_jpeg_is_applied(orientation: int) -> None:
     array = np.zeros((16, 24, 3), np.uint8)
     array[:8, :8] = 255
-    data = corpus.pillow_file(array, "JPEG", quality=95, exif=corpus.exif(orientation))
+    data = files.pillow_file(array, "JPEG", quality=95, exif=files.exif(orientation))
     assert_array_equal(np.rint(decode(data).pixels), first_channel_last(turned(array, orientation)) / 255)
 
 
 @pytest.mark.parametrize("block", [b"", b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"junk"])
 def test_a_damaged_exif_block_does_not_reject_the_picture(block: bytes) -> None:
-    assert decode(corpus.pillow_file(corpus.samples(8, 8), "JPEG", exif=block)).pixels.shape == (1, 8, 8)
-    assert decode(corpus.with_png_chunk(SMALL_FILES["png"], b"eXIf", block)).pixels.shape == (3, 9, 7)
+    assert decode(files.pillow_file(files.samples(8, 8), "JPEG", exif=block)).pixels.shape == (1, 8, 8)
+    assert decode(files.with_png_chunk(SMALL_FILES["png"], b"eXIf", block)).pixels.shape == (3, 9, 7)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize(("space", "channels"), [(b"GRAY", 1), (b"RGB ", 3), (b"RGB ", 4)])
 def test_a_png_keeps_its_icc_profile(space: bytes, channels: int, dtype: str) -> None:
-    array = corpus.samples(4, 4, channels, dtype=dtype)
-    profile = corpus.icc_profile(space)
+    array = files.samples(4, 4, channels, dtype=dtype)
+    profile = files.icc_profile(space)
     chunk = b"name\0\0" + zlib.compress(profile)
-    data = corpus.with_png_chunk(corpus.png16(array[..., 0] if channels == 1 else array), b"iCCP", chunk)
+    data = files.with_png_chunk(files.png16(array[..., 0] if channels == 1 else array), b"iCCP", chunk)
     again = written_back(decode(data))
     assert read_png(again).info["icc_profile"] == profile
     assert decode(again).encoding.icc_profile == profile
@@ -429,35 +427,35 @@ def test_a_png_keeps_its_icc_profile(space: bytes, channels: int, dtype: str) ->
 
 @pytest.mark.parametrize(("space", "photometric", "channels"), [(b"RGB ", "rgb", 3), (b"CMYK", "separated", 4)])
 def test_a_tiff_keeps_its_icc_profile(space: bytes, photometric: str, channels: int) -> None:
-    profile = corpus.icc_profile(space)
-    data = corpus.tiff_file(corpus.samples(4, 4, channels), photometric=photometric, iccprofile=profile)
+    profile = files.icc_profile(space)
+    data = files.tiff_file(files.samples(4, 4, channels), photometric=photometric, iccprofile=profile)
     assert read_tiff(written_back(decode(data)))[1].iccprofile == profile
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_the_png_made_of_a_jpeg_or_webp_keeps_the_icc_profile(kind: str) -> None:
-    profile = corpus.icc_profile(b"RGB ")
-    data = corpus.pillow_file(corpus.samples(8, 8, 3), kind, icc_profile=profile)
+    profile = files.icc_profile(b"RGB ")
+    data = files.pillow_file(files.samples(8, 8, 3), kind, icc_profile=profile)
     assert read_png(written_back(decode(data))).info["icc_profile"] == profile
 
 
 def test_an_icc_profile_of_another_colour_space_is_dropped() -> None:
     inks = Image.frombytes("CMYK", (8, 8), bytes(256))
-    data = corpus.saved(inks, "JPEG", icc_profile=corpus.icc_profile(b"CMYK"))
+    data = files.saved(inks, "JPEG", icc_profile=files.icc_profile(b"CMYK"))
     assert decode(data).encoding.icc_profile is None
 
 
 @pytest.mark.parametrize("body", [b"", b"name\0\0junk", b"name\0\0" + b"\x78\x9c"])
 def test_a_damaged_icc_profile_does_not_reject_the_picture(body: bytes) -> None:
-    picture = decode(corpus.with_png_chunk(SMALL_FILES["png"], b"iCCP", body))
+    picture = decode(files.with_png_chunk(SMALL_FILES["png"], b"iCCP", body))
     assert picture.encoding.icc_profile is None
 
 
 @pytest.mark.parametrize("tag", [34675, 274])
 @pytest.mark.parametrize(("kind", "count", "value"), [(4, 1, 99), (3, 2, (6, 6)), (2, 4, "abc"), (12, 1, 6.5)])
 def test_a_tiff_tag_of_the_wrong_type_does_not_reject_the_picture(tag: int, kind: int, count: int, value: Any) -> None:
-    array = corpus.samples(4, 5)
-    data = corpus.tiff_file(array, photometric="minisblack", extratags=[(tag, kind, count, value, True)])
+    array = files.samples(4, 5)
+    data = files.tiff_file(array, photometric="minisblack", extratags=[(tag, kind, count, value, True)])
     assert_array_equal(read_tiff(written_back(decode(data)))[0], array)
 
 
@@ -472,12 +470,12 @@ def test_other_formats_are_rejected(data: bytes) -> None:
         decode(data)
 
 
-@pytest.mark.parametrize("kind", corpus.huge_headers())
+@pytest.mark.parametrize("kind", files.huge_headers())
 def test_the_pixel_limit_is_checked_before_anything_is_decoded(kind: str) -> None:
     with pytest.raises(
         ImageRejectedError, match="60000 x 60000 is 3,600,000,000 pixels, more than the limit of 100,000"
     ):
-        decode(corpus.huge_headers()[kind])
+        decode(files.huge_headers()[kind])
 
 
 @pytest.mark.parametrize("kind", SMALL_FILES)
@@ -498,30 +496,30 @@ def test_our_pixel_limit_replaces_that_of_pillow(monkeypatch: pytest.MonkeyPatch
 
 def test_a_picture_with_a_side_beyond_the_limit_of_png_is_rejected() -> None:
     with pytest.raises(ImageRejectedError, match="longer than the limit of 1,000,000"):
-        decode(corpus.raw_png((1_000_001, 1), 8, 0, [bytes(1_000_001)]))
+        decode(files.raw_png((1_000_001, 1), 8, 0, [bytes(1_000_001)]))
 
 
 def test_a_header_of_an_empty_picture_is_rejected() -> None:
     with pytest.raises(ImageRejectedError, match="empty image of 0 x 5"):
-        decode(corpus.raw_png((0, 5), 8, 0, []))
+        decode(files.raw_png((0, 5), 8, 0, []))
 
 
 def test_a_tile_far_larger_than_its_picture_is_rejected_before_decoding() -> None:
     tags = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
     tiles = [(322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, 8), (325, 4, 1, 64)]
     with pytest.raises(ImageRejectedError, match="tiles of 60000 x 60000 pixels"):
-        decode(corpus.raw_tiff([*tags, *tiles]))
+        decode(files.raw_tiff([*tags, *tiles]))
 
 
 def test_a_tiff_of_several_pages_is_rejected() -> None:
-    data = corpus.tiff_file(corpus.samples(3, 8, 8), photometric="minisblack")
+    data = files.tiff_file(files.samples(3, 8, 8), photometric="minisblack")
     with pytest.raises(ImageRejectedError, match=r"^has 3 pages; split it into single images$"):
         decode(data)
 
 
 def test_a_tiff_whose_pages_form_a_circle_is_rejected() -> None:
     tags = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, 8), (273, 4, 1, 8), (279, 4, 1, 16)]
-    first = bytearray(corpus.raw_tiff(tags))
+    first = bytearray(files.raw_tiff(tags))
     second = len(first)
     first[-4:] = struct.pack("<I", second)
     with pytest.raises(ImageRejectedError, match="circle"):
@@ -530,7 +528,7 @@ def test_a_tiff_whose_pages_form_a_circle_is_rejected() -> None:
 
 def test_a_volume_behind_one_imagej_page_is_rejected() -> None:
     buffer = BytesIO()
-    tifffile.imwrite(buffer, corpus.samples(4, 8, 8), imagej=True, truncate=True)
+    tifffile.imwrite(buffer, files.samples(4, 8, 8), imagej=True, truncate=True)
     data = buffer.getvalue()
     with tifffile.TiffFile(BytesIO(data)) as tiff:
         assert len(tiff.pages) == 1
@@ -540,14 +538,14 @@ def test_a_volume_behind_one_imagej_page_is_rejected() -> None:
 
 def test_a_single_plane_saved_by_imagej_is_read() -> None:
     buffer = BytesIO()
-    array = corpus.samples(8, 8, dtype="uint16")
+    array = files.samples(8, 8, dtype="uint16")
     tifffile.imwrite(buffer, array, imagej=True)
     assert_array_equal(read_tiff(written_back(decode(buffer.getvalue())))[0], array)
 
 
 @pytest.mark.parametrize("where", ["page", "subifd"])
 def test_a_tiff_with_a_reduced_preview_is_read_at_full_size(where: str) -> None:
-    array = corpus.samples(32, 32)
+    array = files.samples(32, 32)
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer) as tiff:
         tiff.write(array, photometric="minisblack", metadata=None, subifds=1 if where == "subifd" else None)
@@ -557,30 +555,30 @@ def test_a_tiff_with_a_reduced_preview_is_read_at_full_size(where: str) -> None:
 
 def test_a_tiff_with_nothing_but_a_preview_is_rejected() -> None:
     with pytest.raises(ImageRejectedError, match="no full-size picture"):
-        decode(corpus.tiff_file(corpus.samples(4, 4), photometric="minisblack", subfiletype=1))
+        decode(files.tiff_file(files.samples(4, 4), photometric="minisblack", subfiletype=1))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_an_animation_is_rejected(kind: str) -> None:
-    frames = [Image.fromarray(corpus.samples(8, 8, 3, seed=seed)) for seed in range(3)]
-    data = corpus.saved(frames[0], kind, save_all=True, append_images=frames[1:])
+    frames = [Image.fromarray(files.samples(8, 8, 3, seed=seed)) for seed in range(3)]
+    data = files.saved(frames[0], kind, save_all=True, append_images=frames[1:])
     with pytest.raises(ImageRejectedError, match=r"^has 3 frames; split it into single images$"):
         decode(data)
 
 
 def test_only_the_first_picture_of_an_mpo_is_read() -> None:
     frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (200, 50)]
-    data = corpus.saved(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    data = files.saved(frames[0], "MPO", save_all=True, append_images=frames[1:])
     assert np.abs(decode(data).pixels * 255 - 200).max() < 3
 
 
 @pytest.mark.parametrize(
     ("array", "options", "reason"),
     [
-        (corpus.samples(4, 4, 3), {"photometric": "cielab"}, "its colours (CIELAB) are not supported"),
-        (corpus.samples(4, 4, 3), {"photometric": "ycbcr"}, "its colours (YCBCR) are not supported"),
-        (corpus.samples(4, 4, 5), {"photometric": "rgb", "planarconfig": "contig"}, "it has 5 channels"),
-        (corpus.samples(4, 4, 3), {"photometric": "minisblack", "planarconfig": "contig"}, "it has 3 channels"),
+        (files.samples(4, 4, 3), {"photometric": "cielab"}, "its colours (CIELAB) are not supported"),
+        (files.samples(4, 4, 3), {"photometric": "ycbcr"}, "its colours (YCBCR) are not supported"),
+        (files.samples(4, 4, 5), {"photometric": "rgb", "planarconfig": "contig"}, "it has 5 channels"),
+        (files.samples(4, 4, 3), {"photometric": "minisblack", "planarconfig": "contig"}, "it has 3 channels"),
         (np.ones((4, 4), np.complex64), {"photometric": "minisblack"}, "its samples (64 bits, SampleFormat 6)"),
     ],
 )
@@ -588,7 +586,7 @@ def test_a_tiff_of_an_unsupported_kind_is_rejected_with_its_reason(
     array: NDArray[Any], options: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ImageRejectedError) as caught:
-        decode(corpus.tiff_file(array, **options))
+        decode(files.tiff_file(array, **options))
     assert reason in str(caught.value)
 
 
@@ -607,7 +605,7 @@ def test_a_png_with_a_damaged_checksum_is_rejected() -> None:
 def test_png_data_that_does_not_unpack_is_rejected_and_costs_the_interpreter_nothing() -> None:
     header = struct.pack(">IIBBBBB", 3, 3, 8, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(5))), (b"IEND", b"")]
-    data = corpus.PNG_SIGNATURE + b"".join(corpus.png_chunk(kind, body) for kind, body in chunks)
+    data = files.PNG_SIGNATURE + b"".join(files.png_chunk(kind, body) for kind, body in chunks)
     before = sys.getrefcount(None)
     for _ in range(200):
         with pytest.raises(ImageRejectedError, match="Not enough image data"):
@@ -638,9 +636,7 @@ def test_a_damaged_file_gives_a_picture_or_a_rejection(kind: str, damage: list[t
     decoded_or_rejected(bytes(data))
 
 
-@pytest.mark.parametrize(
-    "magic", [data[:4] for data in corpus.huge_headers().values()] + [b"RIFF\0\0\0\0WEBPVP8 ", b""]
-)
+@pytest.mark.parametrize("magic", [data[:4] for data in files.huge_headers().values()] + [b"RIFF\0\0\0\0WEBPVP8 ", b""])
 @quick
 @given(tail=st.binary(max_size=200))
 def test_random_bytes_give_a_picture_or_a_rejection(magic: bytes, tail: bytes) -> None:
@@ -674,13 +670,13 @@ def test_a_tiff_survives_decoding_and_encoding(
 ) -> None:
     colour, channels = layout
     seed = data.draw(st.integers(0, 99))
-    array = corpus.samples(height, width, channels, dtype=dtype, seed=seed)
+    array = files.samples(height, width, channels, dtype=dtype, seed=seed)
     if np.dtype(dtype).kind == "f":
         array = array * np.dtype(dtype).type(data.draw(st.sampled_from([1, 0.5, -3, 1000])))
     photometric = {"grey": "minisblack", "rgb": "rgb", "cmyk": "separated"}[colour]
     stored = array[..., 0] if channels == 1 else array
     options = {} if channels == 1 else {"planarconfig": "contig"}
-    picture = decode(corpus.tiff_file(stored, photometric=photometric, **options))
+    picture = decode(files.tiff_file(stored, photometric=photometric, **options))
     samples, _ = read_tiff(written_back(picture))
     assert samples.tobytes() == array.tobytes()
     again = decode(written_back(picture))
@@ -691,8 +687,8 @@ def test_a_tiff_survives_decoding_and_encoding(
 @quick
 @given(channels=st.integers(1, 4), dtype=st.sampled_from(["uint8", "uint16"]), height=sides, width=sides, seed=sides)
 def test_a_png_survives_decoding_and_encoding(channels: int, dtype: str, height: int, width: int, seed: int) -> None:
-    array = corpus.samples(height, width, channels, dtype=dtype, seed=seed)
-    picture = decode(corpus.png16(array[..., 0] if channels == 1 else array))
+    array = files.samples(height, width, channels, dtype=dtype, seed=seed)
+    picture = decode(files.png16(array[..., 0] if channels == 1 else array))
     again = decode(encode(picture.pixels, picture.encoding, picture.alpha))
     assert_array_equal(again.pixels, picture.pixels)
     assert again.encoding == picture.encoding
@@ -727,7 +723,7 @@ def test_floats_are_clipped_to_the_finite_range_only() -> None:
 
 def test_changed_pixels_are_written_and_unchanged_ones_stay_exact() -> None:
     array = np.array([[1 / 3, 5.0, 7 / 3, -2.0]])
-    picture = decode(corpus.tiff_file(array, photometric="minisblack"))
+    picture = decode(files.tiff_file(array, photometric="minisblack"))
     restored = picture.pixels.copy()
     restored[0, 0, 1] = 0.5
     samples, _ = read_tiff(encode(restored, picture))
@@ -735,7 +731,7 @@ def test_changed_pixels_are_written_and_unchanged_ones_stay_exact() -> None:
 
 
 def test_pixels_that_do_not_fit_the_encoding_are_a_mistake() -> None:
-    picture = decode(corpus.png16(corpus.samples(4, 5, 4)))
+    picture = decode(files.png16(files.samples(4, 5, 4)))
     with pytest.raises(ValueError, match="do not fit 3 channels"):
         encode(picture.pixels[:1], picture)
     with pytest.raises(ValueError, match="NaN"):
@@ -751,7 +747,7 @@ def test_pixels_that_do_not_fit_the_encoding_are_a_mistake() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1)])
 def test_the_smallest_pictures_are_read_and_written(shape: tuple[int, int]) -> None:
     for kind in ("PNG", "BMP", "TIFF", "JPEG", "WEBP"):
-        picture = decode(corpus.pillow_file(corpus.samples(*shape, 3), kind))
+        picture = decode(files.pillow_file(files.samples(*shape, 3), kind))
         assert decode(written_back(picture)).pixels.shape == (3, *shape)
 
 
@@ -778,7 +774,7 @@ def test_a_preview_is_shrunk_to_the_longest_side_and_never_enlarged(
 
 @pytest.mark.parametrize("kind", ["L", "1", "I;16", "RGB", "LA", "P"])
 def test_a_mask_of_any_kind_is_known_where_it_is_white(kind: str) -> None:
-    known = corpus.samples(5, 9) > 127
+    known = files.samples(5, 9) > 127
     grey = Image.fromarray(known)
     if kind == "I;16":
         image = Image.fromarray(known.astype(np.uint16) * 65535)
@@ -796,7 +792,7 @@ def test_a_mask_of_any_kind_is_known_where_it_is_white(kind: str) -> None:
 
 
 def test_what_is_lighter_than_middle_grey_is_white() -> None:
-    mask = decode_mask(corpus.pillow_file(np.array([[0, 127, 128, 255]], np.uint8), "PNG"))
+    mask = decode_mask(files.pillow_file(np.array([[0, 127, 128, 255]], np.uint8), "PNG"))
     assert_array_equal(mask, [[False, False, True, True]])
 
 
@@ -827,14 +823,14 @@ def test_a_map_holds_its_figures_as_they_are() -> None:
 
 
 def test_a_picture_of_the_wanted_size_is_like_itself() -> None:
-    picture = decode(corpus.pillow_file(corpus.samples(3, 4, 3), "PNG"))
+    picture = decode(files.pillow_file(files.samples(3, 4, 3), "PNG"))
     assert resized(picture, 3, 4) is picture
 
 
 @pytest.mark.parametrize("scale", [2, 3])
 def test_a_larger_picture_is_written_in_kind_with_its_alpha_enlarged(scale: int) -> None:
-    samples = corpus.samples(3, 5, 4)
-    picture = decode(corpus.pillow_file(samples, "PNG"))
+    samples = files.samples(3, 5, 4)
+    picture = decode(files.pillow_file(samples, "PNG"))
     large = np.repeat(np.repeat(samples, scale, axis=0), scale, axis=1)
     pixels = first_channel_last(large)[:3].astype(np.float32) / 255
     written = np.asarray(read_png(encode(pixels, resized(picture, 3 * scale, 5 * scale))))
@@ -844,7 +840,7 @@ def test_a_larger_picture_is_written_in_kind_with_its_alpha_enlarged(scale: int)
 
 
 def test_a_larger_picture_keeps_depth_and_container() -> None:
-    deep = corpus.samples(3, 4).astype(np.uint16) * 257
+    deep = files.samples(3, 4).astype(np.uint16) * 257
     file = BytesIO()
     tifffile.imwrite(file, deep)
     picture = decode(file.getvalue())
@@ -852,3 +848,77 @@ def test_a_larger_picture_keeps_depth_and_container() -> None:
     array, _ = read_tiff(encode(pixels, resized(picture, 6, 8)))
     assert (array.dtype, array.shape) == (np.uint16, (6, 8))
     assert (array == 32768).all()
+
+
+def test_an_interlaced_png_is_put_together() -> None:
+    array = files.samples(13, 11, 3)
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    parts = [array[top::down, left::right] for top, left, down, right in passes]
+    rows = b"".join(b"\0" + row.tobytes() for part in parts for row in part)
+    header = struct.pack(">IIBBBBB", 11, 13, 8, 2, 0, 0, 1)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    data = files.PNG_SIGNATURE + b"".join(files.png_chunk(kind, body) for kind, body in chunks)
+    assert_array_equal(np.rint(decode(data).pixels * 255), first_channel_last(array))
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "jpeg2000"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_a_tiff_of_pictures_is_read(codec: str, tile: tuple[int, int] | None) -> None:
+    smooth = np.linspace(0, 255, 40 * 24 * 3).reshape(40, 24, 3).astype(np.uint8)
+    options = {"rowsperstrip": 16} if tile is None else {"tile": tile}
+    level = {"compressionargs": {"level": 95}} if codec == "jpeg" else {}
+    picture = decode(files.tiff_file(smooth, photometric="rgb", compression=codec, **options, **level))
+    assert np.abs(picture.pixels * 255 - first_channel_last(smooth)).max() < 10
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "jpeg2000"])
+@pytest.mark.parametrize(
+    ("tag", "value", "reason"),
+    [
+        (256, 20, "20 x 40 pixels of 3 samples is a picture of 24 x 40 of 3"),
+        (256, 28, "28 x 40 pixels of 3 samples is a picture of 24 x 40 of 3"),
+        (257, 39, "24 x 39 pixels of 3 samples is a picture of 24 x 40 of 3"),
+        (277, 4, "24 x 40 pixels of 4 samples is a picture of 24 x 40 of 3"),
+    ],
+)
+def test_a_tiff_whose_strip_is_a_picture_of_another_shape_is_rejected(
+    codec: str, tag: int, value: int, reason: str
+) -> None:
+    data = bytearray(files.tiff_file(files.samples(40, 24, 3), photometric="rgb", compression=codec))
+    entry = next(
+        at for at in range(len(data) - 12) if data[at : at + 2] == struct.pack("<H", tag) and data[at + 2] in (3, 4)
+    )
+    data[entry + 8 : entry + 10] = struct.pack("<H", value)
+    with pytest.raises(ImageRejectedError, match=reason):
+        decode(bytes(data))
+
+
+@pytest.mark.parametrize("codec", ["jpegxl", "webp", "png"])
+def test_a_tiff_of_pictures_whose_size_is_not_known_beforehand_is_rejected(codec: str) -> None:
+    data = files.tiff_file(files.samples(9, 7, 3), photometric="rgb", compression=codec)
+    with pytest.raises(ImageRejectedError, match=f"^its compression \\({codec.upper()}\\) is not supported; save it"):
+        decode(data)
+
+
+def test_a_reason_is_one_printable_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("\x1b[31m\n\u202e")
+
+    monkeypatch.setattr("imagecodecs.png_decode", fail)
+    with pytest.raises(ImageRejectedError, match=r"\(\\x1b\[31m \\u202e\)$"):
+        decode(SMALL_FILES["png"])
+
+
+def test_too_little_memory_is_said_to_be_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("imagecodecs.png_decode", fail)
+    with pytest.raises(ImageRejectedError, match=r"^decoding it takes more memory than it may have$"):
+        decode(SMALL_FILES["png"])
+
+
+def test_a_png_without_pixels_is_rejected() -> None:
+    data = files.raw_png((3, 3), 8, 0, []).replace(b"IDAT", b"idAT")
+    with pytest.raises(ImageRejectedError, match="it holds no pixels"):
+        decode(data)

@@ -1,0 +1,20 @@
+"""Comma-separated values, the same everywhere."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table with a header; None is empty.
+
+    A line ends with a line feed alone, as other programs on the same machine expect. Python (before 3.13) does not see then that a
+    carriage return within a value must be quoted, so where there is one, all words are.
+    """
+    table = [[row[column] for column in columns] for row in rows]
+    odd = any(isinstance(value, str) and "\r" in value for row in table for value in row)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL)
+    writer.writerows([columns, *table])
+    return file.getvalue()

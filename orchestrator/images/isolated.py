@@ -1,0 +1,92 @@
+"""Calls that meet anybody's bytes, in processes that can be spared.
+
+Decoders are C libraries. What they are given may crash them, unpack into more memory than the machine has, or keep them busy
+for days: that then costs one call, and no other.
+"""
+
+import contextlib
+import math
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from orchestrator.cpus import cpu_count
+
+_MOST_PROCESSES = 8
+_CALLS_WORTH_A_PROCESS = 4
+_Result = TypeVar("_Result")
+
+
+def isolated_map(
+    function: Callable[..., _Result], *arguments: Sequence[Any], memory: int, seconds: int
+) -> Iterator[_Result | None]:
+    """What the function returns for each of the arguments, in their order; None where it took its process down.
+
+    A process may take ``memory`` bytes more than it begins with (where the system can tell), a call so many ``seconds`` of a
+    CPU. Beyond them a call raises MemoryError, or is ended.
+
+    Raises:
+        RuntimeError: no process can be started.
+    """
+    count = min(_MOST_PROCESSES, cpu_count(), math.ceil(len(arguments[0]) / _CALLS_WORTH_A_PROCESS))
+    # Each process is an executor of its own, so that it is known which call it died of.
+    idle: SimpleQueue[ProcessPoolExecutor | None] = SimpleQueue()
+
+    def call(*values: Any) -> _Result | None:
+        process = idle.get()
+        try:
+            process = process or _start(memory)
+            return process.submit(_call, seconds, function, *values).result()
+        except BrokenProcessPool:
+            process = None
+            return None
+        finally:
+            idle.put(process)
+
+    for _ in range(count):
+        idle.put(None)
+    try:
+        with ThreadPoolExecutor(max(1, count)) as threads:
+            yield from threads.map(call, *arguments)
+    finally:
+        for _ in range(count):
+            if (process := idle.get()) is not None:
+                process.shutdown()
+
+
+def _start(memory: int) -> ProcessPoolExecutor:
+    # Not forked: what forks while other threads hold locks may wait for them for ever.
+    process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    try:
+        process.submit(_prepare, memory).result()
+    except BrokenProcessPool as error:
+        raise RuntimeError("no process can be started to decode images in") from error
+    return process
+
+
+def _prepare(memory: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command to answer
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what C libraries say of bad files is no message for the user
+    with contextlib.suppress(OSError, ValueError):  # not every system can tell, or lets it be set
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
+
+
+def _call(seconds: int, function: Callable[..., _Result], *values: Any) -> _Result:
+    _lower(resource.RLIMIT_CPU, int(time.process_time()) + seconds)
+    return function(*values)
+
+
+def _lower(kind: int, limit: int) -> None:
+    """Set a limit of this process that it can set anew, unless there is a stricter one."""
+    _, most = resource.getrlimit(kind)
+    resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
