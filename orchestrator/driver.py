@@ -154,7 +154,7 @@ def execute(
         except (StoreUnavailableError, RayLostError) as error:
             with contextlib.suppress(StoreError):
                 end(RunState.INTERRUPTED, str(error))
-            raise type(error)(f"{error}; the run {plan.run} is paused: `resume {plan.run}` goes on") from None
+            raise type(error)(f"{error}; the run {plan.run} is paused") from None
         except OrchestratorError as error:
             with contextlib.suppress(StoreError):
                 end(RunState.FAILED, str(error))
@@ -165,9 +165,7 @@ def execute(
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             with contextlib.suppress(StoreError):
                 end(RunState.FAILED, reason)
-            raise RunFailedError(
-                f"the run {plan.run} failed: {reason}; `resume {plan.run}` goes on, --debug shows where"
-            ) from error
+            raise RunFailedError(f"the run {plan.run} failed: {reason}; --debug shows where") from error
 
 
 def _carry_out(context: RunContext, plan: Plan, claim: Claim, listener: Listener, dashboard_url: str | None) -> None:

@@ -285,6 +285,10 @@ def _restore_checkpoint(store: Store, keys: FitLayout, fit: Fit) -> float:
     except (NotFoundError, DamagedError):
         # Begun anew, the fit comes to the same result.
         return 0.0
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception:
+        # Of many kinds: these bytes are no checkpoint, or no plain one.
+        return 0.0
     fit.load_state_dict(state["fit"])
     return float(state["seconds"])

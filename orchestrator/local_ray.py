@@ -4,7 +4,10 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import signal
+import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,9 +37,12 @@ def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
     # Ray warns at every start about a future default; what it is then is set here already.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     make_token()
+    # Ray lets every user of the machine into its files; into this folder only ours can go. Its sockets need a short path.
+    files = tempfile.mkdtemp(prefix="dip-ray-", dir="/tmp")
     started = ray.init(
         address="local",
         num_cpus=resources.parallel * resources.threads,
+        _temp_dir=files,
         include_dashboard=dashboard,
         dashboard_host="127.0.0.1",
         object_store_memory=OBJECT_STORE_BYTES,
@@ -49,6 +55,7 @@ def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
     finally:
         with uninterrupted():
             ray.shutdown()
+            shutil.rmtree(files, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -85,9 +92,13 @@ def uninterrupted() -> Iterator[None]:
 
 
 def make_token() -> None:
-    """Make Ray's authentication token ourselves where there is none: Ray would let every user of the machine read it."""
+    """See to it that Ray's authentication token is there and ours alone: Ray would let every user of the machine read it."""
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
     path = Path("~/.ray/auth_token").expanduser()
-    if path.exists() or "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+    if path.exists():
+        with contextlib.suppress(OSError):  # it may be somebody else's to keep
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
         return
     token = secrets.token_hex(32)
     try:

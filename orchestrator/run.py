@@ -77,13 +77,18 @@ def new_run_name() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
+def is_run_name(name: str) -> bool:
+    """Whether a run can have this name."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name) is not None
+
+
 def check_run_name(name: str) -> str:
     """The name itself, if it can be one.
 
     Raises:
         UserMistakeError: it holds other characters than letters, digits, dot, dash and underscore, or is too long.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+    if not is_run_name(name):
         raise UserMistakeError(
             f"{name!r} cannot be a run's name, which has letters, digits, dots, dashes and underscores only, at most 80"
         )
@@ -154,8 +159,8 @@ def all_runs(store: Store) -> list[RunRecord]:
 
     def records() -> Iterator[RunRecord]:
         for name in store.children(RUNS):
-            # A folder without a record is what is left of a run that never began.
-            if store.exists(RunLayout(name).record):
+            # A folder without a record is what is left of a run that never began; one of another name is none of ours.
+            if is_run_name(name) and store.exists(RunLayout(name).record):
                 yield read_run(store, name)
 
     return sorted(records(), key=lambda record: (record.created, record.run))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from orchestrator.arms import Arm, arms_of
 from orchestrator.config import Config
 from orchestrator.context import RunContext
+from orchestrator.errors import DamagedError
 from orchestrator.ingest import InputImage
 from orchestrator.layout import BankLayout
 from orchestrator.problem import load_observation, operator_of
@@ -116,7 +117,11 @@ def compute_part(store: Store, part: BankPart, config: Config, device: str) -> N
 
 def _open_parts(store: Store, parts: Sequence[BankPart]) -> Iterator[NDArray[np.void]]:
     for part in parts:
-        yield np.load(store.local_path(part.key), mmap_mode="r", allow_pickle=False)
+        try:
+            yield np.load(store.local_path(part.key), mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError):
+            place = store.show(part.key)
+            raise DamagedError(f"{place} is no part of a bank; delete it, and it is computed again") from None
 
 
 def score_image(context: RunContext, image: InputImage) -> dict[str, list[Scored]]:

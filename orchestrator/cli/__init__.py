@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator import __version__
-from orchestrator.cli import cancel, results, resume, runs, study, submit
+from orchestrator.cli import cancel, doctor, results, resume, runs, study, submit
 from orchestrator.errors import OrchestratorError
 
 COMMANDS = {
@@ -19,6 +19,7 @@ COMMANDS = {
     "cancel": cancel,
     "runs": runs,
     "results": results,
+    "doctor": doctor,
 }
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130

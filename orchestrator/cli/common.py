@@ -7,9 +7,14 @@ import shlex
 from orchestrator.store import Store, open_store
 
 
-def store_of(options: argparse.Namespace) -> Store:
+def place_of(options: argparse.Namespace) -> str:
     """The store the user means: ``--store``, else ``$DIP_STORE``, else ``./dip-store``."""
-    return open_store(options.store or os.environ.get("DIP_STORE") or "dip-store")
+    return str(options.store or os.environ.get("DIP_STORE") or "dip-store")
+
+
+def store_of(options: argparse.Namespace) -> Store:
+    """That store, opened."""
+    return open_store(place_of(options))
 
 
 def command_for(command: str, run: str, store: Store) -> str:

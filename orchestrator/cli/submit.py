@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import command_for, duration, store_of
 from orchestrator.config import DEFAULT, resolve
-from orchestrator.errors import RunCancelledError
+from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError, StoreUnavailableError
 from orchestrator.layout import RunLayout
 from orchestrator.results import RowState
 from orchestrator.store import Store, check_store
@@ -115,20 +115,19 @@ def carry_out(plan: "Plan", store: Store, *, dashboard: bool) -> "Outcome":
     from orchestrator.driver import execute
 
     # Before anything starts: does the store do what a run cannot do without?
-    check_store(store, f"probes/{uuid.uuid4().hex}")
-    stopped: str | None = None
-    with LiveProgress() as progress:
-        progress.note("starting Ray ...")
-        try:
+    check_store(store, f"probe-{uuid.uuid4().hex}")
+    try:
+        with LiveProgress() as progress:
+            progress.note("starting Ray ...")
             outcome = execute(store, plan, progress, dashboard=dashboard)
-        except KeyboardInterrupt:
-            stopped = "interrupted"
-        except RunCancelledError as error:
-            stopped = str(error)
-    if stopped is not None:
-        print(f"{stopped}; what was finished is in {store.show(RunLayout(plan.run).root)}")
+    except (KeyboardInterrupt, RunCancelledError) as stopped:
+        said = str(stopped) or "interrupted"
+        print(f"{said}; what was finished is in {store.show(RunLayout(plan.run).root)}")
         print(f"go on with       {command_for('resume', plan.run, store)}")
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt from None
+    except (StoreUnavailableError, RayLostError, RunFailedError):
+        print(f"go on with       {command_for('resume', plan.run, store)}")
+        raise
     print()
     print_rows(outcome.rows)
     print_comparison(outcome.rows)

@@ -222,7 +222,7 @@ class S3Store:
         return copies[address]
 
     def _cached(self, key: str) -> Path:
-        cache = LocalStore(_cache_folder())
+        cache = LocalStore(cache_folder())
         written = self._metadata(key).get(_SHA256, "")
         if re.fullmatch(r"[0-9a-f]{64}", written):
             copy = Path(cache.show(_cache_key(written)))
@@ -369,7 +369,8 @@ _connections: dict[tuple[S3Place, int], _Connection] = {}
 """By bucket and process: one that was forked shares no connection with the other."""
 
 
-def _cache_folder() -> str:
+def cache_folder() -> str:
+    """Where copies of objects are kept on this machine."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return os.environ.get("DIP_CACHE") or f"{caches}/dip-orchestrator"
 

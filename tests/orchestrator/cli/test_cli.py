@@ -242,9 +242,7 @@ def test_the_name_of_a_run_with_other_settings_is_a_mistake(finished: Command, i
     before = sorted(finished.store.keys("runs"))
     status, out, err = finished("submit", "--images", images, "--run", "r1")
     assert (status, out) == (2, "")
-    assert err.startswith(
-        "submit: the store has a run r1 with other settings ("
-    )
+    assert err.startswith("submit: the store has a run r1 with other settings (")
     assert len(err.splitlines()) == 1
     assert sorted(finished.store.keys("runs")) == before
 

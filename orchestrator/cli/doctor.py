@@ -1,0 +1,37 @@
+"""Find out what is missing or wrong here, in the store or at a Ray cluster, and what to do about it."""
+
+import argparse
+import json
+
+from orchestrator.cli.common import place_of
+from orchestrator.text import printable
+
+EXIT_WRONG = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument(
+        "--address", metavar="URL", help="look at a Ray cluster, too: its dashboard, such as http://127.0.0.1:8265"
+    )
+    parser.add_argument("--json", action="store_true", help="a list of objects: check, ok, found, advice")
+
+
+def act(options: argparse.Namespace) -> int:
+    """Print what is found, a line each."""
+    from orchestrator.doctor import examine
+
+    # Not opened here: a mistake in its URL is an answer among others.
+    checks = []
+    for check in examine(place_of(options), options.address):
+        checks.append(check)
+        if not options.json:
+            said = (
+                f"ok     {check.check}: {check.found}"
+                if check.ok
+                else f"wrong  {check.check}: {check.found} -> {check.advice}"
+            )
+            print(printable(said), flush=True)
+    if options.json:
+        print(json.dumps([check.to_dict() for check in checks], indent=2))
+    return 0 if all(check.ok for check in checks) else EXIT_WRONG
