@@ -39,6 +39,7 @@ import ray  # isort: skip - what it reads from the environment, local_ray has se
 from ray.cluster_utils import Cluster  # isort: skip
 
 OBJECT_STORE_BYTES = 128 * 2**20
+SOME_FAILED = 1
 KINDS = ("driver", "worker", "node", "store")
 SETTINGS = {
     "network.width": 8,
@@ -70,7 +71,7 @@ def act(module):
         with open(path, "a") as file:
             print(*words, file=file)
 
-    fit, record_once = module._run_fit, module._record_once
+    fit, record_once = module._run_fit, module.record_once
 
     def told_fit(context, job, on_progress, must_leave, clock):
         key = module.fit_keys(context, job).root
@@ -86,7 +87,7 @@ def act(module):
         tell("end", key.rsplit("/", 1)[0], record.iterations)
         return recorded
 
-    module._run_fit, module._record_once = told_fit, told_record
+    module._run_fit, module.record_once = told_fit, told_record
 """
 
 
@@ -197,7 +198,7 @@ def under_fire(made: Field, run: str, faults: int, chance: random.Random) -> lis
                 happened.append(fault)
                 fault.outcome = "resume" if fault.kind == "driver" else "the run goes on by itself"
                 print(f"{run} {fault.at:6.1f} s  {fault.kind}", flush=True)
-        if driver.poll() not in (None, 0):
+        if driver.poll() not in (None, 0, SOME_FAILED):
             if happened and driver.returncode != -signal.SIGKILL:
                 happened[-1].outcome = f"the driver ended with status {driver.returncode}; resume"
                 print(f"{run}: the driver ended with status {driver.returncode}", flush=True)

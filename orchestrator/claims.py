@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from orchestrator.errors import NotFoundError, StoreError, SupersededError, UserMistakeError
+from orchestrator.errors import NotFoundError, RunCancelledError, SupersededError, UserMistakeError
 from orchestrator.layout import ClaimLayout, RunLayout
 from orchestrator.store import Store
 
@@ -82,7 +82,16 @@ class Holder:
     def is_gone(self) -> bool:
         """Whether it ran on this machine and its process is no more; of another machine nothing can be said."""
         boot, started = _process(self.pid)
-        return self.host == socket.gethostname() and boot is not None and boot == self.boot and started != self.started
+        if self.host != socket.gethostname() or boot is None or boot != self.boot or started == self.started:
+            return False
+        try:
+            # A system may hide the processes of others, but not that they are there.
+            os.kill(self.pid, 0)
+        except PermissionError:
+            return started is not None
+        except ProcessLookupError:
+            return True
+        return True
 
 
 @dataclass(frozen=True)
@@ -128,9 +137,9 @@ def _process(pid: int) -> tuple[str | None, str | None]:
 
 
 def latest(store: Store, layout: RunLayout) -> int:
-    """The highest number claimed; 0 if there is none."""
-    numbers = [int(name) for name in store.children(layout.claims) if re.fullmatch(r"\d{6}", name)]
-    return max(numbers, default=0)
+    """The highest number claimed; 0 if there is none. A folder that nobody came to put a holder into is no claim."""
+    held = re.compile(re.escape(layout.claims) + r"/(\d{6})/holder\.json")
+    return max((int(match[1]) for key in store.keys(layout.claims) if (match := held.fullmatch(key))), default=0)
 
 
 def last_attempt(store: Store, layout: RunLayout) -> Attempt | None:
@@ -200,6 +209,17 @@ class Claim:
         if self._superseded is not None:
             raise SupersededError(self._superseded)
 
+    def heed(self) -> None:
+        """As `check`, where work can be stopped at once.
+
+        Raises:
+            SupersededError: another driver has taken the run over.
+            RunCancelledError: somebody has cancelled it.
+        """
+        self.check()
+        if self._stop is not None:
+            raise RunCancelledError("cancelled")
+
     def confirm(self) -> None:
         """Make sure now; see `check`."""
         self._look()
@@ -228,14 +248,15 @@ class Claim:
 
     def _beat(self) -> None:
         while self._superseded is None and not self._ended.wait(BEAT_S):
-            # A store in trouble hears of us later; who could take the run over needs the store as well.
+            # A store in trouble hears of us later; who could take the run over needs the store as well. Whatever else it is
+            # (a word that another version left), a driver must not fall silent for it.
             try:
                 self._look()
                 with self._saying:
                     if self._superseded is None and not self._ended.is_set():
                         self._standing = replace(self._standing, beat=self._standing.beat + 1, at=now())
                         self._put(self._standing)
-            except StoreError:
+            except Exception:  # noqa: S112 - the run's own work meets the same trouble, and says so
                 continue
 
 
@@ -273,7 +294,7 @@ def _watch(
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    """Return once the holder can be taken for dead.
+    """Return once the holder has ended, or can be taken for dead.
 
     Raises:
         UserMistakeError: it lives.

@@ -23,6 +23,7 @@ from orchestrator.picking import Decision, Member, final_order
 from orchestrator.problem import load_observation, load_picture, load_reference, unrestored
 from orchestrator.results import Row, RowState, rows_from_json, rows_to_json
 from orchestrator.scoring import Scored
+from orchestrator.store import create_or_read
 from workers.noise import Estimate, estimated_psnr, noise_variance
 from workers.quality import psnr, psnr_y, ssim
 from workers.tasks import Observation
@@ -176,8 +177,9 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
     rows = [_row(context, image, choice, fits, evidence, previews=previews) for choice in chosen]
     if previews:
         evidence.show()
-    store.put(layout.cohort(image.id), pack(fits.all()))
-    store.create(layout.row(image.id), rows_to_json(rows).encode())
+    # Who comes late, and may find fits gone that the first had, changes nothing.
+    store.create(layout.cohort(image.id), pack(fits.all()))
+    rows = rows_from_json(create_or_read(store, layout.row(image.id), rows_to_json(rows).encode()))
     _let_go(context, image, chosen)
     return rows
 

@@ -23,14 +23,13 @@ from orchestrator.errors import (
     RayLostError,
     RunCancelledError,
     RunFailedError,
-    StoreError,
     StoreUnavailableError,
     SupersededError,
     UserMistakeError,
 )
 from orchestrator.inputs import Source, bring, write_rejected
 from orchestrator.layout import RunLayout
-from orchestrator.local_ray import local_ray, most_cpus, terminated_as_interrupted, uninterrupted
+from orchestrator.local_ray import local_ray, terminated_as_interrupted, uninterrupted
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import Plan
 from orchestrator.progress import Listener
@@ -75,9 +74,10 @@ def _begin(store: Store, plan: Plan) -> RunRecord:
     Raises:
         UserMistakeError: another run has taken the name meanwhile.
     """
-    if plan.continued is not None:
-        return plan.continued
     layout = RunLayout(plan.run)
+    if plan.continued is not None:
+        _put_config(store, layout, plan.continued)
+        return plan.continued
     record = RunRecord(
         run=plan.run,
         created=now(),
@@ -91,8 +91,12 @@ def _begin(store: Store, plan: Plan) -> RunRecord:
     )
     if not store.create(layout.record, record.to_json()):
         raise UserMistakeError(f"--run {plan.run}: the store {store.url} has a run of this name; choose another")
-    store.put(layout.config, yaml.safe_dump(record.config, sort_keys=False).encode())
+    _put_config(store, layout, record)
     return record
+
+
+def _put_config(store: Store, layout: RunLayout, record: RunRecord) -> None:
+    store.create(layout.config, yaml.safe_dump(record.config, sort_keys=False).encode())
 
 
 def _absolute(source: Source) -> Source:
@@ -132,40 +136,47 @@ def execute(
             " what is still to be fitted may differ"
         )
     context = RunContext(store.url, plan.run, plan.config, plan.simulate, resources.device, resources.threads)
-    with take(context.store, layout, machine, note=listener.note) as claim:
+    # What is said of a run is not waited for as long as its work: a driver that ends must come to its end.
+    with take(store, layout, machine, note=listener.note) as claim:
 
-        def end(state: RunState, reason: str | None = None) -> Outcome:
-            return _finish(context.store, claim, state, reason, round(time.monotonic() - started, 3))
+        def seconds() -> float:
+            return round(time.monotonic() - started, 3)
 
         try:
             with ray_session(resources, dashboard=dashboard) as dashboard_url, terminated_as_interrupted():
                 _carry_out(context, plan, claim, listener, dashboard_url)
-            return end(RunState.FINISHED)
-        except KeyboardInterrupt:
-            with uninterrupted():
-                end(RunState.INTERRUPTED, "stopped by the user")
-            raise
+            claim.confirm()
+            took = seconds()
+            ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)
+            rows = _write_tables(context.store, ended)
+            claim.say(RunState.FINISHED, seconds=took)
+            return Outcome(read_run(store, plan.run), rows)
         except SupersededError:
             # Nothing that this driver could say counts any more.
             raise
-        except RunCancelledError as error:
-            end(RunState.CANCELLED, str(error))
-            raise
-        except (StoreUnavailableError, RayLostError) as error:
-            with contextlib.suppress(StoreError):
-                end(RunState.INTERRUPTED, str(error))
-            raise type(error)(f"{error}; the run {plan.run} is paused") from None
-        except OrchestratorError as error:
-            with contextlib.suppress(StoreError):
-                end(RunState.FAILED, str(error))
-            raise
-        except Exception as error:
-            # Whatever it was, the record must not go on saying that the run is running. Nothing is hidden: --debug shows
-            # the traceback.
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            with contextlib.suppress(StoreError):
-                end(RunState.FAILED, reason)
+        except (KeyboardInterrupt, Exception) as error:
+            state, reason = _ending(error)
+            with uninterrupted():
+                _give_up(store, claim, state, reason, seconds())
+            if state is RunState.INTERRUPTED and isinstance(error, OrchestratorError):
+                raise type(error)(f"{error}; the run {plan.run} is paused") from None
+            if isinstance(error, (KeyboardInterrupt, OrchestratorError)):
+                raise
+            # Nothing is hidden: --debug shows the traceback.
             raise RunFailedError(f"the run {plan.run} failed: {reason}; --debug shows where") from error
+
+
+def _ending(error: BaseException) -> tuple[RunState, str]:
+    """What becomes of a run that meets an error, and what its record says of it."""
+    if isinstance(error, KeyboardInterrupt):
+        return RunState.INTERRUPTED, "stopped by the user"
+    if isinstance(error, RunCancelledError):
+        return RunState.CANCELLED, str(error)
+    if isinstance(error, (StoreUnavailableError, RayLostError)):
+        return RunState.INTERRUPTED, str(error)
+    if isinstance(error, OrchestratorError):
+        return RunState.FAILED, str(error)
+    return RunState.FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _carry_out(context: RunContext, plan: Plan, claim: Claim, listener: Listener, dashboard_url: str | None) -> None:
@@ -179,6 +190,7 @@ def _carry_out(context: RunContext, plan: Plan, claim: Claim, listener: Listener
             plan.uploads,
             max_pixels=plan.config.ingest.max_pixels,
             white_is_known=plan.source.white_is_known,
+            heed=claim.heed,
         )
         plan = replace(plan, inputs=inputs, uploads=())
     write_rejected(store, layout, plan.config, plan.rejected)
@@ -190,18 +202,23 @@ def _carry_out(context: RunContext, plan: Plan, claim: Claim, listener: Listener
     )
     if dashboard_url:
         listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
-    spec = SessionSpec(TRIALS_PER_SESSION, resources.parallel, resources.threads, resources.gpus, most_cpus())
+    spec = SessionSpec(TRIALS_PER_SESSION, resources.parallel, resources.threads, resources.gpus)
     Pipeline(context, plan, spec, listener, claim).run()
 
 
-def _finish(store: Store, claim: Claim, state: RunState, reason: str | None, seconds: float) -> Outcome:
-    """Write the table and the page of what is there, and last the word that says how the run ended."""
-    claim.confirm()
-    layout = RunLayout(claim.run)
+def _give_up(store: Store, claim: Claim, state: RunState, reason: str, seconds: float) -> None:
+    """Say how the run ended, whatever else fails, and write the table and the page of what is there as well as it goes."""
+    with contextlib.suppress(Exception):
+        claim.say(state, seconds=seconds, reason=reason)
+        claim.confirm()
+        _write_tables(store, read_run(store, claim.run))
+
+
+def _write_tables(store: Store, record: RunRecord) -> list[Row]:
+    """The table and the page of what is there."""
+    layout = RunLayout(record.run)
     rows = read_rows(store, layout)
     write_results(store, layout, rows)
     write_comparison(store, layout, rows)
-    ended = replace(read_run(store, claim.run), state=state, finished=now(), seconds=seconds, reason=reason)
-    write_report(store, ended, rows)
-    claim.say(state, seconds=seconds, reason=reason)
-    return Outcome(read_run(store, claim.run), rows)
+    write_report(store, record, rows)
+    return rows

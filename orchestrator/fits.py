@@ -23,7 +23,7 @@ from orchestrator.errors import DamagedError, FitOutOfMemoryError, NodeLeavingEr
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.layout import FitLayout
 from orchestrator.problem import load_observation, load_reference, measurement_of, operator_of, task_of, view_of
-from orchestrator.store import Store
+from orchestrator.store import Store, create_or_read
 from workers.fitting import Fit, FitDivergedError, FitSettings, StoppingRule
 from workers.networks.memory import fit_bytes_per_pixel
 from workers.networks.priors import prior_of
@@ -103,9 +103,13 @@ def run_fit(
         FitOutOfMemoryError: there is too little memory.
         NodeLeavingError: ``must_leave`` said so; the fit goes on elsewhere from its checkpoint.
     """
-    finished = read_record(context.store, fit_keys(context, job), job.until)
-    if finished is not None:
+    keys = fit_keys(context, job)
+    finished = read_record(context.store, keys, job.until)
+    if finished is not None and (finished.arrays is None or context.store.exists(keys.arrays(finished.arrays))):
         return finished
+    if finished is not None:
+        # Somebody has removed what the record speaks of, as it was damaged perhaps: the fit is made again.
+        context.store.delete(keys.result)
     try:
         return _run_fit(context, job, on_progress, must_leave, clock)
     except (MemoryError, RuntimeError) as error:
@@ -143,7 +147,7 @@ def _run_fit(
         if not fit.finished:
             # The checkpoint first: who finds the record may rely on it.
             _save_checkpoint(store, keys, fit, spent)
-            return _record_once(store, keys.rung(last), prepared.paused(spent, last))
+            return record_once(store, keys.rung(last), prepared.paused(spent, last))
         record, arrays = prepared.outcome(spent)
         data = arrays.to_bytes()
         record = replace(record, arrays=hashlib.sha256(data).hexdigest()[:16])
@@ -153,14 +157,14 @@ def _run_fit(
         record = FitRecord(
             job.candidate, job.view, "failed", reason=f"the fit diverged: {error}", seconds=round(spent, 3)
         )
-    record = _record_once(store, keys.result, record)
+    record = record_once(store, keys.result, record)
     store.delete(keys.checkpoint)
     return record
 
 
-def _record_once(store: Store, key: str, record: FitRecord) -> FitRecord:
+def record_once(store: Store, key: str, record: FitRecord) -> FitRecord:
     """Leave a record in the store; if another attempt at the fit was faster, its record is the one that counts."""
-    return record if store.create(key, record.to_json()) else FitRecord.from_json(store.get(key))
+    return FitRecord.from_json(create_or_read(store, key, record.to_json()))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """What a run works on, brought to the store once; from then on the store's list counts, whatever becomes of the folders."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from orchestrator.arms import arms_of
@@ -11,7 +11,7 @@ from orchestrator.images import decode_mask, encode_mask
 from orchestrator.ingest import InputImage, Rejected, Upload
 from orchestrator.layout import RunLayout
 from orchestrator.results import Row, RowState, rows_to_json
-from orchestrator.store import Store
+from orchestrator.store import Store, create_or_read
 
 _NOTHING_KNOWN = "its mask leaves no pixel known; --mask-known says whether white or black is"
 
@@ -37,17 +37,21 @@ class Inputs:
 def read_inputs(store: Store, layout: RunLayout) -> Inputs | None:
     """The list of a run's inputs; None while they have not all been brought."""
     try:
-        listed = json.loads(store.get(layout.inputs))
+        return _from_json(store.get(layout.inputs))
     except NotFoundError:
         return None
+
+
+def write_inputs(store: Store, layout: RunLayout, inputs: Inputs) -> Inputs:
+    """Leave the list in the store, when everything on it is there; the list that counts, which is the first."""
+    return _from_json(create_or_read(store, layout.inputs, json.dumps(asdict(inputs)).encode()))
+
+
+def _from_json(data: bytes) -> Inputs:
+    listed = json.loads(data)
     return Inputs(
         [InputImage(**image) for image in listed["images"]], [Rejected(**reject) for reject in listed["rejected"]]
     )
-
-
-def write_inputs(store: Store, layout: RunLayout, inputs: Inputs) -> None:
-    """Leave the list in the store, once everything on it is there."""
-    store.put(layout.inputs, json.dumps(asdict(inputs)).encode())
 
 
 def bring(
@@ -58,10 +62,11 @@ def bring(
     *,
     max_pixels: int,
     white_is_known: bool,
+    heed: Callable[[], None] = lambda: None,
 ) -> Inputs:
     """Bring files to the store, those that are there already excepted; the list of what came of it.
 
-    A file that has vanished meanwhile is rejected.
+    A file that has vanished meanwhile is rejected. ``heed`` is called before each, and may raise to stop.
     """
     there = {key for prefix in layout.uploaded for key in store.keys(prefix)}
 
@@ -72,6 +77,7 @@ def bring(
 
     images, rejected = [], list(planned.rejected)
     for upload in uploads:
+        heed()
         image = upload.image
         try:
             data = upload.path.read_bytes()
@@ -90,9 +96,7 @@ def bring(
                 continue
             put(layout.mask(image.mask), encode_mask(known))
         images.append(image)
-    inputs = Inputs(images, rejected)
-    write_inputs(store, layout, inputs)
-    return inputs
+    return write_inputs(store, layout, Inputs(images, rejected))
 
 
 def write_rejected(store: Store, layout: RunLayout, config: Config, rejected: Sequence[Rejected]) -> None:

@@ -73,13 +73,13 @@ class JobQueue:
         self._waiting = deque(job for job in self._waiting if job.image.id != image)
 
     async def drain(self) -> None:
-        """Start no fit any more; those that run go on."""
+        """Hand out no fit any more; those that have been taken go on."""
         self._draining = True
         self._waiting.clear()
 
-    async def running(self) -> int:
-        """How many fits have been taken and have not ended."""
-        return len(self._running)
+    async def under_way(self) -> int:
+        """How many fits have been taken and are not yet told as finished."""
+        return len(self._running) + len(self._finished)
 
     async def set_may_idle(self, may_idle: bool) -> None:
         """Whether a session without work may wait for more; while it waits it holds on to its CPUs and GPUs."""

@@ -80,15 +80,16 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let no second Ctrl-C into what ends a run: it takes seconds, and half-ended Ray processes would stay behind."""
+    """Let no second Ctrl-C or SIGTERM into what ends a run: it takes seconds, and half-ended Ray processes would stay behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def make_token() -> None:
@@ -109,8 +110,3 @@ def make_token() -> None:
     except OSError:
         # A home that cannot be written: the token lives as long as this process.
         os.environ["RAY_AUTH_TOKEN"] = token
-
-
-def most_cpus() -> float:
-    """CPUs of the machine in the Ray at hand that has most of them."""
-    return max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=1.0)

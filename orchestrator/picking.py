@@ -23,6 +23,7 @@ from orchestrator.ingest import InputImage
 from orchestrator.jobs import FitJob
 from orchestrator.problem import task_of
 from orchestrator.scoring import Scored
+from orchestrator.store import create_or_read
 from workers.noise import CORRELATED
 
 Array = NDArray[np.float32]
@@ -167,7 +168,8 @@ def halve(context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[str
     # Where no error is known (an image of one pixel, a cohort that failed) there is nothing to end anyone for.
     go_on = [candidate for candidate in cohort if candidate in best] or list(cohort)
     said = json.dumps({"held_out_errors": errors, "go_on": go_on}, indent=2).encode()
-    return go_on if context.store.create(key, said) else halve(context, image, arm, cohort, iterations)
+    stands: list[str] = json.loads(create_or_read(context.store, key, said))["go_on"]
+    return stands
 
 
 def _error_at(context: RunContext, job: FitJob, iterations: int) -> float | None:
@@ -217,9 +219,7 @@ def decide(
             members.append(Member(scored.candidate, scored.score, held_out_error, output))
     decision = Decision(rule, order_by(rule, members), failed, correlated, correlation)
     said = asdict(decision) | {"cohort": [asdict(scored) for scored in cohort], "ended_by_halving": list(ended)}
-    if context.store.create(key, json.dumps(said, indent=2).encode()):
-        return decision
-    return Decision.from_json(context.store.get(key))
+    return Decision.from_json(create_or_read(context.store, key, json.dumps(said, indent=2).encode()))
 
 
 def _is_correlated(context: RunContext, arm: Arm, correlation: float | None) -> bool:

@@ -31,7 +31,7 @@ from orchestrator.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from orchestrator.fits import fit_keys
+from orchestrator.fits import fit_keys, record_once
 from orchestrator.ingest import InputImage
 from orchestrator.job_queue import Crash, Finished, JobQueue
 from orchestrator.jobs import FitJob, FitRecord
@@ -39,7 +39,16 @@ from orchestrator.picking import Decision, decide, halve
 from orchestrator.plan import Plan
 from orchestrator.progress import Listener, Stage
 from orchestrator.results import Row, RowState, rows_to_json
-from orchestrator.scoring import BankPart, Scored, bank_of, candidates_of, compute_part, missing_parts, score_image
+from orchestrator.scoring import (
+    BankPart,
+    Scored,
+    bank_of,
+    bank_parts,
+    candidates_of,
+    compute_part,
+    missing_parts,
+    score_image,
+)
 from orchestrator.trials import SessionSpec, run_session
 from workers.fingerprints import BankSpec
 
@@ -153,9 +162,9 @@ class ImageWorker:
         self._context = context
         torch.set_num_threads(context.threads)
 
-    def score(self, image: InputImage) -> dict[str, list[Scored]]:
+    def score(self, image: InputImage, without: set[str]) -> dict[str, list[Scored]]:
         """See `score_image`."""
-        return score_image(self._context, image)
+        return score_image(self._context, image, without)
 
     def halve(self, image: InputImage, arm: Arm, cohort: list[str], iterations: int) -> list[str]:
         """See `halve`."""
@@ -187,7 +196,8 @@ class Pipeline:
         self._active: dict[str, Progress] = {}
         self._handlers: dict[Any, Callable[[Any], None]] = {}
         self._bank_parts_left: dict[BankSpec, int] = {}
-        self._broken_banks: dict[BankSpec, str] = {}
+        self._bank_tasks: set[Any] = set()
+        self._without: set[str] = set()
         self._done: Counter[str] = Counter()
         self._total: Counter[str] = Counter()
         # What the driver cannot do without is where it is: other machines may be taken away.
@@ -245,9 +255,11 @@ class Pipeline:
             if not self._draining:
                 self._draining = True
                 ray.get(self._queue.drain.remote())
+                for task in self._bank_tasks:
+                    ray.cancel(task)
                 self._listener.note("cancelled: no new work; what is under way goes on to its end")
             # Beside the question for finished fits, which is always asked, nothing is under way.
-            if len(self._handlers) <= 1 + self._live_sessions and not ray.get(self._queue.running.remote()):
+            if len(self._handlers) <= 1 + self._live_sessions and not ray.get(self._queue.under_way.remote()):
                 raise RunCancelledError("cancelled; what was under way has ended")
 
     def _when(self, reference: Any, handler: Callable[[Any], None]) -> None:
@@ -281,30 +293,46 @@ class Pipeline:
             parts = missing_parts(store, config, spec, candidates)
             self._bank_parts_left[spec] = len(parts)
             self._total["bank"] += len(parts)
-            name = f"bank:{spec.width}x{spec.height}x{spec.channels}"
-            # The numbers must be the task's own, not options of a call: only then does a worker that had a GPU end with
-            # its task and give the memory back.
-            numbers = {
-                "num_cpus": self._spec.cpus,
-                "num_gpus": self._spec.gpus,
-                "max_retries": MACHINES_THAT_MAY_BE_LOST,
-            }
-            task = ray.remote(**numbers)(compute_bank_part).options(name=name)
             for part in parts:
-                reference = task.remote(self._context, part)
-                self._when(reference, partial(self._on_bank_part, spec))
+                self._start_bank_part(part, 0)
         self._let_sessions_idle()
 
-    def _on_bank_part(self, spec: BankSpec, reference: Any) -> None:
+    def _start_bank_part(self, part: BankPart, tries: int) -> None:
+        # The numbers must be the task's own, not options of a call: only then does a worker that had a GPU end with its task
+        # and give the memory back.
+        task = ray.remote(num_cpus=self._spec.cpus, num_gpus=self._spec.gpus)(compute_bank_part)
+        name = f"bank:{part.spec.width}x{part.spec.height}x{part.spec.channels}"
+        reference = task.options(name=name).remote(self._context, part)
+        self._bank_tasks.add(reference)
+        self._when(reference, partial(self._on_bank_part, part, tries))
+
+    def _on_bank_part(self, part: BankPart, tries: int, reference: Any) -> None:
+        self._bank_tasks.discard(reference)
         try:
             ray.get(reference)
         except StoreError as error:
             raise _as_raised(error) from None
         except RayError as error:
-            self._broken_banks[spec] = _cause(error)
-        self._bank_parts_left[spec] -= 1
+            if not self._draining:
+                if tries < self._context.config.resources.retries:
+                    self._start_bank_part(part, tries + 1)
+                    return
+                self._do_without(part, _cause(error))
+        self._bank_parts_left[part.spec] -= 1
         self._done["bank"] += 1
         self._let_sessions_idle()
+
+    def _do_without(self, part: BankPart, reason: str) -> None:
+        """Leave out candidates whose fingerprints cannot be computed.
+
+        Raises:
+            RunFailedError: it is all of them.
+        """
+        self._without.add(part.key)
+        parts = bank_parts(self._context.config, part.spec, candidates_of(self._context.config))
+        if all(each.key in self._without for each in parts):
+            raise RunFailedError(f"no candidate could be scored: {reason}")
+        self._listener.note(f"{len(part.candidates)} candidates cannot be scored and are left out: {reason}")
 
     def _let_sessions_idle(self) -> None:
         # A session without work keeps its CPUs. With parts of a bank still to compute, or an older session that retries a
@@ -320,14 +348,12 @@ class Pipeline:
         ):
             progress = self._waiting.popleft()
             spec = bank_of(self._context.config, progress.image)
-            if spec is not None and spec in self._broken_banks:
-                self._end(progress, RowState.FAILED, f"its candidates could not be scored: {self._broken_banks[spec]}")
-            elif spec is not None and self._bank_parts_left[spec]:
+            if spec is not None and self._bank_parts_left[spec]:
                 not_yet.append(progress)
             else:
                 self._active[progress.image.id] = progress
                 progress.stage = ImageStage.SCORING
-                reference = next(self._workers).score.remote(progress.image)
+                reference = next(self._workers).score.remote(progress.image, self._without)
                 self._when(reference, partial(self._on_scored, progress))
         self._waiting.extendleft(reversed(not_yet))
 
@@ -396,15 +422,19 @@ class Pipeline:
             return
         if finished.crash is not None:
             again = self._again(fit, job, finished.crash)
+            if self._draining:
+                return
             if again is not None:
                 self._listener.note(
                     f"{job.image.name}: the fit of {job.candidate} is taken up again: {finished.crash.reason}"
                 )
                 ray.get(self._queue.put.remote([again], first=True))
                 return
-            record = FitRecord(job.candidate, job.view, "failed", reason=finished.crash.reason)
-            self._context.store.create(fit_keys(self._context, job).result, record.to_json())
-            self._listener.note(f"{job.image.name}: the fit of {job.candidate} failed: {finished.crash.reason}")
+            failed = FitRecord(job.candidate, job.view, "failed", reason=finished.crash.reason)
+            record = record_once(self._context.store, fit_keys(self._context, job).result, failed)
+            if record.state == "failed":
+                self._listener.note(f"{job.image.name}: the fit of {job.candidate} failed: {finished.crash.reason}")
+            finished = replace(finished, state=record.state)
         reached, fit.running = fit.running, None
         if finished.state == "stopped":
             self._on_stopped(progress, fit, finished)
@@ -542,10 +572,11 @@ class Pipeline:
         """An image goes no further: its rows say why, and what it would have needed is no longer counted."""
         if progress.stage is ImageStage.ENDED:
             return
+        # First, since it fails where Ray itself is lost, which is no fault of the image.
+        ray.get(self._queue.drop.remote(progress.image.id))
         rows = [Row(progress.image.name, arm.name, state, reason=reason) for arm in self._plan.arms]
         self._context.store.create(self._context.layout.row(progress.image.id), rows_to_json(rows).encode())
         self._listener.note(f"{progress.image.name}: {state}: {reason}")
-        ray.get(self._queue.drop.remote(progress.image.id))
         if progress.stage in (ImageStage.WAITING, ImageStage.SCORING):
             self._total["scored"] -= 1
             self._total["cohort"] -= self._plan.cohort_size

@@ -113,13 +113,13 @@ def make_plan(
             fitting.append(upload)
         else:
             too_large.append(Rejected(upload.image.name, reason))
-    if not fitting:
-        raise UserMistakeError(f"--images {source.images}: {printable(too_large[0].name)} is {too_large[0].reason}")
     inputs = Inputs([upload.image for upload in fitting], [*rejected, *too_large])
     there = None if continued is None else read_inputs(store, RunLayout(name))
     if there is not None:
         _check_same_inputs(name, there, inputs)
         inputs, fitting = there, []
+    elif not fitting:
+        raise UserMistakeError(f"--images {source.images}: {printable(too_large[0].name)} is {too_large[0].reason}")
     return Plan(name, config, resources, simulate, inputs, source, fitting, command, continued)
 
 

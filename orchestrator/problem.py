@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config import Config, kernel_of
 from orchestrator.context import RunContext
+from orchestrator.errors import DamagedError, ImageRejectedError
 from orchestrator.images import Picture, decode, decode_mask
 from orchestrator.ingest import InputImage
 from workers.fitting import Measurement
@@ -42,13 +43,25 @@ def operator_of(config: Config) -> Operator:
     return task_of(config).operator
 
 
+def _get(context: RunContext, key: str) -> bytes:
+    """An input's bytes.
+
+    Raises:
+        ImageRejectedError: they are not what was brought; that concerns this image alone.
+    """
+    try:
+        return context.store.get(key)
+    except DamagedError as error:
+        raise ImageRejectedError(f"its copy in the store is damaged ({error})") from None
+
+
 def load_picture(context: RunContext, image: InputImage) -> Picture:
     """The image as it was given.
 
     Raises:
         ImageRejectedError: the file cannot be decoded.
     """
-    data = context.store.get(context.layout.input(image.file))
+    data = _get(context, context.layout.input(image.file))
     return decode(data, max_pixels=context.config.ingest.max_pixels)
 
 
@@ -61,7 +74,7 @@ def load_observation(context: RunContext, image: InputImage) -> Observation:
     if image.mask is None:
         return Observation(pixels, None)
     # With --simulate the mask is all that happens to the clean image.
-    data = context.store.get(context.layout.mask(image.mask))
+    data = _get(context, context.layout.mask(image.mask))
     known = decode_mask(data, max_pixels=context.config.ingest.max_pixels)
     return observe(pixels, known)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orchestrator.claims import RunState, Stop, ask_to_stop, last_attempt, latest, take
+from orchestrator.claims import RunState, Stop, ask_to_stop, last_attempt, take
 from orchestrator.errors import NotFoundError, StoreError, UserMistakeError
 from orchestrator.layout import RUNS, RunLayout
 from orchestrator.store import Store
@@ -143,14 +143,19 @@ def cancel_run(store: Store, run: str, stop: Stop) -> RunRecord:
         UserMistakeError: there is no such run.
     """
     record, layout = read_run(store, run), RunLayout(run)
-    number = latest(store, layout)
-    if record.state is RunState.RUNNING:
-        ask_to_stop(store, layout, number, stop)
-    elif record.state is RunState.INTERRUPTED:
+    if record.state not in (RunState.RUNNING, RunState.INTERRUPTED):
+        return record
+    attempt = last_attempt(store, layout)
+    if attempt is not None and not attempt.is_over:
+        # It is asked also where it seems to be silent: this machine's clock may be wrong.
+        ask_to_stop(store, layout, attempt.holder.number, stop)
+        if record.state is RunState.RUNNING:
+            return record
+    try:
         with take(store, layout, record.machine) as claim:
             claim.say(RunState.CANCELLED, reason="cancelled")
-    else:
-        return record
+    except UserMistakeError:
+        return replace(record, state=RunState.RUNNING)  # it lives after all, and has been asked
     return read_run(store, run)
 
 

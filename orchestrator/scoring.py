@@ -6,7 +6,7 @@ the store for all later runs; scoring an image is then arithmetic on memory-mapp
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from orchestrator.arms import Arm, arms_of
 from orchestrator.config import Config
 from orchestrator.context import RunContext
-from orchestrator.errors import DamagedError
+from orchestrator.errors import DamagedError, NotFoundError
 from orchestrator.ingest import InputImage
 from orchestrator.layout import BankLayout
 from orchestrator.problem import load_observation, operator_of
-from orchestrator.store import Store
+from orchestrator.store import Store, create_or_read
 from workers.fingerprints import (
     BankSpec,
     bank_metrics,
@@ -115,35 +115,62 @@ def compute_part(store: Store, part: BankPart, config: Config, device: str) -> N
     store.put(part.key, file.getvalue())
 
 
-def _open_parts(store: Store, parts: Sequence[BankPart]) -> Iterator[NDArray[np.void]]:
-    for part in parts:
-        try:
-            yield np.load(store.local_path(part.key), mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError):
-            place = store.show(part.key)
-            raise DamagedError(f"{place} is no part of a bank; delete it, and it is computed again") from None
+def _open_part(store: Store, part: BankPart) -> NDArray[np.void]:
+    try:
+        opened: NDArray[np.void] = np.load(store.local_path(part.key), mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError):
+        place = store.show(part.key)
+        raise DamagedError(f"{place} is no part of a bank; delete it, and it is computed again") from None
+    return opened
 
 
-def score_image(context: RunContext, image: InputImage) -> dict[str, list[Scored]]:
+def score_image(context: RunContext, image: InputImage, without: Container[str] = ()) -> dict[str, list[Scored]]:
     """Every arm's cohort for an image, best first; the table of all candidates' scores is left in the store.
+
+    Scores that are there already stand. Candidates in the parts of the bank to be done ``without``, which could not be
+    computed, have no score.
 
     Raises:
         ImageRejectedError: the image cannot be decoded.
     """
+    candidates = candidates_of(context.config)
+    scores: dict[str, NDArray[np.float32]] = {}
+    if metrics := metrics_of(context.config):
+        key = context.layout.scores(image.id)
+        try:
+            data = context.store.get(key)
+        except NotFoundError:
+            data = create_or_read(context.store, key, _computed_scores(context, image, candidates, without))
+        table = pq.read_table(io.BytesIO(data))
+        scores = {metric: table[metric].to_numpy() for metric in metrics}
+    return {arm.name: _cohort(arm, candidates, scores) for arm in arms_of(context.config)}
+
+
+def _computed_scores(
+    context: RunContext, image: InputImage, candidates: Sequence[Candidate], without: Container[str]
+) -> bytes:
+    """A table of all candidates' scores by every metric, as Parquet."""
     config = context.config
-    candidates = candidates_of(config)
     scores = {metric: random_scores(candidates, config.seed, image.id) for metric in metrics_of(config)}
     spec = bank_of(config, image)
     if spec is not None:
         fingerprint = image_fingerprint(load_observation(context, image).pixels, spec)
-        parts = list(_open_parts(context.store, bank_parts(config, spec, candidates)))
+        parts = [
+            (part, None if part.key in without else _open_part(context.store, part))
+            for part in bank_parts(config, spec, candidates)
+        ]
         for metric in scores.keys() - {"random"}:
-            scores[metric] = np.concatenate([score_bank(part, fingerprint, metric) for part in parts])
-    if scores:
-        buffer = io.BytesIO()
-        pq.write_table(pa.table({"candidate": [c.id for c in candidates], **scores}), buffer)
-        context.store.put(context.layout.scores(image.id), buffer.getvalue())
-    return {arm.name: _cohort(arm, candidates, scores) for arm in arms_of(config)}
+            scores[metric] = np.concatenate(
+                [
+                    np.full(len(part.candidates), np.nan, np.float32)
+                    if opened is None
+                    else score_bank(opened, fingerprint, metric)
+                    for part, opened in parts
+                ]
+            )
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"candidate": [c.id for c in candidates], **scores}), buffer)
+    return buffer.getvalue()
 
 
 def _cohort(arm: Arm, candidates: Sequence[Candidate], scores: dict[str, NDArray[np.float32]]) -> list[Scored]:

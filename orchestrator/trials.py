@@ -35,20 +35,24 @@ class SessionSpec:
     """What a session may use.
 
     ``trials`` is how many it takes before the next session follows; ``parallel`` how many run at once; ``cpus`` and
-    ``gpus`` what each reserves, and ``all_cpus`` what one reserves that must be alone on a machine without GPUs.
+    ``gpus`` what each reserves.
     """
 
     trials: int
     parallel: int
     cpus: float
     gpus: float
-    all_cpus: float
 
-    def resources(self, job: FitJob) -> dict[str, float]:
-        """What a fit reserves."""
+    def resources(self, job: FitJob, all_cpus: float) -> dict[str, float]:
+        """What a fit reserves; one that must be alone a whole GPU, or where there is none all CPUs of a machine."""
         if not job.alone:
             return {"cpu": self.cpus, "gpu": self.gpus}
-        return {"cpu": self.cpus, "gpu": 1.0} if self.gpus else {"cpu": self.all_cpus, "gpu": 0.0}
+        return {"cpu": self.cpus, "gpu": 1.0} if self.gpus else {"cpu": all_cpus, "gpu": 0.0}
+
+
+def most_cpus() -> float:
+    """CPUs of the machine in the Ray at hand that has most of them."""
+    return max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=1.0)
 
 
 class QueueSearcher(Searcher):  # type: ignore[misc]
@@ -184,13 +188,13 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
     # A snapshot of Tune's state is of no use to anyone (the store is what resumes), so there are few.
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    cohort = context.config.cohort
+    cohort, all_cpus = context.config.cohort, most_cpus()
     trainable = tune.with_parameters(fit_trial, context=context)
     # Tune registers trainables by name for the whole cluster; two runs must not share one.
     trainable.__name__ = f"fit-{context.run}-{session}"
     with tempfile.TemporaryDirectory(prefix="dip-session-") as scratch:
         tune.Tuner(
-            tune.with_resources(trainable, lambda config: spec.resources(config["job"])),
+            tune.with_resources(trainable, lambda config: spec.resources(config["job"], all_cpus)),
             tune_config=tune.TuneConfig(
                 search_alg=QueueSearcher(queue, session, spec.trials),
                 scheduler=ContestsOfImages(cohort, cohort.iterations or context.config.fit.iterations),

@@ -54,6 +54,11 @@ def check_store(store: "Store", key: str) -> None:
         raise StoreError(f"the store {store.url} overwrites what was created: its server ignores If-None-Match")
 
 
+def create_or_read(store: "Store", key: str, data: bytes) -> bytes:
+    """Write an object unless the key is taken; what it holds then. Of all who do this with one key the first counts."""
+    return data if store.create(key, data) else store.get(key)
+
+
 class Store(Protocol):
     """Objects (bytes) by key; the module's documentation says what is promised."""
 

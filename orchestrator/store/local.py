@@ -209,8 +209,8 @@ def _sha256_of(descriptor: int) -> str:
 
 def _damaged(path: Path) -> DamagedError:
     return DamagedError(
-        f"{printable(str(path))} is damaged: it is not what was written (SHA-256); put back a good copy, or delete it and resume the run, which"
-        f" makes it again (if you changed it on purpose: setfattr -x {_SHA256} on it)"
+        f"{printable(str(path))} is damaged: it is not what was written (SHA-256); put back a good copy,"
+        f" or delete it if it was computed, and resume the run (if you changed it on purpose: setfattr -x {_SHA256} on it)"
     )
 
 

@@ -151,8 +151,8 @@ class S3Store:
             if written is None or hashlib.sha256(data).hexdigest() == written:
                 return data
         raise DamagedError(
-            f"{printable(self.show(key))} is damaged: it is not what was written (SHA-256); put back a good copy, or delete it and resume"
-            " the run, which makes it again"
+            f"{printable(self.show(key))} is damaged: it is not what was written (SHA-256); put back a good copy,"
+            " or delete it if it was computed, and resume the run"
         )
 
     def get_many(self, keys: Iterable[str]) -> Iterator[bytes]:
@@ -345,7 +345,7 @@ class _Connection:
                 session = boto3.session.Session(profile_name=place.profile or None, region_name=place.region or None)
                 config = Config(
                     connect_timeout=5,
-                    read_timeout=60,
+                    read_timeout=20,
                     retries={"total_max_attempts": 1},
                     max_pool_connections=2 * _THREADS,
                     # Services other than AWS do not all know the newer checksums, nor buckets as names of hosts.

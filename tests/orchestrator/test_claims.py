@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import claims
 from orchestrator.claims import STALE_S, Claim, RunState, ask_to_stop, last_attempt, latest, take
-from orchestrator.errors import StoreUnavailableError, SupersededError, UserMistakeError
+from orchestrator.errors import RunCancelledError, StoreUnavailableError, SupersededError, UserMistakeError
 from orchestrator.layout import RunLayout
 from orchestrator.store import LocalStore
 
@@ -253,3 +253,23 @@ def test_a_holder_is_asked_to_stop_and_asking_again_changes_only_to_the_sooner(
 def _next(store: LocalStore) -> Claim:
     alive(store, 1, 0, state="cancelled")
     return taken(store)
+
+
+def test_a_folder_that_nobody_came_to_put_a_holder_into_is_no_claim(store: LocalStore) -> None:
+    with taken(store) as claim:
+        (Path(store.url) / LAYOUT.claim(2).root).mkdir()
+        assert latest(store, LAYOUT) == 1
+        claim.confirm()
+        claim.say(RunState.FAILED)
+    with taken(store) as second:
+        assert second.holder.number == 2
+
+
+def test_a_word_that_cannot_be_read_does_not_silence_a_driver(store: LocalStore, quick: None) -> None:
+    with taken(store) as claim:
+        store.put(LAYOUT.claim(1).cancel, b"no JSON")
+        time.sleep(0.1)
+        store.put(LAYOUT.claim(1).cancel, b'{"stop": "now"}')
+        until(lambda: claim.stop == "now")
+        with pytest.raises(RunCancelledError):
+            claim.heed()

@@ -558,3 +558,12 @@ def test_a_checkpoint_that_the_store_finds_damaged_is_begun_anew(bench: Bench, d
 
 def _remembers_content(path: Path) -> bool:
     return hasattr(os, "listxattr") and "user.dip.sha256" in os.listxattr(path)
+
+
+def test_a_fit_whose_arrays_somebody_has_removed_is_made_again(bench: Bench) -> None:
+    job = job_of(bench)
+    first = run_fit(bench.context, job, clock=still)
+    keys = fit_keys(bench.context, job)
+    bench.store.delete(keys.arrays(str(first.arrays)))
+    assert run_fit(bench.context, job, clock=still) == first
+    assert files_of(bench, job) == {"result.json", "arrays.npz"}

@@ -136,13 +136,14 @@ def test_a_drained_queue_starts_nothing_and_lets_what_runs_come_to_its_end() -> 
         queue = JobQueue()
         await queue.put([job(1), job(2)], first=False)
         assert await queue.take(0) == job(1)
-        assert await queue.running() == 1
+        assert await queue.under_way() == 1
         await queue.drain()
         assert await queue.take(0) == "wait"
         await queue.put([job(3)], first=True)
         assert await queue.take(0) == "wait"
         await queue.finish(Finished(job(1), "done"))
+        assert await queue.under_way() == 1
         assert await queue.finished() == [Finished(job(1), "done")]
-        assert await queue.running() == 0
+        assert await queue.under_way() == 0
 
     run(story())

@@ -139,6 +139,22 @@ def test_a_run_under_way_is_asked_to_stop(store: LocalStore) -> None:
     assert json.loads(store.get(RunLayout("r1").claim(1).cancel))["stop"] == "now"
 
 
+def test_a_driver_that_only_seems_silent_by_a_wrong_clock_is_asked_all_the_same(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_run(store, replace(RECORD, state=RunState.RUNNING))
+    past = {"state": "running", "beat": 1, "at": "2026-01-31T14:25:01+00:00"}
+    store.put(RunLayout("r1").claim(1).state, json.dumps(past).encode())
+    assert read_run(store, "r1").state is RunState.INTERRUPTED
+
+    def alive(store: LocalStore, layout: RunLayout, machine: object) -> None:
+        raise UserMistakeError("under way")
+
+    monkeypatch.setattr("orchestrator.run.take", alive)
+    assert cancel_run(store, "r1", "now").state is RunState.RUNNING
+    assert json.loads(store.get(RunLayout("r1").claim(1).cancel))["stop"] == "now"
+
+
 @pytest.mark.parametrize("stop", ["now", "drain"])
 def test_a_run_without_a_driver_is_cancelled_at_once_and_again_changes_nothing(store: LocalStore, stop: Stop) -> None:
     leave_run(store, replace(RECORD, state=RunState.INTERRUPTED))

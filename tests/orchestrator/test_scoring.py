@@ -254,6 +254,7 @@ def test_a_score_that_is_not_a_number_comes_last(
     file = io.BytesIO()
     np.save(file, part)
     bench.store.put(keys[number], file.getvalue())
+    bench.store.delete(bench.context.layout.scores(bench.image.id))
     scored = only(score_image(bench.context, bench.image))
     assert [one.candidate for one in scored] == [*others, best]
     assert np.isnan(scored[-1].score)
@@ -271,7 +272,32 @@ def test_a_random_score_needs_neither_bank_nor_pixels(
     assert [one.score for one in first] == sorted(one.score for one in first)
     assert all(0 <= one.score < 1 for one in first)
     other = score_image(bench.context, replace(bench.image, id="other"))
+    bench.store.delete(bench.context.layout.scores(bench.image.id))
     reseeded = score_image(replace(bench.context, config=config.model_copy(update={"seed": 1})), bench.image)
     orders = {tuple(one.candidate for one in scored) for scored in (first, only(other), only(reseeded))}
     assert len(orders) == 3
     assert list(bench.store.keys("fingerprints")) == []
+
+
+def test_scores_that_are_recorded_stand(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
+    bench = make_bench(make_config(), encoded())
+    keys = fill_bank(bench)
+    first = score_image(bench.context, bench.image)
+    for key in keys:
+        bench.store.delete(key)
+    assert score_image(bench.context, bench.image) == first
+
+
+def test_candidates_whose_part_of_the_bank_is_missing_come_last(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(), encoded())
+    keys = fill_bank(bench)
+    best = only(score_image(bench.context, bench.image))[0].candidate
+    bench.store.delete(bench.context.layout.scores(bench.image.id))
+    number = CANDIDATES.index(best) // bench.context.config.score.chunk
+    bench.store.delete(keys[number])
+    scored = only(score_image(bench.context, bench.image, {keys[number]}))
+    assert len(scored) == len(CANDIDATES)
+    assert [np.isnan(one.score) for one in scored] == sorted(np.isnan(one.score) for one in scored)
+    assert np.isnan(next(one.score for one in scored if one.candidate == best))
