@@ -67,7 +67,7 @@ def test_a_damaged_file_says_what_to_do(store: LocalStore) -> None:
     store.put("a", b"1")
     attribute_or_skip(Path(store.show("a")))
     Path(store.show("a")).write_bytes(b"2")
-    with pytest.raises(DamagedError, match="put back a good copy, or delete it and resume the run"):
+    with pytest.raises(DamagedError, match="put back a good copy, or delete it if it was computed, and resume the run"):
         store.get("a")
 
 
