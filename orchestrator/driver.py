@@ -29,7 +29,7 @@ from orchestrator.errors import (
 )
 from orchestrator.inputs import Source, bring, write_rejected
 from orchestrator.layout import RunLayout
-from orchestrator.local_ray import local_ray, terminated_as_interrupted, uninterrupted
+from orchestrator.local_ray import interruptible, local_ray, uninterrupted
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import Plan
 from orchestrator.progress import Listener
@@ -143,8 +143,10 @@ def execute(
             return round(time.monotonic() - started, 3)
 
         try:
-            with ray_session(resources, dashboard=dashboard) as dashboard_url, terminated_as_interrupted():
-                _carry_out(context, plan, claim, listener, dashboard_url)
+            with ray_session(resources, dashboard=dashboard) as dashboard_url, interruptible() as heed_signals:
+                if dashboard_url:
+                    listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
+                _carry_out(context, plan, claim, listener, heed_signals)
             claim.confirm()
             took = seconds()
             ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)
@@ -179,7 +181,9 @@ def _ending(error: BaseException) -> tuple[RunState, str]:
     return RunState.FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def _carry_out(context: RunContext, plan: Plan, claim: Claim, listener: Listener, dashboard_url: str | None) -> None:
+def _carry_out(
+    context: RunContext, plan: Plan, claim: Claim, listener: Listener, heed_signals: Callable[[], None]
+) -> None:
     """Bring the inputs, and take every image to its row."""
     store, layout, resources = context.store, context.layout, plan.resources
     if plan.uploads:
@@ -200,10 +204,8 @@ def _carry_out(context: RunContext, plan: Plan, claim: Claim, listener: Listener
         f"run {plan.run}: {len(plan.images)} images, {plan.candidates} candidates, at most {plan.trials} fits;"
         f" {resources.parallel} at a time on {resources.device}, {resources.threads} thread(s) each"
     )
-    if dashboard_url:
-        listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
     spec = SessionSpec(TRIALS_PER_SESSION, resources.parallel, resources.threads, resources.gpus)
-    Pipeline(context, plan, spec, listener, claim).run()
+    Pipeline(context, plan, spec, listener, claim).run(heed_signals)
 
 
 def _give_up(store: Store, claim: Claim, state: RunState, reason: str, seconds: float) -> None:

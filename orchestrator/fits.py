@@ -105,7 +105,7 @@ def run_fit(
     """
     keys = fit_keys(context, job)
     finished = read_record(context.store, keys, job.until)
-    if finished is not None and (finished.arrays is None or context.store.exists(keys.arrays(finished.arrays))):
+    if finished is not None and (finished.state != "done" or context.store.exists(keys.arrays(str(finished.arrays)))):
         return finished
     if finished is not None:
         # Somebody has removed what the record speaks of, as it was damaged perhaps: the fit is made again.

@@ -9,7 +9,7 @@ import signal
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before Ray is imported, which reads these once: all its servers listen on loopback only, as they do on other laptops, and
@@ -59,23 +59,31 @@ def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
 
 
 @contextlib.contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
+def interruptible() -> Iterator[Callable[[], None]]:
     """Let SIGTERM, with which batch systems and spot machines say that they will soon pull the plug, be what Ctrl-C is.
 
-    To be entered when Ray has started, which takes the signal for itself.
+    To be entered when Ray has started, which takes the signal for itself. Gives a function that raises KeyboardInterrupt if
+    either has come: Ray, if it is waiting for what becomes ready at that very moment, may keep the exception to itself.
     """
+    came = threading.Event()
 
     def interrupt(number: int, frame: object) -> None:
+        came.set()
         raise KeyboardInterrupt
 
+    def heed() -> None:
+        if came.is_set():
+            raise KeyboardInterrupt
+
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield heed
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield heed
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -213,8 +213,10 @@ class Pipeline:
         # Enough images under way that a finished trial always finds another fit waiting.
         self._in_flight = max(4, 2 * spec.parallel)
 
-    def run(self) -> None:
+    def run(self, heed_signals: Callable[[], None] = lambda: None) -> None:
         """Work until every image has its row in the store.
+
+        ``heed_signals`` is called again and again, and may raise KeyboardInterrupt.
 
         Raises:
             StoreError: the store could no longer be written.
@@ -224,11 +226,11 @@ class Pipeline:
             RunCancelledError: somebody has cancelled it.
         """
         try:
-            self._run()
+            self._run(heed_signals)
         except RayError as error:
             raise RayLostError(f"Ray was lost ({_cause(error)})") from error
 
-    def _run(self) -> None:
+    def _run(self, heed_signals: Callable[[], None]) -> None:
         images = len(self._waiting)
         self._total.update(
             scored=images, cohort=images * self._plan.cohort_size, full=images * self._plan.full_fits, collected=images
@@ -240,6 +242,7 @@ class Pipeline:
             ready, _ = ray.wait(list(self._handlers), num_returns=1, timeout=1.0)
             for reference in ready:
                 self._handlers.pop(reference)(reference)
+            heed_signals()
             self._heed_claim()
             self._admit()
             self._ensure_session()

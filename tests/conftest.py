@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+import orchestrator.local_ray  # noqa: F401 - before anything imports Ray, which reads its environment once
+
 DATA = Path(__file__).parent / "data"
 
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -68,6 +69,45 @@ def files_below(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def cli(tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path)
+
+
+# Long enough to be struck in mid-fit, with checkpoints that are worth something.
+LONGER = (
+    *TINY,
+    "cohort.iterations=200",
+    "fit.iterations=200",
+    "fit.patience=200",
+    "fit.checkpoint_s=0.2",
+    "keep.fits=all",
+)
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """A folder with two images, ``noisy``, and an undisturbed run of them with LONGER settings, ``calm``."""
+    cli = CommandLine(tmp_path_factory.mktemp("calm"))
+    for number, name in enumerate(("a", "b")):
+        save_rgb(cli.folder / f"noisy/{name}.png", phase=number, noise=0.1)
+    done = cli.run(cli.submit("--images", "noisy", "--run", "calm", settings=LONGER))
+    assert done.returncode == 0, done.stderr
+    return cli
+
+
+def folder_of(cli: CommandLine, run: str) -> Path:
+    return cli.folder / "dip-store/runs" / run
+
+
+def curves(folder: Path) -> dict[str, list[dict[str, object]]]:
+    """What is recorded of every fit of a run, but for clock times."""
+    packed = sorted((folder / "cohorts").glob("*.parquet"))
+    return {path.name: pq.read_table(path).drop_columns(["seconds"]).to_pylist() for path in packed}
+
+
+def assert_as_calm(cli: CommandLine, run: str) -> None:
+    """A run of the calm one's images and settings has left the same, whatever happened to it."""
+    for what in ("restored", "picks", "scores"):
+        assert files_below(folder_of(cli, run) / what) == files_below(folder_of(cli, "calm") / what), what
+    assert curves(folder_of(cli, run)) == curves(folder_of(cli, "calm"))
 
 
 def smooth(height: int, width: int, channels: int, phase: float = 0) -> np.ndarray:

@@ -10,9 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.conftest import TINY, CommandLine, files_below, save_rgb
-
-LONGER = (*TINY, "cohort.iterations=250", "fit.iterations=250", "fit.patience=250", "fit.checkpoint_s=0.2")
+from tests.system.conftest import LONGER, TINY, CommandLine, assert_as_calm, save_rgb
 
 
 def kill_a_worker(process: subprocess.Popen[str]) -> None:
@@ -34,20 +32,15 @@ def kill_a_worker(process: subprocess.Popen[str]) -> None:
     raise AssertionError("no trial was ever under way")
 
 
-def test_a_worker_killed_in_mid_fit_costs_nothing_but_time(cli: CommandLine) -> None:
-    save_rgb(cli.folder / "noisy/a.png", noise=0.1)
-    calm = cli.run(cli.submit("--images", "noisy", "--run", "calm", settings=LONGER))
-    assert calm.returncode == 0, calm.stderr
-    command = cli.submit("--images", "noisy", "--run", "shot", settings=LONGER)
+def test_a_worker_killed_in_mid_fit_costs_nothing_but_time(calm: CommandLine) -> None:
+    command = calm.submit("--images", "noisy", "--run", "bereft", settings=LONGER)
     with subprocess.Popen(
-        command, cwd=cli.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=calm.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         kill_a_worker(process)
         output, errors = process.communicate(timeout=200)
     assert process.returncode == 0, output + errors
-    runs = cli.folder / "dip-store/runs"
-    for what in ("picks", "restored"):
-        assert files_below(runs / "calm" / what) == files_below(runs / "shot" / what)
+    assert_as_calm(calm, "bereft")
 
 
 @pytest.mark.parametrize("blocked", ["fits", "restored"])
@@ -72,9 +65,9 @@ from orchestrator import driver, pipeline
 from orchestrator.cli import main
 
 class Saboteur(pipeline.Pipeline):
-    def run(self):
+    def run(self, *arguments):
         self._context.store.delete(self._context.layout.input(self._plan.images[0].file))
-        return super().run()
+        return super().run(*arguments)
 
 driver.Pipeline = Saboteur
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ import pytest
 from orchestrator.layout import RunLayout
 from orchestrator.store import Store, open_store
 from tests.seaweed import SeaweedFS
-from tests.system.conftest import TINY, CommandLine, files_below, save_rgb
-
-LONGER = (*TINY, "cohort.iterations=250", "fit.iterations=250", "fit.patience=250", "fit.checkpoint_s=0.3")
+from tests.system.conftest import LONGER, CommandLine, files_below, folder_of
 
 
 @pytest.fixture
@@ -31,19 +29,16 @@ def objects(store: Store, prefix: str) -> dict[str, bytes]:
 
 
 def test_a_run_outlives_its_store_being_away_and_pauses_where_it_stays_away(
-    cli: CommandLine, server: SeaweedFS
+    calm: CommandLine, server: SeaweedFS
 ) -> None:
-    save_rgb(cli.folder / "noisy/a.png", noise=0.1)
-    calm = cli.run(cli.submit("--images", "noisy", "--run", "calm", settings=LONGER))
-    assert calm.returncode == 0, calm.stderr
     url = server.url("images", "mine")
     store = open_store(url, patience_s=60)
     root = RunLayout("shot").root
 
     patient = [*LONGER, "resources.store_patience_s=90"]
-    command = cli.submit("--images", "noisy", "--run", "shot", "--store", url, settings=patient)
+    command = calm.submit("--images", "noisy", "--run", "shot", "--store", url, settings=patient)
     with subprocess.Popen(
-        command, cwd=cli.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=calm.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             wait_for_a_checkpoint(store, root, process)
@@ -61,9 +56,9 @@ def test_a_run_outlives_its_store_being_away_and_pauses_where_it_stays_away(
     assert "resume shot --store" in told
 
     short = ["--set", "resources.store_patience_s=1"]
-    command = cli.command("resume", "shot", "--no-dashboard", "--store", url, *short)
+    command = calm.command("resume", "shot", "--no-dashboard", "--store", url, *short)
     with subprocess.Popen(
-        command, cwd=cli.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=calm.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             for line in process.stdout or ():
@@ -80,9 +75,9 @@ def test_a_run_outlives_its_store_being_away_and_pauses_where_it_stays_away(
     assert "Traceback" not in rest
 
     server.start()
-    done = cli.run(cli.command("resume", "shot", "--no-dashboard", "--store", url))
+    done = calm.run(calm.command("resume", "shot", "--no-dashboard", "--store", url))
     assert done.returncode == 0, done.stdout + done.stderr
-    local = cli.folder / "dip-store/runs/calm"
+    local = folder_of(calm, "calm")
     for what in ("restored", "picks", "scores"):
         assert objects(store, f"{root}/{what}") == files_below(local / what), what
 
