@@ -20,7 +20,7 @@ from tests.seaweed import SeaweedFS
 from tests.system.hook import write_hook
 
 PARALLEL = 2
-SETTINGS = ("fit.iterations=200", "cohort.iterations=200", f"resources.parallel={PARALLEL}", "fit.checkpoint_s=5")
+SETTINGS = ("fit.iterations=100", "cohort.iterations=100", f"resources.parallel={PARALLEL}", "fit.checkpoint_s=5")
 
 TIMED = """
 import functools

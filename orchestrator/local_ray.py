@@ -63,7 +63,7 @@ def interruptible() -> Iterator[Callable[[], None]]:
     """Let SIGTERM, with which batch systems and spot machines say that they will soon pull the plug, be what Ctrl-C is.
 
     To be entered when Ray has started, which takes the signal for itself. Gives a function that raises KeyboardInterrupt if
-    either has come: Ray, if it is waiting for what becomes ready at that very moment, may keep the exception to itself.
+    either has come: an exception that is raised while Ray is at work may get lost there (it did, once in some dozen times).
     """
     came = threading.Event()
 

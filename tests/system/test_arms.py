@@ -132,14 +132,6 @@ def test_holes_are_painted_in_whichever_colour_marks_them(cli: CommandLine) -> N
     assert "its mask leaves no pixel known" in rows[2]["reason"]
     assert rows[1]["candidate"] == "dip-inpaint"
 
-    # The same run once more goes on where it was: at its end, with nothing to fit again.
-    fits = cli.folder / "dip-store/runs/white/fits"
-    before = {path: path.stat().st_mtime_ns for path in fits.rglob("*")}
-    again = cli.run(cli.submit(*command, "--run", "white", "--masks", "white", settings=settings))
-    assert again.returncode == 1, again.stdout + again.stderr
-    assert {path: path.stat().st_mtime_ns for path in fits.rglob("*")} == before
-    assert cli.rows("white") == rows
-
 
 def test_small_images_are_restored_at_their_larger_size(cli: CommandLine) -> None:
     enlarged(cli.folder / "clean/a.png", 2)
