@@ -205,7 +205,8 @@ class Pipeline:
         self._session_options = {"scheduling_strategy": here}
         self._queue: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(JobQueue).remote()
         actors: Any = ImageWorker
-        self._workers = cycle([actors.remote(context) for _ in range(max(1, spec.parallel // TRIALS_PER_WORKER))])
+        actor = actors.options(scheduling_strategy=here)
+        self._workers = cycle([actor.remote(context) for _ in range(max(1, spec.parallel // TRIALS_PER_WORKER))])
         self._sessions = 0
         self._live_sessions = 0
         self._failed_sessions = 0
