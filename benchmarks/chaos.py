@@ -130,6 +130,12 @@ class Field:
         """The next driver of a run."""
         return self.start("resume", run, "--store", self.store.url, "--no-dashboard")
 
+    def said_of(self, run: str) -> str:
+        """Why a run lost an image: its rows that are not restored, and the end of what the drivers said."""
+        rows = [row for row in read_rows(self.store, RunLayout(run)) if row.state != "restored"]
+        log = (self.folder / "log").read_text(errors="replace")
+        return "\n".join([*map(str, rows), log[-8000:]])
+
     def strike(self, kind: str, driver: "subprocess.Popen[bytes]", chance: random.Random) -> bool:
         """Let a fault happen; whether there was anything to hit."""
         if kind == "driver":
@@ -213,7 +219,7 @@ def artefacts(store: Store, run: str) -> dict[str, bytes]:
     for key in store.keys(root):
         kind = key.removeprefix(f"{root}/").split("/")[0]
         name = key.removeprefix(f"{root}/")
-        if kind in ("restored", "scores", "picks", "previews", "inputs"):
+        if kind in ("restored", "scores", "picks", "previews"):
             kept[name] = store.get(key)
         elif kind == "cohorts":
             packed = pq.read_table(io.BytesIO(store.get(key))).drop_columns(["seconds"])
@@ -276,6 +282,8 @@ def main() -> None:
             same = f"{len(calm) - len(different)} of {len(calm)}"
             outcomes.append([run, kinds, lost, str(again), same, f"{ended} of {fits}", extra, f"{took:.0f}"])
             print(outcomes[-1], different[:5], flush=True)
+            if restored < len(rows):
+                print(made.said_of(run), flush=True)
     print(f"\n{machine('cpu', 1)}; {len(faults)} faults, seed {options.seed}; calm run {calm_s:.0f} s\n")
     header = [
         "run",

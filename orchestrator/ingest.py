@@ -37,8 +37,9 @@ class InputImage:
     """One image of a run, as a small record; the pixels stay in the store.
 
     ``name`` is the path relative to the folder given, ``file`` the name of its copy in the store, ``reference`` that of its
-    clean reference and ``mask`` that of its mask of known pixels (None without one; all of them tell the content), ``restored`` the relative path of the
-    restored file. ``height`` and ``width`` are those of the degraded image.
+    clean reference and ``mask`` that of its mask of known pixels (None without one). These three begin with the SHA-256 of
+    the file they were made from. ``restored`` is the relative path of the restored file; ``height`` and ``width`` are those of
+    the degraded image.
     """
 
     name: str
@@ -291,9 +292,9 @@ def _parted(name: str, suffix: str) -> tuple[str, str]:
     return (stem if known else name), suffix
 
 
-def _partner_file(image: str, partner: _Read) -> str:
-    """The name of a reference's or mask's copy in the store: it tells other content from the same."""
-    return f"{image}-{partner.sha256[:8]}{_store_suffix(partner.path)}"
+def _content_file(read: _Read) -> str:
+    """The name of a file's copy in the store: its content, and what kind of file it is."""
+    return read.sha256 + _store_suffix(read.path)
 
 
 def _store_suffix(path: Path) -> str:
@@ -305,6 +306,7 @@ def read_folder(
     *,
     references: str | Path | None = None,
     masks: str | Path | None = None,
+    white_is_known: bool = True,
     simulate: bool = False,
     scale: int = 1,
     max_pixels: int,
@@ -312,7 +314,8 @@ def read_folder(
 ) -> tuple[list[Upload], list[Rejected]]:
     """The images of a folder with what is known of them, and the files that cannot be used.
 
-    With ``simulate`` the images are clean and serve as their own references. ``scale`` is how many times larger than the
+    With ``simulate`` the images are clean and serve as their own references. ``white_is_known`` says which of a mask's pixels
+    are known. ``scale`` is how many times larger than the
     degraded image the restored one is. What lies in the folder to ``leave_out``, a store perhaps, is no image of the user's.
 
     Raises:
@@ -350,7 +353,7 @@ def read_folder(
         ids[base.casefold()] = ids.get(base.casefold(), 0) + 1
         # The same picture twice is two images: each has its row and its restored file.
         own_id = base if ids[base.casefold()] == 1 else f"{base}-{ids[base.casefold()]}"
-        file = own_id + _store_suffix(image.path)
+        file = _content_file(image)
         reference = image if simulate else clean.get(image.name)
         mask = holes.get(image.name)
         channels, height, width = image.shape
@@ -359,12 +362,13 @@ def read_folder(
             name=image.name,
             id=own_id,
             file=file,
-            reference=None if reference is None else file if simulate else _partner_file(own_id, reference),
+            reference=None if reference is None else file if simulate else _content_file(reference),
             restored=restored,
             height=height // shrunk,
             width=width // shrunk,
             channels=channels,
-            mask=None if mask is None else PurePosixPath(_partner_file(own_id, mask)).with_suffix(".png").name,
+            # A mask is kept as what it says of the pixels, which depends on the colour that means known.
+            mask=None if mask is None else f"{mask.sha256}-{'white' if white_is_known else 'black'}.png",
         )
         reference_path = None if simulate or reference is None else reference.path
         uploads.append(Upload(record, image.path, reference_path, None if mask is None else mask.path))

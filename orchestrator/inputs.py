@@ -1,18 +1,23 @@
 """What a run works on, brought to the store once; from then on the store's list counts, whatever becomes of the folders."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from orchestrator.arms import arms_of
 from orchestrator.config import Config
 from orchestrator.errors import NotFoundError
 from orchestrator.images import decode_mask, encode_mask
 from orchestrator.ingest import InputImage, Rejected, Upload
-from orchestrator.layout import RunLayout
+from orchestrator.layout import RunLayout, image_key
 from orchestrator.results import Row, RowState, rows_to_json
 from orchestrator.store import Store, create_or_read
 
+_AT_ONCE = 16
+"""Files that are brought side by side: to a distant store each takes a few round trips."""
 _NOTHING_KNOWN = "its mask leaves no pixel known; --mask-known says whether white or black is"
 
 
@@ -63,40 +68,48 @@ def bring(
     max_pixels: int,
     white_is_known: bool,
     heed: Callable[[], None] = lambda: None,
+    tell: Callable[[int], None] = lambda done: None,
 ) -> Inputs:
-    """Bring files to the store, those that are there already excepted; the list of what came of it.
+    """Bring files to the store, those whose content it has already excepted; the list of what came of it.
 
-    A file that has vanished meanwhile is rejected. ``heed`` is called before each, and may raise to stop.
+    A file that has vanished or changed meanwhile is rejected. ``heed`` is called again and again, and may raise to stop;
+    ``tell`` hears how many are done.
     """
-    there = {key for prefix in layout.uploaded for key in store.keys(prefix)}
-
-    def put(key: str, data: bytes) -> None:
-        # Names hold a part of their content's hash, so what is there is the same.
-        if key not in there:
-            store.put(key, data)
-
+    bring_one = partial(_bring_one, store, max_pixels=max_pixels, white_is_known=white_is_known)
     images, rejected = [], list(planned.rejected)
-    for upload in uploads:
-        heed()
-        image = upload.image
-        try:
-            data = upload.path.read_bytes()
-            reference = None if upload.reference_path is None else upload.reference_path.read_bytes()
-            mask = None if upload.mask_path is None else upload.mask_path.read_bytes()
-        except OSError as error:
-            rejected.append(Rejected(image.name, f"the file can no longer be read: {error.strerror or error}"))
-            continue
-        put(layout.input(image.file), data)
-        if reference is not None and image.reference is not None:
-            put(layout.reference(image.reference), reference)
-        if mask is not None and image.mask is not None:
-            known = decode_mask(mask, max_pixels=max_pixels, white_is_known=white_is_known)
-            if not known.any():
-                rejected.append(Rejected(image.name, _NOTHING_KNOWN))
-                continue
-            put(layout.mask(image.mask), encode_mask(known))
-        images.append(image)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for start in range(0, len(uploads), _AT_ONCE):
+            heed()
+            some = uploads[start : start + _AT_ONCE]
+            for upload, why_not in zip(some, pool.map(bring_one, some), strict=True):
+                if why_not is None:
+                    images.append(upload.image)
+                else:
+                    rejected.append(Rejected(upload.image.name, why_not))
+            tell(start + len(some))
     return write_inputs(store, layout, Inputs(images, rejected))
+
+
+def _bring_one(store: Store, upload: Upload, *, max_pixels: int, white_is_known: bool) -> str | None:
+    """Bring an image with what belongs to it; why it cannot be used, or None."""
+    image = upload.image
+    files = [(upload.path, image.file), (upload.reference_path, image.reference), (upload.mask_path, image.mask)]
+    for path, file in files:
+        if path is None or file is None or store.exists(image_key(file)):
+            continue
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            return f"the file can no longer be read: {error.strerror or error}"
+        if not file.startswith(hashlib.sha256(data).hexdigest()):
+            return "the file has changed since it was first looked at"
+        if file == image.mask:
+            known = decode_mask(data, max_pixels=max_pixels, white_is_known=white_is_known)
+            if not known.any():
+                return _NOTHING_KNOWN
+            data = encode_mask(known)
+        store.put(image_key(file), data)
+    return None
 
 
 def write_rejected(store: Store, layout: RunLayout, config: Config, rejected: Sequence[Rejected]) -> None:

@@ -1,9 +1,9 @@
 """Every key in the store, in one place.
 
 fingerprints/<bank>/key.json, part-<hash>.npy       shared by all runs
+images/<hh>/<sha256><suffix>                        images, references and masks by their content, shared by all runs
 runs/<run>/run.json, config.yaml, inputs.json       what a run is; never changed
           /claims/<number>/holder.json, state.json  who works on it, and how it goes
-          /inputs/<image id><suffix>                what it works on; references/ and masks/ likewise
           /scores/<image id>.parquet                candidate, a column for each metric
           /fits/<image id>/<view>/<candidate>/checkpoint.pt, rung-<iterations>.json | result.json, arrays-<hash>.npz
           /rungs/<image id>/<arm>-<iterations>.json which of a cohort went on
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from workers.fingerprints import BankSpec
 
 RUNS = "runs"
+IMAGES = "images"
 Preview = Literal["degraded", "restored", "mean", "spread", "reference"]
 Restored = Literal["pick", "mean", "spread"]
 
@@ -40,6 +41,11 @@ def safe_stem(name: str) -> str:
 def image_id(name: str, content_sha256: str) -> str:
     """The id of an image: a readable stem and the first 8 hex digits of its content's SHA-256."""
     return f"{safe_stem(name)}-{content_sha256[:8]}"
+
+
+def image_key(file: str) -> str:
+    """An image, a clean reference (only the evaluation reads it) or a mask (a 1-bit PNG, white where pixels are known)."""
+    return f"{IMAGES}/{file[:2]}/{file}"
 
 
 @dataclass(frozen=True)
@@ -144,11 +150,6 @@ class RunLayout:
         return f"{self.root}/inputs.json"
 
     @property
-    def uploaded(self) -> tuple[str, ...]:
-        """The prefixes of what is brought from the user's folders."""
-        return tuple(f"{self.root}/{folder}" for folder in ("inputs", "references", "masks"))
-
-    @property
     def claims(self) -> str:
         """The prefix of all claims."""
         return f"{self.root}/claims"
@@ -156,18 +157,6 @@ class RunLayout:
     def claim(self, number: int) -> ClaimLayout:
         """The claim of a number."""
         return ClaimLayout(f"{self.claims}/{number:06}")
-
-    def input(self, file: str) -> str:
-        """An image to restore (or, with --simulate, to degrade)."""
-        return f"{self.root}/inputs/{file}"
-
-    def reference(self, file: str) -> str:
-        """A clean reference; only the evaluation reads it."""
-        return f"{self.root}/references/{file}"
-
-    def mask(self, file: str) -> str:
-        """Which pixels of an image are known: a 1-bit PNG, white where they are."""
-        return f"{self.root}/masks/{file}"
 
     def scores(self, image: str) -> str:
         """The scores of all candidates for an image."""

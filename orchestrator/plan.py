@@ -100,6 +100,7 @@ def make_plan(
         source.images,
         references=source.references,
         masks=source.masks,
+        white_is_known=source.white_is_known,
         simulate=simulate,
         scale=config.task.scale,
         max_pixels=config.ingest.max_pixels,

@@ -13,6 +13,7 @@ from orchestrator.context import RunContext
 from orchestrator.errors import DamagedError, ImageRejectedError
 from orchestrator.images import Picture, decode, decode_mask
 from orchestrator.ingest import InputImage
+from orchestrator.layout import image_key
 from workers.fitting import Measurement
 from workers.operators import Operator
 from workers.seeds import seed_of
@@ -61,7 +62,7 @@ def load_picture(context: RunContext, image: InputImage) -> Picture:
     Raises:
         ImageRejectedError: the file cannot be decoded.
     """
-    data = _get(context, context.layout.input(image.file))
+    data = _get(context, image_key(image.file))
     return decode(data, max_pixels=context.config.ingest.max_pixels)
 
 
@@ -74,7 +75,7 @@ def load_observation(context: RunContext, image: InputImage) -> Observation:
     if image.mask is None:
         return Observation(pixels, None)
     # With --simulate the mask is all that happens to the clean image.
-    data = _get(context, context.layout.mask(image.mask))
+    data = _get(context, image_key(image.mask))
     known = decode_mask(data, max_pixels=context.config.ingest.max_pixels)
     return observe(pixels, known)
 
@@ -91,7 +92,7 @@ def load_reference(context: RunContext, image: InputImage) -> Array | None:
         # A clean image whose sides are no multiples of the scale loses the rest when it is made small.
         scale = context.config.task.scale
         return given.pixels[:, : scale * image.height, : scale * image.width]
-    data = context.store.get(context.layout.reference(image.reference))
+    data = context.store.get(image_key(image.reference))
     return decode(data, max_pixels=context.config.ingest.max_pixels, like=given.encoding).pixels
 
 

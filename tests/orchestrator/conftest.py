@@ -17,7 +17,7 @@ from orchestrator.config import Config
 from orchestrator.context import RunContext
 from orchestrator.images import decode, encode_mask
 from orchestrator.ingest import InputImage
-from orchestrator.layout import RunLayout
+from orchestrator.layout import RunLayout, image_key
 from orchestrator.run import RunRecord
 from orchestrator.store import Store
 
@@ -137,13 +137,13 @@ def make_bench(tmp_path: Path) -> MakeBench:
             width=width // shrunk,
             channels=channels,
         )
-        context.store.put(context.layout.input(image.file), picture)
+        context.store.put(image_key(image.file), picture)
         if reference is not None:
             image = replace(image, reference=f"{stem}-0123abcd.ref")
-            context.store.put(context.layout.reference(f"{stem}-0123abcd.ref"), reference)
+            context.store.put(image_key(f"{stem}-0123abcd.ref"), reference)
         if mask is not None:
-            image = replace(image, mask=f"{stem}-0123abcd.png")
-            context.store.put(context.layout.mask(f"{stem}-0123abcd.png"), encode_mask(mask))
+            image = replace(image, mask=f"{stem}-mask.png")
+            context.store.put(image_key(f"{stem}-mask.png"), encode_mask(mask))
         return Bench(context, image)
 
     return make

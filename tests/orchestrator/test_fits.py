@@ -15,7 +15,7 @@ from PIL import Image
 from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
 from orchestrator.fits import FitArrays, fit_keys, read_arrays, read_record, run_fit, stopping_of
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
-from orchestrator.layout import FitLayout
+from orchestrator.layout import FitLayout, image_key
 from orchestrator.problem import load_observation, load_reference, view_of
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from workers.quality import psnr
@@ -126,7 +126,7 @@ def test_a_finished_fit_is_not_repeated(bench: Bench) -> None:
     job = job_of(bench)
     record = run_fit(bench.context, job)
     keys = fit_keys(bench.context, job)
-    bench.store.delete(bench.context.layout.input(bench.image.file))
+    bench.store.delete(image_key(bench.image.file))
     before = {key: bench.store.get(key) for key in bench.store.keys(keys.root)}
     assert run_fit(bench.context, job, on_progress=fail) == record
     assert {key: bench.store.get(key) for key in bench.store.keys(keys.root)} == before

@@ -196,7 +196,7 @@ def test_an_id_is_readable_and_follows_the_content(folder: Path, put: Make) -> N
     first, second = images_of(folder)
     assert first.id.rsplit("-", 1)[0] == "my_scan_1"
     assert second.id.rsplit("-", 1)[0] == "image"
-    assert first.file == f"{first.id}.png"
+    assert first.file == hashlib.sha256((folder / "my scan (1).png").read_bytes()).hexdigest() + ".png"
     put("my scan (1).png", width=9)
     assert images_of(folder)[0].id != first.id
 
@@ -206,7 +206,8 @@ def test_the_same_picture_twice_is_two_images(folder: Path, put: Make) -> None:
         put(name)
     images = images_of(folder)
     assert len({image.id.casefold() for image in images}) == 3
-    assert len({image.file.casefold() for image in images}) == 3
+    # Its bytes are kept once.
+    assert len({image.file for image in images}) == 1
     assert len({image.restored for image in images}) == 3
 
 
@@ -264,9 +265,9 @@ def test_references_are_found_by_name_or_by_the_name_up_to_the_extension(
     uploads, _ = read_folder(folder, references=tmp_path / "clean", max_pixels=LIMIT)
     assert referenced(uploads, tmp_path / "clean") == {"a.png": "a.png", "c.png": "c.jpg", "sub/b.png": "sub/b.tif"}
     image = uploads[2].image
-    # Its name in the store tells its content, as the image's own does.
+    # Its name in the store is its content, as the image's own is.
     content = hashlib.sha256((tmp_path / "clean/sub/b.tif").read_bytes()).hexdigest()
-    assert image.reference == f"{image.id}-{content[:8]}.tif"
+    assert image.reference == f"{content}.tif"
 
 
 def test_all_that_is_wrong_with_references_is_listed_together(folder: Path, put: Make, tmp_path: Path) -> None:
@@ -340,11 +341,11 @@ def test_masks_are_found_as_references_are_and_may_have_any_channels(folder: Pat
     put("c.png", folder="masks", channels=4)
     assert masked(folder, tmp_path / "masks") == {"a.jpg": "a.png", "c.png": "c.png", "sub/b.png": "sub/b.tif"}
     uploads, _ = read_folder(folder, masks=tmp_path / "masks", max_pixels=LIMIT)
-    # In the store all of them are one kind of file.
+    # In the store all of them are one kind of file, which says which pixels are known.
     for upload in uploads:
         assert upload.mask_path is not None
         content = hashlib.sha256(upload.mask_path.read_bytes()).hexdigest()
-        assert upload.image.mask == f"{upload.image.id}-{content[:8]}.png"
+        assert upload.image.mask == f"{content}-white.png"
     assert all(upload.image.reference is None and upload.reference_path is None for upload in uploads)
 
 

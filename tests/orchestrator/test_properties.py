@@ -101,7 +101,7 @@ def test_an_id_is_a_part_of_every_key_of_its_image(name: str, sha256: str) -> No
     layout = RunLayout("run")
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}-[0-9a-f]{8}", made)
     for key in (
-        layout.input(f"{made}.png"),
+        layout.scores(made),
         layout.row(made),
         layout.fit(made, "crop", "1-0").result,
         layout.cohort(made),

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from orchestrator.layout import BankLayout
+from orchestrator.layout import BankLayout, image_key
 from orchestrator.problem import load_observation, operator_of
 from orchestrator.scoring import Scored, bank_of, bank_parts, candidates_of, compute_part, metrics_of, score_image
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
@@ -86,7 +86,7 @@ def test_the_parts_are_computed_once_and_serve_all_images_of_all_runs(
     assert len(keys) == 2
     before = {key: bench.store.get(key) for key in bench.store.keys("fingerprints")}
     other = Bench(replace(bench.context, run="second"), replace(bench.image, id="other", height=50))
-    bench.store.put(other.context.layout.input(other.image.file), encoded(50, 48))
+    bench.store.put(image_key(other.image.file), encoded(50, 48))
     assert fill_bank(other) == []
     score_image(bench.context, bench.image)
     score_image(other.context, other.image)
@@ -265,7 +265,7 @@ def test_a_random_score_needs_neither_bank_nor_pixels(
 ) -> None:
     config = make_config(arms=["random"], score={"candidates": 20}, cohort={"size": 20})
     bench = make_bench(config, encoded())
-    bench.store.delete(bench.context.layout.input(bench.image.file))
+    bench.store.delete(image_key(bench.image.file))
     assert bank_of(config, bench.image) is None
     first = only(score_image(bench.context, bench.image))
     assert first == only(score_image(bench.context, bench.image))

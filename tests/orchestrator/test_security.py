@@ -161,7 +161,7 @@ hostile = st.lists(
 def keys_of(run: str, one: str, other: str) -> Iterator[Callable[[], str]]:
     layout = RunLayout(run)
     fit = FitLayout(f"{layout.fits('i')}/crop/1-0")
-    yield from (lambda make=make: make(one) for make in (layout.input, layout.reference, layout.mask, layout.scores))
+    yield from (lambda make=make: make(one) for make in (layout.scores,))
     yield from (
         lambda make=make: make(one) for make in (layout.fits, layout.cohort, layout.row, layout.study, fit.arrays)
     )

@@ -60,11 +60,12 @@ def test_a_store_that_fails_in_mid_run_stops_it_with_one_line(cli: CommandLine) 
 VANISHING = """
 import sys
 from orchestrator import driver, pipeline
+from orchestrator.layout import image_key
 from orchestrator.cli import main
 
 class Saboteur(pipeline.Pipeline):
     def run(self, *arguments):
-        self._context.store.delete(self._context.layout.input(self._plan.images[0].file))
+        self._context.store.delete(image_key(self._plan.images[0].file))
         return super().run(*arguments)
 
 driver.Pipeline = Saboteur
@@ -83,7 +84,7 @@ def test_trials_that_crash_again_and_again_cost_one_image_and_say_why(cli: Comma
     assert done.returncode == 1, done.stdout + done.stderr
     failed, restored = cli.rows("odd")
     assert (failed["image"], failed["state"]) == ("a.png", "failed")
-    assert "holds no runs/odd/inputs/" in failed["reason"]
+    assert "holds no images/" in failed["reason"]
     assert (restored["image"], restored["state"], restored["arm"]) == ("b.png", "restored", "random")
 
 
