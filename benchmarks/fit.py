@@ -3,6 +3,7 @@
 The plain loop is how the research code fits: fp32, contiguous memory, PyTorch's default Adam, and at every step a copy of
 the output to the host and its PSNR there. Ours does the same arithmetic and, on top, the running average, the held-out
 error, the outputs' moving variance and the stopping rules. Both are timed in turn, several times, on the same networks and images.
+With `--deterministic` ours is timed beside ours with `fit.deterministic`.
 
 Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
 """
@@ -10,6 +11,7 @@ Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -33,13 +35,15 @@ def picture(side: int) -> np.ndarray:
     return resize(data.astronaut(), (side, side), anti_aliasing=True).transpose(2, 0, 1).astype(np.float32)
 
 
-def our_fit(candidate: Candidate, side: int, width: int, device: str) -> Callable[[int], None]:
+def our_fit(
+    candidate: Candidate, side: int, width: int, device: str, *, deterministic: bool = False
+) -> Callable[[int], None]:
     """A function that runs so many iterations of ours."""
     random = np.random.default_rng(0)
     noisy = Denoise(25).simulate(picture(side), random).pixels
     network = build(candidate, 3, 3, width, generator=generator_of("benchmark"))
     measurement = Measurement(noisy, held_out_mask(side, side, 0.05, random))
-    settings = FitSettings(iterations=10**9, patience=10**9)
+    settings = FitSettings(iterations=10**9, patience=10**9, deterministic=deterministic)
     fit = Fit(network, measurement, Identity(), settings, seed=0, device=device)
 
     def run(iterations: int) -> None:
@@ -89,26 +93,31 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=5, help="how many candidates (default 5)")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds of each, in turn (default 5)")
     parser.add_argument("--iterations", type=int, default=10, help="iterations a round (default 10)")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="beside ours with fit.deterministic, not the plain loop"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     known = Candidate.parse("158-1111101111001110001100001")  # NAS-DIP's network for denoising
     candidates = [known, *sample_candidates(options.networks - 1, seed=0, width=options.width)]
+    other = partial(our_fit, deterministic=True) if options.deterministic else plain_loop
+    name = "deterministic" if options.deterministic else "plain loop"
     print(f"{machine(options.device, options.threads)}; width {options.width}, RGB\n")
     for side in options.sides:
         rows, ratios = [], []
         for candidate in candidates:
-            runs = [make(candidate, side, options.width, options.device) for make in (our_fit, plain_loop)]
+            runs = [make(candidate, side, options.width, options.device) for make in (our_fit, other)]
             for run in runs:
                 milliseconds(run, 3, options.device)
             rounds = [
                 [milliseconds(run, options.iterations, options.device) for run in runs] for _ in range(options.rounds)
             ]
-            ours, plain = zip(*rounds, strict=True)
+            ours, others = zip(*rounds, strict=True)
             ratio = median(b / a for a, b in rounds)
             ratios.append(ratio)
-            rows.append([f"`{candidate}`", spread(ours), spread(plain), f"{ratio:.2f}"])
+            rows.append([f"`{candidate}`", spread(ours), spread(others), f"{ratio:.2f}"])
         print(f"{side} x {side} px, ms per iteration, median (range) of {options.rounds} rounds\n")
-        print_table(["network", "ours", "plain loop", "plain / ours"], rows)
+        print_table(["network", "ours", name, f"{name} / ours"], rows)
         print(f"median ratio over networks: {median(ratios):.2f}\n")
 
 

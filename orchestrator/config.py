@@ -295,6 +295,11 @@ class Fit(Section):
     average: float = Field(0.99, ge=0, lt=1, description="weight of the past in the running average of the outputs")
     learning_rate: float = Field(0.01, gt=0, le=1, description="of Adam")
     input_noise: float = Field(1 / 30, ge=0, description="standard deviation of the noise added to the input each step")
+    deterministic: bool = Field(
+        False,
+        description="on a GPU, use only operations that add in a fixed order: equal bytes on equal GPUs with equal versions,"
+        " but slower; a CPU always does (docs/reliability.md)",
+    )
     block: int = Field(50, ge=1, description="iterations between two looks at the clock; changes no result")
     checkpoint_s: float = Field(60, gt=0, description="seconds of work between checkpoints")
 
@@ -330,8 +335,14 @@ class Resources(Section):
         None, ge=1, description="trials at the same time at most; null: as many as cores, or as share the GPUs"
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per trial; results are byte-equal for equal threads")
-    gpus: float | None = Field(
-        None, ge=0, description="GPUs per trial, a fraction shares one; null: 1 where there is a GPU, else 0"
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] | None = Field(
+        None,
+        description="GPUs per trial, a fraction shares one; auto: as much of one as the fit needs of its memory; null: auto"
+        " where there is a GPU or a cluster can start one, else 0",
+    )
+    score: Literal["auto", "cpu", "gpu"] = Field(
+        "auto",
+        description="where candidates are scored when fits use GPUs; auto: on GPUs, unless most CPUs are in machines without",
     )
     retries: int = Field(2, ge=0, description="how often a fit that crashed is tried again")
     store_patience_s: float = Field(
@@ -342,7 +353,7 @@ class Resources(Section):
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> typing.Self:
-        if self.gpus is not None and self.gpus > 1:
+        if isinstance(self.gpus, float) and self.gpus > 1:
             raise ValueError("a trial uses one GPU at most; gpus must be between 0 and 1")
         return self
 

@@ -23,9 +23,9 @@ from orchestrator.errors import DamagedError, FitOutOfMemoryError, NodeLeavingEr
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.layout import FitLayout
 from orchestrator.problem import load_observation, load_reference, measurement_of, operator_of, task_of, view_of
+from orchestrator.resources import fit_bytes
 from orchestrator.store import Store, create_or_read
 from workers.fitting import Fit, FitDivergedError, FitSettings, StoppingRule
-from workers.networks.memory import fit_bytes_per_pixel
 from workers.networks.priors import prior_of
 from workers.quality import PsnrObserver, psnr
 from workers.seeds import generator_of, seed_of
@@ -127,6 +127,9 @@ def _run_fit(
 ) -> FitRecord:
     store, settings = context.store, context.config.fit
     keys = fit_keys(context, job)
+    if context.device != "cpu" and job.gpus:
+        # Shares of a GPU are bookkeeping to Ray; with this no fit takes the memory of another.
+        torch.cuda.set_per_process_memory_fraction(1.0 if job.alone else job.gpus)
     prepared = _Prepared(context, job)
     fit = prepared.fit
     seconds = _restore_checkpoint(store, keys, fit)
@@ -174,9 +177,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _what_would_fit(context: RunContext, job: FitJob) -> str:
     """What an image of this kind may measure for the memory that is free here now."""
-    config, channels = context.config, job.image.channels
-    width, scale = config.network.width, config.task.scale
-    per_pixel = fit_bytes_per_pixel(job.candidate, channels, width, config.network.input_depth(channels))
+    config, scale = context.config, context.config.task.scale
+    needed = fit_bytes(config, job.image, job.view, job.candidate)
     if context.device == "cpu":
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
@@ -186,9 +188,9 @@ def _what_would_fit(context: RunContext, job: FitJob) -> str:
     sides = view_size(job.view, job.image.height, job.image.width, crop_px=crop, downscale_px=downscale, scale=scale)
     height, length = (scale * side for side in sides)
     # What is free may be more than what could be had a moment ago; a size that did not fit is no advice.
-    side = min((0.8 * free / per_pixel) ** 0.5, 0.7 * (height * length) ** 0.5)
+    side = min((0.8 * free / needed) ** 0.5, 0.7) * (height * length) ** 0.5
     return (
-        f"out of memory: fitting {length}x{height} pixels takes about {per_pixel * height * length / 1e9:.1f} GB, and"
+        f"out of memory: fitting {length}x{height} pixels takes about {needed / 1e9:.1f} GB, and"
         f" {free / 1e9:.1f} GB are free; {side:.0f}x{side:.0f} pixels would fit, or a lower network.width"
     )
 
@@ -225,6 +227,8 @@ class _Prepared:
                 learning_rate=config.fit.learning_rate,
                 input_noise=config.fit.input_noise,
                 average=config.fit.average,
+                # On a CPU every operation is, and the plain ones are faster.
+                deterministic=config.fit.deterministic and context.device != "cpu",
             ),
             seed=seed,
             device=context.device,

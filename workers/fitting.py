@@ -9,6 +9,7 @@ keeps an image of its own, which is the one to use where noise turns out to be c
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workers.deterministic import deterministic_operations
 from workers.networks import Network, noise_input
 from workers.noise import held_out_estimate, residual_correlation
 from workers.operators import Operator
@@ -43,6 +45,7 @@ class FitSettings:
         learning_rate: of Adam.
         input_noise: standard deviation of the noise added to the input at every step.
         average: weight of the past in the exponential average of the outputs, in [0, 1).
+        deterministic: use only operations that add in a fixed order; see `workers.deterministic`. A fit on a CPU needs it not.
     """
 
     iterations: int = 3000
@@ -51,6 +54,7 @@ class FitSettings:
     learning_rate: float = 0.01
     input_noise: float = 1 / 30
     average: float = 0.99
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class Fit:
 
     Inside a block nothing waits for the device: losses, averages and the stopping rules stay there. A `state_dict` between
     blocks holds everything; a fit that loads it continues exactly as the first would have (bit for bit on a CPU with the
-    same number of threads).
+    same number of threads, and with ``deterministic`` on an equal GPU).
     """
 
     def __init__(
@@ -183,13 +187,18 @@ class Fit:
         Raises:
             FitDivergedError: the error is not a finite number.
         """
-        errors = [self._step() for _ in range(min(iterations, self.settings.iterations - self.iteration))]
+        with self._operations():
+            errors = [self._step() for _ in range(min(iterations, self.settings.iterations - self.iteration))]
         self._curve += torch.stack(errors).tolist()
         self._stopped = bool(self._stopping.stopped)
         # What the rest of a block does after the rule has stopped is no part of the fit.
         if not np.isfinite(self._curve[: self._length]).all():
             raise FitDivergedError(f"the held-out error was no longer finite within iteration {self.iteration}")
         return self._curve[self._best_iteration - 1]
+
+    def _operations(self) -> AbstractContextManager[None]:
+        """What all that is computed on the device is computed in."""
+        return deterministic_operations() if self.settings.deterministic else nullcontext()
 
     @property
     def _length(self) -> int:
@@ -256,7 +265,8 @@ class Fit:
     def _seen(self, padded: Tensor) -> NDArray[np.float32]:
         """An output as it would have been measured: (C, h, w)."""
         height, width = self._measurement.pixels.shape[1:]
-        seen: NDArray[np.float32] = self._operator(padded)[0, :, :height, :width].cpu().numpy()
+        with self._operations():
+            seen: NDArray[np.float32] = self._operator(padded)[0, :, :height, :width].cpu().numpy()
         return seen
 
     def state_dict(self) -> dict[str, Any]:

@@ -567,3 +567,24 @@ def test_a_fit_whose_arrays_somebody_has_removed_is_made_again(bench: Bench) -> 
     bench.store.delete(keys.arrays(str(first.arrays)))
     assert run_fit(bench.context, job, clock=still) == first
     assert files_of(bench, job) == {"result.json", "arrays.npz"}
+
+
+def test_a_fit_on_a_gpu_is_deterministic_if_asked(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class MadeError(Exception):
+        pass
+
+    made: list[bool] = []
+
+    def make(*given: Any, **_: Any) -> None:
+        made.append(given[3].deterministic)
+        raise MadeError
+
+    monkeypatch.setattr("orchestrator.fits.Fit", make)
+    for asked in (False, True):
+        bench = make_bench(make_config(fit={"deterministic": asked}), encoded(noise_seed=1))
+        for device in ("cpu", "cuda"):
+            with pytest.raises(MadeError):
+                run_fit(replace(bench.context, device=device), job_of(bench))
+    assert made == [False, False, False, True]
