@@ -116,7 +116,7 @@ class Field:
 
     def start(self, *command: str) -> "subprocess.Popen[bytes]":
         """A driver."""
-        arguments = [sys.executable, "-m", "tests.system.on_cluster", self.cluster.address, *command]
+        arguments = [sys.executable, "-m", "orchestrator", *command, "--address", self.cluster.address]
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(arguments, stdout=log, stderr=log)
 

@@ -9,29 +9,35 @@ What a driver says of a run it says under its own number, and only the highest n
 the same whoever makes it: results of fits, decisions and rows are create-once, so that a late writer changes nothing.
 """
 
+import contextlib
 import json
 import os
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
 
 from orchestrator.errors import NotFoundError, RunCancelledError, SupersededError, UserMistakeError
 from orchestrator.layout import ClaimLayout, RunLayout
 from orchestrator.store import Store
+from orchestrator.text import printable
 
 BEAT_S = 3.0
 """How often a holder gives a sign of life."""
 
 STALE_S = 30.0
 """A holder that has given none for so long, by the observer's clock, has lost the run to whoever asks for it."""
+
+LOG_LINES = 2000
+"""The log keeps the last of so many lines."""
 
 _POLL_S = 0.25
 
@@ -96,7 +102,11 @@ class Holder:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a run goes, in its holder's words; ``beat`` counts its signs of life, the last of them ``at``."""
+    """How a run goes, in its holder's words; ``beat`` counts its signs of life, the last of them ``at``.
+
+    ``stages`` are the counts of its stages (the fields of `orchestrator.progress.Stage`), ``waits_for`` what it waits for, a
+    line each, and ``usage`` what all its attempts together have used (see `orchestrator.machines`), in hours.
+    """
 
     state: RunState
     beat: int = 0
@@ -104,6 +114,13 @@ class Standing:
     finished: str | None = None
     seconds: float | None = None
     reason: str | None = None
+    stages: Sequence[Mapping[str, Any]] = ()
+    waits_for: Sequence[str] = ()
+    usage: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """Plain JSON."""
+        return json.dumps({**vars(self), "usage": dict(self.usage)}, indent=2).encode()
 
 
 @dataclass(frozen=True)
@@ -148,6 +165,19 @@ def last_attempt(store: Store, layout: RunLayout) -> Attempt | None:
     return None if number == 0 else _read(store, layout.claim(number))
 
 
+def read_log(store: Store, layout: RunLayout, after: int = 0) -> Iterator[str]:
+    """What the drivers of a run have said, oldest first, in whole lines; each begins with who it was.
+
+    Those up to the claim of number ``after`` are left out.
+    """
+    for number in range(after + 1, latest(store, layout) + 1):
+        attempt = _read(store, layout.claim(number))
+        if attempt is not None:
+            yield f"-- {attempt.holder.name}\n"
+            with contextlib.suppress(NotFoundError):
+                yield store.get(layout.claim(number).log).decode()
+
+
 def _read(store: Store, keys: ClaimLayout) -> Attempt | None:
     try:
         holder = Holder(**json.loads(store.get(keys.holder)))
@@ -167,10 +197,16 @@ class Claim:
     It ends with `say`, or else with the process.
     """
 
-    def __init__(self, store: Store, layout: RunLayout, holder: Holder) -> None:
+    def __init__(
+        self, store: Store, layout: RunLayout, holder: Holder, used_before: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
         self.holder = holder
         self._store, self._layout, self._keys = store, layout, layout.claim(holder.number)
-        self._standing = Standing(RunState.RUNNING, 0, now())
+        self._used_before = used_before
+        self._standing = Standing(RunState.RUNNING, 0, now(), usage=used_before)
+        self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._logged = 0
+        self._noted = 0
         self._saying = threading.Lock()
         self._ended = threading.Event()
         self._superseded: str | None = None
@@ -199,6 +235,18 @@ class Claim:
     def stop(self) -> Stop | None:
         """Whether somebody wants this driver to stop."""
         return self._stop
+
+    def tell(self, stages: Sequence[Mapping[str, Any]], waits_for: Sequence[str], usage: Mapping[str, float]) -> None:
+        """How the run goes, to be said with the next sign of life; ``usage`` is this attempt's alone."""
+        names = {*self._used_before, *usage}
+        total = {name: round(self._used_before.get(name, 0.0) + usage.get(name, 0.0), 6) for name in sorted(names)}
+        with self._saying:
+            self._standing = replace(self._standing, stages=stages, waits_for=waits_for, usage=total)
+
+    def note(self, message: str) -> None:
+        """A line for the log, to be written with the next sign of life."""
+        self._log.append(f"{now()} {printable(message)}")
+        self._noted += 1
 
     def check(self) -> None:
         """Make sure, as of the last sign of life, that the run is still this driver's.
@@ -229,10 +277,19 @@ class Claim:
         """How the run ended; nothing more is said under this claim."""
         self._ended.set()
         with self._saying:
-            self._put(replace(self._standing, state=state, at=now(), finished=now(), seconds=seconds, reason=reason))
+            waits_for = () if state is not RunState.RUNNING else self._standing.waits_for
+            self._standing = replace(self._standing, state=state, reason=reason, seconds=seconds, waits_for=waits_for)
+            self._put(replace(self._standing, at=now(), finished=now()))
+            self._put_log()
 
     def _put(self, standing: Standing) -> None:
-        self._store.put(self._keys.state, json.dumps(asdict(standing), indent=2).encode())
+        self._store.put(self._keys.state, standing.to_json())
+
+    def _put_log(self) -> None:
+        if self._logged != self._noted:
+            noted = self._noted
+            self._store.put(self._keys.log, "".join(f"{line}\n" for line in tuple(self._log)).encode())
+            self._logged = noted
 
     def _look(self) -> None:
         """See whether somebody has taken the run over, or wants it to stop."""
@@ -256,6 +313,7 @@ class Claim:
                     if self._superseded is None and not self._ended.is_set():
                         self._standing = replace(self._standing, beat=self._standing.beat + 1, at=now())
                         self._put(self._standing)
+                        self._put_log()
             except Exception:  # noqa: S112 - the run's own work meets the same trouble, and says so
                 continue
 
@@ -282,7 +340,7 @@ def take(
         boot, started = _process(os.getpid())
         holder = Holder(number + 1, socket.gethostname(), os.getpid(), boot, started, now(), machine)
         if store.create(layout.claim(number + 1).holder, json.dumps(asdict(holder), indent=2).encode()):
-            return Claim(store, layout, holder)
+            return Claim(store, layout, holder, {} if attempt is None else attempt.standing.usage)
 
 
 def _watch(

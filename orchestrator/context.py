@@ -12,7 +12,8 @@ from orchestrator.store import Store, open_store
 class RunContext:
     """A run as its workers see it: where its store is, its settings, and how images are to be degraded.
 
-    ``threads`` and ``device`` are resolved once, by the driver, and recorded with the run.
+    ``threads`` and the devices are resolved once, by the driver, and recorded with the run. ``code`` is the driver's
+    (`orchestrator.versions.code_version`).
     """
 
     store_url: str
@@ -21,6 +22,8 @@ class RunContext:
     simulate: bool
     device: str
     threads: int
+    score_device: str = "cpu"
+    code: str = ""
 
     @cached_property
     def store(self) -> Store:

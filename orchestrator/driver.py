@@ -3,8 +3,8 @@
 import contextlib
 import platform
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import yaml
 
-from orchestrator import __version__
 from orchestrator.claims import Claim, RunState, now, take
 from orchestrator.comparison import write_comparison
 from orchestrator.context import RunContext
@@ -27,20 +26,18 @@ from orchestrator.errors import (
     SupersededError,
     UserMistakeError,
 )
-from orchestrator.inputs import Source, bring, write_rejected
+from orchestrator.inputs import Inputs, Source, bring, write_rejected
 from orchestrator.layout import RunLayout
 from orchestrator.local_ray import interruptible, local_ray, uninterrupted
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import Plan
-from orchestrator.progress import Listener
+from orchestrator.progress import Listener, Stage
 from orchestrator.report.build import write_report
-from orchestrator.resources import Resources
-from orchestrator.results import Row, read_rows, write_results
+from orchestrator.resources import Resources, too_large
+from orchestrator.results import Row, RowState, read_rows, rows_to_json, write_results
 from orchestrator.run import RunRecord, read_run
 from orchestrator.store import Store
-from orchestrator.trials import SessionSpec
-
-TRIALS_PER_SESSION = 400
+from orchestrator.versions import code_version, project_version
 
 
 @dataclass(frozen=True)
@@ -54,21 +51,21 @@ class Outcome:
 def machine_facts(resources: Resources) -> dict[str, Any]:
     """What the figures of a run depend on."""
     return {
-        "dip-orchestrator": __version__,
+        "dip-orchestrator": project_version(),
         "python": platform.python_version(),
         **{package: version(package) for package in ("torch", "ray", "numpy", "scikit-image")},
         "system": platform.platform(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "cpus": cpu_count(),
         "device": resources.device,
-        "gpu": torch.cuda.get_device_name() if resources.gpus else None,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads_per_trial": resources.threads,
         "parallel_trials": resources.parallel,
-        "gpus_per_trial": resources.gpus,
+        "gpus_per_trial": "by memory" if resources.gpus is None else resources.gpus,
     }
 
 
-def _begin(store: Store, plan: Plan) -> RunRecord:
+def begin(store: Store, plan: Plan, machine: dict[str, Any]) -> RunRecord:
     """The run's record, by which its name is taken, and its settings.
 
     Raises:
@@ -85,7 +82,7 @@ def _begin(store: Store, plan: Plan) -> RunRecord:
         rejected=len(plan.rejected),
         simulate=plan.simulate,
         config=plan.config.model_dump(mode="json"),
-        machine=machine_facts(plan.resources),
+        machine=machine,
         command=plan.command,
         source=asdict(_absolute(plan.source)),
     )
@@ -109,13 +106,8 @@ def _absolute(source: Source) -> Source:
     return replace(source, images=str(images), references=place(source.references), masks=place(source.masks))
 
 
-RaySession = Callable[..., AbstractContextManager[str | None]]
-
-
-def execute(
-    store: Store, plan: Plan, listener: Listener, *, dashboard: bool = True, ray_session: RaySession = local_ray
-) -> Outcome:
-    """Carry out a plan: on this machine, unless ``ray_session`` joins another Ray.
+def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = True, joined: bool = False) -> Outcome:
+    """Carry out a plan on this machine with a Ray of its own, or on the Ray that the caller has ``joined``.
 
     Raises:
         UserMistakeError: another run has taken the name meanwhile, or another driver holds the run.
@@ -128,14 +120,26 @@ def execute(
     """
     started = time.monotonic()
     layout, resources = RunLayout(plan.run), plan.resources
+    if resources is None:
+        raise ValueError("a plan that is carried out needs its resources")
     machine = machine_facts(resources)
-    record = _begin(store, plan)
+    record = begin(store, plan, machine)
     if record.machine.get("cpu") != machine["cpu"]:
         listener.note(
             f"this CPU computes with {machine['cpu']}, the run was begun with {record.machine.get('cpu')}: the last digits of"
             " what is still to be fitted may differ"
         )
-    context = RunContext(store.url, plan.run, plan.config, plan.simulate, resources.device, resources.threads)
+    context = RunContext(
+        store.url,
+        plan.run,
+        plan.config,
+        plan.simulate,
+        resources.device,
+        resources.threads,
+        resources.score_device,
+        code_version(),
+    )
+    session = nullcontext() if joined else local_ray(resources, dashboard=dashboard)
     # What is said of a run is not waited for as long as its work: a driver that ends must come to its end.
     with take(store, layout, machine, note=listener.note) as claim:
 
@@ -143,10 +147,12 @@ def execute(
             return round(time.monotonic() - started, 3)
 
         try:
-            with ray_session(resources, dashboard=dashboard) as dashboard_url, interruptible() as heed_signals:
+            with session as dashboard_url, interruptible() as heed_signals:
                 if dashboard_url:
                     listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
-                _carry_out(context, plan, claim, listener, heed_signals)
+                told = _Told(listener, claim)
+                plan = _bring(context, plan, claim, told)
+                Pipeline(context, plan, resources, told, claim, joined=joined).run(heed_signals)
             claim.confirm()
             took = seconds()
             ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)
@@ -181,10 +187,22 @@ def _ending(error: BaseException) -> tuple[RunState, str]:
     return RunState.FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def _carry_out(
-    context: RunContext, plan: Plan, claim: Claim, listener: Listener, heed_signals: Callable[[], None]
-) -> None:
-    """Bring the inputs, and take every image to its row."""
+class _Told:
+    """A listener whose notes are also kept in the run's log."""
+
+    def __init__(self, listener: Listener, claim: Claim) -> None:
+        self._listener, self._claim = listener, claim
+
+    def note(self, message: str) -> None:
+        self._claim.note(message)
+        self._listener.note(message)
+
+    def update(self, stages: Sequence[Stage]) -> None:
+        self._listener.update(stages)
+
+
+def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) -> Plan:
+    """Bring what is not in the store yet, and say what cannot be worked on; the plan with what can."""
     store, layout, resources = context.store, context.layout, plan.resources
     if plan.uploads:
         inputs = bring(
@@ -200,12 +218,21 @@ def _carry_out(
     write_rejected(store, layout, plan.config, plan.rejected)
     for reject in plan.rejected:
         listener.note(f"{reject.name}: rejected: {reject.reason}")
+    assert resources is not None  # noqa: S101 - see `execute`
+    # A run that was planned elsewhere learns only here what the machines can hold.
+    reasons = too_large(plan.config, plan.images, resources)
+    for image in plan.images:
+        if image.id in reasons:
+            rows = [Row(image.name, arm.name, RowState.REJECTED, reason=reasons[image.id]) for arm in plan.arms]
+            if store.create(layout.row(image.id), rows_to_json(rows).encode()):
+                listener.note(f"{image.name}: rejected: {reasons[image.id]}")
+    fitting = [image for image in plan.images if image.id not in reasons]
+    plan = replace(plan, inputs=Inputs(fitting, plan.rejected))
     listener.note(
         f"run {plan.run}: {len(plan.images)} images, {plan.candidates} candidates, at most {plan.trials} fits;"
         f" {resources.parallel} at a time on {resources.device}, {resources.threads} thread(s) each"
     )
-    spec = SessionSpec(TRIALS_PER_SESSION, resources.parallel, resources.threads, resources.gpus)
-    Pipeline(context, plan, spec, listener, claim).run(heed_signals)
+    return plan
 
 
 def _give_up(store: Store, claim: Claim, state: RunState, reason: str, seconds: float) -> None:

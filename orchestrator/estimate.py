@@ -105,7 +105,7 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         if missing:
             each = _seconds_per_fingerprint(candidates, spec, operator_of(config))
             score_seconds += sum(len(p.candidates) for p in missing) * each
-    return Estimate(score_seconds, fit_seconds, plan.resources.parallel)
+    return Estimate(score_seconds, fit_seconds, plan.resources.parallel if plan.resources else 1)
 
 
 def halved_iterations(arm: Arm, iterations: int, keep_share: float) -> int:

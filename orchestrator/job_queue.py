@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +37,20 @@ class Finished:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class QueueStanding:
+    """How a queue stands.
+
+    Fits that are ``running`` and the ``gpus_in_use`` by them; those that have been handed out and wait for a machine, by the
+    share of a GPU that each needs (``pending``); those that have not been handed out (``waiting``).
+    """
+
+    running: int
+    gpus_in_use: float
+    pending: Mapping[float, int]
+    waiting: int
+
+
 PATIENCE_S = 5.0
 """How long a session without work keeps its CPUs from others that wait for them."""
 
@@ -47,11 +61,13 @@ class JobQueue:
     Every fit that was put is either waiting, running or told as finished, and told once.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, bound: int = 1000, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last_taken = clock()
         self._waiting: deque[FitJob] = deque()
         self._running: dict[FitJob, int] = {}
+        self._begun: set[FitJob] = set()
+        self._bound = bound
         self._finished: list[Finished] = []
         self._something_finished = asyncio.Event()
         self._closed = False
@@ -67,6 +83,26 @@ class JobQueue:
             self._waiting.extendleft(reversed(jobs))
         else:
             self._waiting.extend(jobs)
+
+    async def set_bound(self, bound: int) -> None:
+        """At most so many fits are handed out that are not finished; more would only wait elsewhere, in an order that is set."""
+        self._bound = bound
+
+    async def begin(self, job: FitJob) -> None:
+        """A fit has its resources, and runs."""
+        if job in self._running:
+            self._begun.add(job)
+
+    async def standing(self) -> "QueueStanding":
+        """How many fits run, and what the others wait for."""
+        pending = [job for job in self._running if job not in self._begun]
+        gpus = Counter(1.0 if job.alone and job.gpus else job.gpus for job in pending)
+        return QueueStanding(
+            running=len(self._begun),
+            gpus_in_use=sum(1.0 if job.alone and job.gpus else job.gpus for job in self._begun),
+            pending=dict(gpus),
+            waiting=len(self._waiting),
+        )
 
     async def drop(self, image: str) -> None:
         """Forget the fits of an image that wait; those that run go on."""
@@ -98,6 +134,9 @@ class JobQueue:
 
     async def take(self, session: int) -> FitJob | Literal["wait", "leave"]:
         """The next fit for a session; ``wait`` while there is none, ``leave`` if the session should end."""
+        if self._waiting and len(self._running) >= self._bound:
+            self._last_taken = self._clock()
+            return "wait"
         if self._waiting:
             job = self._waiting.popleft()
             self._running[job] = session
@@ -120,12 +159,14 @@ class JobQueue:
         lost = [job for job, holder in self._running.items() if holder == session]
         for job in lost:
             del self._running[job]
+            self._begun.discard(job)
         return lost
 
     async def finish(self, finished: Finished) -> None:
         """A trial ended, well or not. What was given back meanwhile is no longer this trial's to end."""
         if self._running.pop(finished.job, None) is None:
             return
+        self._begun.discard(finished.job)
         self._finished.append(finished)
         self._something_finished.set()
 

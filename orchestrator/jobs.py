@@ -15,8 +15,8 @@ class FitJob:
     """One image x one network x one view: a few small words, as a trial's settings should be.
 
     It belongs to no arm: arms that want the same fit share it. ``until`` lets it pause at a rung of so many iterations;
-    ``contest`` names the arm in whose asynchronous halving it may be ended, None where it may not. A fit that ran out of
-    memory is given a machine, or a GPU, ``alone``.
+    ``contest`` names the arm in whose asynchronous halving it may be ended, None where it may not. It reserves ``gpus`` of a
+    GPU; a fit that ran out of memory is given a machine, or a GPU, ``alone``.
     """
 
     image: InputImage
@@ -24,6 +24,7 @@ class FitJob:
     candidate: str
     until: int | None = None
     contest: str | None = None
+    gpus: float = 0.0
     alone: bool = False
 
 

@@ -3,7 +3,7 @@
 fingerprints/<bank>/key.json, part-<hash>.npy       shared by all runs
 images/<hh>/<sha256><suffix>                        images, references and masks by their content, shared by all runs
 runs/<run>/run.json, config.yaml, inputs.json       what a run is; never changed
-          /claims/<number>/holder.json, state.json  who works on it, and how it goes
+          /claims/<number>/holder.json, state.json, log.txt    who works on it, how it goes, and what was said
           /scores/<image id>.parquet                candidate, a column for each metric
           /fits/<image id>/<view>/<candidate>/checkpoint.pt, rung-<iterations>.json | result.json, arrays-<hash>.npz
           /rungs/<image id>/<arm>-<iterations>.json which of a cohort went on
@@ -116,6 +116,11 @@ class ClaimLayout:
     def state(self) -> str:
         """How the run goes, in the holder's words."""
         return f"{self.root}/state.json"
+
+    @property
+    def log(self) -> str:
+        """What the holder had to say on its way."""
+        return f"{self.root}/log.txt"
 
     @property
     def cancel(self) -> str:

@@ -5,13 +5,14 @@ scored image, a fit, a decision, a collected image - and starts what has become 
 """
 
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import partial
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
 import ray
 import torch
@@ -19,10 +20,11 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.arms import Arm
-from orchestrator.claims import Claim
+from orchestrator.claims import BEAT_S, Claim
 from orchestrator.collecting import Chosen, collect, let_go_of_the_rest
 from orchestrator.config import ViewName
 from orchestrator.context import RunContext
+from orchestrator.cpus import cpu_count
 from orchestrator.errors import (
     ImageRejectedError,
     RayLostError,
@@ -33,11 +35,13 @@ from orchestrator.errors import (
 )
 from orchestrator.fits import fit_keys, record_once
 from orchestrator.ingest import InputImage
-from orchestrator.job_queue import Crash, Finished, JobQueue
+from orchestrator.job_queue import Crash, Finished, JobQueue, QueueStanding
 from orchestrator.jobs import FitJob, FitRecord
+from orchestrator.machines import Watch, autoscaler_says, with_gpu_memory
 from orchestrator.picking import Decision, decide, halve
 from orchestrator.plan import Plan
 from orchestrator.progress import Listener, Stage
+from orchestrator.resources import Resources, with_gpus_seen
 from orchestrator.results import Row, RowState, rows_to_json
 from orchestrator.scoring import (
     BankPart,
@@ -49,13 +53,20 @@ from orchestrator.scoring import (
     missing_parts,
     score_image,
 )
+from orchestrator.telemetry import Gauges
 from orchestrator.trials import SessionSpec, run_session
 from workers.fingerprints import BankSpec
 
 SESSIONS_THAT_MAY_FAIL = 3
 MACHINES_THAT_MAY_BE_LOST = 20
 """So often a fit may lose its machine, which is no fault of its own, before it counts as failed."""
+TRIALS_PER_SESSION = 400
 TRIALS_PER_WORKER = 2
+MOST_AT_ONCE = 1000
+"""Trials that Tune may hold on a cluster that grows."""
+LEAST_DEMAND = 8
+"""So many fits at least may wait for machines that are not there yet."""
+EXAMINED_WITHIN_S = 60.0
 _LOOK_AHEAD = 1000
 
 
@@ -147,7 +158,7 @@ class Progress:
 def compute_bank_part(context: RunContext, part: BankPart) -> None:
     """A scoring task: fingerprint a chunk of candidates."""
     torch.set_num_threads(context.threads)
-    compute_part(context.store, part, context.config, context.device)
+    compute_part(context.store, part, context.config, context.score_device)
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=5)
@@ -174,16 +185,30 @@ class ImageWorker:
         """See `decide`."""
         return decide(self._context, image, arm, cohort, ended)
 
-    def collect(self, image: InputImage, chosen: list[Chosen], *, previews: bool) -> list[Row]:
+    def collect(self, image: InputImage, chosen: list[Chosen], previews: bool) -> list[Row]:
         """See `collect`."""
         return collect(self._context, image, chosen, previews=previews)
+
+
+class Question:
+    """What an image worker is to do: one of its methods, and the arguments."""
+
+    def __init__(self, what: Literal["score", "halve", "decide", "collect"], *of: Any) -> None:
+        self.what, self.of = what, of
 
 
 class Pipeline:
     """Takes a plan's images from the store's inputs to rows of results."""
 
-    def __init__(self, context: RunContext, plan: Plan, spec: SessionSpec, listener: Listener, claim: Claim) -> None:
-        self._context, self._plan, self._spec, self._listener, self._claim = context, plan, spec, listener, claim
+    def __init__(
+        self, context: RunContext, plan: Plan, resources: Resources, listener: Listener, claim: Claim, *, joined: bool
+    ) -> None:
+        self._context, self._plan, self._listener, self._claim = context, plan, listener, claim
+        self._resources, self._joined = resources, joined
+        at_once = 2 * resources.parallel
+        if joined and plan.config.resources.parallel is None:
+            at_once = MOST_AT_ONCE
+        self._spec = SessionSpec(TRIALS_PER_SESSION, at_once, resources.threads)
         # What an earlier attempt has brought to its end has its rows.
         ended = set(context.store.keys(context.layout.rows))
         if plan.continued is not None:
@@ -201,18 +226,25 @@ class Pipeline:
         self._done: Counter[str] = Counter()
         self._total: Counter[str] = Counter()
         # What the driver cannot do without is where it is: other machines may be taken away.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        node = ray.get_runtime_context().get_node_id()
+        here = NodeAffinitySchedulingStrategy(node, soft=False)
         self._session_options = {"scheduling_strategy": here}
         self._queue: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(JobQueue).remote()
         actors: Any = ImageWorker
         actor = actors.options(scheduling_strategy=here)
-        self._workers = cycle([actor.remote(context) for _ in range(max(1, spec.parallel // TRIALS_PER_WORKER))])
+        workers = resources.parallel // TRIALS_PER_WORKER
+        workers = max(1, min(workers, cpu_count()) if joined else workers)
+        self._workers = cycle([actor.remote(context) for _ in range(workers)])
+        self._watch = Watch(context, trusted=[node])
+        self._gauges = Gauges(context.run)
+        self._clock = time.monotonic
+        self._told = -BEAT_S
+        self._standing = QueueStanding(0, 0.0, {}, 0)
         self._sessions = 0
         self._live_sessions = 0
         self._failed_sessions = 0
         self._draining = False
-        # Enough images under way that a finished trial always finds another fit waiting.
-        self._in_flight = max(4, 2 * spec.parallel)
+        self._slots = resources.parallel
 
     def run(self, heed_signals: Callable[[], None] = lambda: None) -> None:
         """Work until every image has its row in the store.
@@ -236,6 +268,8 @@ class Pipeline:
         self._total.update(
             scored=images, cohort=images * self._plan.cohort_size, full=images * self._plan.full_fits, collected=images
         )
+        self._look_around()
+        self._watch.wait(EXAMINED_WITHIN_S)
         self._start_banks()
         self._when(self._queue.finished.remote(), self._on_finished_fits)
         self._admit()
@@ -245,10 +279,51 @@ class Pipeline:
                 self._handlers.pop(reference)(reference)
             heed_signals()
             self._heed_claim()
+            self._look_around()
             self._admit()
             self._ensure_session()
             self._tell()
+        self._tell(at_once=True)
         ray.get(self._queue.close.remote())
+
+    @property
+    def _in_flight(self) -> int:
+        """Enough images under way that a finished trial always finds another fit waiting."""
+        return max(4, 2 * self._slots)
+
+    def _look_around(self) -> None:
+        """See which machines there are: they may become more, and fewer."""
+        if not self._watch.look(self._standing.gpus_in_use):
+            return
+        if self._resources.device == "cuda" and not self._resources.gpu_memory:
+            self._resources = with_gpus_seen(self._resources, with_gpu_memory(self._watch.found))
+        bound = 2 * self._resources.parallel
+        if self._joined:
+            self._slots = sum(self._resources.slots(each.machine) for each in self._watch.found)
+            wanted = self._context.config.resources.parallel
+            # What waits for machines is what makes an autoscaler start some: twice as much as there is place for, and more.
+            # Not all there is, because its order is settled then.
+            bound = wanted or min(2 * self._slots + max(LEAST_DEMAND, self._slots), MOST_AT_ONCE)
+        ray.get(self._queue.set_bound.remote(bound))
+
+    def _waits_for(self) -> list[str]:
+        """What the run waits for, a line each."""
+        lines = []
+        cpus = f"{self._resources.threads} CPU{'s' if self._resources.threads > 1 else ''}"
+        if not self._standing.running:
+            for gpus, count in self._standing.pending.items():
+                each = f"{cpus} and {gpus:g} GPU" if gpus else cpus
+                lines.append(f"{count} fits wait for a machine with {each} each")
+        if any(self._bank_parts_left.values()) and not self._done["bank"]:
+            gpus = self._resources.score_gpus
+            lines.append(f"scoring waits for a machine with {f'{cpus} and {gpus:g} GPU' if gpus else cpus}")
+        if lines and self._joined:
+            machines = [each.machine for each in self._watch.found]
+            has = f"{sum(m.cpus for m in machines)} CPUs and {sum(m.gpus for m in machines)} GPUs"
+            plural = "are" if len(machines) != 1 else "is"
+            lines.append(f"there {plural} {len(machines)} machine{'s' if len(machines) != 1 else ''} with {has}")
+            lines += [f"autoscaler: {said}" for said in autoscaler_says()]
+        return lines
 
     def _heed_claim(self) -> None:
         """Stop where the run is no longer ours, or nobody's."""
@@ -269,7 +344,7 @@ class Pipeline:
     def _when(self, reference: Any, handler: Callable[[Any], None]) -> None:
         self._handlers[reference] = handler
 
-    def _tell(self) -> None:
+    def _tell(self, *, at_once: bool = False) -> None:
         running = Counter(progress.stage for progress in self._active.values())
         stages = [
             Stage("bank", self._done["bank"], self._total["bank"]),
@@ -278,13 +353,19 @@ class Pipeline:
             Stage("full size", self._done["full"], self._total["full"], self._running_fits(ArmStage.FULL)),
             Stage("images", self._done["collected"], self._total["collected"], running[ImageStage.COLLECTING]),
         ]
-        self._listener.update([stage for stage in stages if stage.total])
+        stages = [stage for stage in stages if stage.total]
+        self._listener.update(stages)
+        if at_once or self._clock() - self._told >= BEAT_S:
+            self._told = self._clock()
+            self._standing = ray.get(self._queue.standing.remote())
+            self._claim.tell([asdict(stage) for stage in stages], self._waits_for(), self._watch.usage)
+            self._gauges.show(stages, self._standing, self._watch.usage)
 
     def _running_fits(self, stage: ArmStage) -> int:
         waiting_or_running = sum(
             len(arm.running) for progress in self._active.values() for arm in progress.arms if arm.stage is stage
         )
-        return min(waiting_or_running, self._spec.parallel)
+        return min(waiting_or_running, self._slots)
 
     # A bank is a condition of scoring, but no barrier: images whose bank is there go on.
 
@@ -304,7 +385,8 @@ class Pipeline:
     def _start_bank_part(self, part: BankPart, tries: int) -> None:
         # The numbers must be the task's own, not options of a call: only then does a worker that had a GPU end with its task
         # and give the memory back.
-        task = ray.remote(num_cpus=self._spec.cpus, num_gpus=self._spec.gpus)(compute_bank_part)
+        resources = self._resources
+        task = ray.remote(num_cpus=resources.threads, num_gpus=resources.score_gpus)(compute_bank_part)
         name = f"bank:{part.spec.width}x{part.spec.height}x{part.spec.channels}"
         reference = task.options(name=name).remote(self._context, part)
         self._bank_tasks.add(reference)
@@ -357,14 +439,12 @@ class Pipeline:
             else:
                 self._active[progress.image.id] = progress
                 progress.stage = ImageStage.SCORING
-                reference = next(self._workers).score.remote(progress.image, self._without)
-                self._when(reference, partial(self._on_scored, progress))
+                self._ask(
+                    progress, partial(self._on_scored, progress), Question("score", progress.image, self._without)
+                )
         self._waiting.extendleft(reversed(not_yet))
 
-    def _on_scored(self, progress: Progress, reference: Any) -> None:
-        cohorts: dict[str, list[Scored]] | None = self._outcome(progress, reference)
-        if cohorts is None:
-            return
+    def _on_scored(self, progress: Progress, cohorts: dict[str, list[Scored]]) -> None:
         self._done["scored"] += 1
         progress.stage = ImageStage.FITTING
         for arm in self._plan.arms:
@@ -405,7 +485,8 @@ class Pipeline:
                 until = None if fit.running == _TO_THE_END else fit.running
                 ways = [way for _, way in fit.waiting]
                 contest = ways[0].arm.name if all(way.arm.asynchronous for way in ways) and view != "full" else None
-                jobs.append(FitJob(progress.image, view, candidate, until, contest))
+                gpus = self._resources.gpu_share(self._context.config, progress.image, view, candidate)
+                jobs.append(FitJob(progress.image, view, candidate, until, contest, gpus))
                 urgent = urgent or any(way.stage is ArmStage.FULL for way in ways)
         if jobs:
             # An image that is nearly done goes before one that has just begun: first results come early.
@@ -498,21 +579,17 @@ class Pipeline:
         last_round = way.rungs_passed == len(way.arm.rungs)
         self._done["cohort"] += last_round
         if not way.running:
-            worker = next(self._workers)
+            image, arm = progress.image, way.arm
             if not last_round:
                 way.stage = ArmStage.HALVING
-                rung = way.arm.rungs[way.rungs_passed]
-                reference = worker.halve.remote(progress.image, way.arm, way.alive, rung)
-                self._when(reference, partial(self._on_halved, progress, way))
+                question = Question("halve", image, arm, way.alive, arm.rungs[way.rungs_passed])
+                self._ask(progress, partial(self._on_halved, progress, way), question)
             else:
                 way.stage = ArmStage.DECIDING
-                reference = worker.decide.remote(progress.image, way.arm, way.cohort, list(way.ended))
-                self._when(reference, partial(self._on_decided, progress, way))
+                question = Question("decide", image, arm, way.cohort, list(way.ended))
+                self._ask(progress, partial(self._on_decided, progress, way), question)
 
-    def _on_halved(self, progress: Progress, way: ArmProgress, reference: Any) -> None:
-        alive: list[str] | None = self._outcome(progress, reference)
-        if alive is None:
-            return
+    def _on_halved(self, progress: Progress, way: ArmProgress, alive: list[str]) -> None:
         self._done["cohort"] += len(way.alive) - len(alive)
         rung = way.arm.rungs[way.rungs_passed]
         way.ended |= {candidate: rung for candidate in way.alive if candidate not in alive}
@@ -520,10 +597,7 @@ class Pipeline:
         way.rungs_passed += 1
         self._serve(progress, self._want_cohort(progress, way))
 
-    def _on_decided(self, progress: Progress, way: ArmProgress, reference: Any) -> None:
-        decision: Decision | None = self._outcome(progress, reference)
-        if decision is None:
-            return
+    def _on_decided(self, progress: Progress, way: ArmProgress, decision: Decision) -> None:
         way.decision = decision
         best = decision.order[: way.arm.full_fits]
         way.full = list(best)
@@ -545,32 +619,43 @@ class Pipeline:
             return
         progress.stage = ImageStage.COLLECTING
         chosen = [arm.chosen for arm in progress.arms]
-        reference = next(self._workers).collect.remote(progress.image, chosen, previews=progress.previews)
-        self._when(reference, partial(self._on_collected, progress))
+        question = Question("collect", progress.image, chosen, progress.previews)
+        self._ask(progress, partial(self._on_collected, progress), question)
 
-    def _on_collected(self, progress: Progress, reference: Any) -> None:
-        if self._outcome(progress, reference) is None:
-            return
+    def _on_collected(self, progress: Progress, rows: list[Row]) -> None:
         self._leave(progress)
         self._done["collected"] += 1
 
-    def _outcome(self, progress: Progress, reference: Any) -> Any:
-        """What a task of an image returned; None if the image has ended by it.
+    def _ask(self, progress: Progress, handler: Callable[[Any], None], question: Question, tries: int = 0) -> None:
+        """Let an image worker do something for an image, and hand over what it returns."""
+        reference = getattr(next(self._workers), question.what).remote(*question.of)
+        self._when(reference, partial(self._on_answer, progress, handler, question, tries))
+
+    def _on_answer(
+        self, progress: Progress, handler: Callable[[Any], None], question: Question, tries: int, reference: Any
+    ) -> None:
+        """An image worker has answered, or the image ends by what became of the question.
 
         Raises:
             StoreError: the store failed, which is no fault of the image.
         """
         try:
             outcome = ray.get(reference)
-            # What another arm still had under way for an image that has ended leads nowhere.
-            return None if progress.stage is ImageStage.ENDED else outcome
         except StoreError as error:
             raise _as_raised(error) from None
         except ImageRejectedError as error:
             self._end(progress, RowState.REJECTED, _cause(error))
         except RayError as error:
-            self._end(progress, RowState.FAILED, _cause(error))
-        return None
+            # What the work itself raised would be raised again. A worker that is gone is no fault of this image alone.
+            lost = not isinstance(error, RayTaskError)
+            if lost and tries < self._context.config.resources.retries and progress.stage is not ImageStage.ENDED:
+                self._ask(progress, handler, question, tries + 1)
+            else:
+                self._end(progress, RowState.FAILED, _cause(error))
+        else:
+            # What another arm still had under way for an image that has ended leads nowhere.
+            if progress.stage is not ImageStage.ENDED:
+                handler(outcome)
 
     def _end(self, progress: Progress, state: RowState, reason: str) -> None:
         """An image goes no further: its rows say why, and what it would have needed is no longer counted."""

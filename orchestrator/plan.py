@@ -1,6 +1,6 @@
 """What a run will do, decided before it does anything: the dry run prints the plan that the real run consumes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from orchestrator.errors import UserMistakeError
 from orchestrator.ingest import InputImage, Rejected, Upload, read_folder
 from orchestrator.inputs import Inputs, Source, read_inputs
 from orchestrator.layout import RunLayout
-from orchestrator.resources import Resources, bytes_per_pixel, resolve_resources, this_machine, why_too_large
+from orchestrator.resources import Resources, resolve_resources, this_machine, too_large
 from orchestrator.run import RunRecord, check_run_name, new_run_name, read_run
 from orchestrator.scoring import metrics_of
 from orchestrator.store import Store
@@ -25,11 +25,12 @@ class Plan:
     """A run that has not begun, or goes on: ``continued`` is the record of what an earlier attempt began.
 
     ``uploads`` are the files on this machine that are to be brought to the store first; none where it has them all.
+    ``resources`` are None where the machines are not known yet, as it is carried out elsewhere.
     """
 
     run: str
     config: Config
-    resources: Resources
+    resources: Resources | None
     simulate: bool
     inputs: Inputs
     source: Source
@@ -75,6 +76,14 @@ class Plan:
         return len(self.images) * (self.cohort_size + self.full_fits)
 
 
+Resolve = Callable[[Config], Resources]
+
+
+def resolve_here(config: Config) -> Resources:
+    """What the settings ask for, on this machine alone."""
+    return resolve_resources(config, [this_machine()])
+
+
 def make_plan(
     store: Store,
     config: Config,
@@ -83,18 +92,21 @@ def make_plan(
     simulate: bool = False,
     run: str | None = None,
     command: str = "submit",
+    resolve: Resolve | None = resolve_here,
 ) -> Plan:
     """Look at everything a run needs and write nothing.
+
+    ``resolve`` knows the machines; None where they are not known yet.
 
     Raises:
         UserMistakeError: something cannot be done as asked.
     """
     name = new_run_name() if run is None else check_run_name(run)
     _check_masks(config, given=source.masks is not None, simulate=simulate)
-    resources = resolve_resources(config, this_machine())
+    resources = None if resolve is None else resolve(config)
     continued = read_run(store, name) if store.exists(RunLayout(name).record) else None
     if continued is not None:
-        _check_unchanged(continued, config, resources.device, simulate=simulate, command=command)
+        _check_unchanged(continued, config, resources, simulate=simulate, command=command)
         _check_mask_colour(continued, source)
     uploads, rejected = read_folder(
         source.images,
@@ -106,28 +118,27 @@ def make_plan(
         max_pixels=config.ingest.max_pixels,
         leave_out=None if "://" in store.url else Path(store.url),
     )
-    fitting, too_large = [], []
-    per_pixel = {n: bytes_per_pixel(config, n) for n in {upload.image.channels for upload in uploads}}
-    for upload in uploads:
-        reason = why_too_large(upload.image, config.task.scale, per_pixel[upload.image.channels], resources)
-        if reason is None:
-            fitting.append(upload)
-        else:
-            too_large.append(Rejected(upload.image.name, reason))
-    inputs = Inputs([upload.image for upload in fitting], [*rejected, *too_large])
+    reasons = {} if resources is None else too_large(config, [upload.image for upload in uploads], resources)
+    fitting = [upload for upload in uploads if upload.image.id not in reasons]
+    refused = [
+        Rejected(upload.image.name, reasons[upload.image.id]) for upload in uploads if upload.image.id in reasons
+    ]
+    inputs = Inputs([upload.image for upload in fitting], [*rejected, *refused])
     there = None if continued is None else read_inputs(store, RunLayout(name))
     if there is not None:
         _check_same_inputs(name, there, inputs)
         inputs, fitting = there, []
     elif not fitting:
-        raise UserMistakeError(f"--images {source.images}: {printable(too_large[0].name)} is {too_large[0].reason}")
+        raise UserMistakeError(f"--images {source.images}: {printable(refused[0].name)} is {refused[0].reason}")
     return Plan(name, config, resources, simulate, inputs, source, fitting, command, continued)
 
 
-def resume_plan(store: Store, run: str, assignments: Sequence[str] = ()) -> Plan:
+def resume_plan(
+    store: Store, run: str, assignments: Sequence[str] = (), *, resolve: Resolve | None = resolve_here
+) -> Plan:
     """What is left of a run, from its record alone.
 
-    ``assignments`` are settings of the form ``a.b=value``, of those that change no result.
+    ``assignments`` are settings of the form ``a.b=value``, of those that change no result; for ``resolve`` see `make_plan`.
 
     Raises:
         UserMistakeError: there is no such run, it cannot go on here, or a setting would change its results.
@@ -138,9 +149,11 @@ def resume_plan(store: Store, run: str, assignments: Sequence[str] = ()) -> Plan
     source = Source(**record.source)
     if there is None:
         # It ended before its inputs were all in the store, so they are brought from where they were.
-        return make_plan(store, config, source, simulate=record.simulate, run=run, command=record.command)
-    resources = resolve_resources(config, this_machine())
-    _check_unchanged(record, config, resources.device, simulate=record.simulate, command=record.command)
+        return make_plan(
+            store, config, source, simulate=record.simulate, run=run, command=record.command, resolve=resolve
+        )
+    resources = None if resolve is None else resolve(config)
+    _check_unchanged(record, config, resources, simulate=record.simulate, command=record.command)
     return Plan(run, config, resources, record.simulate, there, source, (), record.command, record)
 
 
@@ -161,7 +174,9 @@ def _config_of(record: RunRecord) -> Config:
         ) from None
 
 
-def _check_unchanged(record: RunRecord, config: Config, device: str, *, simulate: bool, command: str) -> None:
+def _check_unchanged(
+    record: RunRecord, config: Config, resources: Resources | None, *, simulate: bool, command: str
+) -> None:
     """A run goes on with what it was begun with.
 
     Raises:
@@ -169,6 +184,8 @@ def _check_unchanged(record: RunRecord, config: Config, device: str, *, simulate
     """
     before, now = _flat(_config_of(record).model_dump(mode="json")), _flat(config.model_dump(mode="json"))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in _MAY_CHANGE]
+    # A run that no driver has worked on yet has no device.
+    device = record.machine.get("device") if resources is None else resources.device
     others = {
         "--simulate": (record.simulate, simulate),
         "device": (record.machine.get("device", device), device),
@@ -213,7 +230,10 @@ def _check_same_inputs(run: str, there: Inputs, given: Inputs) -> None:
 
 
 _MAY_CHANGE = frozenset(
-    {"resources.parallel", "resources.retries", "resources.store_patience_s", "fit.checkpoint_s", "keep.report_images"}
+    {
+        *("resources.parallel", "resources.gpus", "resources.retries", "resources.store_patience_s"),
+        *("fit.checkpoint_s", "keep.report_images"),
+    }
 )
 """Settings that change no result."""
 _CHANGES_SHOWN = 3

@@ -1,29 +1,38 @@
-"""What the machine has, and what trials may use of it."""
+"""What the machines have, and what trials may use of it."""
 
 import contextlib
+import math
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from orchestrator.arms import arms_of
-from orchestrator.config import Config
+from orchestrator.config import Config, ViewName
 from orchestrator.cpus import cpu_count
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest import InputImage
 from orchestrator.scoring import candidates_of
 from workers.networks.memory import fit_bytes_per_pixel
-from workers.views import padded_side
+from workers.views import padded_side, view_size
 
 _USABLE = 0.8
 """The share of the memory that fits may plan with; the rest is for Ray, Python and the system."""
 _NETWORKS_LOOKED_AT = 8
+_SHARES = (0.125, 0.1666, 0.25, 0.3333, 0.5, 1.0)
+"""What a fit may take of a GPU. Few sizes, since a worker is used again only for a trial that reserves the same; rounded
+down, so that a whole number of them fits."""
+_CUDA_BYTES = 0.7e9
+"""What CUDA and cuDNN take for themselves in every process that uses a GPU."""
+_SCORING_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Machine:
-    """CPUs this process may use, bytes of memory, GPUs, and bytes of memory of the smallest GPU."""
+    """CPUs to use, bytes of memory, GPUs, and bytes of memory of the smallest GPU (0: not known)."""
 
     cpus: int
     memory: int
@@ -35,19 +44,42 @@ class Machine:
 class Resources:
     """What trials may use, resolved once and recorded with the run.
 
-    ``parallel`` trials at once, each with ``threads`` CPU threads and ``gpus`` of a GPU; ``trial_memory`` is its share of
-    the memory in bytes.
+    ``parallel`` trials run at the same time on the machines that are there, each with ``threads`` CPU threads and, on the
+    device ``cuda``, ``gpus`` of a GPU; None: as much as the memory of its fit is of ``gpu_memory`` bytes. ``trial_memory`` is
+    what a trial may have at most, in bytes. ``score_gpus`` is what scoring reserves.
     """
 
     parallel: int
     threads: int
-    gpus: float
+    device: Literal["cpu", "cuda"]
+    gpus: float | None
     trial_memory: float
+    gpu_memory: int = 0
+    score_gpus: float = 0.0
 
     @property
-    def device(self) -> str:
-        """Where networks are fitted. Named, because a task without GPUs sees all of them."""
-        return "cuda" if self.gpus else "cpu"
+    def score_device(self) -> Literal["cpu", "cuda"]:
+        """Where candidates are scored. Named, as ``device`` is, because a task without GPUs sees all of them."""
+        return "cuda" if self.score_gpus else "cpu"
+
+    def gpu_share(self, config: Config, image: InputImage, view: ViewName, candidate: str) -> float:
+        """What a fit reserves of a GPU: the smallest share whose memory is enough for it.
+
+        The memory of a fit is known from the network itself (`workers.networks.memory`). Nothing on the CPU, and a whole GPU
+        where its size is not known.
+        """
+        if self.device == "cpu" or self.gpus is not None:
+            return self.gpus or 0.0
+        needed = _CUDA_BYTES + fit_bytes(config, image, view, candidate)
+        enough = (share for share in _SHARES if needed <= _USABLE * share * self.gpu_memory)
+        return next(enough, 1.0)
+
+    def slots(self, machine: Machine) -> int:
+        """How many trials a machine can run at the same time; where their shares of a GPU differ, the most."""
+        by_cpu = machine.cpus // self.threads
+        if self.device == "cpu":
+            return by_cpu
+        return min(by_cpu, machine.gpus * int(1 / (self.gpus or _SHARES[0]) + 1e-3))
 
 
 def this_machine() -> Machine:
@@ -61,25 +93,66 @@ def this_machine() -> Machine:
     return Machine(cpu_count(), memory, gpus, gpu_memory)
 
 
-def resolve_resources(config: Config, machine: Machine) -> Resources:
-    """The settings' wishes on a machine.
+def resolve_resources(config: Config, machines: Sequence[Machine], *, gpus_may_come: bool = False) -> Resources:
+    """The settings' wishes on these machines.
+
+    Args:
+        config: The settings.
+        machines: Those that are there.
+        gpus_may_come: Whether machines with GPUs may be started when fits wait for them.
 
     Raises:
-        UserMistakeError: the machine could never place a trial; Ray would wait for ever.
+        UserMistakeError: no trial could ever be placed; Ray would wait for ever.
     """
     wish = config.resources
-    per_trial = wish.gpus if wish.gpus is not None else float(machine.gpus > 0)
-    if per_trial > machine.gpus:
-        raise UserMistakeError(
-            f"resources.gpus={per_trial:g}: this machine has no GPU; set resources.gpus=0 to fit on the CPU"
-        )
-    if per_trial:
+    there = sum(machine.gpus for machine in machines)
+    wanted = wish.gpus if wish.gpus is not None else "auto" if there or gpus_may_come else 0
+    if wanted and not (there or gpus_may_come):
+        raise UserMistakeError(f"resources.gpus={wanted}: there is no GPU; set resources.gpus=0 to fit on the CPU")
+    if wanted:
+        share = None if wanted == "auto" else float(wanted)
+        memory = min((machine.gpu_memory for machine in machines if machine.gpus), default=0)
         # A whole number of trials shares each GPU.
-        sharing = int(1 / per_trial + 1e-9)
-        parallel = min(machine.gpus * sharing, wish.parallel or machine.gpus * sharing)
-        return Resources(parallel, wish.threads, per_trial, _USABLE * machine.gpu_memory / sharing)
-    parallel = wish.parallel or max(1, machine.cpus // wish.threads)
-    return Resources(parallel, wish.threads, 0.0, _USABLE * machine.memory / parallel)
+        sharing = 1 if share is None else int(1 / share + 1e-3)
+        most = there * (int(1 / _SHARES[0]) if share is None else sharing)
+        return Resources(
+            parallel=max(1, min(most, wish.parallel or most)),
+            threads=wish.threads,
+            device="cuda",
+            gpus=share,
+            trial_memory=_USABLE * memory / sharing if memory else math.inf,
+            gpu_memory=memory,
+            score_gpus=(share or _SCORING_SHARE) if _scores_on_gpus(config, machines) else 0.0,
+        )
+    slots = [machine.cpus // wish.threads for machine in machines]
+    parallel = wish.parallel or max(1, sum(slots))
+    if len(machines) == 1:
+        slots = [parallel]
+    shares = [machine.memory / slot for machine, slot in zip(machines, slots, strict=True) if slot]
+    return Resources(parallel, wish.threads, "cpu", 0.0, _USABLE * min(shares, default=math.inf))
+
+
+def with_gpus_seen(resources: Resources, machines: Sequence[Machine]) -> Resources:
+    """The same, once machines are there of whose GPUs the memory is known."""
+    memory = min((machine.gpu_memory for machine in machines if machine.gpu_memory), default=0)
+    return replace(resources, gpu_memory=memory)
+
+
+def _scores_on_gpus(config: Config, machines: Sequence[Machine]) -> bool:
+    """Whether candidates are scored on GPUs: unless told so, where machines without have fewer CPUs than those with."""
+    if config.resources.score != "auto":
+        return config.resources.score == "gpu"
+    without = sum(machine.cpus for machine in machines if not machine.gpus)
+    return without < sum(machine.cpus for machine in machines if machine.gpus)
+
+
+def fit_bytes(config: Config, image: InputImage, view: ViewName, candidate: str) -> float:
+    """Memory at the peak of one fit, in bytes."""
+    crop, downscale, scale = config.cohort.crop_px, config.cohort.downscale_px, config.task.scale
+    sides = view_size(view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
+    height, width = (scale * padded_side(side, scale) for side in sides)
+    depth = config.network.input_depth(image.channels)
+    return fit_bytes_per_pixel(candidate, image.channels, config.network.width, depth) * height * width
 
 
 def bytes_per_pixel(config: Config, channels: int) -> float:
@@ -92,15 +165,24 @@ def bytes_per_pixel(config: Config, channels: int) -> float:
     return max(fit_bytes_per_pixel(name, channels, config.network.width, depth) for name in names)
 
 
+def too_large(config: Config, images: Sequence[InputImage], resources: Resources) -> dict[str, str]:
+    """The ids of the images whose full-size fits would not fit into a trial's memory, and why."""
+    per_pixel = {channels: bytes_per_pixel(config, channels) for channels in {image.channels for image in images}}
+    reasons = {
+        image.id: why_too_large(image, config.task.scale, per_pixel[image.channels], resources) for image in images
+    }
+    return {image: reason for image, reason in reasons.items() if reason is not None}
+
+
 def why_too_large(image: InputImage, scale: int, per_pixel: float, resources: Resources) -> str | None:
     """Why an image's full-size fit would not fit into a trial's memory; None if it does."""
     needed = per_pixel * scale**2 * padded_side(image.height, scale) * padded_side(image.width, scale)
     if needed <= resources.trial_memory:
         return None
-    share_less = "resources.gpus=1" if resources.gpus else "resources.parallel=1"
-    alone = resources.gpus == 1 or (not resources.gpus and resources.parallel == 1)
+    share_less = "resources.parallel=1" if resources.device == "cpu" else "resources.gpus=1"
+    alone = resources.gpus in (None, 1) or (resources.device == "cpu" and resources.parallel == 1)
     return (
         f"too large: fitting {scale * image.width}x{scale * image.height} pixels takes about {needed / 1e9:.0f} GB of memory,"
-        f" and each of {resources.parallel} trials has {resources.trial_memory / 1e9:.0f} GB here; make the image smaller, or"
-        " set a lower network.width" + ("" if alone else f" or {share_less}")
+        f" and each trial has {resources.trial_memory / 1e9:.0f} GB here; make the image smaller, or set a lower network.width"
+        + ("" if alone else f" or {share_less}")
     )

@@ -3,7 +3,7 @@
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +22,8 @@ class RunRecord:
 
     What it is stands in ``run.json``, created once: the settings, ``command`` (submit or study), and ``source``, the folders
     and options that its images came from. How it goes stands in the last claim (`orchestrator.claims`): ``state`` and what
-    follows. ``machine`` holds what the figures depend on: versions, CPU, threads per trial, trials at once, device.
+    follows. ``machine`` holds what the figures depend on: versions, CPU, threads per trial, trials at once, device. ``usage``
+    is what it has cost so far: hours of machines, of their CPUs and GPUs, and of the shares of GPUs that fits held.
     """
 
     run: str
@@ -38,6 +39,10 @@ class RunRecord:
     finished: str | None = None
     seconds: float | None = None
     reason: str | None = None
+    driver: str | None = None
+    stages: Sequence[Mapping[str, Any]] = ()
+    waits_for: Sequence[str] = ()
+    usage: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """What the run is, as plain JSON."""
@@ -68,8 +73,20 @@ class RunRecord:
             "seconds": self.seconds,
         }
 
+    def standing(self) -> dict[str, Any]:
+        """All that is known of how it goes."""
+        return {
+            **self.summary(),
+            "rejected": self.rejected,
+            "reason": self.reason,
+            "driver": self.driver,
+            "stages": [dict(stage) for stage in self.stages],
+            "waits_for": list(self.waits_for),
+            "usage": dict(self.usage),
+        }
 
-_STANDING = frozenset({"state", "finished", "seconds", "reason"})
+
+_STANDING = frozenset({"state", "finished", "seconds", "reason", "driver", "stages", "waits_for", "usage"})
 
 
 def new_run_name() -> str:
@@ -112,7 +129,7 @@ def read_run(store: Store, run: str) -> RunRecord:
         raise StoreError(f"{store.show(layout.record)} is no record of a run: {error}") from None
     attempt = last_attempt(store, layout)
     if attempt is None:
-        return replace(record, reason="its driver ended before it began")
+        return replace(record, reason="no driver has begun it yet")
     standing = attempt.standing
     record = replace(
         record,
@@ -121,6 +138,10 @@ def read_run(store: Store, run: str) -> RunRecord:
         finished=standing.finished,
         seconds=standing.seconds,
         reason=standing.reason,
+        driver=attempt.holder.name,
+        stages=tuple(standing.stages),
+        waits_for=tuple(standing.waits_for),
+        usage=standing.usage,
     )
     if standing.state is not RunState.RUNNING:
         return record

@@ -34,20 +34,19 @@ REPORT_EVERY_S = 2.0
 class SessionSpec:
     """What a session may use.
 
-    ``trials`` is how many it takes before the next session follows; ``parallel`` how many run at once; ``cpus`` and
-    ``gpus`` what each reserves.
+    ``trials`` is how many it takes before the next session follows; ``at_once`` how many of them Tune may hold that have not
+    ended; ``cpus`` what each reserves, beside its share of a GPU.
     """
 
     trials: int
-    parallel: int
+    at_once: int
     cpus: float
-    gpus: float
 
     def resources(self, job: FitJob, all_cpus: float) -> dict[str, float]:
         """What a fit reserves; one that must be alone a whole GPU, or where there is none all CPUs of a machine."""
         if not job.alone:
-            return {"cpu": self.cpus, "gpu": self.gpus}
-        return {"cpu": self.cpus, "gpu": 1.0} if self.gpus else {"cpu": all_cpus, "gpu": 0.0}
+            return {"cpu": self.cpus, "gpu": job.gpus}
+        return {"cpu": self.cpus, "gpu": 1.0} if job.gpus else {"cpu": all_cpus, "gpu": 0.0}
 
 
 def most_cpus() -> float:
@@ -88,6 +87,10 @@ class TellTheQueue(tune.Callback):  # type: ignore[misc]
 
     def __init__(self, queue: Any) -> None:
         self._queue = queue
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial has its resources."""
+        ray.get(self._queue.begin.remote(trial.config["job"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's function returned."""
@@ -199,9 +202,8 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
                 search_alg=QueueSearcher(queue, session, spec.trials),
                 scheduler=ContestsOfImages(cohort, cohort.iterations or context.config.fit.iterations),
                 num_samples=-1,
-                # Tune keeps a worker alive only for a trial that waits already. So it may hold as many again as run;
-                # what runs at once is bounded by what each trial reserves.
-                max_concurrent_trials=2 * spec.parallel,
+                # What runs at once is bounded by what each trial reserves, and what waits by the queue.
+                max_concurrent_trials=spec.at_once,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),

@@ -9,13 +9,16 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator import __version__
-from orchestrator.cli import cancel, doctor, results, resume, runs, study, submit
+from orchestrator.cli import cancel, doctor, logs, results, resume, runs, status, study, submit, watch
 from orchestrator.errors import OrchestratorError
 
 COMMANDS = {
     "submit": submit,
     "study": study,
     "resume": resume,
+    "status": status,
+    "watch": watch,
+    "logs": logs,
     "cancel": cancel,
     "runs": runs,
     "results": results,

@@ -7,6 +7,11 @@ import shlex
 from orchestrator.store import Store, open_store
 
 
+def add_assignments(parser: argparse.ArgumentParser, help: str) -> None:
+    """Settings on the command line."""
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help=help)
+
+
 def place_of(options: argparse.Namespace) -> str:
     """The store the user means: ``--store``, else ``$DIP_STORE``, else ``./dip-store``."""
     return str(options.store or os.environ.get("DIP_STORE") or "dip-store")

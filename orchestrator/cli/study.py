@@ -1,20 +1,14 @@
 """Fit every candidate on every image and find what foretells the best: for researchers; it takes long."""
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.common import decibels, store_of
-from orchestrator.cli.submit import (
-    EXIT_SOME_FAILED,
-    add_inputs,
-    add_settings,
-    carry_out,
-    plan_of,
-    print_plan,
-)
+from orchestrator.cli.driving import carry_out
+from orchestrator.cli.submit import add_inputs, add_settings, plan_of, print_plan
 from orchestrator.config import resolve
 from orchestrator.layout import RunLayout
-from orchestrator.results import RowState
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
@@ -42,13 +36,11 @@ def act(options: argparse.Namespace) -> int:
     store = store_of(options)
     config = resolve(options.config, [*options.assignments, *_as_study(options.candidates)])
     # Without references the images are the clean ones.
-    plan = plan_of(options, store, config, simulate=options.references is None)
+    planned = partial(plan_of, options, store, config, simulate=options.references is None)
     if options.dry_run:
-        print_plan(plan, store, options.config)
+        print_plan(planned(), store, options.config)
         return 0
-    outcome = carry_out(plan, store, dashboard=not options.no_dashboard)
-    conclude(plan, outcome, store)
-    return 0 if all(row.state is RowState.RESTORED for row in outcome.rows) else EXIT_SOME_FAILED
+    return carry_out(options, store, planned)
 
 
 def conclude(plan: "Plan", outcome: "Outcome", store: Store) -> None:

@@ -1,25 +1,21 @@
 """Restore a folder of images."""
 
 import argparse
-import uuid
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.common import command_for, duration, store_of
+from orchestrator.cli.common import add_assignments, duration, store_of
+from orchestrator.cli.driving import add_where, carry_out
 from orchestrator.config import DEFAULT, resolve
-from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError, StoreUnavailableError
-from orchestrator.layout import RunLayout
-from orchestrator.results import RowState
-from orchestrator.store import Store, check_store
+from orchestrator.store import Store
 from orchestrator.text import printable
 
 if TYPE_CHECKING:
     from orchestrator.arms import Arm
     from orchestrator.config import Config
-    from orchestrator.driver import Outcome
-    from orchestrator.plan import Plan
+    from orchestrator.plan import Plan, Resolve
 
-EXIT_SOME_FAILED = 1
 _SHOWN = 10
 
 
@@ -65,30 +61,25 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="settings: a YAML file, or the name of one that ships: quickstart (default), denoise, inpaint, super-resolve",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="assignments",
-        help="override a setting; repeatable",
-    )
+    add_assignments(parser, "override a setting; repeatable")
     parser.add_argument(
         "--run", metavar="NAME", help="the run's name (default: from the time); one that was begun goes on where it was"
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan and an estimate of its time; run nothing"
     )
-    parser.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
+    add_where(parser)
 
 
-def plan_of(options: argparse.Namespace, store: Store, config: "Config", *, simulate: bool) -> "Plan":
-    """The plan that the options ask for."""
+def plan_of(
+    options: argparse.Namespace, store: Store, config: "Config", *, simulate: bool, **resolve: "Resolve | None"
+) -> "Plan":
+    """The plan that the options ask for; ``resolve`` as in `orchestrator.plan.make_plan`."""
     from orchestrator.inputs import Source
     from orchestrator.plan import make_plan
 
     source = Source(options.images, options.references, options.masks, options.mask_known == "white")
-    return make_plan(store, config, source, simulate=simulate, run=options.run, command=options.command)
+    return make_plan(store, config, source, simulate=simulate, run=options.run, command=options.command, **resolve)
 
 
 def act(options: argparse.Namespace) -> int:
@@ -96,62 +87,11 @@ def act(options: argparse.Namespace) -> int:
     # Torch and Ray take seconds to import: after the mistakes that can be found without them.
     store = store_of(options)
     config = resolve(options.config, options.assignments, arms=options.arms)
-    plan = plan_of(options, store, config, simulate=options.simulate)
+    planned = partial(plan_of, options, store, config, simulate=options.simulate)
     if options.dry_run:
-        print_plan(plan, store, options.config)
+        print_plan(planned(), store, options.config)
         return 0
-    outcome = carry_out(plan, store, dashboard=not options.no_dashboard)
-    return 0 if all(row.state is RowState.RESTORED for row in outcome.rows) else EXIT_SOME_FAILED
-
-
-def carry_out(plan: "Plan", store: Store, *, dashboard: bool) -> "Outcome":
-    """Run a plan with its progress shown, and print what came out.
-
-    Raises:
-        KeyboardInterrupt: the user stopped it; said so already.
-    """
-    from orchestrator.cli.live import LiveProgress
-    from orchestrator.cli.table import print_comparison, print_rows
-    from orchestrator.driver import execute
-
-    # Before anything starts: does the store do what a run cannot do without?
-    check_store(store, f"probe-{uuid.uuid4().hex}")
-    try:
-        with LiveProgress() as progress:
-            progress.note("starting Ray ...")
-            outcome = execute(store, plan, progress, dashboard=dashboard)
-    except (KeyboardInterrupt, RunCancelledError) as stopped:
-        said = str(stopped) or "interrupted"
-        print(f"{said}; what was finished is in {store.show(RunLayout(plan.run).root)}")
-        print(f"go on with       {command_for('resume', plan.run, store)}")
-        raise KeyboardInterrupt from None
-    except (StoreUnavailableError, RayLostError, RunFailedError):
-        print(f"go on with       {command_for('resume', plan.run, store)}")
-        raise
-    print()
-    print_rows(outcome.rows)
-    print_comparison(outcome.rows)
-    counts = Counter(row.state for row in outcome.rows)
-    print()
-    # With several arms an image has several results.
-    images = f"{outcome.record.images} images by {len(plan.arms)} arms: " if len(plan.arms) > 1 else ""
-    said = ", ".join(f"{counts[state]} {state}" for state in RowState if counts[state])
-    print(f"{images}{said}{_took(outcome.record.seconds)}")
-    _print_places(plan, store)
-    return outcome
-
-
-def _took(seconds: float | None) -> str:
-    return "" if seconds is None else f" in {duration(seconds)}"
-
-
-def _print_places(plan: "Plan", store: Store) -> None:
-    layout = RunLayout(plan.run)
-    for arm in plan.arms:
-        print(f"restored images  {store.show(layout.restored(arm.name, 'pick', 'x')).removesuffix('x')}")
-    print(f"table            {store.show(layout.results('csv'))}")
-    print(f"report           {store.show(layout.report)}")
-    print(f"next             {command_for('results', plan.run, store)}")
+    return carry_out(options, store, planned)
 
 
 def _task(config: "Config") -> str:

@@ -94,22 +94,25 @@ def here(store: LocalStore) -> Holder:
 def test_how_a_run_goes_is_what_the_last_claim_says(store: LocalStore) -> None:
     leave_run(store, replace(RECORD, state=RunState.FAILED, reason="no luck"))
     leave_run(store, RECORD, replace(ELSEWHERE, number=2))
-    assert read_run(store, "r1") == RECORD
+    told = replace(RECORD, driver=ELSEWHERE.name)
+    assert read_run(store, "r1") == told
     # A holder that comes to life again is not heard.
     leave_run(store, replace(RECORD, state=RunState.FAILED, reason="late"))
-    assert read_run(store, "r1") == RECORD
+    assert read_run(store, "r1") == told
 
 
 def test_a_run_that_nobody_has_claimed_is_interrupted(store: LocalStore) -> None:
     store.put(RunLayout("r1").record, RECORD.to_json())
     record = read_run(store, "r1")
-    assert (record.state, record.reason) == (RunState.INTERRUPTED, "its driver ended before it began")
+    assert (record.state, record.reason) == (RunState.INTERRUPTED, "no driver has begun it yet")
 
 
 def test_a_run_whose_driver_died_is_shown_as_interrupted(store: LocalStore) -> None:
     running = replace(RECORD, state=RunState.RUNNING)
-    leave_run(store, running, replace(here(store), started="1"))
-    assert read_run(store, "r1") == replace(running, state=RunState.INTERRUPTED, reason="its driver is gone")
+    holder = replace(here(store), started="1")
+    leave_run(store, running, holder)
+    ended = replace(running, state=RunState.INTERRUPTED, reason="its driver is gone", driver=holder.name)
+    assert read_run(store, "r1") == ended
 
 
 def test_a_run_whose_driver_lives_or_is_elsewhere_runs(store: LocalStore) -> None:
@@ -179,6 +182,6 @@ def test_all_runs_are_listed_oldest_first(store: LocalStore) -> None:
 
 def test_a_folder_without_a_record_is_no_run(store: LocalStore) -> None:
     leave_run(store, RECORD)
-    store.put(RunLayout("half").input("a.png"), b"")
+    store.put(RunLayout("half").scores("a"), b"")
     store.put("runs/stray-file", b"")
     assert [record.run for record in all_runs(store)] == ["r1"]

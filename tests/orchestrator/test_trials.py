@@ -85,5 +85,5 @@ def test_what_ray_saw_is_told_apart(text: str, cause: str, reason: str) -> None:
 def test_a_fit_that_must_be_alone_reserves_a_gpu_or_all_cpus(
     gpus: float, alone: bool, resources: dict[str, float]
 ) -> None:
-    spec = SessionSpec(trials=400, parallel=4, cpus=2, gpus=gpus)
-    assert spec.resources(FitJob(JOB.image, "crop", "0-0", alone=alone), all_cpus=8) == resources
+    spec = SessionSpec(trials=400, at_once=8, cpus=2)
+    assert spec.resources(FitJob(JOB.image, "crop", "0-0", gpus=gpus, alone=alone), all_cpus=8) == resources

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.layout import RunLayout
 from orchestrator.local_ray import make_token
-from tests.system.conftest import LONGER, CommandLine, assert_as_calm
+from orchestrator.run import read_run
+from orchestrator.store import LocalStore
+from tests.system.conftest import LONGER, TINY, CommandLine, assert_as_calm, save_rgb
 from tests.system.hook import write_hook
 
 from ray.cluster_utils import Cluster  # isort: skip - what it reads from the environment, local_ray has set
@@ -51,6 +54,27 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "trace"
 
 
+# There is no GPU here: Ray is told that machines have some, and fits of the device "cuda" compute on the CPU.
+NO_GPU = """
+import dataclasses
+import os
+import ray
+
+
+def act(module):
+    fit = module._run_fit
+
+    def told(context, job, *rest):
+        assert context.device == "cuda"
+        node = ray.get_runtime_context().get_node_id()
+        with open(os.environ["TRACE"], "a") as file:
+            print(node, os.environ["CUDA_VISIBLE_DEVICES"], job.gpus, file=file)
+        return fit(dataclasses.replace(context, device="cpu"), job, *rest)
+
+    module._run_fit = told
+"""
+
+
 @pytest.fixture
 def cluster(trace: Path) -> Iterator[Any]:
     """One node for the driver; those that fit are added by the tests."""
@@ -80,9 +104,8 @@ def wait_for_fits_on(trace: Path, node: str, blocks: int) -> None:
 
 def test_a_node_lost_and_a_node_drained_cost_nothing_but_time(calm: CommandLine, cluster: Any, trace: Path) -> None:
     lost = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-    arguments = calm.submit("--images", "noisy", "--run", "moved", settings=[*LONGER, "resources.retries=0"])
-    arguments = arguments[arguments.index("submit") :]
-    command = [sys.executable, "-m", "tests.system.on_cluster", cluster.address, *arguments]
+    settings = [*LONGER, "resources.retries=0"]
+    command = calm.submit("--images", "noisy", "--run", "moved", "--address", cluster.address, settings=settings)
     with subprocess.Popen(
         command, cwd=calm.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -107,6 +130,48 @@ def test_a_node_lost_and_a_node_drained_cost_nothing_but_time(calm: CommandLine,
     iterations = [iteration for _, fit, iteration in blocks if fit == moved]
     assert iterations == sorted(set(iterations))
     assert len({node for node, fit, _ in blocks if fit == moved}) == 2
+
+
+def test_fits_wait_for_machines_with_gpus_which_nothing_else_takes(
+    cli: CommandLine, tmp_path: Path, trace: Path
+) -> None:
+    write_hook(tmp_path / "hook", "orchestrator.fits", NO_GPU)
+    save_rgb(tmp_path / "noisy/a.png", noise=0.1)
+    make_token()
+    head = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    settings = [*TINY, "resources.gpus=0.5"]
+    command = cli.submit("--images", "noisy", "--run", "waits", "--address", cluster.address, settings=settings)
+    with subprocess.Popen(
+        command, cwd=cli.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (waits := waits_for(cli, "waits")):
+                assert time.monotonic() < deadline
+            assert waits == [
+                "2 fits wait for a machine with 1 CPU and 0.5 GPU each",
+                "there is 1 machine with 1 CPUs and 0 GPUs",
+            ]
+            with_gpu = cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=MEMORY)
+            output, _ = process.communicate(timeout=200)
+        finally:
+            process.kill()
+            cluster.shutdown()
+    assert process.returncode == 0, output
+    fits = [line.split() for line in trace.read_text().splitlines()]
+    assert len(fits) == 4
+    assert {(node, gpu, share) for node, gpu, share in fits} == {(with_gpu.node_id, "0", "0.5")}
+
+
+def waits_for(cli: CommandLine, run: str) -> list[str]:
+    """What a run waits for, by its record; nothing while it waits for no fits."""
+    time.sleep(0.2)
+    store = LocalStore(cli.folder / "dip-store")
+    if not store.exists(RunLayout(run).record):
+        return []
+    waits = list(read_run(store, run).waits_for)
+    return waits if any("fits" in line for line in waits) else []
 
 
 def drain(address: str, node: str) -> None:

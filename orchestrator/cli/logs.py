@@ -1,0 +1,33 @@
+"""Print what a run's drivers have said, from its beginning."""
+
+import argparse
+
+from orchestrator.claims import read_log
+from orchestrator.cli.common import store_of
+from orchestrator.layout import RunLayout
+from orchestrator.run import read_run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument("run", metavar="RUN", help="the run's name; `runs` lists them")
+    parser.add_argument(
+        "--address",
+        metavar="URL",
+        help="the dashboard of the cluster that the run was handed to: print all that its last job has printed there instead",
+    )
+
+
+def act(options: argparse.Namespace) -> int:
+    """Print it."""
+    store = store_of(options)
+    record = read_run(store, options.run)
+    if options.address is not None:
+        from orchestrator.remote import Cluster
+
+        cluster = Cluster(options.address)
+        print(cluster.log(cluster.last_job(record.run)), end="")
+        return 0
+    for piece in read_log(store, RunLayout(record.run)):
+        print(piece, end="")
+    return 0

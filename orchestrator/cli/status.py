@@ -1,0 +1,41 @@
+"""Show how a run goes: its state, its counts, what it waits for, what it has cost."""
+
+import argparse
+import json
+
+from orchestrator.cli.common import duration, store_of
+from orchestrator.run import RunRecord, read_run
+from orchestrator.text import printable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument("run", metavar="RUN", help="the run's name; `runs` lists them")
+    parser.add_argument("--json", action="store_true", help="an object, for programs")
+
+
+def act(options: argparse.Namespace) -> int:
+    """Print it."""
+    record = read_run(store_of(options), options.run)
+    if options.json:
+        print(json.dumps(record.standing(), indent=2))
+    else:
+        _print(record)
+    return 0
+
+
+def _print(record: RunRecord) -> None:
+    took = "" if record.seconds is None else f" after {duration(record.seconds)}"
+    reason = "" if record.reason is None else f" ({printable(record.reason)})"
+    print(f"state       {record.state}{took}{reason}")
+    print(f"images      {record.images}, {record.rejected} rejected at once")
+    if record.driver is not None:
+        print(f"driver      {printable(record.driver)}")
+    for stage in record.stages:
+        running = f", {stage['running']} under way" if stage["running"] else ""
+        print(f"{stage['name']:<11} {stage['done']} of {stage['total']}{running}")
+    for line in record.waits_for:
+        print(f"waits       {printable(line)}")
+    if record.usage:
+        hours = ", ".join(f"{value:.3g} {name.replace('_', '-')}" for name, value in record.usage.items() if value)
+        print(f"used        {hours}")

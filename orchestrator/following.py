@@ -1,0 +1,85 @@
+"""A run as another process sees it go on: all of it from the store, whoever drives it, and wherever."""
+
+import time
+from collections.abc import Callable
+
+from orchestrator.claims import RunState, latest, read_log
+from orchestrator.errors import OrchestratorError, RunFailedError
+from orchestrator.layout import RunLayout
+from orchestrator.progress import Listener, Stage
+from orchestrator.run import RunRecord, read_run
+from orchestrator.store import Store
+
+LOOK_EVERY_S = 2.0
+_ASK_EVERY = 5
+
+
+class Followed:
+    """A run that is followed.
+
+    Args:
+        store: Where it is.
+        run: Its name.
+        after: The number of a claim; what is said under a later one counts.
+        driver: What its driver said last, if that is known to have ended.
+        sleep: Waits; for tests.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: str,
+        after: int = 0,
+        driver: Callable[[], str | None] = lambda: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store, self._run, self._after, self._driver, self._sleep = store, run, after, driver, sleep
+        self._layout = RunLayout(run)
+        self._told: list[str] = []
+        self._waits: list[str] = []
+
+    def until_it_ends(self, listener: Listener) -> RunRecord:
+        """Tell the listener how it goes; the record when it goes no more.
+
+        Raises:
+            RunFailedError: its driver ended without a word.
+        """
+        looks = 0
+        if latest(self._store, self._layout) <= self._after:
+            listener.note(f"waiting for a driver to begin {self._run}")
+        while True:
+            begun = latest(self._store, self._layout) > self._after
+            record = read_run(self._store, self._run)
+            if begun:
+                self._tell(record, listener)
+                if record.state is not RunState.RUNNING:
+                    return record
+            if looks % _ASK_EVERY == 0:
+                self._ask_for_the_driver(begun)
+            looks += 1
+            self._sleep(LOOK_EVERY_S)
+
+    def _tell(self, record: RunRecord, listener: Listener) -> None:
+        lines = "".join(read_log(self._store, self._layout, self._after)).splitlines()
+        for line in lines[len(self._told) :]:
+            listener.note(line)
+        self._told = lines
+        listener.update([Stage(**stage) for stage in record.stages])
+        for line in record.waits_for:
+            if line not in self._waits:
+                listener.note(line)
+        self._waits = list(record.waits_for)
+
+    def _ask_for_the_driver(self, begun: bool) -> None:
+        try:
+            said = self._driver()
+        except OrchestratorError:
+            # A cluster that does not answer may be gone; then the store will say that the driver has fallen silent.
+            return
+        if said is None:
+            return
+        record = read_run(self._store, self._run)
+        over = latest(self._store, self._layout) > self._after and record.state is not RunState.RUNNING
+        if not over:
+            what = "fell silent" if begun else "could not begin"
+            raise RunFailedError(f"the driver of {self._run} {what}; it said last:\n{said.strip()}")

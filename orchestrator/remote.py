@@ -1,0 +1,150 @@
+"""A run handed to a cluster: its images go to the store, its driver becomes a Ray job on the head.
+
+The job is nothing but `resume` of the run, on the cluster: all that it needs is in the store. So a run that was handed over
+goes on without the machine that submitted it, and one whose head has died goes on on another cluster.
+"""
+
+import contextlib
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from ray.exceptions import RayError
+from ray.job_submission import JobSubmissionClient
+
+from orchestrator.errors import UserMistakeError
+from orchestrator.inputs import bring
+from orchestrator.layout import RunLayout
+from orchestrator.plan import Plan
+from orchestrator.progress import Listener, Stage
+from orchestrator.store import Store
+from orchestrator.versions import project_version
+
+_LOG_SHOWN = 3000
+
+
+@dataclass(frozen=True)
+class Job:
+    """A driver on a cluster: the cluster's dashboard, and the id of its Ray job."""
+
+    cluster: str
+    id: str
+
+
+def check_reachable_from_machines(store: Store) -> None:
+    """Make sure that a store is one that other machines can see.
+
+    Raises:
+        UserMistakeError: it is a folder of this machine.
+    """
+    if "://" not in store.url:
+        raise UserMistakeError(
+            f"--store {store.url}: a folder of this machine cannot be seen by the cluster; give a bucket, s3://bucket/prefix,"
+            " or, where all its machines share a file system, submit on one of them with --address auto"
+        )
+
+
+class Cluster:
+    """A cluster as one reaches it from outside, by its dashboard.
+
+    Args:
+        address: Of the dashboard, ``http://127.0.0.1:8265``.
+
+    Raises:
+        UserMistakeError: it cannot be reached, or refuses us; `doctor --address` says more.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        with self._explained():
+            self._client = JobSubmissionClient(self.address)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Any:
+        try:
+            yield
+        except (RuntimeError, OSError, RayError) as error:
+            said = " ".join(str(error).split())[:300]
+            raise UserMistakeError(
+                f"--address {self.address}: {said}; `python -m orchestrator doctor --address {self.address}` says what is wrong"
+            ) from None
+
+    def drive(self, store: Store, run: str, assignments: Sequence[str], *, ship_code: bool) -> Job:
+        """Start a driver for a run that is in the store.
+
+        Args:
+            store: Where the run is.
+            run: Its name.
+            assignments: Settings of the form ``a.b=value`` that are to be other than recorded.
+            ship_code: Send this machine's code along; otherwise the cluster's machines must have the same.
+        """
+        # With -P, a folder that happens to be where the job starts is not taken for the project.
+        command = ["python", "-P", "-m", "orchestrator", "resume", run, "--store", store.url, "--address", "auto"]
+        command += ["--submitted-by", project_version()]
+        command += [word for assignment in assignments for word in ("--set", assignment)]
+        environment: dict[str, Any] = {}
+        if ship_code:
+            # By the name of a package, Ray sends its folder; the settings that ship lie beside it in a checkout.
+            environment["py_modules"] = [str(files(name)) for name in ("orchestrator", "workers")]
+        with self._explained():
+            there = sum(job.submission_id is not None for job in self._client.list_jobs())
+            id = self._client.submit_job(
+                entrypoint=shlex.join(command),
+                runtime_env=environment,
+                submission_id=f"dip-{run}-{there + 1}",
+                metadata={"run": run, "store": store.url},
+            )
+        return Job(self.address, id)
+
+    def last_job(self, run: str) -> Job:
+        """The latest job that drove a run here.
+
+        Raises:
+            UserMistakeError: there is none.
+        """
+        with self._explained():
+            jobs = [job for job in self._client.list_jobs() if (job.metadata or {}).get("run") == run]
+        if not jobs:
+            raise UserMistakeError(f"--address {self.address}: the run {run} has no job there")
+        return Job(self.address, str(max(jobs, key=lambda job: job.start_time or 0).submission_id))
+
+    def why_it_ended(self, job: Job) -> str | None:
+        """What a driver said last, if it has come to an end; None while it is under way."""
+        with self._explained():
+            if not self._client.get_job_status(job.id).is_terminal():
+                return None
+            return self.log(job)[-_LOG_SHOWN:]
+
+    def log(self, job: Job) -> str:
+        """All that a driver has printed."""
+        with self._explained():
+            return str(self._client.get_job_logs(job.id))
+
+
+def hand_over(
+    store: Store,
+    plan: Plan,
+    cluster: Cluster,
+    listener: Listener,
+    begin: Callable[[Store, Plan, dict[str, Any]], object],
+    *,
+    assignments: Sequence[str] = (),
+    ship_code: bool = False,
+) -> Job:
+    """Bring a run to the store, and start its driver on a cluster."""
+    begin(store, plan, {"dip-orchestrator": project_version()})
+    layout = RunLayout(plan.run)
+    if plan.uploads:
+        total = len(plan.uploads)
+        bring(
+            store,
+            layout,
+            plan.inputs,
+            plan.uploads,
+            max_pixels=plan.config.ingest.max_pixels,
+            white_is_known=plan.source.white_is_known,
+            tell=lambda done: listener.update([Stage("upload", done, total)]),
+        )
+    return cluster.drive(store, plan.run, assignments, ship_code=ship_code)
