@@ -158,9 +158,10 @@ class Field:
 
 
 def _is_worker(process: psutil.Process) -> bool:
-    """Whether it fits at this moment."""
+    """Whether it fits at this moment, or is there to score, decide and collect."""
     try:
-        return "ImplicitFunc.train" in " ".join(process.cmdline())
+        title = " ".join(process.cmdline())
+        return "ImplicitFunc.train" in title or "ImageWorker" in title
     except psutil.Error:
         return False
 

@@ -458,4 +458,7 @@ def _of_nodes(answer: Any) -> Check:
     except (TypeError, KeyError, ValueError, AttributeError):
         return Check("cluster nodes", "the dashboard does not tell of them", "look into dashboard.log on its machine")
     found = f"{len(totals)} alive, {cpus:g} CPUs, {gpus:g} GPUs"
-    return Check("cluster nodes", found, None if cpus else "wait for its machines, or see why none joins: ray status")
+    if totals and not cpus:
+        # A head that leaves the work to others, on which an autoscaler waits for work.
+        found += "; if more are to come when there is work, all is well, else see why none joins: ray status"
+    return Check("cluster nodes", found, None if totals else "see why its machines do not join: ray status")

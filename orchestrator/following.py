@@ -65,7 +65,9 @@ class Followed:
             listener.note(line)
         self._told = lines
         listener.update([Stage(**stage) for stage in record.stages])
-        for line in record.waits_for:
+        # While something runs, what else could run is no news.
+        idle = not any(stage["running"] for stage in record.stages)
+        for line in record.waits_for if idle else ():
             if line not in self._waits:
                 listener.note(line)
         self._waits = list(record.waits_for)

@@ -310,7 +310,7 @@ class Pipeline:
         """What the run waits for, a line each."""
         lines = []
         cpus = f"{self._resources.threads} CPU{'s' if self._resources.threads > 1 else ''}"
-        if not self._standing.running:
+        if self._joined or not self._standing.running:
             for gpus, count in self._standing.pending.items():
                 each = f"{cpus} and {gpus:g} GPU" if gpus else cpus
                 lines.append(f"{count} fits wait for a machine with {each} each")

@@ -5,11 +5,15 @@ goes on without the machine that submitted it, and one whose head has died goes 
 """
 
 import contextlib
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
+
+# Before Ray is imported: the cluster asks for a token.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient

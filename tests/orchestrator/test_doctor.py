@@ -456,12 +456,20 @@ def test_a_token_that_is_refused_is_never_shown(dashboard: Dashboard, monkeypatc
 
 def test_another_ray_and_a_cluster_without_machines_are_wrong(home: Path, dashboard: Dashboard) -> None:
     leave_token(home)
-    dashboard.behaviour = protected(version="2.52.1", nodes=[node(), node("DEAD", CPU=4.0)])
+    dashboard.behaviour = protected(version="2.52.1", nodes=[node("DEAD", CPU=4.0)])
     found = of(check_cluster(dashboard.address))
     assert found["cluster version"].found == "Ray 2.52.1"
     assert "2.60.0 is here" in str(found["cluster version"].advice)
-    assert found["cluster nodes"].found == "1 alive, 0 CPUs, 0 GPUs"
+    assert found["cluster nodes"].found == "0 alive, 0 CPUs, 0 GPUs"
     assert not found["cluster nodes"].ok
+
+
+def test_a_head_without_cpus_may_wait_for_work(home: Path, dashboard: Dashboard) -> None:
+    leave_token(home)
+    dashboard.behaviour = protected(nodes=[node(), node("DEAD", CPU=4.0)])
+    found = of(check_cluster(dashboard.address))["cluster nodes"]
+    assert found.ok
+    assert found.found.startswith("1 alive, 0 CPUs, 0 GPUs; if more are to come when there is work")
 
 
 @pytest.mark.parametrize("nodes", [None, [1], [{}], [{"raylet": None}], {"a": 1}, [node(CPU="many")]])
