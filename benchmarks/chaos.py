@@ -126,8 +126,10 @@ class Field:
         inputs = ["--images", str(self.folder / "images"), "--simulate"]
         return self.start("submit", *inputs, "--run", run, "--store", self.store.url, "--no-dashboard", *settings)
 
-    def resume(self, run: str) -> "subprocess.Popen[bytes]":
-        """The next driver of a run."""
+    def go_on(self, run: str) -> "subprocess.Popen[bytes]":
+        """The next driver of a run; where the last did not even come to leave its record, it is submitted anew."""
+        if not self.store.exists(RunLayout(run).record):
+            return self.submit(run)
         return self.start("resume", run, "--store", self.store.url, "--no-dashboard")
 
     def said_of(self, run: str) -> str:
@@ -209,7 +211,7 @@ def under_fire(made: Field, run: str, faults: int, chance: random.Random) -> lis
             if happened and driver.returncode != -signal.SIGKILL:
                 happened[-1].outcome = f"the driver ended with status {driver.returncode}; resume"
                 print(f"{run}: the driver ended with status {driver.returncode}", flush=True)
-            driver = made.resume(run)
+            driver = made.go_on(run)
     return happened
 
 
