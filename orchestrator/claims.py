@@ -166,16 +166,17 @@ def last_attempt(store: Store, layout: RunLayout) -> Attempt | None:
 
 
 def read_log(store: Store, layout: RunLayout, after: int = 0) -> Iterator[str]:
-    """What the drivers of a run have said, oldest first, in whole lines; each begins with who it was.
+    """What each driver of a run has said, oldest first, in whole lines of which the first says who it was.
 
     Those up to the claim of number ``after`` are left out.
     """
     for number in range(after + 1, latest(store, layout) + 1):
         attempt = _read(store, layout.claim(number))
         if attempt is not None:
-            yield f"-- {attempt.holder.name}\n"
+            said = ""
             with contextlib.suppress(NotFoundError):
-                yield store.get(layout.claim(number).log).decode()
+                said = store.get(layout.claim(number).log).decode()
+            yield f"-- {attempt.holder.name}\n{said}"
 
 
 def _read(store: Store, keys: ClaimLayout) -> Attempt | None:

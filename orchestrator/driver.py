@@ -124,7 +124,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
         raise ValueError("a plan that is carried out needs its resources")
     machine = machine_facts(resources)
     record = begin(store, plan, machine)
-    if record.machine.get("cpu") != machine["cpu"]:
+    if record.machine.get("cpu", machine["cpu"]) != machine["cpu"]:
         listener.note(
             f"this CPU computes with {machine['cpu']}, the run was begun with {record.machine.get('cpu')}: the last digits of"
             " what is still to be fitted may differ"

@@ -35,7 +35,7 @@ class Followed:
     ) -> None:
         self._store, self._run, self._after, self._driver, self._sleep = store, run, after, driver, sleep
         self._layout = RunLayout(run)
-        self._told: list[str] = []
+        self._told: dict[int, list[str]] = {}
         self._waits: list[str] = []
 
     def until_it_ends(self, listener: Listener) -> RunRecord:
@@ -60,17 +60,18 @@ class Followed:
             self._sleep(LOOK_EVERY_S)
 
     def _tell(self, record: RunRecord, listener: Listener) -> None:
-        lines = "".join(read_log(self._store, self._layout, self._after)).splitlines()
-        for line in lines[len(self._told) :]:
-            listener.note(line)
-        self._told = lines
+        for at, said in enumerate(read_log(self._store, self._layout, self._after)):
+            lines = said.splitlines()
+            for line in lines[_known(self._told.get(at, []), lines) :]:
+                listener.note(line)
+            self._told[at] = lines
         listener.update([Stage(**stage) for stage in record.stages])
         # While something runs, what else could run is no news.
         idle = not any(stage["running"] for stage in record.stages)
         for line in record.waits_for if idle else ():
             if line not in self._waits:
                 listener.note(line)
-        self._waits = list(record.waits_for)
+        self._waits = list(record.waits_for) if idle else []
 
     def _ask_for_the_driver(self, begun: bool) -> None:
         try:
@@ -85,3 +86,11 @@ class Followed:
         if not over:
             what = "fell silent" if begun else "could not begin"
             raise RunFailedError(f"the driver of {self._run} {what}; it said last:\n{said.strip()}")
+
+
+def _known(before: list[str], lines: list[str]) -> int:
+    """How many of a log's lines were there before; a long log loses its oldest, but for the first, which says whose it is."""
+    if lines[: len(before)] == before:
+        return len(before)
+    lost = next(lost for lost in range(1, len(before) + 1) if before[1 + lost :] == lines[1 : len(before) - lost])
+    return max(1, len(before) - lost)

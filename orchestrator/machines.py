@@ -1,6 +1,7 @@
 """The machines of the Ray at hand: what they have, whether they are fit for the work, and how long they have been there."""
 
 import contextlib
+import re
 import shutil
 import subprocess
 import time
@@ -57,7 +58,7 @@ def gpus_may_come() -> bool:
         known = yaml.safe_load(Path(_RAY_UPS_OWN).expanduser().read_text(encoding="utf-8"))
         types = known["available_node_types"].values()
         return any(kind.get("resources", {}).get("GPU", 0) and kind.get("max_workers") != 0 for kind in types)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
         return False
 
 
@@ -188,10 +189,9 @@ class Watch:
 
 
 def _unless_gone(error: RayError) -> str | None:
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, ImportError):
-        return f"cannot run the project's code: {cause}"
-    return None
+    # Where the task cannot even be unpickled, Ray says so in words only.
+    missing = re.search(r"No module named '[^']+'", str(error))
+    return f"cannot run the project's code: {missing[0]}" if missing else None
 
 
 def autoscaler_says() -> list[str]:
@@ -204,7 +204,7 @@ def autoscaler_says() -> list[str]:
         lines = [f"{each.count} x {each.ray_node_type_name} asked for" for each in status.pending_launches]
         lines += [f"{each.ray_node_type_name} at {each.ip_address or '?'} starting" for each in status.pending_nodes]
         lines += [
-            f"{each.ray_node_type_name} could not be started: {' '.join(each.details.split())[:200]}"
+            f"{each.ray_node_type_name} could not be started: {' '.join((each.details or 'no reason given').split())[:200]}"
             for each in status.failed_launches[-3:]
         ]
     except Exception:

@@ -15,15 +15,15 @@ from typing import Any
 # Before Ray is imported: the cluster asks for a token.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
-from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
-from orchestrator.errors import UserMistakeError
+from orchestrator.errors import OrchestratorError, UserMistakeError
 from orchestrator.inputs import bring
 from orchestrator.layout import RunLayout
 from orchestrator.plan import Plan
 from orchestrator.progress import Listener, Stage
 from orchestrator.store import Store
+from orchestrator.text import printable
 from orchestrator.versions import project_version
 
 _LOG_SHOWN = 3000
@@ -62,15 +62,29 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        with self._explained():
-            self._client = JobSubmissionClient(self.address)
+        if not self.address.startswith(("http://", "https://")):
+            raise UserMistakeError(
+                f"--address {printable(address)}: give the dashboard's, http://127.0.0.1:8265, or auto on a machine of the cluster"
+            )
+        # Ray would rather take the address that the environment names.
+        others = {
+            name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ
+        }
+        try:
+            with self._explained():
+                self._client = JobSubmissionClient(self.address)
+        finally:
+            os.environ.update(others)
 
     @contextlib.contextmanager
     def _explained(self) -> Any:
         try:
             yield
-        except (RuntimeError, OSError, RayError) as error:
-            said = " ".join(str(error).split())[:300]
+        except OrchestratorError:
+            raise
+        except Exception as error:
+            # Of many kinds: what answers there may be anything.
+            said = printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
             raise UserMistakeError(
                 f"--address {self.address}: {said}; `python -m orchestrator doctor --address {self.address}` says what is wrong"
             ) from None

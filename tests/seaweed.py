@@ -1,4 +1,4 @@
-"""A real S3 service for tests: SeaweedFS on this machine's loopback, with its data in a folder of its own.
+"""A real S3 service for tests: SeaweedFS on this machine, on its loopback if not told otherwise, with its data in a folder of its own.
 
 with SeaweedFS(folder) as server:
     server.make_bucket("tests")
@@ -28,6 +28,7 @@ class SeaweedFS:
 
     Args:
         folder: Where its data, settings and log go; it must exist.
+        host: The address at which it listens.
     """
 
     environment = {  # noqa: RUF012 - never changed
@@ -38,10 +39,11 @@ class SeaweedFS:
     }
     """The environment variables with which a client may do everything."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = _LOOPBACK) -> None:
         self._folder = folder
+        self._host = host
         self._process: subprocess.Popen[bytes] | None = None
-        ports = _free_ports(2 * len(_SERVICES))
+        ports = _free_ports(2 * len(_SERVICES), host)
         self._ports = dict(zip(_SERVICES, ports, strict=False))
         self._grpc_ports = dict(zip(_SERVICES, ports[len(_SERVICES) :], strict=True))
         (folder / "data").mkdir(exist_ok=True)
@@ -55,7 +57,7 @@ class SeaweedFS:
     @property
     def endpoint(self) -> str:
         """The address of its S3 service."""
-        return f"http://{_LOOPBACK}:{self._ports['s3']}"
+        return f"http://{self._host}:{self._ports['s3']}"
 
     def url(self, bucket: str, prefix: str) -> str:
         """The URL of a store on this server."""
@@ -75,7 +77,7 @@ class SeaweedFS:
         """
         command = [
             *(Path(sys.executable).with_name("weed"), "-logtostderr", "server", "-filer", "-s3"),
-            *(f"-ip={_LOOPBACK}", f"-ip.bind={_LOOPBACK}", "-dir=data", "-s3.config=s3.json"),
+            *(f"-ip={self._host}", f"-ip.bind={self._host}", "-dir=data", "-s3.config=s3.json"),
             *(
                 "-master.telemetry=false",
                 "-master.volumeSizeLimitMB=64",
@@ -119,17 +121,17 @@ class SeaweedFS:
 
     def _status(self, service: str, method: str, path: str) -> int:
         """The HTTP status of one of its services' answer; 0 if there is none."""
-        connection = http.client.HTTPConnection(_LOOPBACK, self._ports[service], timeout=10)
+        connection = http.client.HTTPConnection(self._host, self._ports[service], timeout=10)
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request(method, path)
             return connection.getresponse().status
         return 0
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nothing listens on now."""
+def _free_ports(count: int, host: str) -> list[int]:
+    """Ports of this address that nothing listens on now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for listener in sockets:
-            listener.bind((_LOOPBACK, 0))
+            listener.bind((host, 0))
         return [listener.getsockname()[1] for listener in sockets]

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import claims
-from orchestrator.claims import STALE_S, Claim, RunState, ask_to_stop, last_attempt, latest, take
+from orchestrator.claims import STALE_S, Claim, RunState, Standing, ask_to_stop, last_attempt, latest, read_log, take
 from orchestrator.errors import RunCancelledError, StoreUnavailableError, SupersededError, UserMistakeError
 from orchestrator.layout import RunLayout
 from orchestrator.store import LocalStore
@@ -273,3 +274,142 @@ def test_a_word_that_cannot_be_read_does_not_silence_a_driver(store: LocalStore,
         until(lambda: claim.stop == "now")
         with pytest.raises(RunCancelledError):
             claim.heed()
+
+
+# How it goes, in the holder's words.
+
+STAGES = [{"name": "cohort", "done": 3, "total": 9, "running": 2}]
+WAITS = "2 fits wait for a machine with 1 CPU and 1 GPU each"
+
+
+def said(store: LocalStore) -> Standing:
+    attempt = last_attempt(store, LAYOUT)
+    assert attempt is not None
+    return attempt.standing
+
+
+def log_of(store: LocalStore, number: int) -> list[str]:
+    """What was noted under a claim, without the times."""
+    return [line.partition(" ")[2] for line in store.get(LAYOUT.claim(number).log).decode().splitlines()]
+
+
+def test_how_the_run_goes_is_said_with_the_next_sign_of_life(store: LocalStore, quick: None) -> None:
+    with taken(store) as claim:
+        claim.tell(STAGES, [WAITS], {"machine_hours": 0.25})
+        until(lambda: said(store).stages)
+        beat = said(store).beat
+        assert beat > 0
+        assert (said(store).stages, said(store).waits_for) == (STAGES, [WAITS])
+        assert said(store).usage == {"machine_hours": 0.25}
+        # It stands until something else is told.
+        until(lambda: said(store).beat > beat)
+        assert (said(store).stages, said(store).waits_for) == (STAGES, [WAITS])
+        claim.tell(STAGES, [], {"machine_hours": 0.5})
+        until(lambda: not said(store).waits_for)
+        assert said(store).usage == {"machine_hours": 0.5}
+
+
+def test_who_has_ended_waits_for_nothing_and_its_counts_stand(store: LocalStore) -> None:
+    with taken(store) as claim:
+        claim.tell(STAGES, [WAITS], {"machine_hours": 0.25})
+        claim.say(RunState.INTERRUPTED, reason="stopped by the user")
+    assert said(store).state is RunState.INTERRUPTED
+    assert (said(store).stages, said(store).waits_for) == (STAGES, [])
+    assert said(store).usage == {"machine_hours": 0.25}
+
+
+def test_what_a_run_has_used_is_carried_on_by_whoever_holds_it_next(store: LocalStore) -> None:
+    with taken(store) as first:
+        assert said(store).usage == {}
+        first.tell([], [], {"machine_hours": 1.5, "gpu_hours": 0.5})
+        first.say(RunState.INTERRUPTED)
+    with taken(store) as second:
+        assert said(store).usage == {"machine_hours": 1.5, "gpu_hours": 0.5}
+        # What it tells is its own, and told again from the beginning each time.
+        second.tell([], [], {"machine_hours": 0.1, "cpu_hours": 8.0})
+        second.tell([], [], {"machine_hours": 0.2, "cpu_hours": 16.0})
+        second.say(RunState.CANCELLED)
+    assert said(store).usage == {"machine_hours": 1.7, "gpu_hours": 0.5, "cpu_hours": 16.0}
+    with taken(store) as third:  # it ends before it has used anything
+        third.say(RunState.CANCELLED)
+    assert said(store).usage == {"machine_hours": 1.7, "gpu_hours": 0.5, "cpu_hours": 16.0}
+
+
+def test_what_a_holder_that_was_silent_has_used_is_carried_on_too(store: LocalStore) -> None:
+    elsewhere(store, 1, beat=5)
+    standing = {"state": "running", "beat": 5, "at": claims.now(), "usage": {"gpu_hours": 2.0}}
+    store.put(LAYOUT.claim(1).state, json.dumps(standing).encode())
+    with taken(store):
+        assert said(store).usage == {"gpu_hours": 2.0}
+
+
+def test_what_is_noted_is_written_with_the_next_sign_of_life_and_once(store: LocalStore, quick: None) -> None:
+    with taken(store) as claim:
+        claim.note("first")
+        until(lambda: store.exists(LAYOUT.claim(1).log))
+        assert log_of(store, 1) == ["first"]
+        # A log can be long: where nothing was noted it is not written again.
+        store.delete(LAYOUT.claim(1).log)
+        beat = said(store).beat
+        until(lambda: said(store).beat > beat + 2)
+        assert not store.exists(LAYOUT.claim(1).log)
+        claim.note("second")
+        until(lambda: store.exists(LAYOUT.claim(1).log))
+        assert log_of(store, 1) == ["first", "second"]
+
+
+def test_what_is_noted_before_the_end_is_written_by_the_end_a_line_each_with_its_time(store: LocalStore) -> None:
+    with taken(store) as claim:
+        claim.note("two\nlines \x1b[31mred, \udcff")
+        claim.note("Zürich")
+        claim.say(RunState.FAILED)
+    assert log_of(store, 1) == ["two\\nlines \\x1b[31mred, \\udcff", "Zürich"]
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 two", store.get(LAYOUT.claim(1).log).decode())
+
+
+def test_the_log_lets_go_of_its_oldest_lines(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "LOG_LINES", 3)
+    with taken(store) as claim:
+        for number in range(5):
+            claim.note(str(number))
+        claim.say(RunState.FAILED)
+    assert log_of(store, 1) == ["2", "3", "4"]
+
+
+def test_a_log_whose_length_stays_is_written_when_its_lines_change(
+    store: LocalStore, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LOG_LINES", 1)
+    with taken(store) as claim:
+        for line in ("first", "second"):
+            claim.note(line)
+            until(lambda: store.exists(LAYOUT.claim(1).log) and log_of(store, 1) == [line])  # noqa: B023
+
+
+def test_the_log_of_a_run_is_that_of_all_its_drivers_each_after_its_name(store: LocalStore) -> None:
+    assert list(read_log(store, LAYOUT)) == []
+    names = []
+    for words in (["one", "two"], [], ["three"]):
+        with taken(store) as claim:
+            names.append(f"-- {claim.holder.name}")
+            for word in words:
+                claim.note(word)
+            claim.say(RunState.INTERRUPTED)
+
+    def lines(after: int = 0) -> list[str]:
+        text = "".join(read_log(store, LAYOUT, after))
+        assert not text or text.endswith("\n")
+        return [line if line.startswith("-- ") else line.partition(" ")[2] for line in text.splitlines()]
+
+    assert lines() == [names[0], "one", "two", names[1], names[2], "three"]
+    assert lines(after=1) == [names[1], names[2], "three"]
+    assert lines(after=2) == [names[2], "three"]
+    assert lines(after=3) == []
+
+
+def test_a_claim_that_has_lost_its_holder_is_left_out_of_the_log(store: LocalStore) -> None:
+    elsewhere(store, 1)
+    elsewhere(store, 3)
+    store.put(LAYOUT.claim(3).log, b"2026-01-31T14:25:01+00:00 three\n")
+    head = "-- process 7 on elsewhere.example, since 2026-01-31T14:25:01+00:00\n"
+    assert list(read_log(store, LAYOUT)) == [head, f"{head}2026-01-31T14:25:01+00:00 three\n"]

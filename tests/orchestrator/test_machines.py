@@ -1,11 +1,11 @@
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.autoscaler.v2 import schema, sdk
 from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, RaySystemError, RayTaskError
 
 from orchestrator import machines
@@ -214,7 +214,7 @@ def test_without_an_autoscaler_no_gpu_is_waited_for(bootstrap: Path) -> None:
         b"available_node_types: {a: 1}",
         b"available_node_types: {a: {resources: 1}}",
         b"available_node_types: {a: {resources: null}}",
-        b"a: !!python/object/apply:os.getcwd []",
+        b"available_node_types: {a: {resources: {GPU: !!python/object/apply:os.getpid []}}}",
         b"a: &a [*a]\navailable_node_types: {a: *a}",
         pytest.param(b"[" * 5000, id="nested"),
     ],
@@ -380,9 +380,7 @@ def test_the_hours_of_machines_cpus_and_gpus_are_counted_while_they_are_there(ra
     place.watch.look(gpus_in_use=5)  # how long they have been there before is not known
     place.found.append(GPUS)
     place.after(3600, gpus_in_use=0)
-    assert place.watch.usage == pytest.approx(
-        {"machine_hours": 2, "cpu_hours": 16, "gpu_hours": 0, "fit_gpu_hours": 0}
-    )
+    assert place.watch.usage == pytest.approx({"machine_hours": 2, "cpu_hours": 16, "gpu_hours": 0, "fit_gpu_hours": 0})
     place.found.remove(CPUS)
     place.after(1800, gpus_in_use=1.5)
     place.after(LOOK_EVERY_S / 2, gpus_in_use=100)  # too soon to be looked at
@@ -395,21 +393,33 @@ def test_the_hours_of_machines_cpus_and_gpus_are_counted_while_they_are_there(ra
 # What an autoscaler is about to do.
 
 
-def test_what_the_autoscaler_does_is_told_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    status = SimpleNamespace(
-        pending_launches=[SimpleNamespace(count=3, ray_node_type_name="gpu")],
-        pending_nodes=[
-            SimpleNamespace(ray_node_type_name="gpu", ip_address="10.0.0.9"),
-            SimpleNamespace(ray_node_type_name="cpu", ip_address=None),
-        ],
-        failed_launches=[
-            SimpleNamespace(ray_node_type_name=f"f{number}", details=f"no\ncapacity {'x' * 300}") for number in range(5)
-        ],
-    )
-    monkeypatch.setitem(sys.modules, "ray.autoscaler.v2.sdk", ModuleType("sdk"))
-    monkeypatch.setattr("ray.autoscaler.v2.sdk.get_cluster_status", lambda address, timeout: status, raising=False)
-    runtime = SimpleNamespace(get_runtime_context=lambda: SimpleNamespace(gcs_address="10.0.0.1:6379"))
-    monkeypatch.setattr(machines, "ray", runtime)
+def launch(kind: str, count: int = 1, details: str | None = None) -> schema.LaunchRequest:
+    state = schema.LaunchRequest.Status.PENDING if details is None else schema.LaunchRequest.Status.FAILED
+    return schema.LaunchRequest("p3", kind, count, state, 0, details=details)
+
+
+@pytest.fixture
+def autoscaler(monkeypatch: pytest.MonkeyPatch) -> schema.ClusterStatus:
+    """What Ray says of its autoscaler, to be filled in."""
+    status = schema.ClusterStatus()
+
+    def get_cluster_status(address: str, timeout: int) -> schema.ClusterStatus:
+        assert (address, timeout) == ("10.0.0.1:6379", 5)
+        return status
+
+    monkeypatch.setattr(sdk, "get_cluster_status", get_cluster_status)
+    here = SimpleNamespace(gcs_address="10.0.0.1:6379")
+    monkeypatch.setattr(machines, "ray", SimpleNamespace(get_runtime_context=lambda: here))
+    return status
+
+
+def test_what_the_autoscaler_does_is_told_a_line_each(autoscaler: schema.ClusterStatus) -> None:
+    assert autoscaler_says() == []
+    autoscaler.pending_launches = [launch("gpu", 3)]
+    autoscaler.pending_nodes = [
+        schema.NodeInfo("p3", kind, "i-1", at) for kind, at in (("gpu", "10.0.0.9"), ("cpu", ""))
+    ]
+    autoscaler.failed_launches = [launch(f"f{number}", details=f"no\ncapacity {'x' * 300}") for number in range(5)]
     asked, starting, nowhere, *failed = autoscaler_says()
     assert asked == "3 x gpu asked for"
     assert (starting, nowhere) == ("gpu at 10.0.0.9 starting", "cpu at ? starting")
@@ -418,12 +428,19 @@ def test_what_the_autoscaler_does_is_told_a_line_each(monkeypatch: pytest.Monkey
     assert all(len(line) < 240 for line in failed)
 
 
-def test_where_nothing_can_be_asked_the_autoscaler_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launch_that_failed_without_a_reason_hides_nothing_else(autoscaler: schema.ClusterStatus) -> None:
+    autoscaler.pending_launches = [launch("gpu", 3)]
+    autoscaler.failed_launches = [launch("spot")]
+    asked, failed = autoscaler_says()
+    assert asked == "3 x gpu asked for"
+    assert failed.startswith("spot could not be started")
+
+
+def test_where_nothing_can_be_asked_the_autoscaler_says_nothing(
+    autoscaler: schema.ClusterStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(address: str, timeout: int) -> None:
         raise RuntimeError("no such service")
 
-    monkeypatch.setitem(sys.modules, "ray.autoscaler.v2.sdk", ModuleType("sdk"))
-    monkeypatch.setattr("ray.autoscaler.v2.sdk.get_cluster_status", fails, raising=False)
-    runtime = SimpleNamespace(get_runtime_context=lambda: SimpleNamespace(gcs_address="10.0.0.1:6379"))
-    monkeypatch.setattr(machines, "ray", runtime)
+    monkeypatch.setattr(sdk, "get_cluster_status", fails)
     assert autoscaler_says() == []

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ from orchestrator.errors import ConfigError, UserMistakeError
 from orchestrator.images import encode_mask
 from orchestrator.inputs import Source, write_inputs
 from orchestrator.layout import RunLayout
-from orchestrator.plan import Plan, make_plan, resume_plan
-from orchestrator.resources import Machine
+from orchestrator.plan import Plan, Resolve, make_plan, resume_plan
+from orchestrator.resources import Machine, Resources, resolve_resources
 from orchestrator.run import RunRecord, check_run_name
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import ELSEWHERE, Encoded, MakeConfig, leave_run
@@ -268,3 +268,112 @@ def test_an_image_that_would_not_fit_into_memory_is_rejected_before_anything_run
     (images / "small.png").unlink()
     with pytest.raises(UserMistakeError, match=r"large\.png"):
         make_plan(store, make_config(), Source(str(images)))
+
+
+# For machines that are not this one.
+
+
+def on_gpus(config: Config) -> Resources:
+    return resolve_resources(config, [Machine(8, 64 * 2**30, 2, 80 * 2**30)])
+
+
+def on_cpus(config: Config) -> Resources:
+    return resolve_resources(config, [Machine(8, 64 * 2**30)])
+
+
+def handed_over(store: LocalStore, folder: Path, config: Config) -> Plan:
+    """A run that is in the store, and that no driver has begun."""
+    plan = make_plan(store, config, Source(str(folder)), run="mine", resolve=None)
+    settings = config.model_dump(mode="json")
+    record = RunRecord(
+        "mine", "2026-01-31T14:25:01+00:00", 3, 1, False, settings, {"dip-orchestrator": "0.1.0+1f9a0c3e"}
+    )
+    store.put(RunLayout("mine").record, replace(record, source=asdict(plan.source)).to_json())
+    write_inputs(store, RunLayout("mine"), plan.inputs)
+    return plan
+
+
+def test_a_plan_for_machines_that_are_not_known_has_no_resources_and_rejects_nothing_for_its_size(
+    store: LocalStore, folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.plan.this_machine", lambda: Machine(cpus=1, memory=1))
+    with pytest.raises(UserMistakeError, match="too large"):
+        planned(store, folder, make_config())
+    plan = make_plan(store, make_config(), Source(str(folder)), resolve=None)
+    assert plan.resources is None
+    assert [image.name for image in plan.images] == ["a.png", "b.png"]
+    assert [upload.path for upload in plan.uploads] == [folder / "a.png", folder / "b.png"]
+    assert [reject.name for reject in plan.rejected] == ["notes.txt"]
+    # What is wrong with a file or a setting needs no machine.
+    with pytest.raises(UserMistakeError, match="give --masks DIR"):
+        make_plan(store, make_config(task={"name": "inpaint"}), Source(str(folder)), resolve=None)
+    # GPUs that this machine has not may be there.
+    assert make_plan(store, make_config(resources={"gpus": 1}), Source(str(folder)), resolve=None).resources is None
+
+
+def test_a_plan_has_the_resources_of_the_machines_that_it_is_for(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    config = make_config()
+    assert make_plan(store, config, Source(str(folder)), resolve=on_gpus).resources == on_gpus(config)
+    plan = handed_over(store, folder, config)
+    resumed = resume_plan(store, "mine", ["resources.parallel=3"], resolve=on_gpus)
+    assert resumed.resources == on_gpus(make_config(resources={"parallel": 3}))
+    assert resumed.inputs == plan.inputs
+
+
+@pytest.mark.parametrize("resolve", [on_cpus, on_gpus, None])
+def test_a_run_that_was_handed_over_is_begun_on_whatever_machines_there_are(
+    store: LocalStore, folder: Path, make_config: MakeConfig, resolve: Resolve | None
+) -> None:
+    plan = handed_over(store, folder, make_config())
+    for path in folder.iterdir():
+        path.unlink()
+    resumed = resume_plan(store, "mine", resolve=resolve)
+    assert (resumed.inputs, resumed.uploads) == (plan.inputs, ())
+    assert resumed.resources == (None if resolve is None else resolve(make_config()))
+    assert resumed.continued is not None
+    assert resumed.continued.reason == "no driver has begun it yet"
+
+
+def test_a_run_that_was_handed_over_before_its_inputs_were_there_can_be_handed_over_again(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    plan = handed_over(store, folder, make_config())
+    store.delete(RunLayout("mine").inputs)
+    for again in (
+        make_plan(store, make_config(), Source(str(folder)), run="mine", resolve=None),
+        resume_plan(store, "mine", resolve=None),
+    ):
+        assert (again.inputs, list(again.uploads), again.resources) == (plan.inputs, list(plan.uploads), None)
+
+
+def test_a_run_goes_on_with_another_share_of_its_gpus_but_on_no_other_device(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    write_inputs(store, RunLayout("mine"), planned(store, folder, make_config()).inputs)
+    left_behind(store, folder, make_config(), machine={"device": "cuda"})
+    for gpus, share in (("0.5", 0.5), ("auto", None), ("null", None)):
+        resources = resume_plan(store, "mine", [f"resources.gpus={gpus}"], resolve=on_gpus).resources
+        assert resources is not None
+        assert (resources.device, resources.gpus) == ("cuda", share)
+    for gpus, machines in (("0", on_gpus), ("null", on_cpus)):
+        with pytest.raises(UserMistakeError, match=r"device: cuda, now cpu.*resume mine"):
+            resume_plan(store, "mine", [f"resources.gpus={gpus}"], resolve=machines)
+    left_behind(store, folder, make_config(), machine={"device": "cpu"})
+    with pytest.raises(UserMistakeError, match=r"device: cpu, now cuda"):
+        resume_plan(store, "mine", resolve=on_gpus)
+    # Threads change results, so that they are no matter of what there is.
+    with pytest.raises(UserMistakeError, match=r"resources\.threads: 1, now 2"):
+        resume_plan(store, "mine", ["resources.threads=2"], resolve=on_cpus)
+
+
+def test_whoever_hands_a_run_on_leaves_its_device_to_the_machines_that_will_have_it(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    write_inputs(store, RunLayout("mine"), planned(store, folder, make_config()).inputs)
+    left_behind(store, folder, make_config(), machine={"device": "cuda"})
+    assert resume_plan(store, "mine", resolve=None).resources is None
+    # All else is looked at where it is known already.
+    with pytest.raises(UserMistakeError, match=r"fit\.iterations: 6, now 7\)"):
+        resume_plan(store, "mine", ["fit.iterations=7"], resolve=None)

@@ -1,24 +1,28 @@
 import csv
 import io
 import json
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from orchestrator import __version__
-from orchestrator.claims import RunState
+from orchestrator.claims import RunState, Standing, now
 from orchestrator.cli import COMMANDS, main
 from orchestrator.cli.common import decibels, duration
 from orchestrator.errors import UserMistakeError
+from orchestrator.following import Followed
 from orchestrator.images import encode_mask
 from orchestrator.layout import RunLayout
+from orchestrator.remote import Job
 from orchestrator.results import Row, RowState, rows_to_json
 from orchestrator.run import RunRecord
 from orchestrator.store import LocalStore
-from tests.orchestrator.conftest import CANDIDATES, Encoded, leave_run
+from orchestrator.versions import project_version
+from tests.orchestrator.conftest import CANDIDATES, ELSEWHERE, Encoded, leave_run
 
 ROW = Row("a.png", "isnas-dip-blind", RowState.RESTORED, candidate=CANDIDATES[0], stop_iteration=5, seconds=8.0)
 FAILED = Row("b.png", "isnas-dip-blind", RowState.FAILED, reason="no fit came to an end")
@@ -406,3 +410,301 @@ def test_a_duration_is_for_people(seconds: float, text: str) -> None:
 def test_decibels_have_two_decimals_or_a_dash() -> None:
     assert decibels(30.456) == "30.46"
     assert decibels(None) == "–"
+
+
+# A run as it is seen from elsewhere.
+
+WAITS = "2 fits wait for a machine with 1 CPU and 1 GPU each"
+STAGES = [
+    {"name": "cohort", "done": 3, "total": 9, "running": 2},
+    {"name": "full size", "done": 0, "total": 6, "running": 0},
+]
+
+
+def leave_claim(store: LocalStore, number: int = 1, log: str = "", **standing: Any) -> None:
+    """What the driver of a claim on run r1 has said."""
+    layout = RunLayout("r1").claim(number)
+    store.put(layout.holder, json.dumps(asdict(replace(ELSEWHERE, number=number))).encode())
+    store.put(layout.state, Standing(**{"state": RunState.RUNNING, "beat": 1, "at": now(), **standing}).to_json())
+    store.put(layout.log, log.encode())
+
+
+def leave_word(store: LocalStore, number: int = 1, log: str = "", **standing: Any) -> None:
+    """The same, of a run of two images."""
+    store.put(RunLayout("r1").record, RECORD.to_json())
+    leave_claim(store, number, log, **standing)
+
+
+def test_the_status_of_a_run_under_way_is_a_line_for_all_that_is_known(run: Command) -> None:
+    usage = {"cpu_hours": 40.0, "fit_gpu_hours": 0.0, "gpu_hours": 0.12345, "machine_hours": 2.5}
+    leave_word(run.store, stages=STAGES, waits_for=[WAITS, "autoscaler: \x1b[31mno"], usage=usage)
+    assert run("status", "r1") == (
+        0,
+        "state       running\n"
+        "images      2, 0 rejected at once\n"
+        f"driver      {ELSEWHERE.name}\n"
+        "cohort      3 of 9, 2 under way\n"
+        "full size   0 of 6\n"
+        f"waits       {WAITS}\n"
+        "waits       autoscaler: \\x1b[31mno\n"
+        "used        40 cpu-hours, 0.123 gpu-hours, 2.5 machine-hours\n",
+        "",
+    )
+
+
+def test_the_status_of_a_run_that_ended_says_how_and_when(run: Command) -> None:
+    leave_word(run.store, state=RunState.FAILED, seconds=200.0, reason="no\x1b luck", finished=now())
+    state, images, driver = run("status", "r1").out.splitlines()
+    assert state == "state       failed after 3 min 20 s (no\\x1b luck)"
+    assert (images, driver) == ("images      2, 0 rejected at once", f"driver      {ELSEWHERE.name}")
+
+
+def test_the_status_of_a_run_that_nobody_has_begun_says_so(run: Command) -> None:
+    run.store.put(RunLayout("r1").record, RECORD.to_json())
+    assert run("status", "r1").out.splitlines() == [
+        "state       interrupted (no driver has begun it yet)",
+        "images      2, 0 rejected at once",
+    ]
+
+
+def test_the_status_for_programs_is_an_object_of_all_that_is_known(run: Command) -> None:
+    usage = {"gpu_hours": 0.5, "machine_hours": 2.5}
+    leave_word(run.store, stages=STAGES, waits_for=[WAITS], usage=usage)
+    status, out, err = run("status", "r1", "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out) == {
+        **{"run": "r1", "state": "running", "created": RECORD.created, "finished": None, "seconds": None},
+        **{"images": 2, "rejected": 0, "reason": None, "driver": ELSEWHERE.name},
+        **{"stages": STAGES, "waits_for": [WAITS], "usage": usage},
+    }
+
+
+@pytest.mark.parametrize("command", ["status", "watch", "logs", "resume"])
+def test_a_run_that_is_not_there_cannot_be_looked_at(run: Command, command: str) -> None:
+    (line,) = run.mistake(command, "nope")
+    assert line.startswith(f"{command}: no run 'nope' in the store")
+
+
+def test_a_run_that_is_finished_is_watched_to_its_results(finished: Command) -> None:
+    rows = finished("results", "r1").out
+    leave_word(finished.store, state=RunState.FINISHED, seconds=200.0, stages=STAGES, log="b.png: failed\n")
+    status, out, err = finished("watch", "r1")
+    # As `submit` would have ended: an image has no result.
+    assert (status, err) == (1, "")
+    lines = out.splitlines()
+    assert lines[:3] == [f"-- {ELSEWHERE.name}", "b.png: failed", "cohort 3/9  full size 0/6"]
+    assert rows.splitlines()[0] in lines
+    assert "1 restored, 1 failed in 3 min 20 s" in lines
+    assert f"report           {finished.store.show(RunLayout('r1').report)}" in lines
+    finished.store.delete(RunLayout("r1").row("b-2"))
+    assert finished("watch", "r1").status == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [(RunState.FAILED, "Tune failed"), (RunState.INTERRUPTED, "stopped by the user"), (RunState.CANCELLED, None)],
+)
+def test_a_run_that_did_not_finish_is_watched_to_the_way_on(
+    finished: Command, state: RunState, reason: str | None
+) -> None:
+    leave_word(finished.store, state=state, reason=reason, log="so far\n")
+    status, out, err = finished("watch", "r1")
+    assert status == 2
+    assert err == f"r1 is {state}{f': {reason}' if reason else ''}\n"
+    assert out.splitlines() == [
+        f"-- {ELSEWHERE.name}",
+        "so far",
+        f"go on with       python -m orchestrator resume r1 --store {finished.store.url}",
+    ]
+
+
+def test_of_a_run_with_several_drivers_the_last_is_watched_and_all_are_in_the_logs(finished: Command) -> None:
+    leave_word(finished.store, 1, "early\n", state=RunState.INTERRUPTED)
+    leave_word(finished.store, 2, "late\nend\n", state=RunState.FINISHED)
+    assert "early" not in finished("watch", "r1").out
+    name = f"-- {ELSEWHERE.name}\n"
+    assert finished("logs", "r1") == (0, f"{name}early\n{name}late\nend\n", "")
+
+
+def test_who_has_seen_enough_leaves_the_run_alone(finished: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def enough(self: Followed, listener: object) -> RunRecord:
+        raise KeyboardInterrupt
+
+    leave_word(finished.store)
+    before = sorted(finished.store.keys("runs"))
+    monkeypatch.setattr(Followed, "until_it_ends", enough)
+    assert finished("watch", "r1") == (
+        130,
+        f"the run r1 goes on; come back to it with python -m orchestrator watch r1 --store {finished.store.url}\n",
+        "",
+    )
+    assert sorted(finished.store.keys("runs")) == before
+
+
+def test_the_logs_of_a_run_without_a_driver_are_empty(run: Command) -> None:
+    run.store.put(RunLayout("r1").record, RECORD.to_json())
+    assert run("logs", "r1") == (0, "", "")
+
+
+# A cluster.
+
+
+class Elsewhere:
+    """A cluster on which a job does what it is told to, at once."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self.store = store
+        self.asked: list[tuple[str, str, list[str], bool]] = []
+        self.does: Callable[[], None] = lambda: None
+        self.said: str | None = None
+
+    def __call__(self, address: str) -> "Elsewhere":
+        self.address = address
+        return self
+
+    def drive(self, store: LocalStore, run: str, assignments: Sequence[str], *, ship_code: bool) -> Job:
+        self.asked.append((store.url, run, list(assignments), ship_code))
+        self.does()
+        return self.last_job(run)
+
+    def last_job(self, run: str) -> Job:
+        return Job(self.address, f"dip-{run}-1")
+
+    def log(self, job: Job) -> str:
+        return f"all that {job.id} of {job.cluster} has printed\n"
+
+    def why_it_ended(self, job: Job) -> str | None:
+        return self.said
+
+
+@pytest.fixture
+def cluster(run: Command, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+    """A cluster that shares this machine's folders."""
+    made = Elsewhere(run.store)
+    monkeypatch.setattr("orchestrator.remote.Cluster", made)
+    monkeypatch.setattr("orchestrator.remote.check_reachable_from_machines", lambda store: None)
+    return made
+
+
+THERE = ["--address", "http://h:1"]
+
+
+def test_a_job_that_is_left_alone_leaves_the_commands_to_come_back_to_it(
+    run: Command, cluster: Elsewhere, images: str
+) -> None:
+    status, out, err = run("submit", "--images", images, "--run", "r1", *THERE, "--detach", "--ship-code")
+    assert (status, err) == (0, "")
+    assert cluster.asked == [(run.store.url, "r1", [], True)]
+    told = out.splitlines()
+    assert told[0] == f"run r1: bringing 2 images to {run.store.url}"
+    assert told[-5] == "its driver is the job dip-r1-1 of http://h:1"
+    assert [line.split() for line in told[-4:]] == [
+        [command, "python", "-m", "orchestrator", command, "r1", "--store", run.store.url]
+        for command in ("watch", "status", "logs", "cancel")
+    ]
+    assert json.loads(run("status", "r1", "--json").out)["reason"] == "no driver has begun it yet"
+
+
+def test_a_job_is_followed_to_its_results(run: Command, cluster: Elsewhere, images: str) -> None:
+    def restores() -> None:
+        leave_claim(run.store, state=RunState.FINISHED, seconds=200.0, log="a.png: done\n")
+        run.store.put(RunLayout("r1").row("a-1"), rows_to_json([ROW]).encode())
+
+    cluster.does = restores
+    status, out, err = run("submit", "--images", images, "--run", "r1", *THERE)
+    assert (status, err) == (0, "")
+    assert "a.png: done" in out.splitlines()
+    assert "1 restored in 3 min 20 s" in out.splitlines()
+
+
+def test_a_job_that_could_not_begin_is_told_with_what_it_said(run: Command, cluster: Elsewhere, images: str) -> None:
+    cluster.said = "resume: no such module\n"
+    status, _, err = run("submit", "--images", images, "--run", "r1", *THERE)
+    assert status == 2
+    assert err == "submit: the driver of r1 could not begin; it said last:\nresume: no such module\n"
+
+
+def test_a_run_goes_on_as_a_job_with_the_settings_that_it_is_told(
+    run: Command, cluster: Elsewhere, images: str
+) -> None:
+    parallel = ["--set", "resources.parallel=2"]
+    run("submit", "--images", images, "--run", "r1", *parallel, *THERE, "--detach")
+    run("resume", "r1", "--set", "resources.parallel=3", *THERE, "--detach")
+    run("submit", "--images", images, "--run", "r1", "--set", "resources.parallel=4", *THERE, "--detach")
+    # Those that it was first submitted with are in its record.
+    assert [assignments for _, _, assignments, _ in cluster.asked] == [
+        *([], ["resources.parallel=3"], ["resources.parallel=4"])
+    ]
+    assert json.loads(run.store.get(RunLayout("r1").record))["config"]["resources"]["parallel"] == 2
+
+
+@pytest.mark.parametrize("command", ["submit", "resume"])
+def test_a_run_that_is_under_way_is_not_handed_over_but_can_be_watched(
+    run: Command, cluster: Elsewhere, images: str, command: str
+) -> None:
+    what = ["r1"] if command == "resume" else ["--images", images, "--run", "r1"]
+    cluster.does = lambda: leave_claim(run.store)
+    assert run("submit", "--images", images, "--run", "r1", *THERE, "--detach").status == 0
+    status, out, err = run(command, *what, *THERE)
+    assert (status, out) == (2, "")
+    assert err == (
+        f"{command}: the run r1 is under way, by {ELSEWHERE.name};"
+        f" follow it with python -m orchestrator watch r1 --store {run.store.url}\n"
+    )
+    assert len(cluster.asked) == 1
+
+
+def test_the_logs_of_a_job_are_what_it_has_printed_on_its_cluster(finished: Command, cluster: Elsewhere) -> None:
+    told = finished("logs", "r1", *THERE)
+    assert told == (0, "all that dip-r1-1 of http://h:1 has printed\n", "")
+
+
+@pytest.mark.parametrize("option", ["--detach", "--ship-code"])
+@pytest.mark.parametrize("where", [[], ["--address", "auto"], ["--address", "10.0.0.1:6379"]], ids=" ".join)
+@pytest.mark.parametrize("command", ["submit", "resume"])
+def test_only_a_job_on_a_cluster_can_be_left_alone_or_sent_code(
+    run: Command, images: str, command: str, where: list[str], option: str
+) -> None:
+    what = ["--images", images] if command == "submit" else ["r1"]
+    (line,) = run.mistake(command, *what, *where, option)
+    assert line == f"{command}: --detach and --ship-code go with --address http://..., a job on a cluster"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [["submit", "--images", "/no/such"], ["study", "--images", "/no/such", "--candidates", "3"], ["resume", "r1"]],
+)
+def test_a_folder_as_the_store_of_a_job_is_refused_before_anything_is_asked_or_looked_at(
+    run: Command, what: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(address: str) -> None:
+        raise AssertionError(f"{address} was asked")
+
+    monkeypatch.setattr("orchestrator.remote.Cluster", asked)
+    (line,) = run.mistake(*what, "--address", "http://127.0.0.1:1")
+    assert line.startswith(
+        f"{what[0]}: --store {run.store.url}: a folder of this machine cannot be seen by the cluster"
+    )
+
+
+def test_a_job_of_another_version_than_its_submitter_s_refuses_the_run_and_names_both(finished: Command) -> None:
+    before = sorted(finished.store.keys("runs"))
+    status, out, err = finished("resume", "r1", "--submitted-by", "0.1.0+deadbeef")
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert f"submitted by dip-orchestrator 0.1.0+deadbeef, and this machine has {project_version()}:" in err
+    assert "--ship-code" in err
+    assert sorted(finished.store.keys("runs")) == before
+
+
+def test_a_job_of_its_submitter_s_version_goes_on(run: Command) -> None:
+    (line,) = run.mistake("resume", "nope", "--submitted-by", project_version())
+    assert line.startswith("resume: no run 'nope'")
+
+
+def test_who_has_submitted_a_run_is_no_option_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["resume", "--help"])
+    told = capsys.readouterr().out
+    assert "--ship-code" in told
+    assert "--submitted-by" not in told
