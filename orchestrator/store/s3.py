@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3.session
 import botocore.exceptions as failures
+import botocore.session
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
@@ -29,6 +30,9 @@ from orchestrator.text import printable
 
 _SHA256 = "dip-sha256"
 _TOKEN = "dip-token"  # noqa: S105 - the name of a create's token
+_ROLE_IS_ASKED = {"metadata_service_timeout": 4, "metadata_service_num_attempts": 3}
+"""A machine's role is asked for so often, and waited for so many seconds each time; by default once for one second, which a busy machine
+exceeds when all its workers begin at once. A run that lost its credentials for that would be stopped."""
 _THREADS = 16
 _LOOK_AHEAD = 2 * _THREADS
 _DELETED_AT_ONCE = 1000  # what S3 takes in a request
@@ -342,7 +346,12 @@ class _Connection:
         with self._lock:
             if self._client is None:
                 place = self._place
-                session = boto3.session.Session(profile_name=place.profile or None, region_name=place.region or None)
+                core = botocore.session.Session(profile=place.profile or None)
+                for name, value in _ROLE_IS_ASKED.items():
+                    # What the environment or AWS's own files say of it is kept.
+                    if core.get_config_variable(name) == 1:
+                        core.set_config_variable(name, value)
+                session = boto3.session.Session(botocore_session=core, region_name=place.region or None)
                 config = Config(
                     connect_timeout=5,
                     read_timeout=20,
