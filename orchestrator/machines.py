@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 import yaml
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.context import RunContext
@@ -189,9 +189,11 @@ class Watch:
 
 
 def _unless_gone(error: RayError) -> str | None:
-    # Where the task cannot even be unpickled, Ray says so in words only.
-    missing = re.search(r"No module named '[^']+'", str(error))
-    return f"cannot run the project's code: {missing[0]}" if missing else None
+    if not isinstance(error, RayTaskError):
+        return None
+    # It lives, and could not do even this: where the project is missing or another, Ray says so in words only.
+    words = re.search(r"No module named '[^']+'|cannot import name '[^']+'|Can't get attribute '[^']+'", str(error))
+    return f"cannot run the project's code: {words[0] if words else str(error).strip().splitlines()[-1][:300]}"
 
 
 def autoscaler_says() -> list[str]:

@@ -1,5 +1,6 @@
 """What a run will do, decided before it does anything: the dry run prints the plan that the real run consumes."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,15 @@ class Plan:
     def full_fits(self) -> int:
         """How many of those are fitted afresh at full size, over all arms."""
         return sum(arm.refits for arm in self.arms)
+
+    @property
+    def told_again(self) -> list[str]:
+        """The settings of a run that goes on which are not those of its record, of the form ``a.b=value``."""
+        if self.continued is None:
+            return []
+        before = _flat(_config_of(self.continued).model_dump(mode="json"))
+        now = _flat(self.config.model_dump(mode="json"))
+        return [f"{key}={json.dumps(value)}" for key, value in now.items() if before.get(key) != value]
 
     @property
     def trials(self) -> int:

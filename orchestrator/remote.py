@@ -7,16 +7,13 @@ goes on without the machine that submitted it, and one whose head has died goes 
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlsplit
 
-# Before Ray is imported: the cluster asks for a token.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-
-from ray.job_submission import JobSubmissionClient
-
+from orchestrator.driver import begin
 from orchestrator.errors import OrchestratorError, UserMistakeError
 from orchestrator.inputs import bring
 from orchestrator.layout import RunLayout
@@ -25,6 +22,8 @@ from orchestrator.progress import Listener, Stage
 from orchestrator.store import Store
 from orchestrator.text import printable
 from orchestrator.versions import project_version
+
+from ray.job_submission import JobSubmissionClient  # isort: skip - what it reads from the environment, the driver's modules have set
 
 _LOG_SHOWN = 3000
 
@@ -66,6 +65,8 @@ class Cluster:
             raise UserMistakeError(
                 f"--address {printable(address)}: give the dashboard's, http://127.0.0.1:8265, or auto on a machine of the cluster"
             )
+        # The token is for the cluster, and not for a proxy on the way.
+        os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), urlsplit(self.address).hostname)))
         # Ray would rather take the address that the environment names.
         others = {
             name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ
@@ -116,14 +117,15 @@ class Cluster:
             )
         return Job(self.address, id)
 
-    def last_job(self, run: str) -> Job:
-        """The latest job that drove a run here.
+    def last_job(self, store: Store, run: str) -> Job:
+        """The latest job that drove a run of this store here.
 
         Raises:
             UserMistakeError: there is none.
         """
         with self._explained():
-            jobs = [job for job in self._client.list_jobs() if (job.metadata or {}).get("run") == run]
+            told = {"run": run, "store": store.url}
+            jobs = [job for job in self._client.list_jobs() if told.items() <= (job.metadata or {}).items()]
         if not jobs:
             raise UserMistakeError(f"--address {self.address}: the run {run} has no job there")
         return Job(self.address, str(max(jobs, key=lambda job: job.start_time or 0).submission_id))
@@ -146,9 +148,7 @@ def hand_over(
     plan: Plan,
     cluster: Cluster,
     listener: Listener,
-    begin: Callable[[Store, Plan, dict[str, Any]], object],
     *,
-    assignments: Sequence[str] = (),
     ship_code: bool = False,
 ) -> Job:
     """Bring a run to the store, and start its driver on a cluster."""
@@ -165,4 +165,4 @@ def hand_over(
             white_is_known=plan.source.white_is_known,
             tell=lambda done: listener.update([Stage("upload", done, total)]),
         )
-    return cluster.drive(store, plan.run, assignments, ship_code=ship_code)
+    return cluster.drive(store, plan.run, plan.told_again, ship_code=ship_code)

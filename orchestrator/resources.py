@@ -126,7 +126,7 @@ def resolve_resources(config: Config, machines: Sequence[Machine], *, gpus_may_c
         )
     slots = [machine.cpus // wish.threads for machine in machines]
     parallel = wish.parallel or max(1, sum(slots))
-    if len(machines) == 1:
+    if len(machines) == 1 and machines[0].cpus:
         slots = [parallel]
     shares = [machine.memory / slot for machine, slot in zip(machines, slots, strict=True) if slot]
     return Resources(parallel, wish.threads, "cpu", 0.0, _USABLE * min(shares, default=math.inf))

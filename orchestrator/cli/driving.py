@@ -92,7 +92,6 @@ def _drive(options: argparse.Namespace, store: Store, plan: "Plan") -> int:
 def _hand_over(options: argparse.Namespace, store: Store, planned: "Callable[..., Plan]") -> int:
     """Bring a run to the store, start its driver on a cluster, and follow it."""
     from orchestrator.cli.live import LiveProgress
-    from orchestrator.driver import begin
     from orchestrator.remote import Cluster, check_reachable_from_machines, hand_over
 
     check_reachable_from_machines(store)
@@ -105,22 +104,19 @@ def _hand_over(options: argparse.Namespace, store: Store, planned: "Callable[...
             f" follow it with {command_for('watch', plan.run, store)}"
         )
     before = latest(store, RunLayout(plan.run))
-    with LiveProgress() as progress:
-        progress.note(f"run {plan.run}: bringing {len(plan.uploads)} images to {store.url}")
-        job = hand_over(
-            store, plan, cluster, progress, begin, assignments=_told_again(options), ship_code=options.ship_code
-        )
-        progress.note(f"its driver is the job {job.id} of {job.cluster}")
+    try:
+        with LiveProgress() as progress:
+            progress.note(f"run {plan.run}: bringing {len(plan.uploads)} images to {store.url}")
+            job = hand_over(store, plan, cluster, progress, ship_code=options.ship_code)
+            progress.note(f"its driver is the job {job.id} of {job.cluster}")
+    except KeyboardInterrupt:
+        print(f"stopped before the run had a driver; the same submit with --run {plan.run} goes on with it")
+        raise
     if options.detach:
         for command in ("watch", "status", "logs", "cancel"):
             print(f"{command:<16} {command_for(command, plan.run, store)}")
         return 0
     return follow(store, plan.run, after=before, driver=lambda: cluster.why_it_ended(job))
-
-
-def _told_again(options: argparse.Namespace) -> Sequence[str]:
-    """The settings that a driver must be told, as they are not in the run's record: those given to `resume`."""
-    return options.assignments if options.command == "resume" else ()
 
 
 def follow(store: Store, run: str, *, after: int = 0, driver: "Callable[[], str | None]" = lambda: None) -> int:

@@ -26,7 +26,7 @@ def act(options: argparse.Namespace) -> int:
         from orchestrator.remote import Cluster
 
         cluster = Cluster(options.address)
-        print(cluster.log(cluster.last_job(record.run)), end="")
+        print(cluster.log(cluster.last_job(store, record.run)), end="")
         return 0
     for piece in read_log(store, RunLayout(record.run)):
         print(piece, end="")

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import pytest
 from ray._raylet import AuthenticationTokenLoader
 
-from orchestrator.driver import begin
 from orchestrator.errors import UserMistakeError
 from orchestrator.inputs import Source, read_inputs
 from orchestrator.layout import RunLayout, image_key
@@ -225,7 +224,7 @@ def test_settings_reach_the_job_word_for_word_and_are_no_code_for_its_shell(head
 def test_no_secret_of_the_environment_is_sent_and_the_token_only_as_a_token(head: Head) -> None:
     cluster = Cluster(head.address)
     job = cluster.drive(open_store(BUCKET), "r1", ["resources.parallel=2"], ship_code=True)
-    cluster.log(cluster.last_job("r1"))
+    cluster.log(cluster.last_job(open_store(BUCKET), "r1"))
     cluster.why_it_ended(job)
     assert {asked.method for asked in head.asked} == {"GET", "POST", "PUT"}
     assert {asked.token for asked in head.asked} == {f"Bearer {TOKEN}"}
@@ -262,17 +261,19 @@ def test_every_job_has_a_number_of_its_own(head: Head) -> None:
 
 
 def test_the_last_job_of_a_run_is_found_among_all(head: Head) -> None:
-    head.add("dip-r1-1", metadata={"run": "r1"}, start_time=10)
-    head.add("dip-r1-3", metadata={"run": "r1"}, start_time=30)
-    head.add("dip-r1-2", metadata={"run": "r1"}, start_time=20)
-    head.add("dip-r1-9", metadata={"run": "r1"}, status="PENDING", start_time=None)
-    head.add("dip-r2-4", metadata={"run": "r2"}, start_time=40)
+    there = {"store": open_store(BUCKET).url}
+    head.add("dip-r1-1", metadata={"run": "r1"} | there, start_time=10)
+    head.add("dip-r1-3", metadata={"run": "r1"} | there, start_time=30)
+    head.add("dip-r1-2", metadata={"run": "r1"} | there, start_time=20)
+    head.add("dip-r1-9", metadata={"run": "r1"} | there, status="PENDING", start_time=None)
+    head.add("dip-r2-4", metadata={"run": "r2"} | there, start_time=40)
+    head.add("dip-r1-5", metadata={"run": "r1", "store": "s3://another"}, start_time=45)
     head.add("somebody-s", metadata=None, start_time=50)
     head.add(None, start_time=60)
     cluster = Cluster(head.address)
-    assert cluster.last_job("r1") == Job(head.address, "dip-r1-3")
+    assert cluster.last_job(open_store(BUCKET), "r1") == Job(head.address, "dip-r1-3")
     with pytest.raises(UserMistakeError, match=r"^--address http://\S+: the run r3 has no job there$"):
-        cluster.last_job("r3")
+        cluster.last_job(open_store(BUCKET), "r3")
 
 
 @pytest.mark.parametrize(
@@ -346,7 +347,7 @@ def test_what_is_no_address_of_a_dashboard_is_a_mistake_of_one_line(address: str
     "act",
     [
         lambda cluster: cluster.drive(open_store(BUCKET), "r1", [], ship_code=False),
-        lambda cluster: cluster.last_job("r1"),
+        lambda cluster: cluster.last_job(open_store(BUCKET), "r1"),
         lambda cluster: cluster.log(Job(cluster.address, "dip-r1-1")),
         lambda cluster: cluster.why_it_ended(Job(cluster.address, "dip-r1-1")),
     ],
@@ -406,7 +407,7 @@ def test_a_run_that_is_handed_over_is_all_in_the_store_before_its_driver_starts(
 
     head.trouble = when_submitted
     heard, plan = Heard(), planned(store, folder, make_config())
-    job = hand_over(store, plan, Cluster(head.address), heard, begin, assignments=["resources.parallel=2"])
+    job = hand_over(store, plan, Cluster(head.address), heard)
     assert there == [True, True]
     assert job == Job(head.address, "dip-r1-1")
     assert heard.stages == [[Stage("upload", 2, 2)]]
@@ -414,7 +415,8 @@ def test_a_run_that_is_handed_over_is_all_in_the_store_before_its_driver_starts(
     assert (record.images, record.rejected, record.reason) == (3, 1, "no driver has begun it yet")
     # Nothing is known yet of the machines that its figures will depend on.
     assert record.machine == {"dip-orchestrator": project_version()}
-    assert shlex.split(head.posted["entrypoint"])[-2:] == ["--set", "resources.parallel=2"]
+    # All its settings are in its record.
+    assert "--set" not in shlex.split(head.posted["entrypoint"])
     assert head.packages == {}
 
 
@@ -422,13 +424,16 @@ def test_a_run_that_is_in_the_store_is_handed_over_without_its_folder(
     head: Head, store: LocalStore, folder: Path, make_config: MakeConfig
 ) -> None:
     cluster = Cluster(head.address)
-    hand_over(store, planned(store, folder, make_config()), cluster, Heard(), begin)
+    hand_over(store, planned(store, folder, make_config()), cluster, Heard())
     before = files_of(store)
     for path in folder.iterdir():
         path.unlink()
     heard = Heard()
-    plan = resume_plan(store, "r1", resolve=None)
-    job = hand_over(store, plan, cluster, heard, begin, ship_code=True)
+    plan = resume_plan(store, "r1", ["resources.parallel=2"], resolve=None)
+    job = hand_over(store, plan, cluster, heard, ship_code=True)
+    # Not the first job's, whose settings are all in the record.
+    *_, posted = [json.loads(asked.body) for asked in head.asked if asked.method == "POST"]
+    assert shlex.split(posted["entrypoint"])[-2:] == ["--set", "resources.parallel=2"]
     assert job.id == "dip-r1-2"
     assert heard.stages == []
     assert files_of(store) == before
@@ -441,7 +446,7 @@ def test_a_run_whose_job_could_not_be_started_can_be_handed_over_again(
     cluster = Cluster(head.address)
     head.trouble = lambda method, path: (500, b"no")
     with pytest.raises(UserMistakeError):
-        hand_over(store, planned(store, folder, make_config()), cluster, Heard(), begin)
+        hand_over(store, planned(store, folder, make_config()), cluster, Heard())
     head.trouble = lambda method, path: None
-    job = hand_over(store, planned(store, folder, make_config()), cluster, Heard(), begin)
+    job = hand_over(store, planned(store, folder, make_config()), cluster, Heard())
     assert job.id == "dip-r1-1"

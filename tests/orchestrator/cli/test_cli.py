@@ -565,9 +565,9 @@ class Elsewhere:
     def drive(self, store: LocalStore, run: str, assignments: Sequence[str], *, ship_code: bool) -> Job:
         self.asked.append((store.url, run, list(assignments), ship_code))
         self.does()
-        return self.last_job(run)
+        return self.last_job(store, run)
 
-    def last_job(self, run: str) -> Job:
+    def last_job(self, store: LocalStore, run: str) -> Job:
         return Job(self.address, f"dip-{run}-1")
 
     def log(self, job: Job) -> str:
