@@ -205,6 +205,7 @@ class Claim:
         self._store, self._layout, self._keys = store, layout, layout.claim(holder.number)
         self._used_before = used_before
         self._standing = Standing(RunState.RUNNING, 0, now(), usage=used_before)
+        self._told: dict[str, Any] = {}
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._logged = 0
         self._noted = 0
@@ -241,8 +242,8 @@ class Claim:
         """How the run goes, to be said with the next sign of life; ``usage`` is this attempt's alone."""
         names = {*self._used_before, *usage}
         total = {name: round(self._used_before.get(name, 0.0) + usage.get(name, 0.0), 6) for name in sorted(names)}
-        with self._saying:
-            self._standing = replace(self._standing, stages=stages, waits_for=waits_for, usage=total)
+        # Without the lock, which a store in trouble may keep for long.
+        self._told = {"stages": stages, "waits_for": waits_for, "usage": total}
 
     def note(self, message: str) -> None:
         """A line for the log, to be written with the next sign of life."""
@@ -278,8 +279,8 @@ class Claim:
         """How the run ended; nothing more is said under this claim."""
         self._ended.set()
         with self._saying:
-            waits_for = () if state is not RunState.RUNNING else self._standing.waits_for
-            self._standing = replace(self._standing, state=state, reason=reason, seconds=seconds, waits_for=waits_for)
+            ended = {**self._told, "state": state, "reason": reason, "seconds": seconds, "waits_for": ()}
+            self._standing = replace(self._standing, **ended)
             self._put(replace(self._standing, at=now(), finished=now()))
             self._put_log()
 
@@ -312,7 +313,8 @@ class Claim:
                 self._look()
                 with self._saying:
                     if self._superseded is None and not self._ended.is_set():
-                        self._standing = replace(self._standing, beat=self._standing.beat + 1, at=now())
+                        told = {**self._told, "beat": self._standing.beat + 1, "at": now()}
+                        self._standing = replace(self._standing, **told)
                         self._put(self._standing)
                         self._put_log()
             except Exception:  # noqa: S112 - the run's own work meets the same trouble, and says so
@@ -342,6 +344,24 @@ def take(
         holder = Holder(number + 1, socket.gethostname(), os.getpid(), boot, started, now(), machine)
         if store.create(layout.claim(number + 1).holder, json.dumps(asdict(holder), indent=2).encode()):
             return Claim(store, layout, holder, {} if attempt is None else attempt.standing.usage)
+
+
+def wait_until_free(
+    store: Store,
+    layout: RunLayout,
+    *,
+    note: Callable[[str], None] = lambda message: None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return once nobody works on a run, as far as can be told from here; `take` decides.
+
+    Raises:
+        UserMistakeError: somebody does.
+    """
+    attempt = last_attempt(store, layout)
+    if attempt is not None and not attempt.is_over:
+        _watch(store, layout, attempt, note=note, clock=clock, sleep=sleep)
 
 
 def _watch(

@@ -13,7 +13,7 @@ class RunContext:
     """A run as its workers see it: where its store is, its settings, and how images are to be degraded.
 
     ``threads`` and the devices are resolved once, by the driver, and recorded with the run. ``code`` is the driver's
-    (`orchestrator.versions.code_version`).
+    (`orchestrator.versions.code_version`), which all machines must have; empty where there is only one.
     """
 
     store_url: str

@@ -137,7 +137,8 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
         resources.device,
         resources.threads,
         resources.score_device,
-        code_version(),
+        # On one machine there is no other code, unless somebody edits it meanwhile.
+        code_version() if joined else "",
     )
     session = nullcontext() if joined else local_ray(resources, dashboard=dashboard)
     # What is said of a run is not waited for as long as its work: a driver that ends must come to its end.

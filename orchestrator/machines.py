@@ -16,7 +16,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.context import RunContext
-from orchestrator.errors import OrchestratorError, UserMistakeError
+from orchestrator.errors import OrchestratorError, StoreUnavailableError, UserMistakeError
 from orchestrator.resources import Machine
 from orchestrator.versions import code_version
 
@@ -103,6 +103,8 @@ def what_is_wrong(context: RunContext) -> str | None:
         return f"has {here}, and the driver {context.code}; all machines need the same (docs/clusters.md)"
     try:
         there = context.store.exists(context.layout.record)
+    except StoreUnavailableError:
+        raise
     except OrchestratorError as error:
         return f"cannot use the store: {error}"
     if not there:
@@ -181,6 +183,10 @@ class Watch:
             machine = self._asked.pop(reference)
             try:
                 wrong = ray.get(reference)
+            except StoreUnavailableError as error:
+                # A store that is away pauses the run, whoever finds it so.
+                said = " ".join(str(getattr(error, "cause", error)).split())
+                raise StoreUnavailableError(f"the machine {machine.address}: {said}") from None
             except RayError as error:
                 # A machine that is gone needs no examination; one whose workers cannot even start is told by the fits.
                 wrong = _unless_gone(error)

@@ -55,6 +55,7 @@ from orchestrator.scoring import (
 )
 from orchestrator.telemetry import Gauges
 from orchestrator.trials import SessionSpec, run_session
+from orchestrator.versions import check_code
 from workers.fingerprints import BankSpec
 
 SESSIONS_THAT_MAY_FAIL = 3
@@ -157,6 +158,7 @@ class Progress:
 
 def compute_bank_part(context: RunContext, part: BankPart) -> None:
     """A scoring task: fingerprint a chunk of candidates."""
+    check_code(context.code)
     torch.set_num_threads(context.threads)
     compute_part(context.store, part, context.config, context.score_device)
 
@@ -232,10 +234,11 @@ class Pipeline:
         self._queue: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(JobQueue).remote()
         actors: Any = ImageWorker
         actor = actors.options(scheduling_strategy=here)
-        workers = resources.parallel // TRIALS_PER_WORKER
-        workers = max(1, min(workers, cpu_count()) if joined else workers)
+        # On a cluster the trials are elsewhere, and may become many more.
+        workers = max(1, (cpu_count() if joined else resources.parallel) // TRIALS_PER_WORKER)
         self._workers = cycle([actor.remote(context) for _ in range(workers)])
         self._watch = Watch(context, trusted=[node])
+        self._gpus_seen: set[str] = set()
         self._gauges = Gauges(context.run)
         self._clock = time.monotonic
         self._told = -BEAT_S
@@ -295,8 +298,11 @@ class Pipeline:
         """See which machines there are: they may become more, and fewer."""
         if not self._watch.look(self._standing.gpus_in_use):
             return
-        if self._resources.device == "cuda" and not self._resources.gpu_memory:
-            self._resources = with_gpus_seen(self._resources, with_gpu_memory(self._watch.found))
+        with_gpus = [each for each in self._watch.found if each.machine.gpus]
+        if self._resources.device == "cuda" and not {each.node for each in with_gpus} <= self._gpus_seen:
+            # A fit may be placed on any of them, so that the smallest counts.
+            self._gpus_seen |= {each.node for each in with_gpus}
+            self._resources = with_gpus_seen(self._resources, with_gpu_memory(with_gpus))
         bound = 2 * self._resources.parallel
         if self._joined:
             self._slots = sum(self._resources.slots(each.machine) for each in self._watch.found)

@@ -1,6 +1,7 @@
 """What a run will do, decided before it does anything: the dry run prints the plan that the real run consumes."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +162,10 @@ def resume_plan(
         # It ended before its inputs were all in the store, so they are brought from where they were.
         return make_plan(
             store, config, source, simulate=record.simulate, run=run, command=record.command, resolve=resolve
+        )
+    if not all(re.match(r"[0-9a-f]{64}", image.file) for image in there.images):
+        raise UserMistakeError(
+            f"the run {run} was begun by an earlier version, which kept its images elsewhere; submit them anew"
         )
     resources = None if resolve is None else resolve(config)
     _check_unchanged(record, config, resources, simulate=record.simulate, command=record.command)

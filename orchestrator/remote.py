@@ -7,12 +7,15 @@ goes on without the machine that submitted it, and one whose head has died goes 
 import contextlib
 import os
 import shlex
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
+from orchestrator.claims import latest
 from orchestrator.driver import begin
 from orchestrator.errors import OrchestratorError, UserMistakeError
 from orchestrator.inputs import bring
@@ -26,6 +29,7 @@ from orchestrator.versions import project_version
 from ray.job_submission import JobSubmissionClient  # isort: skip - what it reads from the environment, the driver's modules have set
 
 _LOG_SHOWN = 3000
+_READY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ class Cluster:
                 f"--address {printable(address)}: give the dashboard's, http://127.0.0.1:8265, or auto on a machine of the cluster"
             )
         # The token is for the cluster, and not for a proxy on the way.
-        os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), urlsplit(self.address).hostname)))
+        others_too = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        for name in ("no_proxy", "NO_PROXY"):
+            os.environ[name] = ",".join(filter(None, (others_too, urlsplit(self.address).hostname)))
         # Ray would rather take the address that the environment names.
         others = {
             name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ
@@ -90,18 +96,21 @@ class Cluster:
                 f"--address {self.address}: {said}; `python -m orchestrator doctor --address {self.address}` says what is wrong"
             ) from None
 
-    def drive(self, store: Store, run: str, assignments: Sequence[str], *, ship_code: bool) -> Job:
+    def drive(
+        self, store: Store, run: str, assignments: Sequence[str], *, after: int = 0, ship_code: bool = False
+    ) -> Job:
         """Start a driver for a run that is in the store.
 
         Args:
             store: Where the run is.
             run: Its name.
+            after: The number of the claim that it follows: if the run is cancelled under a later one, the driver does not begin.
             assignments: Settings of the form ``a.b=value`` that are to be other than recorded.
             ship_code: Send this machine's code along; otherwise the cluster's machines must have the same.
         """
         # With -P, a folder that happens to be where the job starts is not taken for the project.
         command = ["python", "-P", "-m", "orchestrator", "resume", run, "--store", store.url, "--address", "auto"]
-        command += ["--submitted-by", project_version()]
+        command += ["--submitted-by", project_version(), "--after", str(after)]
         command += [word for assignment in assignments for word in ("--set", assignment)]
         environment: dict[str, Any] = {}
         if ship_code:
@@ -109,13 +118,14 @@ class Cluster:
             environment["py_modules"] = [str(files(name)) for name in ("orchestrator", "workers")]
         with self._explained():
             there = sum(job.submission_id is not None for job in self._client.list_jobs())
-            id = self._client.submit_job(
+            submit = partial(
+                self._client.submit_job,
                 entrypoint=shlex.join(command),
                 runtime_env=environment,
                 submission_id=f"dip-{run}-{there + 1}",
                 metadata={"run": run, "store": store.url},
             )
-        return Job(self.address, id)
+            return Job(self.address, _when_ready(submit))
 
     def last_job(self, store: Store, run: str) -> Job:
         """The latest job that drove a run of this store here.
@@ -143,6 +153,18 @@ class Cluster:
             return str(self._client.get_job_logs(job.id))
 
 
+def _when_ready(submit: Callable[[], str]) -> str:
+    """Submit a job to a cluster that may have started a moment ago, and has nobody yet who takes it."""
+    end = time.monotonic() + _READY_S
+    while True:
+        try:
+            return submit()
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(1)
+
+
 def hand_over(
     store: Store,
     plan: Plan,
@@ -152,6 +174,7 @@ def hand_over(
     ship_code: bool = False,
 ) -> Job:
     """Bring a run to the store, and start its driver on a cluster."""
+    after = latest(store, RunLayout(plan.run))
     begin(store, plan, {"dip-orchestrator": project_version()})
     layout = RunLayout(plan.run)
     if plan.uploads:
@@ -165,4 +188,4 @@ def hand_over(
             white_is_known=plan.source.white_is_known,
             tell=lambda done: listener.update([Stage("upload", done, total)]),
         )
-    return cluster.drive(store, plan.run, plan.told_again, ship_code=ship_code)
+    return cluster.drive(store, plan.run, plan.told_again, after=after, ship_code=ship_code)

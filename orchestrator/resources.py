@@ -133,9 +133,10 @@ def resolve_resources(config: Config, machines: Sequence[Machine], *, gpus_may_c
 
 
 def with_gpus_seen(resources: Resources, machines: Sequence[Machine]) -> Resources:
-    """The same, once machines are there of whose GPUs the memory is known."""
-    memory = min((machine.gpu_memory for machine in machines if machine.gpu_memory), default=0)
-    return replace(resources, gpu_memory=memory)
+    """The same, once more machines are there: the smallest GPU of those whose memory is known counts."""
+    known = [machine.gpu_memory for machine in machines if machine.gpu_memory]
+    known += [resources.gpu_memory] if resources.gpu_memory else []
+    return replace(resources, gpu_memory=min(known, default=0))
 
 
 def _scores_on_gpus(config: Config, machines: Sequence[Machine]) -> bool:

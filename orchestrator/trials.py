@@ -165,6 +165,9 @@ def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
     import torch  # noqa: PLC0415
 
     from orchestrator.fits import run_fit  # noqa: PLC0415
+    from orchestrator.versions import check_code  # noqa: PLC0415
+
+    check_code(context.code)
 
     # Workers are reused and a new thread inherits whatever was set last, so the number is set where the work is done.
     torch.set_num_threads(context.threads)
@@ -191,13 +194,13 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
     # A snapshot of Tune's state is of no use to anyone (the store is what resumes), so there are few.
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    cohort, all_cpus = context.config.cohort, most_cpus()
+    cohort = context.config.cohort
     trainable = tune.with_parameters(fit_trial, context=context)
     # Tune registers trainables by name for the whole cluster; two runs must not share one.
     trainable.__name__ = f"fit-{context.run}-{session}"
     with tempfile.TemporaryDirectory(prefix="dip-session-") as scratch:
         tune.Tuner(
-            tune.with_resources(trainable, lambda config: spec.resources(config["job"], all_cpus)),
+            tune.with_resources(trainable, lambda config: spec.resources(config["job"], max(spec.cpus, most_cpus()))),
             tune_config=tune.TuneConfig(
                 search_alg=QueueSearcher(queue, session, spec.trials),
                 scheduler=ContestsOfImages(cohort, cohort.iterations or context.config.fit.iterations),

@@ -19,6 +19,16 @@ def code_version() -> str:
     return f"dip-orchestrator {project_version()}, {packages}, Python {python}"
 
 
+def check_code(wanted: str) -> None:
+    """Make sure that this machine has the code that a driver has; empty: any.
+
+    Raises:
+        RuntimeError: it has other code, whose results would not be the run's.
+    """
+    if wanted and code_version() != wanted:
+        raise RuntimeError(f"this machine has {code_version()}, and the driver {wanted}")
+
+
 @cache
 def project_version() -> str:
     """The project's version and 8 hex digits that change with any of its source files: ``0.1.0+1f9a0c3e``."""

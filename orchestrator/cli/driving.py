@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.claims import RunState, latest
+from orchestrator.claims import RunState, latest, wait_until_free
 from orchestrator.cli.common import command_for, duration
 from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError, StoreUnavailableError, UserMistakeError
 from orchestrator.layout import RunLayout
@@ -98,11 +98,8 @@ def _hand_over(options: argparse.Namespace, store: Store, planned: "Callable[...
     cluster = Cluster(options.address)
     plan = planned(resolve=None)
     check_store(store, f"probe-{uuid.uuid4().hex}")
-    if plan.continued is not None and plan.continued.state is RunState.RUNNING:
-        raise UserMistakeError(
-            f"the run {plan.run} is under way, by {plan.continued.driver};"
-            f" follow it with {command_for('watch', plan.run, store)}"
-        )
+    # By our own clock: the machine of the last driver may be gone without a word.
+    wait_until_free(store, RunLayout(plan.run), note=print)
     before = latest(store, RunLayout(plan.run))
     try:
         with LiveProgress() as progress:
@@ -148,6 +145,8 @@ def follow(store: Store, run: str, *, after: int = 0, driver: "Callable[[], str 
         return status_of(rows)
     print(f"{run} is {record.state}" + (f": {record.reason}" if record.reason else ""), file=sys.stderr)
     print(f"go on with       {command_for('resume', run, store)}")
+    if record.state is RunState.CANCELLED:
+        raise KeyboardInterrupt
     return EXIT_RUN_FAILED
 
 

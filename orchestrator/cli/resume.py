@@ -3,9 +3,12 @@
 import argparse
 from functools import partial
 
+from orchestrator.claims import RunState, latest
 from orchestrator.cli.common import add_assignments, store_of
 from orchestrator.cli.driving import add_where, carry_out
 from orchestrator.errors import UserMistakeError
+from orchestrator.layout import RunLayout
+from orchestrator.run import read_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_where(parser)
     # The version of whoever has handed the run to this cluster (`orchestrator.remote`).
     parser.add_argument("--submitted-by", metavar="VERSION", help=argparse.SUPPRESS)
+    # The claim that it was handed over after: it may have been cancelled before its driver could begin.
+    parser.add_argument("--after", type=int, metavar="CLAIM", help=argparse.SUPPRESS)
 
 
 def act(options: argparse.Namespace) -> int:
@@ -30,6 +35,11 @@ def act(options: argparse.Namespace) -> int:
             f"the run was submitted by dip-orchestrator {options.submitted_by}, and this machine has {project_version()}:"
             " install the same on both, or submit with --ship-code"
         )
+
+    layout = RunLayout(options.run)
+    changed = options.after is not None and latest(store, layout) > options.after
+    if changed and read_run(store, options.run).state is RunState.CANCELLED:
+        raise UserMistakeError(f"the run {options.run} was cancelled before this driver began")
 
     from orchestrator.plan import resume_plan
 

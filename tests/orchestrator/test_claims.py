@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from orchestrator import claims
-from orchestrator.claims import STALE_S, Claim, RunState, Standing, ask_to_stop, last_attempt, latest, read_log, take
+from orchestrator.claims import (
+    STALE_S,
+    Claim,
+    RunState,
+    Standing,
+    ask_to_stop,
+    last_attempt,
+    latest,
+    read_log,
+    take,
+    wait_until_free,
+)
 from orchestrator.errors import RunCancelledError, StoreUnavailableError, SupersededError, UserMistakeError
 from orchestrator.layout import RunLayout
 from orchestrator.store import LocalStore
@@ -413,3 +424,18 @@ def test_a_claim_that_has_lost_its_holder_is_left_out_of_the_log(store: LocalSto
     store.put(LAYOUT.claim(3).log, b"2026-01-31T14:25:01+00:00 three\n")
     head = "-- process 7 on elsewhere.example, since 2026-01-31T14:25:01+00:00\n"
     assert list(read_log(store, LAYOUT)) == [head, f"{head}2026-01-31T14:25:01+00:00 three\n"]
+
+
+def test_whether_a_run_is_free_is_found_out_by_the_observers_own_clock_and_nothing_is_claimed(
+    store: LocalStore,
+) -> None:
+    clock = Clock()
+    wait_until_free(store, LAYOUT, clock=clock, sleep=clock.sleep)
+    assert clock.now == 0
+    elsewhere(store, 1, beat=5)
+    wait_until_free(store, LAYOUT, clock=clock, sleep=clock.sleep)
+    assert clock.now == pytest.approx(STALE_S, abs=1)
+    clock.during = lambda: alive(store, 1, beat=6)
+    with pytest.raises(UserMistakeError, match="under way, by process 7"):
+        wait_until_free(store, LAYOUT, clock=clock, sleep=clock.sleep)
+    assert latest(store, LAYOUT) == 1

@@ -258,12 +258,13 @@ def test_a_machine_that_sees_another_folder_of_the_same_name_says_so(context: Ru
     )
 
 
-@pytest.mark.parametrize("kind", [StoreError, StoreUnavailableError])
-def test_a_machine_that_cannot_use_the_store_says_why(
-    context: RunContext, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+def test_a_machine_that_cannot_use_the_store_says_why_and_waits_for_one_that_is_away(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    trouble: Exception = StoreError("no credentials")
+
     def exists(self: LocalStore, key: str) -> bool:
-        raise kind("no credentials")
+        raise trouble
 
     monkeypatch.setattr(LocalStore, "exists", exists)
     # Nothing is waited for: whoever asks wants to know.
@@ -271,6 +272,9 @@ def test_a_machine_that_cannot_use_the_store_says_why(
     wrong = what_is_wrong._function(impatient)
     assert wrong.startswith("cannot use the store: ")
     assert "no credentials" in wrong
+    trouble = StoreUnavailableError("away")
+    with pytest.raises(StoreUnavailableError, match="away"):
+        what_is_wrong._function(impatient)
 
 
 # Watching them.

@@ -204,7 +204,7 @@ def test_the_driver_s_job_is_the_run_s_resumption_on_the_cluster(head: Head) -> 
     assert job == Job(head.address, "dip-r1-1")
     assert shlex.split(head.posted["entrypoint"]) == [
         *("python", "-P", "-m", "orchestrator", "resume", "r1", "--store", store.url, "--address", "auto"),
-        *("--submitted-by", project_version()),
+        *("--submitted-by", project_version(), "--after", "0"),
     ]
     assert head.posted["submission_id"] == "dip-r1-1"
     assert head.posted["metadata"] == {"run": "r1", "store": store.url}

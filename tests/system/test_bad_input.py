@@ -59,7 +59,7 @@ def test_a_folder_of_all_that_is_wrong_ends_in_a_row_for_each_file(cli: CommandL
     assert sorted(path.name for path in cli.folder.iterdir()) == ["corpus", "store"]
     files = [path for path in (cli.folder / "store").rglob("*") if path.is_file()]
     kept = [path.relative_to(cli.folder / "store").as_posix() for path in files]
-    assert all(key.startswith(("runs/bad/", "fingerprints/")) for key in kept)
+    assert all(key.startswith(("runs/bad/", "fingerprints/", "images/")) for key in kept)
     assert store.children("runs") == ["bad"]
     page = store.get(layout.report).decode()
     assert "<script>alert(1)" not in page

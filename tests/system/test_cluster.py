@@ -156,6 +156,9 @@ def test_other_code_on_the_cluster_is_found_and_named_and_ours_can_be_sent_along
     assert "the run was submitted by dip-orchestrator 0.1.0+" in refused.stderr
     assert "--ship-code" in refused.stderr
     sent = there.run(handed_over(there, place, "other", "--ship-code"), environment)
+    if "RuntimeEnvSetupError" in sent.stdout + sent.stderr:
+        # These nodes share one folder, in which two of them may unpack the same code at once: Ray's, and none of ours.
+        sent = there.run(handed_over(there, place, "other", "--ship-code"), environment)
     assert sent.returncode == 0, sent.stderr + sent.stdout
     assert "2 restored" in sent.stdout
 

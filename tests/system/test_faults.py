@@ -76,7 +76,7 @@ if __name__ == "__main__":
 
 def test_trials_that_crash_again_and_again_cost_one_image_and_say_why(cli: CommandLine) -> None:
     save_rgb(cli.folder / "noisy/a.png", noise=0.1)
-    save_rgb(cli.folder / "noisy/b.png", noise=0.1)
+    save_rgb(cli.folder / "noisy/b.png", phase=1, noise=0.1)
     Path(cli.folder, "sabotage.py").write_text(VANISHING)
     command = ["--images", "noisy", "--run", "odd", "--arms", "random"]
     arguments = cli.submit(*command, settings=[*TINY, "resources.retries=1"])

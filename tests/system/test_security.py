@@ -24,7 +24,7 @@ import sys
 from orchestrator.local_ray import local_ray
 from orchestrator.resources import Resources
 
-with local_ray(Resources(1, 1, 0, 1e9), dashboard=True) as address:
+with local_ray(Resources(1, 1, "cpu", 0.0, 1e9), dashboard=True) as address:
     import ray
 
     ray.get(ray.remote(num_cpus=1)(lambda: None).remote())

@@ -509,7 +509,7 @@ def test_a_run_that_did_not_finish_is_watched_to_the_way_on(
 ) -> None:
     leave_word(finished.store, state=state, reason=reason, log="so far\n")
     status, out, err = finished("watch", "r1")
-    assert status == 2
+    assert status == (130 if state is RunState.CANCELLED else 2)
     assert err == f"r1 is {state}{f': {reason}' if reason else ''}\n"
     assert out.splitlines() == [
         f"-- {ELSEWHERE.name}",
@@ -562,7 +562,7 @@ class Elsewhere:
         self.address = address
         return self
 
-    def drive(self, store: LocalStore, run: str, assignments: Sequence[str], *, ship_code: bool) -> Job:
+    def drive(self, store: LocalStore, run: str, assignments: Sequence[str], *, after: int, ship_code: bool) -> Job:
         self.asked.append((store.url, run, list(assignments), ship_code))
         self.does()
         return self.last_job(store, run)
@@ -639,19 +639,26 @@ def test_a_run_goes_on_as_a_job_with_the_settings_that_it_is_told(
 
 
 @pytest.mark.parametrize("command", ["submit", "resume"])
-def test_a_run_that_is_under_way_is_not_handed_over_but_can_be_watched(
-    run: Command, cluster: Elsewhere, images: str, command: str
+def test_a_run_that_is_under_way_is_not_handed_over(
+    run: Command, cluster: Elsewhere, images: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def held(store: LocalStore, layout: RunLayout, *, note: object) -> None:
+        raise UserMistakeError(f"the run {layout.run} is under way, by somebody")
+
     what = ["r1"] if command == "resume" else ["--images", images, "--run", "r1"]
-    cluster.does = lambda: leave_claim(run.store)
     assert run("submit", "--images", images, "--run", "r1", *THERE, "--detach").status == 0
-    status, out, err = run(command, *what, *THERE)
-    assert (status, out) == (2, "")
-    assert err == (
-        f"{command}: the run r1 is under way, by {ELSEWHERE.name};"
-        f" follow it with python -m orchestrator watch r1 --store {run.store.url}\n"
-    )
+    monkeypatch.setattr("orchestrator.cli.driving.wait_until_free", held)
+    assert run(command, *what, *THERE) == (2, "", f"{command}: the run r1 is under way, by somebody\n")
     assert len(cluster.asked) == 1
+
+
+def test_a_run_that_was_cancelled_before_its_driver_began_does_not_begin(
+    run: Command, cluster: Elsewhere, images: str
+) -> None:
+    assert run("submit", "--images", images, "--run", "r1", *THERE, "--detach").status == 0
+    assert run("cancel", "r1").status == 0
+    status, _, err = run("resume", "r1", "--after", "0")
+    assert (status, err) == (2, "resume: the run r1 was cancelled before this driver began\n")
 
 
 def test_the_logs_of_a_job_are_what_it_has_printed_on_its_cluster(finished: Command, cluster: Elsewhere) -> None:
