@@ -1,5 +1,6 @@
 """A run handed to a Ray cluster: submitted as a job, followed from elsewhere, gone on with on another cluster."""
 
+import contextlib
 import json
 import os
 import re
@@ -33,16 +34,25 @@ class Elsewhere:
         self.start()
 
     def start(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port, *agents = free_ports(3)
         self.address = f"http://127.0.0.1:{port}"
         head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": True, "dashboard_port": port}
-        self._nodes: Any = Cluster(initialize_head=True, head_node_args=head)
-        self._nodes.add_node(num_cpus=2, object_store_memory=MEMORY)
+        # Agents take jobs at a port that is the same for all of Ray: another Ray on this machine may have it.
+        self._nodes: Any = Cluster(
+            initialize_head=True, head_node_args={**head, "dashboard_agent_listen_port": agents[0]}
+        )
+        self._nodes.add_node(num_cpus=2, object_store_memory=MEMORY, dashboard_agent_listen_port=agents[1])
 
     def end(self) -> None:
         self._nodes.shutdown()
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture(scope="module")
