@@ -11,12 +11,13 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Self
+
+from tests.ports import free_ports
 
 _LOOPBACK = "127.0.0.1"
 _SERVICES = ("master", "volume", "filer", "s3")
@@ -43,7 +44,7 @@ class SeaweedFS:
         self._folder = folder
         self._host = host
         self._process: subprocess.Popen[bytes] | None = None
-        ports = _free_ports(2 * len(_SERVICES), host)
+        ports = free_ports(2 * len(_SERVICES), host)
         self._ports = dict(zip(_SERVICES, ports, strict=False))
         self._grpc_ports = dict(zip(_SERVICES, ports[len(_SERVICES) :], strict=True))
         (folder / "data").mkdir(exist_ok=True)
@@ -126,12 +127,3 @@ class SeaweedFS:
             connection.request(method, path)
             return connection.getresponse().status
         return 0
-
-
-def _free_ports(count: int, host: str) -> list[int]:
-    """Ports of this address that nothing listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind((host, 0))
-        return [listener.getsockname()[1] for listener in sockets]

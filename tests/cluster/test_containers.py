@@ -9,7 +9,6 @@ import itertools
 import json
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +29,7 @@ from ray.scripts.scripts import start as ray_start
 
 from orchestrator.cli import build_parser
 from orchestrator.store import check_store, open_store
+from tests.ports import free_ports
 from tests.seaweed import SeaweedFS
 
 ROOT = Path(__file__).parents[2]
@@ -46,15 +46,6 @@ SECRETS = {"RAY_AUTH_TOKEN", "S3_ACCESS_KEY", "S3_SECRET_KEY", "GRAFANA_PASSWORD
 def program(name: str) -> str:
     """A tool of the development environment."""
     return str(Path(sys.executable).with_name(name))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nothing listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in sockets]
 
 
 # The image.

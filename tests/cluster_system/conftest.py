@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ import yaml
 from orchestrator.layout import RunLayout
 from orchestrator.store import open_store
 from tests.cluster_system.hosts import Hosts, what_is_missing
+from tests.ports import free_ports
 from tests.seaweed import SeaweedFS
 from tests.system.conftest import LONGER, save_rgb
 
@@ -173,9 +173,7 @@ class Dashboard:
 @contextlib.contextmanager
 def tunnel(terminal: Terminal, key: Path, user_at: str, token: str) -> Iterator[Dashboard]:
     """A dashboard, by ssh from a port of ours to the head's own loopback."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    (port,) = free_ports(1)
     options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ExitOnForwardFailure=yes"]
     command = ["ssh", "-N", "-L", f"{port}:127.0.0.1:8265", "-i", str(key), user_at]
     terminal.note("$ " + shlex.join([*command, "&"]).replace("'&'", "&"))

@@ -33,6 +33,7 @@ from tests.cluster_system.conftest import (
     tunnel,
 )
 from tests.cluster_system.hosts import Host, Hosts
+from tests.ports import free_ports
 from tests.seaweed import SeaweedFS
 
 pytestmark = pytest.mark.timeout(1800)
@@ -115,9 +116,7 @@ class Ec2:
     def __init__(self, hosts: Hosts, folder: Path, region: str) -> None:
         self._hosts = hosts
         self._folder = folder
-        with socket.socket() as listener:
-            listener.bind((hosts.address, 0))
-            port = listener.getsockname()[1]
+        (port,) = free_ports(1, hosts.address)
         self.endpoint = f"http://{hosts.address}:{port}"
         self._port = port
         keys = {"aws_access_key_id": "tests", "aws_secret_access_key": "tests"}

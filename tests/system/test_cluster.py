@@ -1,11 +1,9 @@
 """A run handed to a Ray cluster: submitted as a job, followed from elsewhere, gone on with on another cluster."""
 
-import contextlib
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 
 from orchestrator.local_ray import make_token
+from tests.ports import free_ports
 from tests.seaweed import SeaweedFS
 from tests.system.conftest import LONGER, TINY, CommandLine, save_rgb
 
@@ -45,14 +44,6 @@ class Elsewhere:
 
     def end(self) -> None:
         self._nodes.shutdown()
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture(scope="module")
