@@ -20,8 +20,9 @@ from skimage import data
 from skimage.transform import resize
 
 from benchmarks.common import machine, print_table, spread
-from workers.fitting import Fit, FitSettings, Measurement
+from workers.fitting import Fit, FitSettings
 from workers.networks import build, noise_input
+from workers.objective import Measurement
 from workers.operators import Identity
 from workers.quality import psnr
 from workers.seeds import generator_of

@@ -10,9 +10,10 @@ import psutil
 import torch
 
 from benchmarks.common import print_table
-from workers.fitting import Fit, FitSettings, Measurement
+from workers.fitting import Fit, FitSettings
 from workers.networks import build
 from workers.networks.memory import fit_bytes_per_pixel
+from workers.objective import Measurement
 from workers.operators import Identity
 from workers.seeds import generator_of
 from workers.space import Candidate, sample_candidates

@@ -15,8 +15,9 @@ from orchestrator.problem import operator_of
 from orchestrator.scoring import bank_of, candidates_of, missing_parts
 from orchestrator.store import Store
 from workers.fingerprints import BankSpec, compute_bank
-from workers.fitting import Fit, FitSettings, Measurement
+from workers.fitting import Fit, FitSettings
 from workers.networks.priors import prior_of
+from workers.objective import Measurement
 from workers.operators import Identity, Operator
 from workers.seeds import generator_of
 from workers.space import Candidate

@@ -14,7 +14,7 @@ from orchestrator.errors import DamagedError, ImageRejectedError
 from orchestrator.images import Picture, decode, decode_mask
 from orchestrator.ingest import InputImage
 from orchestrator.layout import image_key
-from workers.fitting import Measurement
+from workers.objective import Measurement
 from workers.operators import Operator
 from workers.seeds import seed_of
 from workers.stopping import held_out_mask

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.deterministic import deterministic_operations
-from workers.networks import Network, noise_input
+from workers.networks import Network
 from workers.noise import held_out_estimate, residual_correlation
+from workers.objective import Measurement, Objective
 from workers.operators import Operator
-from workers.seeds import generator_of
 from workers.stopping import Patience, RunningVariance, WindowedVariance
-from workers.views import pad
 
 StoppingRule = Literal["held-out", "es-wmv", "es-emv"]
 
@@ -55,20 +54,6 @@ class FitSettings:
     input_noise: float = 1 / 30
     average: float = 0.99
     deterministic: bool = False
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What a fit may see: the measured image and which of its pixels are hidden from the loss.
-
-    ``pixels`` is (C, h, w) in [0, 1], ``held_out`` (h, w) true where hidden, ``known`` (h, w) true where measured (None:
-    everywhere); hidden pixels are known ones. All have the measurement's own size; the fit pads them by reflection, so a
-    hidden pixel's mirror images are hidden too.
-    """
-
-    pixels: NDArray[np.float32]
-    held_out: NDArray[np.bool_]
-    known: NDArray[np.bool_] | None = None
 
 
 class Observer(Protocol):
@@ -134,47 +119,22 @@ class Fit:
         self.settings = settings
         self.device = torch.device(device)
         self.iteration = 0
-        self._measurement = measurement
-        self._operator = operator
         self._observers = observers
-        scale = operator.scale
-        self._target = torch.from_numpy(pad(measurement.pixels, scale=scale)[None]).to(self.device)
-        channels, height, width = (self._target.shape[1], *(scale * side for side in self._target.shape[2:]))
-        self._size = [scale * side for side in measurement.pixels.shape[1:]]
-        self._loss_weight, self._monitor_weight = self._weights(measurement)
+        self._objective = Objective(
+            network, measurement, operator, input_noise=settings.input_noise, seed=seed, device=device
+        )
         self.blind = bool(measurement.held_out.any())
         # Channels last is faster on CPUs (docs/benchmarks.md has how much) and what tensor cores want.
         self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
-        self._generator = generator_of("fit noise", seed, device=self.device)
-        self._input = noise_input(*network.input_shape(height, width), generator_of("fit input", seed)).to(self.device)
         self._average: Tensor | None = None
-        image = torch.zeros(1, channels, height, width, device=self.device)
+        image = torch.zeros(self._objective.size, device=self.device)
         windowed = settings.stopping == "es-wmv"
         self._variance = WindowedVariance(image) if windowed else RunningVariance(image)
         self._stopping = Patience(settings.patience, image)
         self._steady = Patience(settings.iterations, image)
         self._curve: list[float] = []
         self._stopped = False
-
-    def _weights(self, measurement: Measurement) -> tuple[Tensor, Tensor]:
-        """Per-pixel weights whose sum with squared differences is the mean over the kept, and over the hidden, pixels."""
-
-        def padded(mask: NDArray[np.bool_]) -> Tensor:
-            return torch.from_numpy(pad(mask[None], scale=self._operator.scale)).to(self.device)
-
-        hidden = padded(measurement.held_out)
-        known = torch.ones_like(hidden) if measurement.known is None else padded(measurement.known)
-        height, width = measurement.pixels.shape[1:]
-        inside = torch.zeros_like(hidden)
-        inside[:, :height, :width] = True
-        # Beyond the edge the mirrored measurement is what a mirrored image would give, unless the operator has a direction.
-        given = known if self._operator.symmetric else known & inside
-        channels = self._target.shape[1]
-        kept = (given & ~hidden).float()
-        # An image of one pixel has nothing to hold out; the error watched is then the fitted one.
-        watched = ((hidden if hidden.any() else known) & inside).float()
-        return kept / (kept.sum() * channels), watched / (watched.sum() * channels)
 
     @property
     def finished(self) -> bool:
@@ -211,9 +171,8 @@ class Fit:
         return int(self._stopping.best_iteration) or self.iteration
 
     def _step(self) -> Tensor:
-        noise = torch.empty_like(self._input).normal_(0, self.settings.input_noise, generator=self._generator)
-        output = self.network(self._input + noise)
-        loss = ((self._operator(output) - self._target).square() * self._loss_weight).sum()
+        output = self.network(self._objective.input())
+        loss = self._objective.loss(output)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
@@ -224,7 +183,7 @@ class Fit:
                 self._average = output.contiguous().clone()
             else:
                 self._average = self._average.lerp(output, 1 - self.settings.average)
-            error = ((self._operator(self._average) - self._target).square() * self._monitor_weight).sum()
+            error = self._objective.held_out_error(self._average)
             variance = self._variance.update(output)
             # What the rest of a block does after the rule has stopped is no part of the fit.
             self._steady.update(self.iteration, variance.masked_fill(self._stopping.stopped, torch.inf), self._average)
@@ -239,7 +198,7 @@ class Fit:
         last, stop = self._length, self._best_iteration
         output, padded = self._at_best(self._stopping)
         steady_output, steady_padded = self._at_best(self._steady) if self._steady.best_iteration else (output, padded)
-        measured = self._measurement
+        measured = self._objective.measurement
         held_out = held_out_estimate(self._seen(padded), measured.pixels, measured.held_out)
         error = None if held_out is None or not np.isfinite(held_out.standard_error) else held_out.standard_error
         return FitResult(
@@ -258,16 +217,14 @@ class Fit:
         """The output where the rule's value was least, at the image's size and as the network gave it."""
         assert self._average is not None  # noqa: S101 - a fit has a result after its first iteration
         padded = rule.best_output if rule.best_iteration else self._average
-        height, width = self._size
+        height, width = self._objective.inside
         return padded[0, :, :height, :width].cpu().numpy().copy(), padded
 
     @torch.no_grad()
     def _seen(self, padded: Tensor) -> NDArray[np.float32]:
         """An output as it would have been measured: (C, h, w)."""
-        height, width = self._measurement.pixels.shape[1:]
         with self._operations():
-            seen: NDArray[np.float32] = self._operator(padded)[0, :, :height, :width].cpu().numpy()
-        return seen
+            return self._objective.seen(padded)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the fit is, as tensors and numbers: safe to load with ``torch.load(..., weights_only=True)``."""
@@ -275,7 +232,7 @@ class Fit:
             "iteration": self.iteration,
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "generator": self._generator.get_state(),
+            "generator": self._objective.state_dict(),
             "average": self._average,
             "stopping": self._stopping.state_dict(),
             "steady": self._steady.state_dict(),
@@ -290,7 +247,7 @@ class Fit:
         self.iteration = state["iteration"]
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._generator.set_state(state["generator"].cpu())
+        self._objective.load_state_dict(state["generator"])
         self._average = None if state["average"] is None else state["average"].to(self.device)
         self._stopping.load_state_dict(state["stopping"])
         self._steady.load_state_dict(state["steady"])

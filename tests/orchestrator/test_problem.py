@@ -17,7 +17,7 @@ from orchestrator.problem import (
     view_of,
 )
 from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig
-from workers.fitting import Measurement
+from workers.objective import Measurement
 from workers.operators import Blur, Downsample, Identity, gaussian_kernel, motion_kernel
 from workers.tasks import Deblur, Denoise, Inpaint, Jpeg, SuperResolve, enlarge
 

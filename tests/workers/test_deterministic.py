@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.deterministic import deterministic_operations
-from workers.fitting import Fit, FitSettings, Measurement
+from workers.fitting import Fit, FitSettings
 from workers.networks import NAS_DIP, prior_of
+from workers.objective import Measurement
 from workers.operators import Identity, gaussian_kernel, motion_kernel
 from workers.quality import PsnrObserver
 from workers.seeds import generator_of

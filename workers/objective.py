@@ -1,0 +1,110 @@
+"""What a network is fitted to: an image as it was measured, seen through the degradation, and a noise input of its own.
+
+It knows the loss; how it is made small, and when that is to stop, is said in `workers.fitting`. Networks are pruned by the
+same loss (`workers.lottery`), so that whatever finds a mask sees no hidden pixel either.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workers.networks import Network, noise_input
+from workers.operators import Operator
+from workers.seeds import generator_of
+from workers.views import pad
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a fit may see: the measured image and which of its pixels are hidden from the loss.
+
+    ``pixels`` is (C, h, w) in [0, 1], ``held_out`` (h, w) true where hidden, ``known`` (h, w) true where measured (None:
+    everywhere); hidden pixels are known ones. All have the measurement's own size; the fit pads them by reflection, so a
+    hidden pixel's mirror images are hidden too.
+    """
+
+    pixels: NDArray[np.float32]
+    held_out: NDArray[np.bool_]
+    known: NDArray[np.bool_] | None = None
+
+
+class Objective:
+    """The loss of one image, on a device.
+
+    Attributes:
+        size: (1, C, H, W) of the restored image, padded to what networks accept.
+        inside: (H, W) of the restored image without what was padded.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        measurement: Measurement,
+        operator: Operator,
+        *,
+        input_noise: float,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.measurement = measurement
+        self._operator = operator
+        self._input_noise = input_noise
+        scale = operator.scale
+        self._target = torch.from_numpy(pad(measurement.pixels, scale=scale)[None]).to(self.device)
+        height, width = (scale * side for side in self._target.shape[2:])
+        self.size = (1, self._target.shape[1], height, width)
+        self.inside = [scale * side for side in measurement.pixels.shape[1:]]
+        self._loss_weight, self._monitor_weight = self._weights()
+        self._generator = generator_of("fit noise", seed, device=self.device)
+        self._input = noise_input(*network.input_shape(height, width), generator_of("fit input", seed)).to(self.device)
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        """Per-pixel weights whose sum with squared differences is the mean over the kept, and over the hidden, pixels."""
+        measurement = self.measurement
+
+        def padded(mask: NDArray[np.bool_]) -> Tensor:
+            return torch.from_numpy(pad(mask[None], scale=self._operator.scale)).to(self.device)
+
+        hidden = padded(measurement.held_out)
+        known = torch.ones_like(hidden) if measurement.known is None else padded(measurement.known)
+        height, width = measurement.pixels.shape[1:]
+        inside = torch.zeros_like(hidden)
+        inside[:, :height, :width] = True
+        # Beyond the edge the mirrored measurement is what a mirrored image would give, unless the operator has a direction.
+        given = known if self._operator.symmetric else known & inside
+        channels = self._target.shape[1]
+        kept = (given & ~hidden).float()
+        # An image of one pixel has nothing to hold out; the error watched is then the fitted one.
+        watched = ((hidden if hidden.any() else known) & inside).float()
+        return kept / (kept.sum() * channels), watched / (watched.sum() * channels)
+
+    def input(self) -> Tensor:
+        """The noise input with fresh noise added, as at every step: (1, C', H, W)."""
+        noise = torch.empty_like(self._input).normal_(0, self._input_noise, generator=self._generator)
+        return self._input + noise
+
+    def loss(self, output: Tensor) -> Tensor:
+        """Mean squared difference of an output (1, C, H, W), as it would be measured, to the kept pixels: a scalar."""
+        return ((self._operator(output) - self._target).square() * self._loss_weight).sum()
+
+    def held_out_error(self, output: Tensor) -> Tensor:
+        """The same on the hidden pixels."""
+        return ((self._operator(output) - self._target).square() * self._monitor_weight).sum()
+
+    def seen(self, output: Tensor) -> NDArray[np.float32]:
+        """An output as it would have been measured: (C, h, w)."""
+        height, width = self.measurement.pixels.shape[1:]
+        seen: NDArray[np.float32] = self._operator(output)[0, :, :height, :width].cpu().numpy()
+        return seen
+
+    def state_dict(self) -> Tensor:
+        """Where the noise has come to; all else is a function of the arguments."""
+        return self._generator.get_state()
+
+    def load_state_dict(self, state: Tensor) -> None:
+        """Go on from there."""
+        self._generator.set_state(state.cpu())
