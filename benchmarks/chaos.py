@@ -71,23 +71,23 @@ def act(module):
         with open(path, "a") as file:
             print(*words, file=file)
 
-    fit, record_once = module._run_fit, module.record_once
+    fit, record_once = module.run_fit, module.record_once
 
-    def told_fit(context, job, on_progress, must_leave, clock):
+    def told_fit(context, job, *, on_progress, **options):
         key = module.fit_keys(context, job).root
 
         def progress(iteration, error):
             tell("block", key, iteration)
             on_progress(iteration, error)
 
-        return fit(context, job, progress, must_leave, clock)
+        return fit(context, job, on_progress=progress, **options)
 
     def told_record(store, key, record):
         recorded = record_once(store, key, record)
         tell("end", key.rsplit("/", 1)[0], record.iterations)
         return recorded
 
-    module._run_fit, module.record_once = told_fit, told_record
+    module.run_fit, module.record_once = told_fit, told_record
 """
 
 

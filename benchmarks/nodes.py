@@ -50,7 +50,7 @@ import time
 
 
 def act(module):
-    def stub(context, job, on_progress, must_leave, clock):
+    def stub(context, job, pace):
         began = time.monotonic()
         keys = module.fit_keys(context, job)
         observation = module.load_observation(context, job.image)

@@ -5,10 +5,12 @@ the same view share it, so that they differ in what they choose and in nothing e
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from orchestrator.config import ArmName, ArmSettings, Config, ViewName
+from orchestrator.layout import TOGETHER
+from workers.lottery.names import Chain, Method
 from workers.networks.priors import NAS_DIP
 
 Rule = Literal["held-out", "consensus", "held-out+consensus", "weighted-mean"]
@@ -33,6 +35,9 @@ class Arm:
         full_fits: how many of the best become results at full size: the pick, and with others their mean.
         rungs: iterations at which the worse part of the cohort ends; empty where all are fitted to the end.
         asynchronous: whether Tune's ASHA ends members as they go instead.
+        method: how a lottery's masks are found; None for other arms. Its cohort are the rounds of its chains, ``size`` counts
+            the chains, and its one network is None where another arm picks it.
+        source: where its masks were found, None where they are found on the image itself.
     """
 
     name: str
@@ -44,6 +49,8 @@ class Arm:
     full_fits: int
     rungs: tuple[int, ...] = ()
     asynchronous: bool = False
+    method: Method | None = None
+    source: str | None = None
 
     @property
     def refits(self) -> int:
@@ -58,6 +65,14 @@ def arms_of(config: Config) -> tuple[Arm, ...]:
 
 def _resolve(config: Config, wish: ArmSettings) -> Arm:
     base = _BASES[wish.like](config)
+    if base.method is not None:
+        rule = base.rule if wish.rule is None else _rule(wish.rule, config)
+        full = wish.full_fits or base.full_fits
+        # A random mask and a deep decoder are found on no image.
+        common = config.lottery.together and base.method in ("imp", "snip", "oes")
+        source = wish.source or (TOGETHER if common else None)
+        arm = replace(base, name=wish.name, rule=rule, full_fits=full, source=source)
+        return replace(arm, size=len(chains_of(config, arm, "any")))
     networks = base.networks if wish.networks is None else tuple(wish.networks)
     most = _candidate_count(config) if networks is None else len(networks)
     size = min(wish.size or base.size, most) if networks is None else most
@@ -74,6 +89,30 @@ def _resolve(config: Config, wish: ArmSettings) -> Arm:
     halving = "none" if whole else wish.halving or config.cohort.halving
     rungs = tuple(config.cohort.rungs(config.iterations(view))) if halving == "synchronous" else ()
     return Arm(wish.name, networks, metric, size, view, rule, full, rungs, halving == "asha" and view != "full")
+
+
+def chains_of(config: Config, arm: Arm, network: str) -> list[Chain]:
+    """The chains of a lottery's arm, the dense ones first."""
+    assert arm.method is not None  # noqa: S101 - others have none
+    chains = [Chain(network, arm.method, number, arm.source) for number in range(config.lottery.initialisations)]
+    moved = arm.source is not None and config.lottery.tickets is not None
+    if arm.method in ("dense", "decoder") or moved:
+        return chains
+    # The dense network is every method's round 0.
+    return [*(chain.dense for chain in chains), *chains]
+
+
+def rounds_of(config: Config, chain: Chain) -> list[int]:
+    """The rounds of a chain, each of them a fit."""
+    if chain.method == "dense":
+        return [0]
+    return config.lottery.fit_rounds or list(range(1, config.lottery.rounds + 1))
+
+
+def finds_apart(config: Config, chain: Chain) -> bool:
+    """Whether a chain's masks are all found before its rounds are fitted: not where each comes out of the fit before it."""
+    own = chain.source is None and not config.lottery.together
+    return not (chain.method == "imp" and own and config.lottery.target == "observed")
 
 
 def _rule(name: str, config: Config) -> Rule:
@@ -113,12 +152,29 @@ def _as_published(config: Config) -> Arm:
 
 
 def _dip(config: Config) -> Arm:
-    return _blind(config, "dip", ("dip-inpaint" if config.task.name == "inpaint" else "dip",))
+    return _blind(config, "dip", (_dip_network(config),))
+
+
+def _dip_network(config: Config) -> str:
+    return "dip-inpaint" if config.task.name == "inpaint" else "dip"
 
 
 def _all(config: Config) -> Arm:
     arm = _blind(config, "all")
     return Arm("all", None, arm.metric, _candidate_count(config), arm.view, arm.rule, arm.full_fits)
+
+
+def _lottery(method: Method) -> Callable[[Config], Arm]:
+    """Rounds are fitted at full size, and the best of all is picked: a dense one if no sparse one is better."""
+
+    def resolved(config: Config) -> Arm:
+        network = config.lottery.network
+        if network is None:
+            network = _dip_network(config)
+        arm = _blind(config, f"lottery-{method}", None if network == "picked" else (network,))
+        return replace(arm, view="full", method=method)
+
+    return resolved
 
 
 _BASES: dict[ArmName, Callable[[Config], Arm]] = {
@@ -129,4 +185,10 @@ _BASES: dict[ArmName, Callable[[Config], Arm]] = {
     "nas-dip": lambda config: _blind(config, "nas-dip", tuple(NAS_DIP.values())),
     "deep-decoder": lambda config: _blind(config, "deep-decoder", ("deep-decoder-64", "deep-decoder-128")),
     "all": _all,
+    "lottery-imp": _lottery("imp"),
+    "lottery-random": _lottery("random"),
+    "lottery-snip": _lottery("snip"),
+    "lottery-oes": _lottery("oes"),
+    "lottery-dense": _lottery("dense"),
+    "lottery-decoder": _lottery("decoder"),
 }

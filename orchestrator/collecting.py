@@ -5,7 +5,7 @@ This is the only place, beside the observer inside a fit, that sees a clean refe
 
 import io
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +17,14 @@ from orchestrator.context import RunContext
 from orchestrator.fits import FitArrays, fit_keys, read_arrays, read_record, stopping_of
 from orchestrator.images import encode, encode_map, preview, resized
 from orchestrator.ingest import InputImage
-from orchestrator.jobs import FitJob, FitRecord
+from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.layout import FitLayout, Preview
 from orchestrator.picking import Decision, Member, final_order
 from orchestrator.problem import load_observation, load_picture, load_reference, unrestored
-from orchestrator.results import Row, RowState, rows_from_json, rows_to_json
+from orchestrator.results import NOT_BLIND, Row, RowState, rows_from_json, rows_to_json
 from orchestrator.scoring import Scored
 from orchestrator.store import create_or_read
+from workers.lottery.names import parse, parse_chain, round_number
 from workers.noise import Estimate, estimated_psnr, noise_variance
 from workers.quality import psnr, psnr_y, ssim
 from workers.tasks import Observation
@@ -80,6 +81,12 @@ class _Fits:
                 self._read[view, candidate] = self._load(view, candidate)
         return [fit for candidate in candidates if (fit := self._read[view, candidate]) is not None]
 
+    def searches(self, choice: Chosen) -> list[Fitted]:
+        """What was spent on a lottery's masks beside the fits: what its chains' own records say."""
+        chains = dict.fromkeys(str(parse_chain(scored.candidate)) for scored in choice.cohort)
+        records = [read_record(self._context.store, self._keys(choice.arm.view, chain)) for chain in chains]
+        return [Fitted(record) for record in records if record is not None]
+
     def all(self) -> list[Fitted]:
         """All that were asked for, those at full size first."""
         fits = [fit for fit in self._read.values() if fit is not None]
@@ -122,7 +129,7 @@ def pack(fitted: Sequence[Fitted]) -> bytes:
     for fit in fitted:
         row = asdict(fit.record)
         del row["arrays"]
-        evaluation = row.pop("evaluation") or {"psnr": None, "psnr_steady": None, "psnr_oracle_stop": None}
+        evaluation = row.pop("evaluation") or dict.fromkeys(each.name for each in fields(Evaluation))
         held_out = np.zeros(0, np.float32) if fit.held_out is None else fit.held_out
         psnr_curve = held_out[:0] if fit.psnr is None else fit.psnr
         stop = fit.record.stop_iteration if held_out.size else None
@@ -151,10 +158,12 @@ _COHORT_SCHEMA = pa.schema(
         ("iterations", pa.int64()),
         ("residual_correlation", pa.float64()),
         ("parameters", pa.int64()),
+        ("sparsity", pa.float64()),
         ("seconds", pa.float64()),
         ("psnr", pa.float64()),
         ("psnr_steady", pa.float64()),
         ("psnr_oracle_stop", pa.float64()),
+        ("psnr_last", pa.float64()),
         ("curve_iteration", pa.list_(pa.int64())),
         ("curve_held_out", pa.list_(pa.float32())),
         ("curve_psnr", pa.list_(pa.float32())),
@@ -174,7 +183,12 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
         _let_go(context, image, chosen)
         return rows_from_json(store.get(layout.row(image.id)))
     evidence = _Evidence(context, image)
-    rows = [_row(context, image, choice, fits, evidence, previews=previews) for choice in chosen]
+    rows = []
+    for choice in chosen:
+        row = _row(context, image, choice, fits, evidence, previews=previews)
+        rows.append(row)
+        if choice.arm.method is not None:
+            rows += evidence.rounds(choice, row, fits, previews=previews)
     if previews:
         evidence.show()
     # Who comes late, and may find fits gone that the first had, changes nothing.
@@ -237,6 +251,62 @@ class _Evidence:
             return estimated_psnr(self._over_all(held_out, output), None)
         return None
 
+    def figures(self, row: Row, record: FitRecord, output: Array, pixels: Array, *, correlated: bool) -> Row:
+        """The row of a fit that has restored the image as ``pixels``, which are its ``output`` and what was known."""
+        interval = None if correlated else self.estimate(record, output)
+        chain = parse(record.candidate)
+        row = replace(
+            row,
+            state=RowState.RESTORED,
+            candidate=record.candidate,
+            stop_iteration=record.steady_iteration if correlated else record.stop_iteration,
+            held_out_error=record.held_out_error,
+            psnr_low=None if interval is None else interval[0],
+            psnr_high=None if interval is None else interval[1],
+            parameters=record.parameters,
+            sparsity=record.sparsity,
+            round=None if chain is None else chain[1],
+            initialisation=None if chain is None else chain[0].initialisation,
+            source=None if chain is None else chain[0].source,
+        )
+        if self.reference is None:
+            return row
+        return replace(
+            row,
+            psnr_degraded=psnr(self.before, self.reference),
+            psnr=psnr(pixels, self.reference),
+            psnr_y=psnr_y(pixels, self.reference) if self._context.config.task.scale > 1 else None,
+            ssim=ssim(pixels, self.reference),
+            psnr_oracle_stop=record.evaluation.psnr_oracle_stop if record.evaluation else None,
+            psnr_last=record.evaluation.psnr_last if record.evaluation else None,
+        )
+
+    def rounds(self, choice: Chosen, picked: Row, fits: _Fits, *, previews: bool) -> list[Row]:
+        """Rows of a lottery's rounds that the image was not restored with, and small pictures of those of its first chains."""
+        context, image, arm = self._context, self._image, choice.arm.name
+        correlated = choice.decision.correlated
+        nothing = Row(image.name, arm, RowState.FAILED, picked=False)
+        common = replace(nothing, rule=picked.rule, stopping=picked.stopping, note=picked.note)
+        rows = []
+        for name in (scored.candidate for scored in choice.cohort):
+            chain, number = parse_chain(name), round_number(name)
+            row = replace(
+                common, candidate=name, source=chain.source, initialisation=chain.initialisation, round=number
+            )
+            fit = next(iter(fits.get("full", [name])), None)
+            if fit is None or fit.record.state != "done":
+                reason = choice.decision.failed.get(name) if fit is None else fit.record.reason
+                rows.append(replace(row, reason=reason))
+                continue
+            output = fits.output(fit, steady=correlated)
+            pixels = self.with_known(output)
+            if previews and chain.initialisation == 0:
+                context.store.put(context.layout.round_preview(image.id, arm, number), preview(pixels))
+            if name != picked.candidate:
+                row = replace(row, iterations=fit.record.iterations, seconds=fit.record.seconds)
+                rows.append(self.figures(row, fit.record, output, pixels, correlated=correlated))
+        return rows
+
     def _over_all(self, held_out: Estimate, output: Array) -> Estimate:
         """The error of an inpainted image as a whole: measured where it is known, as on hidden pixels where it is not."""
         known = self.observation.known
@@ -258,6 +328,8 @@ def _row(
     # A cohort fitted at full size needs no second fit: the same fit is both.
     final = fits.get("full", choice.full)
     used = cohort if arm.view == "full" else final + cohort
+    if arm.method is not None:
+        used = used + fits.searches(choice)
     iterations, seconds = choice.cost(used)
     stopping = stopping_of(context.config)
     falls_back = decision.correlated and stopping == "held-out"
@@ -273,13 +345,24 @@ def _row(
     done = _by_final_order(choice, fits, [fit for fit in final if fit.record.state == "done"])
     if not done:
         return replace(row, reason=_why_nothing(decision, final))
-    if context.config.pick.noise == "auto" and (falls_back or decision.rule != arm.rule):
-        row = replace(row, note=_why_not_held_out(decision))
+    notes = [_why_not_held_out(decision)] * (
+        context.config.pick.noise == "auto" and (falls_back or decision.rule != arm.rule)
+    )
+    if arm.method in ("imp", "snip", "oes") and context.config.lottery.target == "clean":
+        notes.append(NOT_BLIND)
+    row = replace(row, note="; ".join(notes) or None)
     best = done[: arm.full_fits]
     outputs = [fits.output(fit, steady=decision.correlated) for fit in best]
     records = [fit.record for fit in best]
     correlated = decision.correlated
     return _restored(context, image, row, records, outputs, evidence=evidence, correlated=correlated, previews=previews)
+
+
+def picked_network(context: RunContext, image: InputImage, choice: Chosen) -> str | None:
+    """The network that an arm has picked for an image; None if it has none."""
+    fits = _Fits(context, image)
+    done = [fit for fit in fits.get("full", choice.full) if fit.record.state == "done"]
+    return next((fit.record.candidate for fit in _by_final_order(choice, fits, done)), None)
 
 
 def _why_not_held_out(decision: Decision) -> str:
@@ -356,28 +439,10 @@ def _restored(
         for what, pixels in shown.items():
             if pixels is not None:
                 store.put(layout.preview(image.id, what, row.arm), preview(pixels))
-    interval = None if correlated else evidence.estimate(record, outputs[0])
-    row = replace(
-        row,
-        state=RowState.RESTORED,
-        candidate=record.candidate,
-        stop_iteration=record.steady_iteration if correlated else record.stop_iteration,
-        held_out_error=record.held_out_error,
-        psnr_low=None if interval is None else interval[0],
-        psnr_high=None if interval is None else interval[1],
-    )
-    reference = evidence.reference
-    if reference is None:
+    row = evidence.figures(row, record, outputs[0], pick, correlated=correlated)
+    if evidence.reference is None or mean is None:
         return row
-    return replace(
-        row,
-        psnr_degraded=psnr(evidence.before, reference),
-        psnr=psnr(pick, reference),
-        psnr_y=psnr_y(pick, reference) if context.config.task.scale > 1 else None,
-        ssim=ssim(pick, reference),
-        psnr_oracle_stop=record.evaluation.psnr_oracle_stop if record.evaluation else None,
-        psnr_mean=None if mean is None else psnr(mean, reference),
-    )
+    return replace(row, psnr_mean=psnr(mean, evidence.reference))
 
 
 def _why_nothing(decision: Decision, final: Sequence[Fitted]) -> str:

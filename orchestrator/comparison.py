@@ -1,7 +1,7 @@
 """How the arms of a run differ: paired differences, image by image and over all of them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from statistics import fmean, stdev
@@ -11,6 +11,9 @@ from orchestrator.csv_text import to_csv
 from orchestrator.layout import RunLayout
 from orchestrator.results import Row
 from orchestrator.store import Store
+
+Measure = Literal["psnr", "held-out"]
+"""In what quality is told: PSNR, or the held-out error in decibels, noise included."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Difference:
 
     arm: str
     against: str
-    measure: Literal["psnr", "held-out"]
+    measure: Measure
     image: str | None
     images: int
     mean: float
@@ -55,17 +58,33 @@ def paired(differences: Sequence[float]) -> tuple[float, float | None, float | N
     return mean, error, mean - reach, mean + reach
 
 
+def measure_of(rows: Iterable[Row]) -> Measure:
+    """PSNR where any row has one: the same for all of them."""
+    return "psnr" if any(row.psnr is not None for row in rows) else "held-out"
+
+
+def quality(row: Row, measure: Measure) -> float | None:
+    """A row's PSNR, or -10 log10 of its held-out error (dB); None where that is not known."""
+    if measure == "psnr":
+        return row.psnr
+    return None if not row.held_out_error else -10 * math.log10(row.held_out_error)
+
+
 def compare(rows: Sequence[Row]) -> list[Difference]:
-    """Every pair of arms, overall; an arm that comes first in the rows is compared with those after it."""
-    measure: Literal["psnr", "held-out"] = "psnr" if any(row.psnr is not None for row in rows) else "held-out"
-    quality: dict[str, dict[str, float]] = {}
-    for row in rows:
-        value = row.psnr if measure == "psnr" else _held_out_decibels(row)
-        by_image = quality.setdefault(row.arm, {})
+    """Every pair of arms, overall; an arm that comes first in the rows is compared with those after it.
+
+    Of a lottery only what was picked counts.
+    """
+    picked = [row for row in rows if row.picked]
+    measure = measure_of(picked)
+    by_arm: dict[str, dict[str, float]] = {}
+    for row in picked:
+        value = quality(row, measure)
+        by_image = by_arm.setdefault(row.arm, {})
         if value is not None:
             by_image[row.image] = value
     differences = []
-    for (arm, ours), (against, theirs) in combinations(quality.items(), 2):
+    for (arm, ours), (against, theirs) in combinations(by_arm.items(), 2):
         both = [image for image in ours if image in theirs]
         per_image = [ours[image] - theirs[image] for image in both]
         if per_image:
@@ -76,10 +95,6 @@ def compare(rows: Sequence[Row]) -> list[Difference]:
                 for image, difference in zip(both, per_image, strict=True)
             ]
     return differences
-
-
-def _held_out_decibels(row: Row) -> float | None:
-    return None if not row.held_out_error else -10 * math.log10(row.held_out_error)
 
 
 def comparison_to_csv(differences: Sequence[Difference]) -> str:

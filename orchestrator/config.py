@@ -328,6 +328,58 @@ class Pick(Section):
     )
 
 
+class Lottery(Section):
+    """Lottery tickets: how sparse networks are found (docs/lottery.md)."""
+
+    network: PriorId | Literal["picked"] | None = Field(
+        None,
+        description="the network that is pruned, by name; null: the deep image prior's for the task; 'picked': for each image"
+        " what the first other arm has picked for it",
+    )
+    initialisations: int = Field(
+        3, ge=1, le=100, description="how many times the weights are drawn, each a chain of its own"
+    )
+    rounds: int = Field(16, ge=1, le=99, description="how often the network is pruned")
+    rate: float = Field(0.2, gt=0, lt=1, description="share of the weights left that each round takes away")
+    exempt: list[str] = Field(
+        [], description="convolutions that are not pruned, by patterns of their names, such as 'skips.0.*'"
+    )
+    iterations: int | None = Field(
+        None, ge=1, description="iterations of each round, all of which are run; null: as fit.iterations"
+    )
+    rewind: int = Field(
+        0, ge=0, description="imp: rounds begin from the weights that the dense network had after so many iterations"
+    )
+    target: Literal["observed", "clean"] = Field(
+        "observed",
+        description="what masks are found on: the degraded image, or, as in the paper, the clean one, which is not blind",
+    )
+    together: bool = Field(False, description="find one mask for all images of the run instead of one for each")
+    oes_iterations: int | None = Field(
+        None, ge=1, description="oes: steps in which a mask is learnt; null: as iterations"
+    )
+    oes_strength: float = Field(
+        1e-9, ge=0, description="oes: weight of the masks' divergence from the share to be kept"
+    )
+    tickets: str | None = Field(
+        None, description="the run whose tickets the arms with a source take (evaluate sets it)"
+    )
+    fit_rounds: list[Annotated[int, Field(ge=1, le=99)]] | None = Field(
+        None,
+        min_length=1,
+        description="fit these rounds only, where masks do not come out of the round before; null: all",
+    )
+    seed: int | None = Field(None, ge=0, description="seed of the initial weights; null: the run's")
+
+    @model_validator(mode="after")
+    def _rounds_exist(self) -> typing.Self:
+        if self.fit_rounds is not None and (
+            max(self.fit_rounds) > self.rounds or len(set(self.fit_rounds)) < len(self.fit_rounds)
+        ):
+            raise ValueError(f"lottery.fit_rounds: each once, from 1 to lottery.rounds, {self.rounds}")
+        return self
+
+
 class Resources(Section):
     """What a trial may use."""
 
@@ -373,7 +425,9 @@ class Keep(Section):
     report_images: int = Field(50, ge=0, description="images shown with pictures in the report")
 
 
-ArmName = Literal["isnas-dip-blind", "isnas-dip", "random", "dip", "nas-dip", "deep-decoder", "all"]
+LotteryArm = Literal["lottery-imp", "lottery-random", "lottery-snip", "lottery-oes", "lottery-dense", "lottery-decoder"]
+ArmName = Literal["isnas-dip-blind", "isnas-dip", "random", "dip", "nas-dip", "deep-decoder", "all"] | LotteryArm
+ARM_NAMES: tuple[str, ...] = tuple(name for kind in typing.get_args(ArmName) for name in typing.get_args(kind))
 
 
 class ArmSettings(Section):
@@ -390,11 +444,31 @@ class ArmSettings(Section):
     rule: RuleName | None = Field(None, description="instead of pick.rule")
     full_fits: int | None = Field(None, ge=1, description="instead of pick.full_fits")
     halving: HalvingName | None = Field(None, description="instead of cohort.halving")
+    source: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)+$",
+        description="of a lottery: where in the run lottery.tickets its masks were found",
+    )
 
     @model_validator(mode="after")
     def _no_network_twice(self) -> typing.Self:
         if self.networks is not None and len(set(self.networks)) < len(self.networks):
             raise ValueError("its list of networks names one twice")
+        return self
+
+    @property
+    def is_lottery(self) -> bool:
+        """Whether it prunes networks."""
+        return self.like in typing.get_args(LotteryArm)
+
+    @model_validator(mode="after")
+    def _a_lottery_has_settings_of_its_own(self) -> typing.Self:
+        others = {"networks": self.networks, "metric": self.metric, "size": self.size, "view": self.view}
+        given = [name for name, value in {**others, "halving": self.halving}.items() if value is not None]
+        if self.is_lottery and given:
+            raise ValueError(f"{', '.join(given)}: not of a lottery, whose settings are below lottery")
+        if self.source is not None and not self.is_lottery:
+            raise ValueError("source: only a lottery's masks come from somewhere")
         return self
 
 
@@ -418,6 +492,7 @@ class Config(Section):
     cohort: Cohort = Cohort()
     fit: Fit = Fit()
     pick: Pick = Pick()
+    lottery: Lottery = Lottery()
     resources: Resources = Resources()
     ingest: Ingest = Ingest()
     keep: Keep = Keep()
@@ -444,6 +519,28 @@ class Config(Section):
                     raise ValueError(
                         f"arm {arm.name}: network {network} needs a network.width that is a multiple of {needed}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _lottery_can_be_drawn(self) -> typing.Self:
+        lotteries = [arm for arm in self.arms if arm.is_lottery]
+        lottery = self.lottery
+        if not lotteries:
+            return self
+        if lottery.network == "picked" and len(lotteries) == len(self.arms):
+            raise ValueError("lottery.network: 'picked' by which arm? There are only lotteries")
+        if lottery.network not in (None, "picked") and self.network.width % _width_multiple(str(lottery.network)):
+            needed = _width_multiple(str(lottery.network))
+            raise ValueError(f"lottery.network {lottery.network} needs a network.width that is a multiple of {needed}")
+        if lottery.network == "picked" and lottery.together:
+            raise ValueError("lottery.together: images for which different networks are picked have no mask in common")
+        moved = [arm.name for arm in lotteries if arm.source is not None]
+        if moved and lottery.tickets is None:
+            raise ValueError(f"arm {moved[0]}: it has a source, but lottery.tickets names no run")
+        # Only there the masks of a round come out of the fit of the round before.
+        own = [arm.name for arm in lotteries if arm.like == "lottery-imp" and arm.source is None]
+        if lottery.fit_rounds is not None and own and lottery.target == "observed" and not lottery.together:
+            raise ValueError(f"lottery.fit_rounds: arm {own[0]} finds its masks round by round, and needs all of them")
         return self
 
     @model_validator(mode="after")
@@ -613,7 +710,7 @@ def _choose_arms(settings: dict[str, Any], names: list[str]) -> list[str]:
         if isinstance(given, list)
         else {}
     )
-    known = list(dict.fromkeys([*described, *typing.get_args(ArmName)]))
+    known = list(dict.fromkeys([*described, *ARM_NAMES]))
     if not names:
         return [f"--arms: name one at least; there are: {', '.join(known)}"]
     mistakes = [

@@ -36,6 +36,7 @@ from orchestrator.report.build import write_report
 from orchestrator.resources import Resources, too_large
 from orchestrator.results import Row, RowState, read_rows, rows_to_json, write_results
 from orchestrator.run import RunRecord, read_run
+from orchestrator.sparsity import write_lottery
 from orchestrator.store import Store
 from orchestrator.versions import code_version, project_version
 
@@ -250,5 +251,6 @@ def _write_tables(store: Store, record: RunRecord) -> list[Row]:
     rows = read_rows(store, layout)
     write_results(store, layout, rows)
     write_comparison(store, layout, rows)
+    write_lottery(store, layout, rows)
     write_report(store, record, rows)
     return rows

@@ -41,6 +41,10 @@ class DamagedError(StoreError):
     """An object in the store is not what was written there."""
 
 
+class TicketError(OrchestratorError):
+    """A lottery ticket is not there, is damaged, or is not of a network that the image can be fitted with."""
+
+
 class FitOutOfMemoryError(OrchestratorError):
     """A fit needs more memory than it could get; the message says what would fit."""
 

@@ -9,9 +9,9 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ from orchestrator.layout import FitLayout
 from orchestrator.problem import load_observation, load_reference, measurement_of, operator_of, task_of, view_of
 from orchestrator.resources import fit_bytes
 from orchestrator.store import Store, create_or_read
+from orchestrator.tickets import iterations_of, leave_next, round_network
 from workers.fitting import Fit, FitDivergedError, FitSettings, StoppingRule
+from workers.lottery import names
 from workers.networks.priors import prior_of
 from workers.quality import PsnrObserver, psnr
 from workers.seeds import generator_of, seed_of
@@ -110,58 +112,121 @@ def run_fit(
     if finished is not None:
         # Somebody has removed what the record speaks of, as it was damaged perhaps: the fit is made again.
         context.store.delete(keys.result)
+    with out_of_memory_told(context, job):
+        return _run_fit(context, job, Pace(context, keys.checkpoint, on_progress, must_leave, clock))
+
+
+@contextlib.contextmanager
+def out_of_memory_told(context: RunContext, job: FitJob) -> Iterator[None]:
+    """Within it a job has its share of the memory, and want of more is told with what would fit.
+
+    Raises:
+        FitOutOfMemoryError: there is too little memory.
+    """
+    if context.device != "cpu" and job.gpus:
+        # Shares of a GPU are bookkeeping to Ray; with this no fit takes the memory of another.
+        torch.cuda.set_per_process_memory_fraction(1.0 if job.alone else job.gpus)
     try:
-        return _run_fit(context, job, on_progress, must_leave, clock)
+        yield
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
         raise FitOutOfMemoryError(_what_would_fit(context, job)) from None
 
 
-def _run_fit(
-    context: RunContext,
-    job: FitJob,
-    on_progress: Callable[[int, float], None],
-    must_leave: Callable[[], bool],
-    clock: Callable[[], float],
-) -> FitRecord:
-    store, settings = context.store, context.config.fit
+class Work(Protocol):
+    """What is done in iterations, and can be taken up again."""
+
+    iteration: int
+
+    def advance(self, iterations: int) -> float:
+        """Do up to so many more; returns how far it has come."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that it is."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
+class Pace:
+    """Does work in blocks, tells of each, and leaves checkpoints under a key, from which it is taken up again."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        key: str,
+        on_progress: Callable[[int, float], None],
+        must_leave: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store, self._settings, self._key = context.store, context.config.fit, key
+        self._on_progress, self._must_leave, self._clock = on_progress, must_leave, clock
+        self._before = 0.0
+        self._started = self._saved = clock()
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the work, also by the attempts whose checkpoint was found."""
+        return self._before + self._clock() - self._started
+
+    def restore(self, work: Work) -> None:
+        """Take up an earlier attempt's state, if there is one."""
+        self._before = _restore_checkpoint(self._store, self._key, work)
+        self._started = self._saved = self._clock()
+
+    def go(self, work: Work, last: int, finished: Callable[[], bool]) -> None:
+        """Work until it is finished, or has come to iteration ``last``.
+
+        Raises:
+            NodeLeavingError: the machine is taken away; there is a checkpoint.
+        """
+        while not finished() and work.iteration < last:
+            error = work.advance(min(self._settings.block, last - work.iteration))
+            self._on_progress(work.iteration, error)
+            leaving = self._must_leave()
+            due = self._clock() - self._saved >= self._settings.checkpoint_s
+            if (leaving or due) and not finished():
+                self.save(work)
+                if leaving:
+                    raise NodeLeavingError(f"its machine is being taken away at iteration {work.iteration}")
+
+    def save(self, work: Work) -> None:
+        """Leave a checkpoint."""
+        file = io.BytesIO()
+        torch.save({"seconds": self.seconds, "fit": work.state_dict()}, file)
+        self._store.put(self._key, file.getvalue())
+        self._saved = self._clock()
+
+    def forget(self) -> None:
+        """The work is done, and its result in the store."""
+        self._store.delete(self._key)
+
+
+def _run_fit(context: RunContext, job: FitJob, pace: Pace) -> FitRecord:
+    store = context.store
     keys = fit_keys(context, job)
-    if context.device != "cpu" and job.gpus:
-        # Shares of a GPU are bookkeeping to Ray; with this no fit takes the memory of another.
-        torch.cuda.set_per_process_memory_fraction(1.0 if job.alone else job.gpus)
     prepared = _Prepared(context, job)
     fit = prepared.fit
-    seconds = _restore_checkpoint(store, keys, fit)
-    started = saved = clock()
-    last = context.config.iterations(job.view) if job.until is None else job.until
+    pace.restore(fit)
+    last = fit.settings.iterations if job.until is None else job.until
     try:
-        while not fit.finished and fit.iteration < last:
-            error = fit.advance(min(settings.block, last - fit.iteration))
-            on_progress(fit.iteration, error)
-            now = clock()
-            leaving = must_leave()
-            if (leaving or now - saved >= settings.checkpoint_s) and not fit.finished:
-                _save_checkpoint(store, keys, fit, seconds + now - started)
-                saved = now
-                if leaving:
-                    raise NodeLeavingError(f"its machine is being taken away at iteration {fit.iteration}")
-        spent = seconds + clock() - started
+        pace.go(fit, last, lambda: fit.finished)
         if not fit.finished:
             # The checkpoint first: who finds the record may rely on it.
-            _save_checkpoint(store, keys, fit, spent)
-            return record_once(store, keys.rung(last), prepared.paused(spent, last))
-        record, arrays = prepared.outcome(spent)
+            pace.save(fit)
+            return record_once(store, keys.rung(last), prepared.paused(pace.seconds, last))
+        record, arrays = prepared.outcome(pace.seconds)
         data = arrays.to_bytes()
         record = replace(record, arrays=hashlib.sha256(data).hexdigest()[:16])
+        prepared.leave_next()
         store.put(keys.arrays(str(record.arrays)), data)
     except FitDivergedError as error:
-        spent = seconds + clock() - started
         record = FitRecord(
-            job.candidate, job.view, "failed", reason=f"the fit diverged: {error}", seconds=round(spent, 3)
+            job.candidate, job.view, "failed", reason=f"the fit diverged: {error}", seconds=round(pace.seconds, 3)
         )
     record = record_once(store, keys.result, record)
-    store.delete(keys.checkpoint)
+    pace.forget()
     return record
 
 
@@ -203,15 +268,26 @@ class _Prepared:
         observation = load_observation(context, job.image)
         view = view_of(job.view, observation, config)
         channels = job.image.channels
-        seed = seed_of(config.seed, job.image.id, job.view, job.candidate)
-        network = prior_of(job.candidate).build(
-            channels,
-            config.network.width,
-            input_channels=config.network.input_depth(channels),
-            generator=generator_of("fit weights", seed),
-        )
-        self.job = job
-        self.parameters = sum(parameter.numel() for parameter in network.parameters())
+        self.job, self._context = job, context
+        self._round = names.parse(job.candidate)
+        self.sparsity: float | None = None
+        if self._round is None:
+            seed = seed_of(config.seed, job.image.id, job.view, job.candidate)
+            network = prior_of(job.candidate).build(
+                channels,
+                config.network.width,
+                input_channels=config.network.input_depth(channels),
+                generator=generator_of("fit weights", seed),
+            )
+            self.parameters = sum(parameter.numel() for parameter in network.parameters())
+            iterations, patience = config.iterations(job.view), config.fit.patience
+        else:
+            chain, number = self._round
+            assert number is not None  # noqa: S101 - a chain as a whole is no fit
+            drawn = round_network(context, job.image, chain, number)
+            network, seed = drawn.network, drawn.seed
+            self.parameters, self.sparsity = drawn.parameters, drawn.sparsity
+            iterations = patience = iterations_of(config)
         reference = load_reference(context, job.image)
         # The reference reaches an observer only, from which the fit reads nothing back.
         self.reference = None if reference is None else view.of_restored(config.task.scale).take(reference)[0]
@@ -221,8 +297,8 @@ class _Prepared:
             measurement_of(job.image, view, observation, config),
             operator_of(config),
             FitSettings(
-                iterations=config.iterations(job.view),
-                patience=config.fit.patience,
+                iterations=iterations,
+                patience=patience,
                 stopping=stopping_of(config),
                 learning_rate=config.fit.learning_rate,
                 input_noise=config.fit.input_noise,
@@ -234,6 +310,12 @@ class _Prepared:
             device=context.device,
             observers=() if self.observer is None else (self.observer,),
         )
+
+    def leave_next(self) -> None:
+        """Of a lottery: what its next round begins with."""
+        if self._round is not None:
+            chain, number = self._round
+            leave_next(self._context, self.job, chain, number or 0, self.fit)
 
     def paused(self, seconds: float, iterations: int) -> FitRecord:
         """What was known after so many iterations; a checkpoint may have been further."""
@@ -261,6 +343,7 @@ class _Prepared:
                 psnr=psnr(result.output, self.reference),
                 psnr_steady=psnr(result.steady_output, self.reference),
                 psnr_oracle_stop=max(curve),
+                psnr_last=curve[-1],
             )
         record = FitRecord(
             self.job.candidate,
@@ -273,6 +356,7 @@ class _Prepared:
             iterations=result.iterations,
             residual_correlation=result.residual_correlation,
             parameters=self.parameters,
+            sparsity=self.sparsity,
             seconds=round(seconds, 3),
             evaluation=evaluation,
         )
@@ -280,16 +364,10 @@ class _Prepared:
         return record, FitArrays(result.output, result.steady_output, *curves)
 
 
-def _save_checkpoint(store: Store, keys: FitLayout, fit: Fit, seconds: float) -> None:
-    file = io.BytesIO()
-    torch.save({"seconds": seconds, "fit": fit.state_dict()}, file)
-    store.put(keys.checkpoint, file.getvalue())
-
-
-def _restore_checkpoint(store: Store, keys: FitLayout, fit: Fit) -> float:
+def _restore_checkpoint(store: Store, key: str, work: Work) -> float:
     """Take up an earlier attempt's state, if there is one; the seconds it had spent."""
     try:
-        data = store.get(keys.checkpoint)
+        data = store.get(key)
     except (NotFoundError, DamagedError):
         # Begun anew, the fit comes to the same result.
         return 0.0
@@ -298,5 +376,5 @@ def _restore_checkpoint(store: Store, keys: FitLayout, fit: Fit) -> float:
     except Exception:
         # Of many kinds: these bytes are no checkpoint, or no plain one.
         return 0.0
-    fit.load_state_dict(state["fit"])
+    work.load_state_dict(state["fit"])
     return float(state["seconds"])

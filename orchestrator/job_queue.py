@@ -105,8 +105,8 @@ class JobQueue:
         )
 
     async def drop(self, image: str) -> None:
-        """Forget the fits of an image that wait; those that run go on."""
-        self._waiting = deque(job for job in self._waiting if job.image.id != image)
+        """Forget the fits of an image that wait; those that run, and what is done for several images, go on."""
+        self._waiting = deque(job for job in self._waiting if job.image.id != image or job.together)
 
     async def drain(self) -> None:
         """Hand out no fit any more; those that have been taken go on."""

@@ -17,6 +17,9 @@ class FitJob:
     It belongs to no arm: arms that want the same fit share it. ``until`` lets it pause at a rung of so many iterations;
     ``contest`` names the arm in whose asynchronous halving it may be ended, None where it may not. It reserves ``gpus`` of a
     GPU; a fit that ran out of memory is given a machine, or a GPU, ``alone``.
+
+    Where ``candidate`` is a pruning chain's name (`workers.lottery.names`) it is all rounds of the chain, one after the other.
+    With ``together`` masks are found for these images in common, and nothing else is done.
     """
 
     image: InputImage
@@ -26,6 +29,7 @@ class FitJob:
     contest: str | None = None
     gpus: float = 0.0
     alone: bool = False
+    together: tuple[InputImage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,13 @@ class Evaluation:
     """What only a clean reference can tell, in dB; kept apart from everything that is chosen by.
 
     ``psnr`` is that of the output where the fit was stopped, ``psnr_steady`` where its outputs varied least, and
-    ``psnr_oracle_stop`` the best of all iterations.
+    ``psnr_oracle_stop`` the best of all iterations, ``psnr_last`` that after the last one.
     """
 
     psnr: float
     psnr_steady: float
     psnr_oracle_stop: float
+    psnr_last: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,9 @@ class FitRecord:
 
     A ``failed`` one says why in ``reason``. ``held_out_error`` is the mean squared error on the hidden pixels at
     ``stop_iteration`` (of a paused one: the least so far), ``seconds`` the time spent computing, over all attempts that left a
-    checkpoint, ``arrays`` tells which outputs and curves are this record's. For the rest see `workers.fitting.FitResult`.
+    checkpoint, ``arrays`` tells which outputs and curves are this record's. ``parameters`` are those that are fitted; of a
+    pruned network (of all its convolution weights the share ``sparsity`` is gone) those that are left. For the rest see
+    `workers.fitting.FitResult`.
     """
 
     candidate: str
@@ -61,6 +68,7 @@ class FitRecord:
     iterations: int | None = None
     residual_correlation: float | None = None
     parameters: int | None = None
+    sparsity: float | None = None
     seconds: float = 0.0
     arrays: str | None = None
     evaluation: Evaluation | None = None

@@ -9,11 +9,13 @@ runs/<run>/run.json, config.yaml, inputs.json       what a run is; never changed
           /rungs/<image id>/<arm>-<iterations>.json which of a cohort went on
           /picks/<image id>/<arm>.json              what was decided, and from what
           /cohorts/<image id>.parquet               the packed record of all its fits
+          /tickets/<source>/<round>.ticket          lottery tickets: masks, by where they were found; <chain>.start.pt
           /restored/<arm>/<pick|mean|spread>/<name> the restored images, and where the fits disagree
-          /previews/<image id>/<what>.png           small pictures for the report
+          /previews/<image id>/[<arm>/]<what>.png   small pictures for the report
           /rows/<image id>.json                     its rows of the results; the mark that it is done
           /results.csv, results.parquet, comparison.csv, report/index.html
           /study/table.parquet, table.csv, study.json, index.html
+          /lottery/sparsity.csv, transfer.csv       quality over sparsity, and of tickets that were moved
 """
 
 import hashlib
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 RUNS = "runs"
 IMAGES = "images"
+TOGETHER = "all-images"
+"""Where tickets are from that were found on all images of a run together."""
 Preview = Literal["degraded", "restored", "mean", "spread", "reference"]
 Restored = Literal["pick", "mean", "spread"]
 
@@ -41,6 +45,16 @@ def safe_stem(name: str) -> str:
 def image_id(name: str, content_sha256: str) -> str:
     """The id of an image: a readable stem and the first 8 hex digits of its content's SHA-256."""
     return f"{safe_stem(name)}-{content_sha256[:8]}"
+
+
+def slug(image: str) -> str:
+    """The id of an image as a word of lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", image.lower()).strip("-")
+
+
+def start_key(ticket: str) -> str:
+    """Beside a ticket: the weights that its chain's rounds begin from, where they are not the initial ones."""
+    return f"{ticket.rsplit('.r', 1)[0]}.start.pt"
 
 
 def image_key(file: str) -> str:
@@ -99,6 +113,10 @@ class FitLayout:
     def checkpoint(self) -> str:
         """The state of a fit that is not finished."""
         return f"{self.root}/checkpoint.pt"
+
+    def finding(self, number: int) -> str:
+        """The state of a search that is not finished, for the masks of a round, or for those of all rounds (0)."""
+        return f"{self.root}/finding-{number:02}.pt"
 
 
 @dataclass(frozen=True)
@@ -180,6 +198,15 @@ class RunLayout:
         """One fit."""
         return FitLayout(f"{self.fits(image)}/{view}/{candidate}")
 
+    @property
+    def all_tickets(self) -> str:
+        """The prefix of all tickets."""
+        return f"{self.root}/tickets"
+
+    def ticket(self, source: str, name: str) -> str:
+        """The ticket of a round, found on the image of this id, or on all of them."""
+        return f"{self.all_tickets}/{slug(source)}/{name}.ticket"
+
     def rung(self, image: str, arm: str, iterations: int) -> str:
         """Which members of a cohort went on from a rung."""
         return f"{self.root}/rungs/{image}/{arm}-{iterations}.json"
@@ -204,6 +231,10 @@ class RunLayout:
             else f"{self.root}/previews/{image}/{arm}/{what}.png"
         )
 
+    def round_preview(self, image: str, arm: str, number: int) -> str:
+        """A small picture of what a lottery's round made of an image."""
+        return f"{self.root}/previews/{image}/{arm}/round-{number:02}.png"
+
     @property
     def rows(self) -> str:
         """The prefix of all rows."""
@@ -225,6 +256,10 @@ class RunLayout:
     def study(self, file: str) -> str:
         """A study's table, figures and page."""
         return f"{self.root}/study/{file}"
+
+    def lottery(self, file: str) -> str:
+        """The figures of lottery tickets."""
+        return f"{self.root}/lottery/{file}"
 
     @property
     def report(self) -> str:

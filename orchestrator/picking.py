@@ -24,6 +24,7 @@ from orchestrator.jobs import FitJob
 from orchestrator.problem import task_of
 from orchestrator.scoring import Scored
 from orchestrator.store import create_or_read
+from workers.lottery.names import parse_chain
 from workers.noise import CORRELATED
 
 Array = NDArray[np.float32]
@@ -198,7 +199,12 @@ def decide(
         if scored.candidate in ended:
             continue
         record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, scored.candidate)))
-        if record is None or record.state != "done":
+        if record is None and arm.method is not None:
+            # A round that was never begun: its chain says why.
+            chain = str(parse_chain(scored.candidate))
+            record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, chain)))
+            failed[scored.candidate] = "no result" if record is None else str(record.reason)
+        elif record is None or record.state != "done":
             failed[scored.candidate] = "no result" if record is None else str(record.reason)
         else:
             records[scored.candidate] = record

@@ -19,9 +19,9 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.arms import Arm
+from orchestrator.arms import Arm, chains_of, finds_apart, rounds_of
 from orchestrator.claims import BEAT_S, Claim
-from orchestrator.collecting import Chosen, collect, let_go_of_the_rest
+from orchestrator.collecting import Chosen, collect, let_go_of_the_rest, picked_network
 from orchestrator.config import ViewName
 from orchestrator.context import RunContext
 from orchestrator.cpus import cpu_count
@@ -37,6 +37,7 @@ from orchestrator.fits import fit_keys, record_once
 from orchestrator.ingest import InputImage
 from orchestrator.job_queue import Crash, Finished, JobQueue, QueueStanding
 from orchestrator.jobs import FitJob, FitRecord
+from orchestrator.layout import TOGETHER
 from orchestrator.machines import Watch, autoscaler_says, with_gpu_memory
 from orchestrator.picking import Decision, decide, halve
 from orchestrator.plan import Plan
@@ -57,6 +58,7 @@ from orchestrator.telemetry import Gauges
 from orchestrator.trials import SessionSpec, run_session
 from orchestrator.versions import check_code
 from workers.fingerprints import BankSpec
+from workers.lottery.names import parse_chain
 
 SESSIONS_THAT_MAY_FAIL = 3
 MACHINES_THAT_MAY_BE_LOST = 20
@@ -89,9 +91,11 @@ class ArmStage(Enum):
     """The way of an arm with an image.
 
     COHORT (its members are fitted, rung by rung) -> DECIDING -> FULL (the best are fitted at full size) -> READY. Between
-    rungs it is HALVING. A cohort fitted at full size goes from DECIDING to READY.
+    rungs it is HALVING. A cohort fitted at full size goes from DECIDING to READY. A lottery of the network that another arm
+    picks is WAITING before; its cohort are the rounds of its chains.
     """
 
+    WAITING = "waiting"
     COHORT = "cohort"
     HALVING = "halving"
     DECIDING = "deciding"
@@ -104,7 +108,8 @@ class ArmProgress:
     """One arm on its way with one image.
 
     ``running`` are the candidates whose fits it waits for, ``alive`` the members that halving has left and ``ended`` the
-    others with the rung where they ended, ``untried`` those that may take the place of a pick that comes to nothing.
+    others with the rung where they ended, ``untried`` those that may take the place of a pick that comes to nothing. Of a
+    lottery, ``alive`` are the chains, and ``then`` has for a chain the one that begins with what it leaves.
     """
 
     arm: Arm
@@ -117,6 +122,7 @@ class ArmProgress:
     decision: Decision | None = None
     untried: deque[str] = field(default_factory=deque)
     full: list[str] = field(default_factory=list)
+    then: dict[str, str] = field(default_factory=dict)
 
     @property
     def chosen(self) -> Chosen:
@@ -143,6 +149,15 @@ class SharedFit:
     crashes: int = 0
     losses: int = 0
     waiting: list[tuple[int, ArmProgress]] = field(default_factory=list)
+
+
+@dataclass
+class JointSearch:
+    """A chain whose masks are found on all images together, and who waits for them; ``done`` is None while it runs."""
+
+    fit: SharedFit = field(default_factory=SharedFit)
+    done: bool | None = None
+    waiting: "list[tuple[Progress, ArmProgress, str]]" = field(default_factory=list)
 
 
 @dataclass
@@ -187,6 +202,10 @@ class ImageWorker:
         """See `decide`."""
         return decide(self._context, image, arm, cohort, ended)
 
+    def picked_network(self, image: InputImage, chosen: Chosen) -> str | None:
+        """See `picked_network`."""
+        return picked_network(self._context, image, chosen)
+
     def collect(self, image: InputImage, chosen: list[Chosen], previews: bool) -> list[Row]:
         """See `collect`."""
         return collect(self._context, image, chosen, previews=previews)
@@ -195,7 +214,7 @@ class ImageWorker:
 class Question:
     """What an image worker is to do: one of its methods, and the arguments."""
 
-    def __init__(self, what: Literal["score", "halve", "decide", "collect"], *of: Any) -> None:
+    def __init__(self, what: Literal["score", "halve", "decide", "picked_network", "collect"], *of: Any) -> None:
         self.what, self.of = what, of
 
 
@@ -221,6 +240,7 @@ class Pipeline:
             if context.layout.row(image.id) not in ended
         )
         self._active: dict[str, Progress] = {}
+        self._searches: dict[str, JointSearch] = {}
         self._handlers: dict[Any, Callable[[Any], None]] = {}
         self._bank_parts_left: dict[BankSpec, int] = {}
         self._bank_tasks: set[Any] = set()
@@ -453,13 +473,68 @@ class Pipeline:
     def _on_scored(self, progress: Progress, cohorts: dict[str, list[Scored]]) -> None:
         self._done["scored"] += 1
         progress.stage = ImageStage.FITTING
-        for arm in self._plan.arms:
-            cohort = cohorts[arm.name]
-            members = [scored.candidate for scored in cohort]
-            progress.arms.append(ArmProgress(arm, cohort, members))
+        wanted: list[FitKey] = []
         # What all arms want is known before anything starts: how a fit is begun depends on who shares it.
-        wanted = [key for way in progress.arms for key in self._want_cohort(progress, way)]
+        for arm in self._plan.arms:
+            cohort = cohorts.get(arm.name, [])
+            way = ArmProgress(arm, cohort, [scored.candidate for scored in cohort])
+            progress.arms.append(way)
+            if arm.method is None:
+                wanted += self._want_cohort(progress, way)
+            elif arm.networks is None:
+                way.stage = ArmStage.WAITING
+            else:
+                wanted += self._want_chains(progress, way, arm.networks[0])
         self._serve(progress, list(dict.fromkeys(wanted)))
+
+    def _want_chains(self, progress: Progress, way: ArmProgress, network: str) -> list[FitKey]:
+        """A lottery's arm wants its chains, each once it can begin."""
+        way.stage = ArmStage.COHORT
+        config, arm = self._plan.config, way.arm
+        chains = chains_of(config, arm, network)
+        rounds = [chain.round(number) for chain in chains for number in rounds_of(config, chain)]
+        way.cohort = [Scored(name, float(place)) for place, name in enumerate(rounds)]
+        way.alive = [str(chain) for chain in chains]
+        way.then = {str(chain.dense): str(chain) for chain in chains if not finds_apart(config, chain)}
+        way.running = set(way.alive)
+        together = [str(chain) for chain in chains if chain.source is not None and config.lottery.tickets is None]
+        begin = [name for name in way.alive if name not in (*way.then.values(), *together)]
+        wanted = self._want(progress, way, arm.view, begin, _TO_THE_END)
+        return wanted + [key for name in together for key in self._want_found(progress, way, name)]
+
+    def _want_found(self, progress: Progress, way: ArmProgress, name: str) -> list[FitKey]:
+        """A chain whose masks are found on all images together is wanted once they are there."""
+        search = self._searches.get(name)
+        if search is None:
+            search = self._searches[name] = JointSearch()
+            images = self._plan.images
+            gpus = max(self._resources.gpu_share(self._plan.config, image, "full", name) for image in images)
+            chain = replace(parse_chain(name), source=None)
+            job = FitJob(images[0], "full", str(chain), gpus=gpus, together=tuple(images))
+            ray.get(self._queue.put.remote([job], first=True))
+        if search.done is None:
+            search.waiting.append((progress, way, name))
+            return []
+        return self._want(progress, way, way.arm.view, [name], _TO_THE_END)
+
+    def _on_found(self, finished: Finished) -> None:
+        """A search on all images has ended: their chains can begin, and say themselves if there are no masks."""
+        job = finished.job
+        name = str(replace(parse_chain(job.candidate), source=TOGETHER))
+        search = self._searches[name]
+        if finished.crash is not None:
+            again = self._again(search.fit, job, finished.crash)
+            if self._draining:
+                return
+            self._listener.note(f"the search for {job.candidate} on all images crashed: {finished.crash.reason}")
+            if again is not None:
+                ray.get(self._queue.put.remote([again], first=True))
+                return
+        search.done = finished.state == "done"
+        waiting, search.waiting = search.waiting, []
+        for progress, way, chain in waiting:
+            if progress.stage is not ImageStage.ENDED:
+                self._serve(progress, self._want(progress, way, way.arm.view, [chain], _TO_THE_END))
 
     def _want_cohort(self, progress: Progress, way: ArmProgress) -> list[FitKey]:
         """An arm wants what is left of its cohort fitted up to its next rung, or to the end."""
@@ -507,6 +582,9 @@ class Pipeline:
 
     def _on_finished_fit(self, finished: Finished) -> None:
         job = finished.job
+        if job.together:
+            self._on_found(finished)
+            return
         progress = self._active.get(job.image.id)
         fit = None if progress is None else progress.fits.get((job.view, job.candidate))
         if progress is None or fit is None or fit.running is None:
@@ -572,6 +650,10 @@ class Pipeline:
 
     def _on_fit_served(self, progress: Progress, way: ArmProgress, candidate: str, *, done: bool) -> None:
         way.running.discard(candidate)
+        follower = way.then.pop(candidate, None)
+        if follower is not None:
+            # It begins with what the other has left, and says itself if that is nothing.
+            self._serve(progress, self._want(progress, way, way.arm.view, [follower], _TO_THE_END))
         if way.stage is ArmStage.FULL:
             self._done["full"] += 1
             if not done and way.untried:
@@ -619,6 +701,10 @@ class Pipeline:
     def _ready(self, progress: Progress, way: ArmProgress) -> None:
         """An arm has what it wanted; the image is collected once all have."""
         way.stage = ArmStage.READY
+        picker = next((other for other in progress.arms if other.arm.method is None), None)
+        if way is picker and any(other.stage is ArmStage.WAITING for other in progress.arms):
+            question = Question("picked_network", progress.image, way.chosen)
+            self._ask(progress, partial(self._on_picked_network, progress), question)
         if progress.stage is not ImageStage.FITTING or any(
             other.stage is not ArmStage.READY for other in progress.arms
         ):
@@ -627,6 +713,19 @@ class Pipeline:
         chosen = [arm.chosen for arm in progress.arms]
         question = Question("collect", progress.image, chosen, progress.previews)
         self._ask(progress, partial(self._on_collected, progress), question)
+
+    def _on_picked_network(self, progress: Progress, network: str | None) -> None:
+        """The lotteries that waited for it prune it."""
+        for way in [way for way in progress.arms if way.stage is ArmStage.WAITING]:
+            if network is None:
+                way.stage = ArmStage.DECIDING
+                self._ask(
+                    progress,
+                    partial(self._on_decided, progress, way),
+                    Question("decide", progress.image, way.arm, way.cohort, []),
+                )
+            else:
+                self._serve(progress, self._want_chains(progress, way, network))
 
     def _on_collected(self, progress: Progress, rows: list[Row]) -> None:
         self._leave(progress)

@@ -20,6 +20,7 @@ from orchestrator.run import RunRecord, check_run_name, new_run_name, read_run
 from orchestrator.scoring import metrics_of
 from orchestrator.store import Store
 from orchestrator.text import printable
+from orchestrator.tickets import check_lottery
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def make_plan(
     """
     name = new_run_name() if run is None else check_run_name(run)
     _check_masks(config, given=source.masks is not None, simulate=simulate)
+    _check_lottery(config, store, references=simulate or source.references is not None)
     resources = None if resolve is None else resolve(config)
     continued = read_run(store, name) if store.exists(RunLayout(name).record) else None
     if continued is not None:
@@ -135,6 +137,8 @@ def make_plan(
         Rejected(upload.image.name, reasons[upload.image.id]) for upload in uploads if upload.image.id in reasons
     ]
     inputs = Inputs([upload.image for upload in fitting], [*rejected, *refused])
+    if config.lottery.together and len({image.channels for image in inputs.images}) > 1:
+        raise UserMistakeError("lottery.together: grey and colour images have no network in common; submit them apart")
     there = None if continued is None else read_inputs(store, RunLayout(name))
     if there is not None:
         _check_same_inputs(name, there, inputs)
@@ -259,6 +263,23 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def _check_lottery(config: Config, store: Store, *, references: bool) -> None:
+    lotteries = [arm for arm in arms_of(config) if arm.method is not None]
+    if not lotteries:
+        return
+    lottery = config.lottery
+    try:
+        check_lottery(config)
+    except ValueError as error:
+        raise UserMistakeError(f"lottery.exempt: {error}") from None
+    if lottery.target == "clean" and not references:
+        raise UserMistakeError("lottery.target=clean: there are no clean images; give --references, or --simulate")
+    there = set(store.children(RunLayout(lottery.tickets).all_tickets)) if lottery.tickets is not None else set()
+    for arm in lotteries:
+        if lottery.tickets is not None and arm.source is not None and arm.source not in there:
+            raise UserMistakeError(f"arm {arm.name}: the run {lottery.tickets} has no tickets of {arm.source}")
 
 
 def _check_masks(config: Config, *, given: bool, simulate: bool) -> None:

@@ -16,6 +16,7 @@ from orchestrator.cpus import cpu_count
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest import InputImage
 from orchestrator.scoring import candidates_of
+from workers.lottery.names import prior_name
 from workers.networks.memory import fit_bytes_per_pixel
 from workers.views import padded_side, view_size
 
@@ -153,7 +154,8 @@ def fit_bytes(config: Config, image: InputImage, view: ViewName, candidate: str)
     sides = view_size(view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
     height, width = (scale * padded_side(side, scale) for side in sides)
     depth = config.network.input_depth(image.channels)
-    return fit_bytes_per_pixel(candidate, image.channels, config.network.width, depth) * height * width
+    # A deep decoder needs less than the network that it is compared with.
+    return fit_bytes_per_pixel(prior_name(candidate), image.channels, config.network.width, depth) * height * width
 
 
 def bytes_per_pixel(config: Config, channels: int) -> float:

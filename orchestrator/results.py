@@ -22,6 +22,10 @@ class RowState(StrEnum):
     FAILED = "failed"
 
 
+NOT_BLIND = "not blind: the masks were found on the clean reference (lottery.target: clean)"
+"""What the note of a row says then."""
+
+
 @dataclass(frozen=True)
 class Row:
     """What came out for one image and arm; None where it is not known.
@@ -32,6 +36,12 @@ class Row:
     image on pixels that the fit has not seen, which is rather low for all of it. It is unknown where wider than 1 dB. ``psnr_mean`` is that of the mean of the best few. PSNR and
     SSIM need a reference. ``rule`` and ``stopping`` say how network and iteration were chosen, ``note`` why otherwise than
     asked. ``iterations`` and ``seconds`` are those of all fits the arm looked at; arms share fits.
+
+    The arm of a lottery has a row for every round and initialisation; the one that it restored the image with is ``picked``
+    (as all rows of other arms are). ``sparsity`` is the share of the network's convolution weights that are gone, counted in
+    the mask that was applied (of a deep decoder: the share of the dense network's weights that it lacks), ``parameters`` how
+    many are left to fit, ``source`` the image whose ticket it is, where it was found elsewhere, and ``psnr_last`` the PSNR
+    after the last iteration.
     """
 
     image: str
@@ -54,11 +64,18 @@ class Row:
     psnr_mean: float | None = None
     iterations: int | None = None
     seconds: float | None = None
+    picked: bool = True
+    round: int | None = None
+    initialisation: int | None = None
+    sparsity: float | None = None
+    parameters: int | None = None
+    source: str | None = None
+    psnr_last: float | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-_INTEGERS = ("stop_iteration", "iterations")
-_WORDS = ("image", "arm", "state", "reason", "candidate", "rule", "stopping", "note")
+_INTEGERS = ("stop_iteration", "iterations", "round", "initialisation", "parameters")
+_WORDS = ("image", "arm", "state", "reason", "candidate", "rule", "stopping", "note", "source")
 
 
 def rows_to_json(rows: Iterable[Row]) -> str:
@@ -86,6 +103,7 @@ def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
         **dict.fromkeys(COLUMNS, pa.float64()),
         **dict.fromkeys(_WORDS, pa.string()),
         **dict.fromkeys(_INTEGERS, pa.int64()),
+        "picked": pa.bool_(),
     }
     store.put(layout.results("csv"), rows_to_csv(rows).encode())
     buffer = io.BytesIO()

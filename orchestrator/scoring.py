@@ -66,7 +66,7 @@ def candidates_of(config: Config) -> list[Candidate]:
 
 def metrics_of(config: Config) -> tuple[str, ...]:
     """The metrics that a run computes for every candidate: those its arms choose by, and those asked for beside them."""
-    choosing = [arm.metric for arm in arms_of(config) if arm.networks is None]
+    choosing = [arm.metric for arm in arms_of(config) if arm.networks is None and arm.method is None]
     return tuple(dict.fromkeys([*choosing, *config.score.also]))
 
 
@@ -125,7 +125,7 @@ def _open_part(store: Store, part: BankPart) -> NDArray[np.void]:
 
 
 def score_image(context: RunContext, image: InputImage, without: Container[str] = ()) -> dict[str, list[Scored]]:
-    """Every arm's cohort for an image, best first; the table of all candidates' scores is left in the store.
+    """The cohort for an image of every arm but lotteries, best first; the table of all candidates' scores is left in the store.
 
     Scores that are there already stand. Candidates in the parts of the bank to be done ``without``, which could not be
     computed, have no score.
@@ -143,7 +143,7 @@ def score_image(context: RunContext, image: InputImage, without: Container[str] 
             data = create_or_read(context.store, key, _computed_scores(context, image, candidates, without))
         table = pq.read_table(io.BytesIO(data))
         scores = {metric: table[metric].to_numpy() for metric in metrics}
-    return {arm.name: _cohort(arm, candidates, scores) for arm in arms_of(context.config)}
+    return {arm.name: _cohort(arm, candidates, scores) for arm in arms_of(context.config) if arm.method is None}
 
 
 def _computed_scores(

@@ -25,6 +25,7 @@ from orchestrator.context import RunContext
 from orchestrator.errors import DamagedError, FitOutOfMemoryError, NodeLeavingError, StoreError, StoreUnavailableError
 from orchestrator.job_queue import Cause, Crash, Finished
 from orchestrator.jobs import FitJob
+from workers.lottery.names import parse
 
 REPORT_EVERY_S = 2.0
 """Tune handles a few hundred reports a second in all; a fit's progress need not be told more often than a person looks."""
@@ -164,6 +165,7 @@ def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
     # Imported here: the queue and the sessions run in processes of their own that have no use for torch.
     import torch  # noqa: PLC0415
 
+    from orchestrator.chains import run_chain  # noqa: PLC0415
     from orchestrator.fits import run_fit  # noqa: PLC0415
     from orchestrator.versions import check_code  # noqa: PLC0415
 
@@ -181,7 +183,8 @@ def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
             last = time.monotonic()
             tune.report({"iteration": iteration, "held_out_error": error})
 
-    record = run_fit(context, config["job"], on_progress=progress, must_leave=Notice())
+    work = run_fit if parse(config["job"].candidate) is None else run_chain
+    record = work(context, config["job"], on_progress=progress, must_leave=Notice())
     if context.device != "cpu":
         torch.cuda.empty_cache()
     tune.report({"iteration": record.iterations or 0, "fit_state": record.state})

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator import __version__
-from orchestrator.cli import cancel, doctor, logs, results, resume, runs, status, study, submit, watch
+from orchestrator.cli import cancel, doctor, evaluate, logs, results, resume, runs, status, study, submit, watch
 from orchestrator.errors import OrchestratorError
 
 COMMANDS = {
     "submit": submit,
     "study": study,
+    "evaluate": evaluate,
     "resume": resume,
     "status": status,
     "watch": watch,

@@ -13,11 +13,13 @@ from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError,
 from orchestrator.layout import RunLayout
 from orchestrator.results import Row, RowState, read_rows
 from orchestrator.run import RunRecord
+from orchestrator.sparsity import ids_of
 from orchestrator.store import Store, check_store
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan
 
+_ARMS_LISTED = 9
 EXIT_SOME_FAILED = 1
 EXIT_RUN_FAILED = 2
 
@@ -152,16 +154,18 @@ def follow(store: Store, run: str, *, after: int = 0, driver: "Callable[[], str 
 
 def status_of(rows: Sequence[Row]) -> int:
     """The exit status of a run that came to its end."""
-    return 0 if all(row.state is RowState.RESTORED for row in rows) else EXIT_SOME_FAILED
+    return 0 if all(row.state is RowState.RESTORED for row in rows if row.picked) else EXIT_SOME_FAILED
 
 
 def show_outcome(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
     """Print a run's results, and where they are."""
-    from orchestrator.cli.table import print_comparison, print_rows
+    from orchestrator.cli.table import print_comparison, print_lottery, print_rows
 
     print()
     print_rows(rows)
     print_comparison(rows)
+    print_lottery(rows, ids_of(store, RunLayout(record.run)))
+    rows = [row for row in rows if row.picked]
     counts = Counter(row.state for row in rows)
     arms = list(dict.fromkeys(row.arm for row in rows))
     print()
@@ -171,7 +175,7 @@ def show_outcome(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
     took = "" if record.seconds is None else f" in {duration(record.seconds)}"
     print(f"{images}{said}{took}")
     layout = RunLayout(record.run)
-    for arm in arms:
+    for arm in arms if len(arms) <= _ARMS_LISTED else ["<arm>"]:
         print(f"restored images  {store.show(layout.restored(arm, 'pick', 'x')).removesuffix('x')}")
     print(f"table            {store.show(layout.results('csv'))}")
     print(f"report           {store.show(layout.report)}")

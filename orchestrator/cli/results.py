@@ -1,12 +1,16 @@
-"""Show the results of a run: one row per image and arm, also while it is under way."""
+"""Show the results of a run: one row per image and arm, also while it is under way.
+
+Of a lottery --json and --csv have a row for every round and initialisation.
+"""
 
 import argparse
 
 from orchestrator.cli.common import store_of
-from orchestrator.cli.table import print_comparison, print_rows
+from orchestrator.cli.table import print_comparison, print_lottery, print_rows
 from orchestrator.layout import RunLayout
 from orchestrator.results import read_rows, rows_to_csv, rows_to_json
 from orchestrator.run import read_run
+from orchestrator.sparsity import ids_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +33,7 @@ def act(options: argparse.Namespace) -> int:
     else:
         print_rows(rows)
         print_comparison(rows)
+        print_lottery(rows, ids_of(store, RunLayout(record.run)))
         images = len({row.image for row in rows})
         if images < record.images:
             print(f"{images} of {record.images} images so far; the run is {record.state}")

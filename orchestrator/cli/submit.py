@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arms",
         metavar="A,B",
         help="the methods that restore every image: isnas-dip-blind (default), isnas-dip, random, dip, nas-dip, deep-decoder,"
-        " all; or those of the settings",
+        " all, lottery-imp, lottery-random, lottery-snip, lottery-oes, lottery-dense, lottery-decoder; or those of the"
+        " settings",
     )
     add_settings(parser)
 
@@ -59,7 +60,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--config",
         default=DEFAULT,
         metavar="FILE",
-        help="settings: a YAML file, or the name of one that ships: quickstart (default), denoise, inpaint, super-resolve",
+        help="settings: a YAML file, or the name of one that ships: quickstart (default), denoise, inpaint, super-resolve,"
+        " lottery",
     )
     add_assignments(parser, "override a setting; repeatable")
     parser.add_argument(
@@ -100,6 +102,8 @@ def _task(config: "Config") -> str:
 
 def _arm(arm: "Arm", config: "Config") -> str:
     """What an arm does with each image, in a line."""
+    if arm.method is not None:
+        return _lottery(arm, config)
     source = f"the best {arm.size} by {arm.metric}" if arm.networks is None else ", ".join(arm.networks)
     if arm.metric == "random" and arm.networks is None:
         source = f"{arm.size} at random"
@@ -109,6 +113,19 @@ def _arm(arm: "Arm", config: "Config") -> str:
     halved = f", halved after {', '.join(map(str, arm.rungs))} iterations" if arm.rungs else ""
     then = f", then the best {arm.refits} at full size" if arm.refits else ""
     return f"{arm.name}: {source}, on {view[arm.view]}{halved}, chosen by {arm.rule}{then}"
+
+
+def _lottery(arm: "Arm", config: "Config") -> str:
+    """What a lottery does with each image, in a line."""
+    lottery = config.lottery
+    network = "what is picked" if arm.networks is None else arm.networks[0]
+    rounds = lottery.fit_rounds or range(1, lottery.rounds + 1)
+    what = {"dense": network, "decoder": f"deep decoders the size of {network}, pruned"}.get(
+        str(arm.method), f"{network}, pruned by {arm.method}"
+    )
+    where = f" on {arm.source}" if arm.source else " on the clean image" if lottery.target == "clean" else ""
+    many = "" if arm.method == "dense" else f" in {len(rounds)} rounds of {lottery.rate:.0%}{where}"
+    return f"{arm.name}: {what}{many}, {lottery.initialisations} initialisations, at full size, chosen by {arm.rule}"
 
 
 def print_plan(plan: "Plan", store: Store, config_name: str) -> None:

@@ -1,6 +1,6 @@
 """The table of results for people."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.text import Text
 from orchestrator.cli.common import clock_time, decibels
 from orchestrator.comparison import compare
 from orchestrator.results import Row, RowState
+from orchestrator.sparsity import Transfer, curve, matching_sparsity, transfers
 from orchestrator.text import printable
 
 _ROOM_FOR_NAMES = 16
@@ -18,8 +19,9 @@ _FIRST_TO_GO = ("candidate", "stop", "estimated PSNR", "held-out", "PSNR in", "o
 
 
 def print_rows(rows: Sequence[Row]) -> None:
-    """Print the rows; columns that no row fills, or a narrow terminal has no room for, are left out; reasons follow."""
+    """Print what each arm restored; columns that no row fills, or a narrow terminal has no room for, are left out; reasons follow."""
     console = Console()
+    rows = [row for row in rows if row.picked]
     with_psnr = any(row.psnr is not None for row in rows)
     optional = {
         "arm": len({row.arm for row in rows}) > 1,
@@ -28,6 +30,7 @@ def print_rows(rows: Sequence[Row]) -> None:
         **dict.fromkeys(("PSNR in", "PSNR", "gain", "oracle"), with_psnr),
         "PSNR Y": any(row.psnr_y is not None for row in rows),
         "mean": any(row.psnr_mean is not None for row in rows),
+        "sparsity": any(row.sparsity is not None for row in rows),
     }
     columns = [title for title in _COLUMNS if optional.get(title, True)]
     widths = {title: max(cell_len(text) for text in (title, *map(_COLUMNS[title], rows))) for title in columns}
@@ -70,6 +73,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "arm": lambda row: row.arm,
     "state": lambda row: str(row.state),
     "candidate": lambda row: row.candidate or "–",
+    "sparsity": lambda row: "–" if row.sparsity is None else f"{row.sparsity:.1%}",
     "stop": lambda row: "–" if row.stop_iteration is None else str(row.stop_iteration),
     "held-out": lambda row: "–" if row.held_out_error is None else f"{row.held_out_error:.5f}",
     "estimated PSNR": _interval,
@@ -83,6 +87,61 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
 }
 
 
+def print_lottery(rows: Sequence[Row], ids: Mapping[str, str]) -> None:
+    """Print quality over sparsity, and what tickets that were moved are worth, where rows have rounds."""
+    points = [point for point in curve(rows) if point.image is None]
+    if not points:
+        return
+    cells = transfers(rows, ids)
+    matching = {each.arm: each for each in matching_sparsity(points)}
+    console = Console()
+    quality = "PSNR" if points[0].measure == "psnr" else "held-out, dB"
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("arm", overflow="fold")
+    for title in ("round", "sparsity", quality, "to dense", "95 %", "oracle", "last"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for point in points:
+        known = point.low is not None and point.high is not None
+        cells_of_point = [
+            point.arm if point.blind else f"{point.arm} (not blind)",
+            str(point.round),
+            "–" if point.sparsity is None else f"{point.sparsity:.1%}",
+            f"{point.mean:.2f}",
+            "–" if point.difference is None else f"{point.difference:+.2f}",
+            f"{point.low:+.2f} to {point.high:+.2f}" if known else "–",
+            decibels(point.psnr_oracle_stop),
+            decibels(point.psnr_last),
+        ]
+        table.add_row(*map(Text, cells_of_point))
+    console.print()
+    console.print(table)
+    for each in matching.values():
+        if each.sparsity is not None:
+            console.print(
+                Text(f"{each.arm}: not below the dense network by 0.1 dB up to a sparsity of {each.sparsity:.1%}")
+            )
+    _print_transfers(console, [cell for cell in cells if cell.source is not None])
+
+
+def _print_transfers(console: Console, cells: Sequence[Transfer]) -> None:
+    """A matrix for every method and round: rows where tickets were found, columns where they were trained."""
+    for method, number in dict.fromkeys((cell.method, cell.round) for cell in cells):
+        chosen = [cell for cell in cells if (cell.method, cell.round) == (method, number)]
+        images = list(dict.fromkeys(cell.image for cell in chosen))
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        blind = "" if all(cell.blind for cell in chosen) else " (not blind)"
+        table.add_column(f"{method}{blind}, round {number}: dB to dense; found on")
+        for image in images:
+            table.add_column(printable(image), justify="right", overflow="fold")
+        for source in dict.fromkeys(cell.source for cell in chosen):
+            means = {
+                cell.image: f"{cell.mean:+.2f}{' *' if cell.own else ''}" for cell in chosen if cell.source == source
+            }
+            table.add_row(Text(str(source)), *(Text(means.get(image, "–")) for image in images))
+        console.print()
+        console.print(table)
+
+
 def print_comparison(rows: Sequence[Row]) -> None:
     """Print how the arms differ over all images, if there are several."""
     overall = [difference for difference in compare(rows) if difference.image is None]
@@ -91,8 +150,8 @@ def print_comparison(rows: Sequence[Row]) -> None:
     measure = "PSNR" if overall[0].measure == "psnr" else "held-out error"
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("arm", no_wrap=True)
-    table.add_column("against", no_wrap=True)
+    table.add_column("arm", overflow="fold")
+    table.add_column("against", overflow="fold")
     for title in (f"{measure}, dB", "s.e.", "95 %", "wins"):
         table.add_column(title, justify="right", no_wrap=True)
     for difference in overall:

@@ -4,24 +4,41 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from orchestrator import __version__
 from orchestrator.comparison import compare
 from orchestrator.errors import NotFoundError
 from orchestrator.inputs import read_inputs
-from orchestrator.layout import RunLayout
-from orchestrator.report import ArmPictures, Curve, ImageReport, RunReport, render
+from orchestrator.layout import TOGETHER, RunLayout
+from orchestrator.report import (
+    ArmPictures,
+    Curve,
+    ImageReport,
+    LotteryImage,
+    LotteryReport,
+    RoundPicture,
+    RunReport,
+    TicketLayers,
+    render,
+    text,
+)
+from orchestrator.report.chart import FEW
 from orchestrator.results import Row
 from orchestrator.run import RunRecord
+from orchestrator.sparsity import curve, ids_of, is_blind, transfers
 from orchestrator.store import Store
+from workers.lottery.names import Chain, parse
 
 MOST_BYTES = 128 * 2**20
 """So much of pictures a page holds at most, whatever the settings ask for: a browser must still open it."""
+_ROUNDS = 6
+"""So many rounds of an arm are shown as pictures, evenly spread."""
 
 
 def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
@@ -33,8 +50,10 @@ def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
         rows: Its rows, in the order of the images' names.
     """
     layout = RunLayout(record.run)
-    by_name = {name: list(group) for name, group in groupby(rows, key=lambda row: row.image)}
+    picked = [row for row in rows if row.picked]
+    by_name = {name: list(group) for name, group in groupby(picked, key=lambda row: row.image)}
     images: list[ImageReport] = []
+    lotteries: list[LotteryImage] = []
     room = MOST_BYTES
     inputs = read_inputs(store, layout)
     # It may have ended before it had brought them all to the store.
@@ -46,6 +65,11 @@ def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
             if room < 0:
                 break
             images.append(shown)
+            own = [row for row in rows if row.image == image.name and row.round is not None]
+            if own:
+                drawn = _lottery_image(store, layout, image.id, own, shown)
+                room -= sum(len(picture.png) for picture in drawn.pictures)
+                lotteries.append(drawn if room >= 0 else replace(drawn, pictures=()))
     page = render(
         RunReport(
             run=record.run,
@@ -54,10 +78,11 @@ def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
             seconds=record.seconds,
             version=__version__,
             settings=record.config,
-            rows=[asdict(row) for row in rows],
+            rows=[asdict(row) for row in picked],
             images=images,
             left_out=len(by_name) - len(images),
             comparison=[asdict(pair) for pair in compare(rows) if pair.image is None],
+            lottery=_lottery(store, layout, rows, lotteries),
         )
     )
     store.put(layout.report, page.encode())
@@ -82,7 +107,9 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
     arms = [row.arm for row in rows]
     decisions = {arm: json.loads(data) for arm in arms if (data := _get(store, layout.pick(ident, arm))) is not None}
     fits = [_told(fit, rows, decisions) for fit in pq.read_table(io.BytesIO(packed)).to_pylist()]
-    curves = [_curve(fit, rows) for fit in fits if fit["state"] == "done"]
+    # Of a lottery's rounds, which are very many, the others are drawn with the tickets as far as they are of interest.
+    drawn = [fit for fit in fits if parse(fit["candidate"]) is None or _pickers(fit, rows)]
+    curves = [_curve(fit, rows) for fit in drawn if fit["state"] == "done"]
     return ImageReport(
         image=name,
         rows=[asdict(row) for row in rows],
@@ -101,6 +128,107 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
         curves=sorted(curves, key=lambda curve: arms.index(curve.picked_by[0]) if curve.picked_by else len(arms)),
         cohort=fits,
     )
+
+
+def _lottery(
+    store: Store, layout: RunLayout, rows: Sequence[Row], images: Sequence[LotteryImage]
+) -> LotteryReport | None:
+    points = curve(rows)
+    if not points:
+        return None
+    ids = ids_of(store, layout)
+    together = [row for row in rows if row.source == TOGETHER]
+    first = [row for row in together if row.image == together[0].image]
+    return LotteryReport(points, transfers(rows, ids), ids, images, _layers(store, layout, TOGETHER, first))
+
+
+def _lottery_image(
+    store: Store, layout: RunLayout, ident: str, rows: Sequence[Row], shown: ImageReport
+) -> LotteryImage:
+    """What an image's rounds show, by the fits of the first initialisation."""
+    by_arm = _by_arm(rows)
+    fits = {fit["candidate"]: fit for fit in shown.cohort if fit["view"] == "full" and fit["state"] == "done"}
+    return LotteryImage(
+        image=shown.image,
+        curves=[
+            replace(_curve(dict(fits[row.candidate]), rows=()), label=_round_told(row))
+            for row in _contrasted(by_arm)
+            if row.candidate in fits
+        ],
+        pictures=_round_pictures(store, layout, ident, by_arm),
+        layers=_layers(store, layout, ident, [row for row in rows if row.source is None]),
+    )
+
+
+def _by_arm(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The first initialisation's rows of each arm, rising rounds."""
+    by_arm: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.round or 0):
+        if row.initialisation == 0:
+            by_arm.setdefault(row.arm, []).append(row)
+    return {arm: by_arm[arm] for arm in dict.fromkeys(row.arm for row in rows) if arm in by_arm}
+
+
+def _spread(rows: Sequence[Row], most: int) -> list[Row]:
+    """So many rows at most, evenly spread, with both ends."""
+    return [rows[int(at)] for at in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round())]
+
+
+def _contrasted(by_arm: Mapping[str, Sequence[Row]]) -> list[Row]:
+    """The dense fit, three rounds of the first method that prunes, and the last round of others."""
+    dense = [row for own in by_arm.values() for row in own if row.round == 0][:1]
+    sparse = [pruned for own in by_arm.values() if (pruned := [row for row in own if row.round])]
+    if not sparse:
+        return dense
+    lead = _spread(sparse[0], 4)[-3:]
+    return [*dense, *lead, *(own[-1] for own in sparse[1:])][:FEW]
+
+
+def _round_told(row: Row) -> str:
+    if not row.round:
+        return "dense"
+    share = "" if row.sparsity is None else f", {text.percent(row.sparsity)}"
+    return f"{text.method(row.arm, blind=is_blind(row))}, round {row.round}{share}"
+
+
+def _round_pictures(
+    store: Store, layout: RunLayout, ident: str, by_arm: Mapping[str, Sequence[Row]]
+) -> list[RoundPicture]:
+    pictures: list[RoundPicture] = []
+    for arm, rows in by_arm.items():
+        for row in _spread(rows, _ROUNDS):
+            number = row.round or 0
+            png = _get(store, layout.round_preview(ident, arm, number))
+            # The dense network's is every method's.
+            if png is not None and not (number == 0 and any(picture.round == 0 for picture in pictures)):
+                pictures.append(RoundPicture(arm, is_blind(row), number, row.sparsity, row.psnr, png))
+    return pictures
+
+
+def _layers(store: Store, layout: RunLayout, owner: str, rows: Sequence[Row]) -> list[TicketLayers]:
+    """A round in the middle and the last one of each method that finds masks."""
+    by_method: dict[str, dict[int, Chain]] = {}
+    for row in sorted(rows, key=lambda row: row.round or 0):
+        parsed = parse(row.candidate or "")
+        if row.round and row.initialisation == 0 and parsed is not None:
+            by_method.setdefault(parsed[0].method, {})[row.round] = replace(parsed[0], source=None)
+    tickets = []
+    for method, rounds in by_method.items():
+        numbers = list(rounds)
+        for number in dict.fromkeys([numbers[(len(numbers) - 1) // 2], numbers[-1]]):
+            data = _get(store, layout.ticket(owner, rounds[number].round(number)))
+            if data is not None:
+                head = _header(data)
+                layers = [(layer["name"], layer["kept"], math.prod(layer["shape"])) for layer in head["layers"]]
+                tickets.append(TicketLayers(method, head["target"] != "clean", number, layers))
+    return tickets
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    # Imported here: it brings torch, which a page without tickets does not need.
+    from workers.lottery.tickets import header  # noqa: PLC0415
+
+    return header(data)
 
 
 def _pickers(fit: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:

@@ -1,12 +1,10 @@
 """Prepares what the page shows, then fills the template. All wording and number formats of tables are here."""
 
-import base64
 import json
 import math
 import re
-import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -16,10 +14,11 @@ from markupsafe import Markup
 
 from orchestrator.report import chart, text
 from orchestrator.report.chart import Curve
+from orchestrator.report.lottery import LotteryReport, lottery_section
+from orchestrator.report.pictures import data_uri, size_of
+from orchestrator.report.table import Column, Row, Table, table, tone_of
+from orchestrator.results import NOT_BLIND
 
-Row = Mapping[str, object]
-
-_PNG = b"\x89PNG\r\n\x1a\n"
 _SMALL = 640
 """Pictures up to this many pixels stand beside their numbers, enlarged by a whole factor where one fits."""
 _WIDEST, _TALLEST = 1120, 820
@@ -33,12 +32,6 @@ _KINDS = (
 """Pictures that an arm makes: the field, what it is called, how that is put before an arm's name, and its PSNR."""
 _FEW_PICTURES = 5
 """Beyond these, pictures side by side are small."""
-
-_TONES = {
-    "good": ("restored", "finished", "complete", "completed", "done", "succeeded"),
-    "doubt": ("rejected", "skipped", "cancelled", "canceled", "interrupted", "stopped", "partial"),
-    "bad": ("failed", "error", "lost"),
-}
 
 
 @dataclass(frozen=True)
@@ -98,6 +91,7 @@ class RunReport:
         images: Those shown with pictures; the caller bounds how many, since each is held in the page.
         left_out: How many images among the rows are not shown with pictures.
         comparison: How each pair of arms differs over all images, as `orchestrator.comparison.Difference` names it.
+        lottery: What there is to say of lottery tickets; None where none were drawn.
     """
 
     run: str
@@ -110,42 +104,7 @@ class RunReport:
     images: Sequence[ImageReport]
     left_out: int
     comparison: Sequence[Row] = ()
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of a table: how its cells are read from a row, and written."""
-
-    key: str
-    title: str
-    kind: str  # name, state, code, text, word, names or number: what the template makes of a cell
-    show: Callable[[object], str]
-    hint: str = ""
-    group: str = ""
-    measure: Callable[[object], float | None] = text.number  # what a column of numbers is sorted by
-
-
-@dataclass(frozen=True)
-class _Cell:
-    kind: str
-    text: str
-    sort: str  # what the script sorts by; empty for unknown, which always comes last
-    href: str = ""
-    tone: str = ""
-
-
-@dataclass(frozen=True)
-class _Line:
-    cells: Sequence[_Cell]
-    picked: str  # who picked it, in words; empty if nobody
-    reason: str
-
-
-@dataclass(frozen=True)
-class _Table:
-    columns: Sequence[_Column]
-    groups: Sequence[tuple[str, int]]  # (title, number of columns); empty when no column is in a group
-    rows: Sequence[_Line]
+    lottery: LotteryReport | None = None
 
 
 @dataclass(frozen=True)
@@ -202,14 +161,14 @@ class _Section:
     pictures: _Pictures | None
     headline: tuple[str, str, str] | None  # a figure, its unit, and what it is
     facts: Sequence[tuple[str, str, str]]  # (term, value, kind of value)
-    arms: _Table | None
+    arms: Table | None
     notes: Sequence[tuple[str, str]]  # (the arms it concerns; empty where there is only one, what it says)
     held_out: Markup | None
     psnr: Markup | None
     steady: bool  # whether the fit of the first picture was stopped by the variance of its outputs
     legend: Sequence[tuple[str, str, str]]  # (style, label, what became of it)
     others: int  # curves that are drawn without a name
-    cohort: _Table | None
+    cohort: Table | None
 
 
 @dataclass(frozen=True)
@@ -236,28 +195,43 @@ _STATES = {"paused": "ended by halving"}
 """States of fits that a reader would not understand as they are called."""
 
 
+def _names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, Sequence) else []
+
+
 def _listed(names: object) -> str:
-    return ", ".join(map(str, names)) if isinstance(names, Sequence) and names else text.UNKNOWN
+    return ", ".join(_names(names)) or text.UNKNOWN
 
 
-_IMAGE = _Column("image", "Image", "name", str)
-_ARM = _Column("arm", "Method", "word", str, "Where the networks come from, and how one is chosen")
-_STATE = _Column("state", "State", "state", lambda state: _STATES.get(str(state), str(state)))
-_BEFORE = _Column("psnr_degraded", "before", "number", text.decibels, "PSNR of the degraded picture, dB", "PSNR, dB")
+_IMAGE = Column("image", "Image", "name", str)
+_ARM = Column("arm", "Method", "word", str, "Where the networks come from, and how one is chosen")
+_STATE = Column("state", "State", "state", lambda state: _STATES.get(str(state), str(state)))
+_BEFORE = Column(
+    "psnr_degraded", "before", "number", text.decibels, "PSNR of the degraded picture, dB", "PSNR, dB", optional=True
+)
 _QUALITY = (
-    _Column("psnr", "restored", "number", text.decibels, "PSNR of the restored picture, dB", "PSNR, dB"),
-    _Column("gain", "gain", "number", text.gain, "Restored minus before, dB", "PSNR, dB"),
-    _Column("psnr_y", "Y", "number", text.decibels, "PSNR of the brightness alone, dB", "PSNR, dB"),
-    _Column("psnr_mean", "mean of best", "number", text.decibels, "PSNR of the mean of the best few, dB", "PSNR, dB"),
-    _Column(
+    Column("psnr", "restored", "number", text.decibels, "PSNR of the restored picture, dB", "PSNR, dB", optional=True),
+    Column("gain", "gain", "number", text.gain, "Restored minus before, dB", "PSNR, dB", optional=True),
+    Column("psnr_y", "Y", "number", text.decibels, "PSNR of the brightness alone, dB", "PSNR, dB", optional=True),
+    Column(
+        "psnr_mean",
+        "mean of best",
+        "number",
+        text.decibels,
+        "PSNR of the mean of the best few, dB",
+        "PSNR, dB",
+        optional=True,
+    ),
+    Column(
         "psnr_oracle_stop",
         "ideal stop",
         "number",
         text.decibels,
         "PSNR had the fit been stopped by looking at the reference, dB",
         "PSNR, dB",
+        optional=True,
     ),
-    _Column(
+    Column(
         "psnr_estimated",
         "estimated",
         "number",
@@ -265,50 +239,66 @@ _QUALITY = (
         "PSNR as the hidden pixels tell it, without a reference, dB",
         "PSNR, dB",
         text.lower_end,
+        optional=True,
     ),
-    _Column("ssim", "SSIM", "number", text.similarity, "Structural similarity to the reference, at most 1"),
-    _Column("held_out_error", "error", "number", text.error, "Mean squared error on the held-out pixels", "Held out"),
-    _Column("stop_iteration", "stopped at", "number", text.count, "Iteration at which the fit was stopped", "Held out"),
+    Column(
+        "ssim", "SSIM", "number", text.similarity, "Structural similarity to the reference, at most 1", optional=True
+    ),
+    Column("held_out_error", "error", "number", text.error, "Mean squared error on the held-out pixels", "Held out"),
+    Column("stop_iteration", "stopped at", "number", text.count, "Iteration at which the fit was stopped", "Held out"),
 )
-_TIME = _Column("seconds", "Time", "number", text.duration)
-_NETWORK = _Column("candidate", "Network", "code", str)
+_TIME = Column("seconds", "Time", "number", text.duration)
+_NETWORK = Column("candidate", "Network", "code", str)
 _RULES = (
-    _Column("rule", "Chosen by", "word", str, "The rule that chose the network"),
-    _Column("stopping", "Stopped by", "word", str, "The rule that stopped the fit"),
-    _Column("iterations", "Iterations", "number", text.count, "Of all fits the method looked at"),
+    Column("rule", "Chosen by", "word", str, "The rule that chose the network"),
+    Column("stopping", "Stopped by", "word", str, "The rule that stopped the fit"),
+    Column("iterations", "Iterations", "number", text.count, "Of all fits the method looked at", optional=True),
 )
 
 _RESULTS = (_IMAGE, _ARM, _STATE, _BEFORE, *_QUALITY, _TIME, _NETWORK)
 _ARMS = (_ARM, _STATE, *_QUALITY, *_RULES, _TIME, _NETWORK)
-_OPTIONAL = frozenset({"psnr_degraded", "gain", "closer", "residual_correlation", "iterations", "parameters"}) | {
-    column.key for column in _QUALITY if column.group != "Held out"
-}
-"""These columns are left out of a table where all their cells would be empty."""
-
 _METHODS = (
     _ARM,
-    _Column("restored", "Restored", "number", text.share, "Images restored, of all", measure=text.lower_end),
-    _Column("psnr_degraded", "before", "number", text.decibels, "Mean PSNR of the degraded pictures, dB", "PSNR, dB"),
-    _Column("psnr", "restored", "number", text.decibels, "Mean PSNR of the restored pictures, dB", "PSNR, dB"),
-    _Column("gain", "gain", "number", text.gain, "Mean of restored minus before, dB", "PSNR, dB"),
-    _Column(
+    Column("restored", "Restored", "number", text.share, "Images restored, of all", measure=text.lower_end),
+    Column(
+        "psnr_degraded",
+        "before",
+        "number",
+        text.decibels,
+        "Mean PSNR of the degraded pictures, dB",
+        "PSNR, dB",
+        optional=True,
+    ),
+    Column(
+        "psnr", "restored", "number", text.decibels, "Mean PSNR of the restored pictures, dB", "PSNR, dB", optional=True
+    ),
+    Column("gain", "gain", "number", text.gain, "Mean of restored minus before, dB", "PSNR, dB", optional=True),
+    Column(
         "closer",
         "Came closer",
         "number",
         text.share,
         "Pictures that came closer to their reference, of those that have one",
         measure=text.lower_end,
+        optional=True,
     ),
-    _Column("iterations", "Iterations", "number", text.count, "Of all fits the method looked at, over all images"),
-    _Column("seconds", "Time", "number", text.duration, "Of all fits the method looked at, over all images"),
+    Column(
+        "iterations",
+        "Iterations",
+        "number",
+        text.count,
+        "Of all fits the method looked at, over all images",
+        optional=True,
+    ),
+    Column("seconds", "Time", "number", text.duration, "Of all fits the method looked at, over all images"),
 )
 _COMPARISON = (
-    _Column("arm", "Method", "word", str),
-    _Column("against", "against", "word", str, "The method it is compared with"),
-    _Column("images", "Images", "number", text.count, "Restored by both"),
-    _Column("mean", "Mean difference", "number", text.gain, "dB; above 0 the first method is better"),
-    _Column("standard_error", "Standard error", "number", text.decibels, "Of the mean difference, dB"),
-    _Column(
+    Column("arm", "Method", "word", str),
+    Column("against", "against", "word", str, "The method it is compared with"),
+    Column("images", "Images", "number", text.count, "Restored by both"),
+    Column("mean", "Mean difference", "number", text.gain, "dB; above 0 the first method is better"),
+    Column("standard_error", "Standard error", "number", text.decibels, "Of the mean difference, dB"),
+    Column(
         "interval",
         "95 % interval",
         "number",
@@ -316,28 +306,31 @@ _COMPARISON = (
         "Where the mean difference over very many such images would lie, by Student's t, dB",
         measure=text.lower_end,
     ),
-    _Column("better", "Better on", "number", text.share, "Images on which the first is better", measure=text.lower_end),
+    Column("better", "Better on", "number", text.share, "Images on which the first is better", measure=text.lower_end),
 )
 
 _COHORT = (
     _NETWORK,
-    _Column("view", "View", "text", str, "What the network was fitted to"),
+    Column("view", "View", "text", str, "What the network was fitted to"),
     _STATE,
-    _Column("held_out_error", "Held-out error", "number", text.error, "Mean squared error on the held-out pixels"),
-    _Column("stop_iteration", "Stopped at", "number", text.count, "Iteration at which the fit was stopped"),
-    _Column("iterations", "Iterations", "number", text.count, "How many were computed"),
-    _Column(
+    Column("held_out_error", "Held-out error", "number", text.error, "Mean squared error on the held-out pixels"),
+    Column("stop_iteration", "Stopped at", "number", text.count, "Iteration at which the fit was stopped"),
+    Column("iterations", "Iterations", "number", text.count, "How many were computed", optional=True),
+    Column(
         "residual_correlation",
         "Residual correlation",
         "number",
         text.correlation,
         "Of neighbouring pixels in what the fit left unexplained: near 0 where the noise is independent",
+        optional=True,
     ),
-    _Column("psnr", "PSNR, dB", "number", text.decibels, "PSNR where the fit was stopped, dB"),
-    _Column("psnr_oracle_stop", "Ideal stop, dB", "number", text.decibels, "Best PSNR of the whole fit, dB"),
-    _Column("parameters", "Parameters", "number", text.count, "Numbers that the fit adjusts"),
+    Column("psnr", "PSNR, dB", "number", text.decibels, "PSNR where the fit was stopped, dB", optional=True),
+    Column(
+        "psnr_oracle_stop", "Ideal stop, dB", "number", text.decibels, "Best PSNR of the whole fit, dB", optional=True
+    ),
+    Column("parameters", "Parameters", "number", text.count, "Numbers that the fit adjusts", optional=True),
     _TIME,
-    _Column("tried_by", "Tried by", "names", _listed, "The methods that had the network in their cohort"),
+    Column("tried_by", "Tried by", "names", _listed, "The methods that had the network in their cohort"),
 )
 _GUIDE = (
     (
@@ -421,6 +414,8 @@ def render(report: RunReport) -> str:
     Raises:
         ValueError: A picture is not a PNG.
     """
+    not_blind = {str(row.get("arm")): None for row in report.rows if NOT_BLIND in str(row.get("note") or "")}
+    report = _marked(report, not_blind)
     sections = [_section(shown, f"image-{place}") for place, shown in enumerate(report.images, start=1)]
     anchors = {section.image: section.ident for section in sections}
     known = _known(report)
@@ -439,6 +434,8 @@ def render(report: RunReport) -> str:
         results=_results(report.rows, anchors),
         guide=[(term, said) for term, needed, said in _GUIDE if not needed or needed in known],
         sections=sections,
+        lottery=None if report.lottery is None else lottery_section(report.lottery),
+        not_blind=list(not_blind),
         settings=grouped(report.settings),
     )
 
@@ -466,15 +463,37 @@ def _shown(value: object) -> object:
     return text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _marked(report: RunReport, not_blind: Collection[str]) -> RunReport:
+    """The report with a mark on the names of these arms, wherever they stand."""
+    if not not_blind:
+        return report
+
+    def called(arm: object) -> str:
+        return text.method(str(arm), blind=arm not in not_blind)
+
+    def rows(told: Sequence[Row]) -> list[Row]:
+        return [{**row, **{key: called(row[key]) for key in ("arm", "against") if key in row}} for row in told]
+
+    def image(shown: ImageReport) -> ImageReport:
+        return replace(
+            shown,
+            rows=rows(shown.rows),
+            arms=[replace(made, arm=called(made.arm)) for made in shown.arms],
+            curves=[replace(curve, picked_by=[called(arm) for arm in curve.picked_by]) for curve in shown.curves],
+            cohort=[{**fit, "tried_by": [called(arm) for arm in _names(fit.get("tried_by"))]} for fit in shown.cohort],
+        )
+
+    return replace(
+        report,
+        rows=rows(report.rows),
+        images=[image(shown) for shown in report.images],
+        comparison=rows(report.comparison),
+    )
+
+
 def _breakable(value: str) -> Markup:
     """A file name that may be broken where its parts end, rather than anywhere."""
     return Markup("<wbr>").join(re.split(r"(?<=[/_.-])(?=\w)", text.name(value)))
-
-
-def tone_of(state: object) -> str:
-    """How a state is coloured: good, doubt, bad or plain."""
-    wanted = str(state).lower()
-    return next((tone for tone, states in _TONES.items() if wanted in states), "plain")
 
 
 def _known(report: RunReport) -> set[str]:
@@ -539,10 +558,10 @@ def _gain(rows: Sequence[Row]) -> _Gain | None:
     )
 
 
-def _methods(rows: Sequence[Row]) -> _Table | None:
+def _methods(rows: Sequence[Row]) -> Table | None:
     """What each arm came to on the whole; None where there is only one."""
     arms = _by_arm(rows)
-    return _table(_METHODS, [_on_the_whole(arm, own) for arm, own in arms.items()], {}) if len(arms) > 1 else None
+    return table(_METHODS, [_on_the_whole(arm, own) for arm, own in arms.items()], {}) if len(arms) > 1 else None
 
 
 def _on_the_whole(arm: str, rows: Sequence[Row]) -> Row:
@@ -562,7 +581,7 @@ def _on_the_whole(arm: str, rows: Sequence[Row]) -> Row:
     }
 
 
-def _results(rows: Sequence[Row], anchors: Mapping[str, str]) -> _Table:
+def _results(rows: Sequence[Row], anchors: Mapping[str, str]) -> Table:
     many = len(_by_arm(rows)) > 1
     columns = [column for column in _RESULTS if many or column is not _ARM]
     told: list[Row] = []
@@ -571,10 +590,10 @@ def _results(rows: Sequence[Row], anchors: Mapping[str, str]) -> _Table:
         same = len(own) > 1 and all({**row, "arm": ""} == {**own[0], "arm": ""} for row in own)
         # An image that could not be worked on ended alike for all methods: that is said once.
         told += [{**own[0], "arm": "every method"}] if same and own[0].get("state") != "restored" else own
-    return _table(columns, [_derived(row) for row in told], anchors)
+    return table(columns, [_derived(row) for row in told], anchors)
 
 
-def _comparison(pairs: Sequence[Row]) -> _Table | None:
+def _comparison(pairs: Sequence[Row]) -> Table | None:
     """How the arms differ, pair by pair; None where there is nothing to compare."""
     told = [
         {
@@ -584,64 +603,7 @@ def _comparison(pairs: Sequence[Row]) -> _Table | None:
         }
         for pair in pairs
     ]
-    return _table(_COMPARISON, told, {}) if told else None
-
-
-def _table(
-    columns: Sequence[_Column],
-    rows: Sequence[Row],
-    anchors: Mapping[str, str],
-    picked: Callable[[Row], str] = lambda row: "",
-) -> _Table:
-    """A table of rows; columns that not every run has go where no row has one.
-
-    Args:
-        columns: All columns there could be.
-        rows: What to tell, in this order.
-        anchors: The ids of the sections to link the names of images to.
-        picked: What to say of a row that was picked, which marks it; empty for the others.
-    """
-    kept = [
-        column
-        for column in columns
-        if column.key not in _OPTIONAL or any(column.measure(row.get(column.key)) is not None for row in rows)
-    ]
-    groups = [(title, len(list(members))) for title, members in groupby(kept, key=lambda column: column.group)]
-    return _Table(
-        columns=kept,
-        groups=groups if any(title for title, _ in groups) else (),
-        rows=[
-            _Line(
-                cells=[_cell(column, row, anchors) for column in kept],
-                picked=picked(row),
-                reason=str(row.get("reason") or ""),
-            )
-            for row in rows
-        ],
-    )
-
-
-def _cell(column: _Column, row: Row, anchors: Mapping[str, str]) -> _Cell:
-    value = row.get(column.key)
-    if column.kind == "number":
-        return _Cell("number", column.show(value), _sort_key(column.measure(value)))
-    shown = text.UNKNOWN if value is None else column.show(value)
-    return _Cell(
-        column.kind,
-        shown,
-        "" if value is None else text.name(shown),
-        href=anchors.get(shown, "") if column.kind == "name" else "",
-        tone=tone_of(value) if column.kind == "state" else "",
-    )
-
-
-def _sort_key(value: float | None) -> str:
-    """The number as JavaScript's Number() reads it."""
-    if value is None:
-        return ""
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return repr(value)
+    return table(_COMPARISON, told, {}) if told else None
 
 
 def _section(shown: ImageReport, ident: str) -> _Section:
@@ -672,10 +634,10 @@ def _section(shown: ImageReport, ident: str) -> _Section:
     )
 
 
-def _arms(rows: Sequence[Row]) -> _Table:
+def _arms(rows: Sequence[Row]) -> Table:
     # Where every method worked there is no need to say so.
     wholly = all(row.get("state") == "restored" for row in rows)
-    return _table([column for column in _ARMS if not (wholly and column is _STATE)], rows, {})
+    return table([column for column in _ARMS if not (wholly and column is _STATE)], rows, {})
 
 
 def _became(curve: Curve, *, many: bool) -> str:
@@ -687,7 +649,7 @@ def _picked_by(arms: Sequence[str], *, many: bool) -> str:
     return f"picked by {', '.join(arms)}" if many else "picked"
 
 
-def _cohort(fits: Sequence[Row], rows: Sequence[Row]) -> _Table:
+def _cohort(fits: Sequence[Row], rows: Sequence[Row]) -> Table:
     many = len(rows) > 1
     picks = _by_value(rows, "candidate")
 
@@ -697,7 +659,7 @@ def _cohort(fits: Sequence[Row], rows: Sequence[Row]) -> _Table:
         return _picked_by(arms, many=many) if arms else ""
 
     columns = [column for column in _COHORT if many or column.key != "tried_by"]
-    return _table(columns, fits, {}, picked)
+    return table(columns, fits, {}, picked)
 
 
 def _notes(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -796,27 +758,17 @@ def _layer(
     """The picture, if there is one; ``short`` is its title where there is little room."""
     if png is None:
         return
-    width, height = _size(png, image)
+    width, height = size_of(png, image)
     caption = short or title
     yield _Layer(
         key=key,
         group=group,
         caption=caption if psnr is None else f"{caption} · {text.decibels(psnr)} dB",
         alt=f"{title}: {text.name(image)}",
-        uri=f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
+        uri=data_uri(png),
         width=width,
         height=height,
     )
-
-
-def _size(png: bytes, image: str) -> tuple[int, int]:
-    """Width and height in pixels, from the header every PNG starts with."""
-    if len(png) < 24 or not png.startswith(_PNG):
-        raise ValueError(f"a picture of {text.name(image)!r} is not a PNG: give the report 8-bit PNG bytes")
-    width, height = struct.unpack(">II", png[16:24])
-    if not width or not height:
-        raise ValueError(f"a picture of {text.name(image)!r} has no pixels")
-    return int(width), int(height)
 
 
 def _shown_width(width: int, height: int) -> int:

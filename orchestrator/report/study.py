@@ -27,7 +27,8 @@ from orchestrator.report.chart import (
     ticks_of,
     widened,
 )
-from orchestrator.report.page import environment, grouped, tone_of
+from orchestrator.report.page import environment, grouped
+from orchestrator.report.table import tone_of
 from orchestrator.run import RunRecord
 from orchestrator.store import Store
 from orchestrator.study import HELD_OUT, CohortSize, Study, Table, Tau

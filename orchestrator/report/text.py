@@ -68,6 +68,14 @@ def powers_of_ten(value: float, places: int) -> str:
     return f"{mantissa.replace('-', '−')}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
+def percent(value: object, places: int | None = None) -> str:
+    """A share, from 0 to 1, in percent: with one decimal, from 99 % on with two."""
+    found = number(value)
+    if found is None:
+        return UNKNOWN
+    return f"{decimals(100 * found, (2 if found >= 0.99 else 1) if places is None else places)}\u00a0%"
+
+
 def correlation(value: object) -> str:
     """A correlation, from -1 to 1."""
     return decimals(value, 2)
@@ -83,6 +91,11 @@ def gain_interval(value: object) -> str:
     """A pair of differences in dB as "−0.10 to +0.43", without the unit."""
     low, high = _pair(value)
     return UNKNOWN if low is None or high is None else f"{gain(low)} to {gain(high)}"
+
+
+def method(arm: str, *, blind: bool) -> str:
+    """The name of an arm, with a mark where its masks were found on the clean reference."""
+    return arm if blind else f"{arm} (not blind)"
 
 
 def share(value: object) -> str:

@@ -1,6 +1,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,9 @@ def test_the_comparison_is_left_in_the_store_where_there_is_one(tmp_path: Path) 
     assert (overall["arm"], overall["against"], overall["image"], overall["wins"]) == ("ours", "theirs", "", "2")
     assert float(overall["mean"]) == 1.5
     assert (first["image"], first["standard_error"], second["image"]) == ("a", "", "b")
+
+
+def test_of_a_lottery_only_what_was_picked_is_compared() -> None:
+    rounds = [replace(row("a", "lottery-imp", psnr), picked=psnr == 31) for psnr in (30.0, 31.0, 29.0)]
+    overall, _ = compare([*rounds, row("a", "dip", 28.0)])
+    assert (overall.images, overall.mean) == (1, 3)

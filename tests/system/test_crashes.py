@@ -26,9 +26,9 @@ def act(module):
     import torch
 
     fates = json.loads(os.environ["FATES"])
-    fit = module._run_fit
+    fit = module.run_fit
 
-    def poisoned(context, job, on_progress, must_leave, clock):
+    def poisoned(context, job, *, on_progress, **options):
         fate = fates[job.candidate]
         with open(os.environ["TRIES"], "a") as file:
             print(fate, job.view, job.alone, file=file)
@@ -42,9 +42,9 @@ def act(module):
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             on_progress(iteration, error)
 
-        return fit(context, job, progress, must_leave, clock)
+        return fit(context, job, on_progress=progress, **options)
 
-    module._run_fit = poisoned
+    module.run_fit = poisoned
     advance = module.Fit.advance
 
     def diverging(self, iterations):

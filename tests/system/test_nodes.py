@@ -14,7 +14,7 @@ from orchestrator.layout import RunLayout
 from orchestrator.local_ray import make_token
 from orchestrator.run import read_run
 from orchestrator.store import LocalStore
-from tests.system.conftest import LONGER, TINY, CommandLine, assert_as_calm, save_rgb
+from tests.system.conftest import LONGER, TINY, CommandLine, assert_as_calm, files_below, folder_of, save_rgb
 from tests.system.hook import write_hook
 
 from ray.cluster_utils import Cluster  # isort: skip - what it reads from the environment, local_ray has set
@@ -27,9 +27,9 @@ import ray
 
 
 def act(module):
-    fit = module._run_fit
+    fit = module.run_fit
 
-    def told(context, job, on_progress, must_leave, clock):
+    def told(context, job, *, on_progress, **options):
         node = ray.get_runtime_context().get_node_id()
 
         def progress(iteration, error):
@@ -37,9 +37,9 @@ def act(module):
                 print(node, job.image.id, job.view, job.candidate, iteration, file=file)
             on_progress(iteration, error)
 
-        return fit(context, job, progress, must_leave, clock)
+        return fit(context, job, on_progress=progress, **options)
 
-    module._run_fit = told
+    module.run_fit = told
 """
 
 
@@ -62,16 +62,16 @@ import ray
 
 
 def act(module):
-    fit = module._run_fit
+    fit = module.run_fit
 
-    def told(context, job, *rest):
+    def told(context, job, **options):
         assert context.device == "cuda"
         node = ray.get_runtime_context().get_node_id()
         with open(os.environ["TRACE"], "a") as file:
             print(node, os.environ["CUDA_VISIBLE_DEVICES"], job.gpus, file=file)
-        return fit(dataclasses.replace(context, device="cpu"), job, *rest)
+        return fit(dataclasses.replace(context, device="cpu"), job, **options)
 
-    module._run_fit = told
+    module.run_fit = told
 """
 
 
@@ -95,9 +95,10 @@ def told(trace: Path) -> list[tuple[str, str, int]]:
     return [(node, "/".join(fit), int(iteration)) for node, *fit, iteration in lines]
 
 
-def wait_for_fits_on(trace: Path, node: str, blocks: int) -> None:
+def wait_for_fits_on(trace: Path, node: str, blocks: int, of: str = "") -> None:
+    """Wait until so many blocks, of fits whose names end so, were done on a node."""
     deadline = time.monotonic() + 120
-    while sum(each == node for each, _, _ in told(trace)) < blocks:
+    while sum(each == node and fit.endswith(of) for each, fit, _ in told(trace)) < blocks:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -130,6 +131,46 @@ def test_a_node_lost_and_a_node_drained_cost_nothing_but_time(calm: CommandLine,
     iterations = [iteration for _, fit, iteration in blocks if fit == moved]
     assert iterations == sorted(set(iterations))
     assert len({node for node, fit, _ in blocks if fit == moved}) == 2
+
+
+LOTTERY = (
+    *("network.width=8", "lottery.rounds=4", "lottery.initialisations=1", "lottery.iterations=150"),
+    *("fit.block=5", "fit.checkpoint_s=0.1", "keep.fits=all", "pick.full_fits=1"),
+)
+
+
+def test_a_node_lost_in_the_third_round_of_a_chain_costs_nothing_but_time(
+    cli: CommandLine, cluster: Any, trace: Path
+) -> None:
+    save_rgb(cli.folder / "noisy/a.png", noise=0.1)
+    lost = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    submit = ["--images", "noisy", "--arms", "lottery-imp,lottery-oes", "--address", cluster.address]
+    with subprocess.Popen(
+        cli.submit(*submit, "--run", "moved", settings=LOTTERY),
+        cwd=cli.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            wait_for_fits_on(trace, lost.node_id, 12, of="dip.imp.0.r03")
+            other = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+            cluster.remove_node(lost, allow_graceful=False)
+            output, _ = process.communicate(timeout=200)
+        finally:
+            process.kill()
+    assert process.returncode == 0, output
+    assert "its machine was lost" in output
+    # What was finished was not done again, and of the round under way only what came after its last checkpoint.
+    again = [(fit, iteration) for node, fit, iteration in told(trace) if node == other.node_id]
+    assert not any(fit.endswith(("dip.dense.0.r00", "dip.imp.0.r01", "dip.imp.0.r02")) for fit, _ in again)
+    assert min(iteration for fit, iteration in again if fit.endswith("dip.imp.0.r03")) > 5
+    done = cli.run(cli.submit(*submit, "--run", "calm", settings=LOTTERY))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_as_calm(cli, "moved")
+    tickets = files_below(folder_of(cli, "moved") / "tickets")
+    assert len(tickets) == 8
+    assert tickets == files_below(folder_of(cli, "calm") / "tickets")
 
 
 def test_fits_wait_for_machines_with_gpus_which_nothing_else_takes(

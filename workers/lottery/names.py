@@ -16,7 +16,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 _NAME = re.compile(
     r"(?P<network>[a-z0-9-]+)\.(?P<method>[a-z]+)\.(?P<initialisation>0|[1-9][0-9]{0,3})"
-    r"(\.(?P<source>[a-z0-9-]+-[0-9a-f]{8}))?(\.r(?P<round>[0-9]{2}))?"
+    r"(\.(?P<source>[a-z0-9]+(-[a-z0-9]+)+))?(\.r(?P<round>[0-9]{2}))?"
 )
 
 
@@ -53,6 +53,30 @@ def parse(name: str) -> tuple[Chain, int | None] | None:
         return None
     chain = Chain(match["network"], cast(Method, match["method"]), int(match["initialisation"]), match["source"])
     return chain, None if match["round"] is None else int(match["round"])
+
+
+def parse_chain(name: str) -> Chain:
+    """The chain of this name, or that a round of this name is of.
+
+    Raises:
+        ValueError: it is no such name.
+    """
+    parsed = parse(name)
+    if parsed is None:
+        raise ValueError(f"{name!r} names no chain")
+    return parsed[0]
+
+
+def round_number(name: str) -> int:
+    """The number of the round of this name.
+
+    Raises:
+        ValueError: it names no round.
+    """
+    parsed = parse(name)
+    if parsed is None or parsed[1] is None:
+        raise ValueError(f"{name!r} names no round")
+    return parsed[1]
 
 
 def prior_name(name: str) -> str:

@@ -7,9 +7,20 @@ from dataclasses import asdict, fields, replace
 import numpy as np
 from PIL import Image
 
+from orchestrator import sparsity
 from orchestrator.comparison import compare
-from orchestrator.report import ArmPictures, Curve, ImageReport, RunReport
-from orchestrator.results import Row, RowState
+from orchestrator.report import (
+    ArmPictures,
+    Curve,
+    ImageReport,
+    LotteryImage,
+    LotteryReport,
+    RoundPicture,
+    RunReport,
+    TicketLayers,
+)
+from orchestrator.results import NOT_BLIND, Row, RowState
+from workers.lottery.names import Chain, Method
 
 HOSTILE = "<img src=x onerror=alert(1)>\n\u202e\udc80\"'&.png"
 PICK = "158-1111101111001110001100001"
@@ -24,7 +35,7 @@ def png(width: int = 12, height: int = 8, grey: int = 128) -> bytes:
 
 def row(image: str, **known: object) -> dict[str, object]:
     unknown: dict[str, object] = dict.fromkeys(field.name for field in fields(Row))
-    return {**unknown, "image": image, "arm": "search", "state": "restored", **known}
+    return {**unknown, "image": image, "arm": "search", "state": "restored", "picked": True, **known}
 
 
 def curve(held_out: Sequence[float], psnr: Sequence[float] | None = None, stop: int = 20, label: str = PICK) -> Curve:
@@ -143,6 +154,89 @@ def report(*images: ImageReport, referenced: bool = True) -> RunReport:
 def compared(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     known = [Row(**{**told, "state": RowState(str(told["state"]))}) for told in rows]  # type: ignore[arg-type]
     return [asdict(pair) for pair in compare(known) if pair.image is None]
+
+
+def round_row(
+    image: str, method: Method, number: int, initialisation: int = 0, source: str | None = None, **known: object
+) -> Row:
+    """A row of a lottery; only the dense one is what its arm picked."""
+    chain = Chain("dip", method if number else "dense", initialisation, source)
+    figures: dict[str, object] = {
+        "psnr": 30.0 - 0.01 * number**2 + 0.3 * initialisation,
+        "psnr_oracle_stop": 30.5,
+        "psnr_last": 24.0 + number,
+        "sparsity": 1 - 0.8**number,
+        "parameters": round(1000 * 0.8**number),
+        "picked": number == 0 and initialisation == 0,
+    }
+    return Row(
+        image,
+        f"lottery-{method}" if source is None else f"{method}-from-{source}",
+        RowState.RESTORED,
+        candidate=chain.round(number),
+        round=number,
+        initialisation=initialisation,
+        source=source,
+        **{**figures, **known},  # type: ignore[arg-type]
+    )
+
+
+LOTTERY_IDS = {"cells/a.png": "a-00000001", HOSTILE: "b-00000002"}
+
+
+def lottery_rows(clean: str = "oes") -> list[Row]:
+    """Two images, two initialisations, two methods of which one saw the reference, and tickets that were moved."""
+    methods: tuple[Method, ...] = ("imp", "oes")
+    note = {method: NOT_BLIND if method == clean else None for method in methods}
+    own = [
+        round_row(image, method, number, initialisation, note=note[method])
+        for image in LOTTERY_IDS
+        for method in methods
+        for number in range(6)
+        for initialisation in range(2)
+    ]
+    moved = [
+        round_row(image, "imp", number, initialisation, source, psnr=29.0 + 0.2 * initialisation)
+        for image in LOTTERY_IDS
+        for source in LOTTERY_IDS.values()
+        for number in (2, 5)
+        for initialisation in range(2)
+    ]
+    return sorted([*own, *moved], key=lambda row: list(LOTTERY_IDS).index(row.image))
+
+
+def lottery(rows: Sequence[Row] | None = None, referenced: bool = True) -> LotteryReport:
+    told = lottery_rows() if rows is None else rows
+    blind = all(sparsity.is_blind(row) for row in told)
+    psnr = [1.0, 20.0, 29.0, 25.0, 22.0] if referenced else None
+    sparse = [1.0, 20.0, 29.0, 28.5, 28.0] if referenced else None
+    layers = TicketLayers("imp", True, 5, [("encoders.0.1", 250, 1000), ("skips.0.1", 8, 16)])
+    shown = [
+        LotteryImage(
+            image,
+            [
+                curve([0.2, 0.01, 0.02, 0.03, 0.04], psnr, label="dense"),
+                curve([0.2, 0.02] * 2, sparse, label="imp, round 5"),
+            ],
+            [
+                RoundPicture("lottery-oes", blind, number, 1 - 0.8**number, 28.0, png(grey=100 + number))
+                for number in (0, 3)
+            ],
+            [layers],
+        )
+        for image in LOTTERY_IDS
+    ]
+    return LotteryReport(sparsity.curve(told), sparsity.transfers(told, LOTTERY_IDS), LOTTERY_IDS, shown, [layers])
+
+
+def lottery_report(clean: str = "oes") -> RunReport:
+    """A run that drew lottery tickets only."""
+    rows = lottery_rows(clean)
+    picked = [asdict(row) for row in rows if row.picked]
+    images = [
+        replace(image(name), rows=[told for told in picked if told["image"] == name], arms=[]) for name in LOTTERY_IDS
+    ]
+    return replace(report(*images), rows=picked, comparison=compared(picked), lottery=lottery(rows))
 
 
 def without_images(found: RunReport) -> RunReport:

@@ -14,6 +14,7 @@ from tests.orchestrator.report.examples import (
     PICK,
     curve,
     image,
+    lottery_report,
     png,
     report,
     row,
@@ -29,6 +30,7 @@ REPORTS = {
     "one method, no references": report(referenced=False),
     "three methods": report(several(), several(HOSTILE)),
     "three methods, no references": report(several(referenced=False), referenced=False),
+    "lottery tickets": lottery_report(),
 }
 every_report = pytest.mark.parametrize("found", REPORTS.values(), ids=REPORTS.keys())
 
@@ -539,6 +541,14 @@ def test_times_are_told_in_universal_time_and_odd_ones_as_they_are() -> None:
 def test_an_interval_is_told_only_where_both_ends_are_known(value: object, shown: str) -> None:
     assert text.interval(value) == shown
     assert (text.lower_end(value) is None) == (shown == "–")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0.0\u00a0%"), (0.2, "20.0\u00a0%"), (0.98, "98.0\u00a0%"), (0.99256, "99.26\u00a0%"), (None, "–")],
+)
+def test_a_share_in_percent_has_another_digit_where_little_is_left(value: object, shown: str) -> None:
+    assert text.percent(value) == shown
 
 
 def test_pairs_of_counts_and_of_differences_are_told_in_words() -> None:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from orchestrator.report import render
-from tests.orchestrator.report.examples import HOSTILE, image, report, row, several
+from tests.orchestrator.report.examples import HOSTILE, image, lottery_report, report, row, several
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FOUND = next((path for path in map(shutil.which, NAMES) if path), None)
@@ -63,6 +63,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(render(replace(found, rows=rows)), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def address_of_a_lottery(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page of lottery tickets, all that can be opened open."""
+    path = tmp_path_factory.mktemp("report") / "lottery.html"
+    path.write_text(render(lottery_report()).replace("<details ", "<details open "), encoding="utf-8")
     return path.as_uri()
 
 
@@ -241,6 +249,44 @@ def test_texts_stand_out_from_the_paper(browser: Browser, address: str, scheme: 
         }"""
     )
     assert min(ratios) >= 4.5
+    found.page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 400, 1200])
+def test_the_page_of_a_lottery_never_scrolls_sideways_and_asks_for_nothing(
+    browser: Browser, address_of_a_lottery: str, width: int, scheme: str
+) -> None:
+    found = opened(browser, address_of_a_lottery, width, scheme)
+    assert found.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert found.said == []
+    assert [url for url in found.asked if not url.startswith("data:")] == [address_of_a_lottery]
+    found.page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_figures_stand_out_from_coloured_cells(browser: Browser, address_of_a_lottery: str, scheme: str) -> None:
+    found = opened(browser, address_of_a_lottery, scheme=scheme)
+    # The browser paints one pixel of each colour, in whatever notation the style has it.
+    ratios = found.page.evaluate(
+        """() => {
+          const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+          const light = (css) => {
+            context.fillStyle = css;
+            context.fillRect(0, 0, 1, 1);
+            return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map(v => v / 255)
+              .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+              .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+          };
+          return [...document.querySelectorAll(".matrix td")].map(cell => {
+            const [paper, ink] = [light(getComputedStyle(cell).backgroundColor), light(getComputedStyle(cell).color)];
+            return [paper, (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05)];
+          });
+        }"""
+    )
+    assert min(ratio for _, ratio in ratios) >= 4.5
+    # They are coloured, and not all alike.
+    assert len({round(paper, 3) for paper, _ in ratios}) > 3
     found.page.close()
 
 

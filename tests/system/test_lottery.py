@@ -1,0 +1,138 @@
+"""Lottery tickets as users find and move them, on whole runs."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.system.conftest import CommandLine, files_below, folder_of, save_rgb, smooth
+from workers.lottery.masks import kept_after
+from workers.lottery.tickets import Ticket
+
+TINY_LOTTERY = (
+    *("network.width=8", "lottery.rounds=2", "lottery.rate=0.5", "lottery.initialisations=2", "lottery.iterations=6"),
+    *("fit.iterations=6", "fit.block=3", "pick.full_fits=2"),
+)
+PRUNED = {"lottery-imp", "lottery-random", "lottery-snip", "lottery-oes"}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """A folder with two clean images and the run ``found`` of a lottery on them."""
+    cli = CommandLine(tmp_path_factory.mktemp("lottery"))
+    for number, name in enumerate(("a", "B b")):
+        save_rgb(cli.folder / f"clean/{name}.png", height=64, phase=number)
+    arms = ",".join([*sorted(PRUNED), "lottery-decoder", "dip"])
+    done = cli.run(
+        cli.submit("--images", "clean", "--simulate", "--arms", arms, "--run", "found", settings=TINY_LOTTERY)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not below the dense network by 0.1 dB up to" in done.stdout or "to dense" in done.stdout
+    return cli
+
+
+def test_every_round_of_every_method_has_its_row_and_its_ticket(found: CommandLine) -> None:
+    rows = found.rows("found")
+    for image in ("a.png", "B b.png"):
+        for arm in PRUNED:
+            of_arm = [row for row in rows if (row["image"], row["arm"]) == (image, arm)]
+            assert sorted((row["round"], row["initialisation"]) for row in of_arm) == [
+                (number, start) for number in (0, 1, 2) for start in (0, 1)
+            ]
+            assert [row["picked"] for row in of_arm] == [True] + [False] * 5
+            assert all(row["state"] == "restored" and row["psnr"] > 0 and row["psnr_last"] > 0 for row in of_arm)
+            picked = min(of_arm, key=lambda row: row["held_out_error"])
+            assert picked["picked"]
+        # Equal rounds are equally sparse whatever the method, and the dense network is the same fit for all.
+        by_round = {
+            number: [row for row in rows if row["round"] == number and row["arm"] in PRUNED] for number in range(3)
+        }
+        assert [len({row["sparsity"] for row in by_round[number]}) for number in range(3)] == [1, 1, 1]
+        dense = {(row["initialisation"], row["psnr"]) for row in by_round[0] if row["image"] == image}
+        assert len(dense) == 2
+    tickets = sorted((folder_of(found, "found") / "tickets").glob("a-*/*.ticket"))
+    assert len(tickets) == 4 * 2 * 2
+    for path in tickets:
+        ticket = Ticket.from_bytes(path.read_bytes())
+        kept = sum(int(mask.sum()) for mask in ticket.masks.values())
+        assert kept == kept_after(sum(mask.numel() for mask in ticket.masks.values()), 0.5, ticket.round)
+        (row,) = [
+            row
+            for row in rows
+            if row["image"] == "a.png"
+            and row["candidate"] == f"dip.{ticket.method}.{ticket.initialisation}.r{ticket.round:02}"
+        ]
+        assert row["sparsity"] == ticket.sparsity
+
+
+def test_the_page_and_the_tables_show_it(found: CommandLine) -> None:
+    page = (folder_of(found, "found") / "report/index.html").read_text()
+    assert "Lottery tickets" in page
+    table = (folder_of(found, "found") / "lottery/sparsity.csv").read_text().splitlines()
+    # Per arm and round, for both images together and each alone.
+    assert len(table) == 1 + 3 * (4 * 3 + 2)
+
+
+def test_tickets_are_trained_on_other_images_for_another_task(found: CommandLine) -> None:
+    save_rgb(found.folder / "others/c.png", height=64, phase=2)
+    save_rgb(found.folder / "others/a.png", height=64, phase=0)
+    command = found.command("evaluate", "--tickets", "found", "--images", "others", "--simulate", "--no-dashboard")
+    options = ["--config", "inpaint", "--set", "fit.iterations=6", "--set", "pick.full_fits=1", "--run", "moved"]
+    done = found.run([*command, *options, "--methods", "imp"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = found.rows("moved")
+    from_a = [row for row in rows if row["arm"].startswith("imp-from-a-")]
+    assert {row["source"] for row in from_a} == {from_a[0]["source"]}
+    assert {(row["image"], row["round"], row["initialisation"]) for row in from_a} == {
+        (image, 2, start) for image in ("a.png", "c.png") for start in (0, 1)
+    }
+    assert {"lottery-dense", "lottery-random", "lottery-snip", "lottery-decoder"} < {row["arm"] for row in rows}
+    assert "imp, round 2: dB to dense" in done.stdout
+    matrix = (folder_of(found, "moved") / "lottery/transfer.csv").read_text()
+    # It was found on this very image.
+    assert ",a.png,imp,2,True," in matrix
+    assert ",c.png,imp,2,False," in matrix
+    grey = found.folder / "grey/g.png"
+    grey.parent.mkdir()
+    Image.fromarray((smooth(64, 64, 1)[..., 0] * 255).astype("uint8")).save(grey)
+    other = [*command[:5], "--images", "grey", *command[7:], "--run", "grey", "--set", "fit.iterations=2"]
+    done = found.run([*other, "--methods", "imp"])
+    assert done.returncode == 1
+    assert "is of a network with 3 channels" in done.stdout
+
+
+def test_masks_are_found_on_all_images_together(found: CommandLine, tmp_path: Path) -> None:
+    settings = [*TINY_LOTTERY, "lottery.together=true", "lottery.rewind=2", "lottery.initialisations=1"]
+    arms = ["--arms", "lottery-imp,lottery-oes"]
+    done = found.run(found.submit("--images", "clean", "--simulate", *arms, "--run", "both", settings=settings))
+    assert done.returncode == 0, done.stdout + done.stderr
+    places = {path.name for path in (folder_of(found, "both") / "tickets").iterdir()}
+    assert places == {"all-images"}
+    files = files_below(folder_of(found, "both") / "tickets")
+    assert sorted(files) == [
+        "all-images/dip.imp.0.r01.ticket",
+        "all-images/dip.imp.0.r02.ticket",
+        "all-images/dip.imp.0.start.pt",
+        "all-images/dip.oes.0.r01.ticket",
+        "all-images/dip.oes.0.r02.ticket",
+    ]
+    ticket = Ticket.from_bytes(files["all-images/dip.imp.0.r02.ticket"])
+    assert (len(ticket.source), ticket.rewind) == (2, 2)
+    rows = [row for row in found.rows("both") if row["arm"] == "lottery-imp"]
+    assert {(row["image"], row["round"]) for row in rows} == {(i, r) for i in ("a.png", "B b.png") for r in (0, 1, 2)}
+    assert {row["source"] for row in rows if row["round"]} == {"all-images"}
+
+
+def test_the_network_that_a_search_picks_is_pruned_too(found: CommandLine) -> None:
+    settings = [*TINY_LOTTERY, "lottery.network=picked", "lottery.target=clean", "lottery.initialisations=1"]
+    settings += ["score.candidates=4", "score.draws=1", "cohort.size=2", "cohort.crop_px=64"]
+    arms = ["--arms", "isnas-dip-blind,lottery-imp"]
+    done = found.run(found.submit("--images", "clean", "--simulate", *arms, "--run", "picked", settings=settings))
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = found.rows("picked")
+    for image in ("a.png", "B b.png"):
+        (picked,) = [row for row in rows if (row["image"], row["arm"]) == (image, "isnas-dip-blind")]
+        sparse = [row for row in rows if (row["image"], row["arm"]) == (image, "lottery-imp")]
+        assert {row["candidate"].split(".")[0] for row in sparse} == {picked["candidate"]}
+        assert all("not blind" in row["note"] for row in sparse)
+        assert picked["note"] is None or "not blind" not in picked["note"]
