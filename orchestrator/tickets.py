@@ -138,10 +138,12 @@ def round_network(context: RunContext, image: InputImage, chain: Chain, number: 
     ticket = read_ticket(context, key)
     depth = config.network.input_depth(image.channels)
     has = (ticket.out_channels, ticket.width, ticket.input_channels, ticket.seed)
-    if has != (image.channels, config.network.width, depth, weights_seed(config, chain)):
+    here = (image.channels, config.network.width, depth, weights_seed(config, chain))
+    if has != here:
         raise TicketError(
             f"the ticket {context.store.show(key)} is of a network with {ticket.out_channels} channels, width {ticket.width},"
-            f" input depth {ticket.input_channels}: here there are {image.channels}, {config.network.width}, {depth}"
+            f" input depth {ticket.input_channels}, weights of seed {ticket.seed}: here there are"
+            f" {', '.join(map(str, here))}"
         )
     if ticket.rewind:
         load_start(context, key, initial)
