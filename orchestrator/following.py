@@ -12,6 +12,8 @@ from orchestrator.store import Store
 
 LOOK_EVERY_S = 2.0
 _ASK_EVERY = 5
+_MOST_UNANSWERED = 30
+"""So often a cluster may not answer before its driver has begun: five minutes, after which it will hardly begin any more."""
 
 
 class Followed:
@@ -37,6 +39,7 @@ class Followed:
         self._layout = RunLayout(run)
         self._told: dict[int, list[str]] = {}
         self._waits: list[str] = []
+        self._unanswered = 0
 
     def until_it_ends(self, listener: Listener) -> RunRecord:
         """Tell the listener how it goes; the record when it goes no more.
@@ -76,9 +79,15 @@ class Followed:
     def _ask_for_the_driver(self, begun: bool) -> None:
         try:
             said = self._driver()
-        except OrchestratorError:
-            # A cluster that does not answer may be gone; then the store will say that the driver has fallen silent.
+        except OrchestratorError as error:
+            # A cluster that does not answer may be gone; of a driver that had begun the store will say that it is silent.
+            self._unanswered += 1
+            if not begun and self._unanswered > _MOST_UNANSWERED:
+                raise RunFailedError(
+                    f"no driver has begun {self._run}, and its cluster does not answer: {error}"
+                ) from None
             return
+        self._unanswered = 0
         if said is None:
             return
         record = read_run(self._store, self._run)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from workers.lottery.pruning import by_magnitude
 
 from orchestrator.arms import arms_of, finds_apart
 from orchestrator.config import Config
@@ -22,6 +21,7 @@ from orchestrator.layout import RunLayout, start_key
 from workers.fitting import Fit
 from workers.lottery.masks import Masks, applied, apply, kept_after, prunable
 from workers.lottery.names import Chain, parse_chain, round_number
+from workers.lottery.pruning import by_magnitude
 from workers.lottery.tickets import Ticket
 from workers.networks import Network, prior_of
 from workers.seeds import generator_of, seed_of

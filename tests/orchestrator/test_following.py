@@ -224,3 +224,15 @@ def test_a_run_that_has_fallen_silent_is_followed_no_longer(drivers: Drivers) ->
     record, _ = followed(drivers, silent)
     assert record.state is RunState.INTERRUPTED
     assert "no sign of life" in str(record.reason)
+
+
+def test_a_cluster_that_is_gone_before_its_driver_began_is_not_waited_for_for_ever(drivers: Drivers) -> None:
+    def unanswered() -> None:
+        raise UserMistakeError("nobody answers there")
+
+    with pytest.raises(RunFailedError, match="no driver has begun r1, and its cluster does not answer: nobody answers"):
+        followed(drivers, *[nothing] * 150, driver=unanswered)
+    # Once it had begun, the store says how it stands.
+    drivers.say(1)
+    steps = [*[nothing] * 160, lambda: drivers.say(1, RunState.FINISHED)]
+    assert followed(drivers, *steps, driver=unanswered)[0].state is RunState.FINISHED
