@@ -95,11 +95,22 @@ def chains_of(config: Config, arm: Arm, network: str) -> list[Chain]:
     """The chains of a lottery's arm, the dense ones first."""
     assert arm.method is not None  # noqa: S101 - others have none
     chains = [Chain(network, arm.method, number, arm.source) for number in range(config.lottery.initialisations)]
-    moved = arm.source is not None and config.lottery.tickets is not None
-    if arm.method in ("dense", "decoder") or moved:
+    if arm.method in ("dense", "decoder") or is_moved(config, arm):
         return chains
     # The dense network is every method's round 0.
     return [*(chain.dense for chain in chains), *chains]
+
+
+def is_moved(config: Config, arm: Arm) -> bool:
+    """Whether a lottery's tickets are those of another run."""
+    return arm.source is not None and config.lottery.tickets is not None
+
+
+def rounds_in(config: Config) -> set[str]:
+    """The names of all rounds that a run's lotteries fit an image in: arms share what they have in common."""
+    lotteries = [arm for arm in arms_of(config) if arm.method is not None]
+    chains = {chain for arm in lotteries for chain in chains_of(config, arm, (arm.networks or ("picked",))[0])}
+    return {chain.round(number) for chain in chains for number in rounds_of(config, chain)}
 
 
 def rounds_of(config: Config, chain: Chain) -> list[int]:

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from orchestrator.arms import finds_apart, rounds_of
 from orchestrator.context import RunContext
-from orchestrator.errors import TicketError
+from orchestrator.errors import ImageRejectedError, TicketError
 from orchestrator.fits import Pace, fit_keys, out_of_memory_told, read_record, record_once, run_fit
 from orchestrator.ingest import InputImage
 from orchestrator.jobs import FitJob, FitRecord
 from orchestrator.layout import TOGETHER, start_key
 from orchestrator.problem import load_observation, load_reference, measurement_of, operator_of, view_of
 from orchestrator.tickets import (
+    fit_seed,
     initial_network,
     iterations_of,
     kept,
@@ -64,14 +65,19 @@ def run_chain(
     chain, _ = parsed
     keys = fit_keys(context, job)
     finished = read_record(context.store, keys)
-    if finished is not None:
+    # Of a chain that is done its rounds are looked at nevertheless: somebody may have removed one that was damaged.
+    if finished is not None and finished.state == "failed":
         return finished
     search = _Search(
         context, job, chain, lambda number: Pace(context, keys.finding(number), on_progress, must_leave, clock)
     )
     try:
         with out_of_memory_told(context, job):
-            search.prepare()
+            try:
+                search.prepare()
+            except ValueError as error:
+                # The weights left the numbers in the last step, or the settings exempt what this network has not.
+                raise TicketError(f"no masks could be found: {error}") from None
         if not job.together:
             fit = partial(run_fit, context, on_progress=on_progress, must_leave=must_leave, clock=clock)
             for number in rounds_of(context.config, chain):
@@ -79,7 +85,7 @@ def run_chain(
                 if fitted.state == "failed" and not finds_apart(context.config, chain):
                     raise TicketError(f"round {number} has no result for the next to be pruned by: {fitted.reason}")
         record = FitRecord(job.candidate, job.view, "done")
-    except (TicketError, FitDivergedError) as error:
+    except (TicketError, FitDivergedError, ImageRejectedError) as error:
         record = FitRecord(job.candidate, job.view, "failed", reason=str(error))
     spent = replace(record, iterations=search.iterations, seconds=round(search.seconds, 3))
     return record_once(context.store, keys.result, spent)
@@ -89,7 +95,8 @@ def run_chain(
 class _Search:
     """Finds the masks of a chain that do not come out of its fits, and the weights that its rounds begin from.
 
-    ``iterations`` and ``seconds`` are what that took.
+    ``iterations`` are what that takes, also those of earlier attempts; ``seconds`` what it took this one and those whose
+    checkpoints it found.
     """
 
     context: RunContext
@@ -104,19 +111,25 @@ class _Search:
         chain = self.chain
         if chain.method in ("dense", "decoder") or chain.source is not None:
             return
-        numbers = [number for number in rounds_of(self.context.config, chain) if not self._there(number)]
+        rounds = rounds_of(self.context.config, chain)
         with deterministic_operations() if self._deterministic else nullcontext():
             if chain.method == "imp":
                 self._leave_start()
-                if numbers and finds_apart(self.context.config, chain):
-                    self._prune_round_by_round(max(numbers))
-            elif numbers:
+                if finds_apart(self.context.config, chain):
+                    self._prune_round_by_round(max(rounds))
+            elif numbers := [number for number in rounds if not self._there(number)]:
                 self._prune_at_once(numbers)
+            elif chain.method == "oes":
+                self.iterations += self._oes_iterations
 
     @property
     def _deterministic(self) -> bool:
         # On a CPU every operation is, and the plain ones are faster.
         return self.context.config.fit.deterministic and self.context.device != "cpu"
+
+    @property
+    def _oes_iterations(self) -> int:
+        return self.context.config.lottery.oes_iterations or iterations_of(self.context.config)
 
     @property
     def _images(self) -> Sequence[InputImage]:
@@ -138,6 +151,8 @@ class _Search:
     def _go(self, work: JointFit | MaskSearch, iterations: int, number: int) -> Pace:
         """Do work to its end, with checkpoints under the number of the round that it is for."""
         pace = self.pace_of(number)
+        # A step takes as long as there are images.
+        pace.block = max(1, pace.block // len(self._images))
         pace.restore(work)
         pace.go(work, iterations, lambda: False)
         self.iterations += iterations
@@ -148,18 +163,24 @@ class _Search:
         """The weights that the dense network has after some iterations, which the rounds rewind to."""
         rewind, key = self.context.config.lottery.rewind, start_key(self._key(1))
         if rewind and not self.context.store.exists(key):
-            work = self._joint_fit(self._initial(), 0)
+            network = self._initial()
+            # With the noise of the dense fit, and so with its very weights where there is one image.
+            seeds = [fit_seed(self.context.config, image, self.chain, 0) for image in self._images]
+            work = self._joint_fit(network, self._objectives(network, seeds))
             pace = self._go(work, rewind, 0)
             file = io.BytesIO()
             torch.save({name: value.cpu() for name, value in work.network.state_dict().items()}, file)
             self.context.store.create(key, file.getvalue())
             pace.forget()
+        else:
+            self.iterations += rewind
 
     def _prune_round_by_round(self, last: int) -> None:
         """Iterative magnitude pruning of a network that is fitted for this alone."""
         config = self.context.config
         for number in range(1, last + 1):
             if self._there(number):
+                self.iterations += iterations_of(config)
                 continue
             network = self._initial()
             before = read_ticket(self.context, self._key(number - 1)) if number > 1 else None
@@ -167,7 +188,7 @@ class _Search:
                 load_start(self.context, self._key(number), network)
             if before is not None:
                 apply(network, before.masks)
-            work = self._joint_fit(network, number)
+            work = self._joint_fit(network, self._objectives(network, self._seeds(number)))
             pace = self._go(work, iterations_of(config), number)
             keep = kept(config, network, number)
             self._leave(
@@ -194,7 +215,7 @@ class _Search:
 
     def _values(self, network: Network) -> tuple[Pace | None, dict[str, Tensor]]:
         config, exempt = self.context.config, self.context.config.lottery.exempt
-        objectives = self._objectives(network, 0)
+        objectives = self._objectives(network, self._seeds(0))
         if self.chain.method == "snip":
             return None, by_sensitivity(network.to(self.context.device), objectives, exempt)
         # The masks are learnt once, for the sparsest round, and cut to the size of each.
@@ -208,21 +229,25 @@ class _Search:
             seed=seed_of(weights_seed(config, self.chain), *(image.id for image in self._images)),
             device=self.context.device,
         )
-        pace = self._go(work, config.lottery.oes_iterations or iterations_of(config), 0)
+        pace = self._go(work, self._oes_iterations, 0)
         return pace, work.logits()
 
-    def _joint_fit(self, network: Network, number: int) -> JointFit:
+    def _joint_fit(self, network: Network, objectives: Sequence[Objective]) -> JointFit:
         rate, device = self.context.config.fit.learning_rate, self.context.device
-        return JointFit(network, self._objectives(network, number), learning_rate=rate, device=device)
+        return JointFit(network, objectives, learning_rate=rate, device=device)
 
-    def _objectives(self, network: Network, number: int) -> list[Objective]:
+    def _seeds(self, number: int) -> list[int]:
+        """Seeds of the noise with which masks are found, for each image: others than those of the fits."""
+        config, chain = self.context.config, self.chain
+        words = "lottery masks", chain.network, chain.initialisation, number
+        return [seed_of(config.seed, image.id, *words) for image in self._images]
+
+    def _objectives(self, network: Network, seeds: Sequence[int]) -> list[Objective]:
         """What masks are found on: of every image what its fits may see, or the clean one."""
-        config, chain, device = self.context.config, self.chain, self.context.device
+        noise, device = self.context.config.fit.input_noise, self.context.device
         objectives = []
-        for image in self._images:
+        for image, seed in zip(self._images, seeds, strict=True):
             measurement, operator = self._measurement(image)
-            seed = seed_of(config.seed, image.id, "lottery masks", chain.network, chain.initialisation, number)
-            noise = config.fit.input_noise
             objectives.append(Objective(network, measurement, operator, input_noise=noise, seed=seed, device=device))
         return objectives
 

@@ -159,6 +159,7 @@ _COHORT_SCHEMA = pa.schema(
         ("residual_correlation", pa.float64()),
         ("parameters", pa.int64()),
         ("sparsity", pa.float64()),
+        ("blind", pa.bool_()),
         ("seconds", pa.float64()),
         ("psnr", pa.float64()),
         ("psnr_steady", pa.float64()),
@@ -348,7 +349,7 @@ def _row(
     notes = [_why_not_held_out(decision)] * (
         context.config.pick.noise == "auto" and (falls_back or decision.rule != arm.rule)
     )
-    if arm.method in ("imp", "snip", "oes") and context.config.lottery.target == "clean":
+    if not all(fit.record.blind for fit in cohort):
         notes.append(NOT_BLIND)
     row = replace(row, note="; ".join(notes) or None)
     best = done[: arm.full_fits]

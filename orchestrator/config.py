@@ -534,6 +534,10 @@ class Config(Section):
             raise ValueError(f"lottery.network {lottery.network} needs a network.width that is a multiple of {needed}")
         if lottery.network == "picked" and lottery.together:
             raise ValueError("lottery.together: images for which different networks are picked have no mask in common")
+        if lottery.together and lottery.tickets is not None:
+            raise ValueError(
+                "lottery.together: masks are found here, on all images, or are another run's (lottery.tickets)"
+            )
         moved = [arm.name for arm in lotteries if arm.source is not None]
         if moved and lottery.tickets is None:
             raise ValueError(f"arm {moved[0]}: it has a source, but lottery.tickets names no run")

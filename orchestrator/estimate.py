@@ -8,13 +8,13 @@ from statistics import median
 import numpy as np
 import torch
 
-from orchestrator.arms import Arm, chains_of, rounds_of
+from orchestrator.arms import Arm, rounds_in
 from orchestrator.cpus import cpu_count
 from orchestrator.plan import Plan
 from orchestrator.problem import operator_of
 from orchestrator.scoring import bank_of, candidates_of, missing_parts
 from orchestrator.store import Store
-from orchestrator.tickets import iterations_of
+from orchestrator.tickets import iterations_of, search_iterations
 from workers.fingerprints import BankSpec, compute_bank
 from workers.fitting import Fit, FitSettings
 from workers.networks.priors import prior_of
@@ -98,14 +98,14 @@ def estimate(plan: Plan, store: Store) -> Estimate:
             crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
             sides = view_size(arm.view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
             if arm.method is not None:
-                rounds = sum(len(rounds_of(config, chain)) for chain in chains_of(config, arm, "any"))
-                # A search for masks that are learnt is as long as a round.
-                searches = config.lottery.initialisations * (arm.method == "oes")
-                fit_seconds += (rounds + searches) * iterations_of(config) * iteration(arm, image.height, image.width)
                 continue
             most = config.iterations(arm.view)
             fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * iteration(arm, *sides)
             fit_seconds += arm.refits * config.fit.iterations * iteration(arm, image.height, image.width)
+        lottery = next((arm for arm in plan.arms if arm.method is not None), None)
+        if lottery is not None:
+            steps = len(rounds_in(config)) * iterations_of(config) + search_iterations(config)
+            fit_seconds += steps * iteration(lottery, image.height, image.width)
     banks = {spec for image in plan.images if (spec := bank_of(config, image)) is not None}
     score_seconds = 0.0
     for spec in banks:

@@ -150,7 +150,11 @@ class Work(Protocol):
 
 
 class Pace:
-    """Does work in blocks, tells of each, and leaves checkpoints under a key, from which it is taken up again."""
+    """Does work in blocks, tells of each, and leaves checkpoints under a key, from which it is taken up again.
+
+    Attributes:
+        block: iterations between two looks at the clock.
+    """
 
     def __init__(
         self,
@@ -160,7 +164,8 @@ class Pace:
         must_leave: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        self._store, self._settings, self._key = context.store, context.config.fit, key
+        self._store, self._checkpoint_s, self._key = context.store, context.config.fit.checkpoint_s, key
+        self.block = context.config.fit.block
         self._on_progress, self._must_leave, self._clock = on_progress, must_leave, clock
         self._before = 0.0
         self._started = self._saved = clock()
@@ -182,10 +187,10 @@ class Pace:
             NodeLeavingError: the machine is taken away; there is a checkpoint.
         """
         while not finished() and work.iteration < last:
-            error = work.advance(min(self._settings.block, last - work.iteration))
+            error = work.advance(min(self.block, last - work.iteration))
             self._on_progress(work.iteration, error)
             leaving = self._must_leave()
-            due = self._clock() - self._saved >= self._settings.checkpoint_s
+            due = self._clock() - self._saved >= self._checkpoint_s
             if (leaving or due) and not finished():
                 self.save(work)
                 if leaving:
@@ -271,6 +276,7 @@ class _Prepared:
         self.job, self._context = job, context
         self._round = names.parse(job.candidate)
         self.sparsity: float | None = None
+        self.blind = True
         if self._round is None:
             seed = seed_of(config.seed, job.image.id, job.view, job.candidate)
             network = prior_of(job.candidate).build(
@@ -286,7 +292,7 @@ class _Prepared:
             assert number is not None  # noqa: S101 - a chain as a whole is no fit
             drawn = round_network(context, job.image, chain, number)
             network, seed = drawn.network, drawn.seed
-            self.parameters, self.sparsity = drawn.parameters, drawn.sparsity
+            self.parameters, self.sparsity, self.blind = drawn.parameters, drawn.sparsity, drawn.blind
             iterations = patience = iterations_of(config)
         reference = load_reference(context, job.image)
         # The reference reaches an observer only, from which the fit reads nothing back.
@@ -357,6 +363,7 @@ class _Prepared:
             residual_correlation=result.residual_correlation,
             parameters=self.parameters,
             sparsity=self.sparsity,
+            blind=self.blind,
             seconds=round(seconds, 3),
             evaluation=evaluation,
         )

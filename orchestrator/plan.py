@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.arms import Arm, arms_of
+from orchestrator.arms import Arm, arms_of, is_moved, rounds_in
 from orchestrator.config import Config, change
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest import InputImage, Rejected, Upload, read_folder
@@ -20,7 +20,7 @@ from orchestrator.run import RunRecord, check_run_name, new_run_name, read_run
 from orchestrator.scoring import metrics_of
 from orchestrator.store import Store
 from orchestrator.text import printable
-from orchestrator.tickets import check_lottery
+from orchestrator.tickets import check_lottery, check_tickets
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,10 @@ class Plan:
 
     @property
     def trials(self) -> int:
-        """All fits of the run, at most: arms share fits."""
-        return len(self.images) * (self.cohort_size + self.full_fits)
+        """All fits of the run, at most: arms share fits. Of a lottery's chains every round counts."""
+        chains = sum(arm.size for arm in self.arms if arm.method is not None)
+        rounds = len(rounds_in(self.config))
+        return len(self.images) * (self.cohort_size - chains + rounds + self.full_fits)
 
 
 Resolve = Callable[[Config], Resources]
@@ -115,7 +117,7 @@ def make_plan(
     """
     name = new_run_name() if run is None else check_run_name(run)
     _check_masks(config, given=source.masks is not None, simulate=simulate)
-    _check_lottery(config, store, references=simulate or source.references is not None)
+    _check_lottery(config, references=simulate or source.references is not None)
     resources = None if resolve is None else resolve(config)
     continued = read_run(store, name) if store.exists(RunLayout(name).record) else None
     if continued is not None:
@@ -137,8 +139,8 @@ def make_plan(
         Rejected(upload.image.name, reasons[upload.image.id]) for upload in uploads if upload.image.id in reasons
     ]
     inputs = Inputs([upload.image for upload in fitting], [*rejected, *refused])
-    if config.lottery.together and len({image.channels for image in inputs.images}) > 1:
-        raise UserMistakeError("lottery.together: grey and colour images have no network in common; submit them apart")
+    _check_together(config, inputs.images, resources)
+    check_tickets(config, store, inputs.images)
     there = None if continued is None else read_inputs(store, RunLayout(name))
     if there is not None:
         _check_same_inputs(name, there, inputs)
@@ -265,7 +267,27 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_lottery(config: Config, store: Store, *, references: bool) -> None:
+def _check_together(config: Config, images: Sequence[InputImage], resources: Resources | None) -> None:
+    """A search on all images at once needs one network for them, and a place for what it knows of each."""
+    lotteries = [arm for arm in arms_of(config) if arm.method is not None]
+    if not (config.lottery.together and lotteries):
+        return
+    if len({image.channels for image in images}) > 1:
+        raise UserMistakeError("lottery.together: grey and colour images have no network in common; submit them apart")
+    # Target, noise input and two weights of every pixel, in float32.
+    scale = config.task.scale
+    needed = sum(
+        4 * (image.channels + config.network.input_depth(image.channels) + 2) * scale**2 * image.height * image.width
+        for image in images
+    )
+    if resources is not None and needed > resources.trial_memory / 2:
+        raise UserMistakeError(
+            f"lottery.together: the images take {needed / 1e9:.1f} GB in one trial, which has"
+            f" {resources.trial_memory / 1e9:.1f} GB here; submit fewer of them"
+        )
+
+
+def _check_lottery(config: Config, *, references: bool) -> None:
     lotteries = [arm for arm in arms_of(config) if arm.method is not None]
     if not lotteries:
         return
@@ -274,12 +296,9 @@ def _check_lottery(config: Config, store: Store, *, references: bool) -> None:
         check_lottery(config)
     except ValueError as error:
         raise UserMistakeError(f"lottery.exempt: {error}") from None
-    if lottery.target == "clean" and not references:
+    searching = any(arm.method in ("imp", "snip", "oes") and not is_moved(config, arm) for arm in lotteries)
+    if lottery.target == "clean" and searching and not references:
         raise UserMistakeError("lottery.target=clean: there are no clean images; give --references, or --simulate")
-    there = set(store.children(RunLayout(lottery.tickets).all_tickets)) if lottery.tickets is not None else set()
-    for arm in lotteries:
-        if lottery.tickets is not None and arm.source is not None and arm.source not in there:
-            raise UserMistakeError(f"arm {arm.name}: the run {lottery.tickets} has no tickets of {arm.source}")
 
 
 def _check_masks(config: Config, *, given: bool, simulate: bool) -> None:

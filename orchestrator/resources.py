@@ -10,13 +10,14 @@ from typing import Literal
 
 import torch
 
-from orchestrator.arms import arms_of
+from orchestrator.arms import arms_of, rounds_of
 from orchestrator.config import Config, ViewName
 from orchestrator.cpus import cpu_count
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest import InputImage
 from orchestrator.scoring import candidates_of
-from workers.lottery.names import prior_name
+from orchestrator.tickets import decoder_name
+from workers.lottery.names import parse, prior_name
 from workers.networks.memory import fit_bytes_per_pixel
 from workers.views import padded_side, view_size
 
@@ -154,14 +155,31 @@ def fit_bytes(config: Config, image: InputImage, view: ViewName, candidate: str)
     sides = view_size(view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
     height, width = (scale * padded_side(side, scale) for side in sides)
     depth = config.network.input_depth(image.channels)
-    # A deep decoder needs less than the network that it is compared with.
-    return fit_bytes_per_pixel(prior_name(candidate), image.channels, config.network.width, depth) * height * width
+    return (
+        fit_bytes_per_pixel(_largest(config, candidate, image.channels), image.channels, config.network.width, depth)
+        * height
+        * width
+    )
+
+
+def _largest(config: Config, candidate: str, channels: int) -> str:
+    """The network of a fit, or the largest of a chain's, by name."""
+    chain = parse(candidate)
+    if chain is not None and chain[0].method == "decoder":
+        first = min(rounds_of(config, chain[0])) if chain[1] is None else chain[1]
+        return decoder_name(config, chain[0].network, first, channels)
+    return prior_name(candidate)
 
 
 def bytes_per_pixel(config: Config, channels: int) -> float:
     """Memory that fitting an image of so many channels takes per restored pixel: the most of a few of the run's networks."""
     arms = arms_of(config)
-    names = {name for arm in arms for name in arm.networks or ()}
+    names = {name for arm in arms if arm.method != "decoder" for name in arm.networks or ()}
+    names |= {
+        _largest(config, f"{arm.networks[0]}.decoder.0", channels)
+        for arm in arms
+        if arm.method == "decoder" and arm.networks
+    }
     if any(arm.networks is None for arm in arms):
         names |= {candidate.id for candidate in candidates_of(config)[:_NETWORKS_LOOKED_AT]}
     depth = config.network.input_depth(channels)

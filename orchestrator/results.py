@@ -37,6 +37,8 @@ class Row:
     SSIM need a reference. ``rule`` and ``stopping`` say how network and iteration were chosen, ``note`` why otherwise than
     asked. ``iterations`` and ``seconds`` are those of all fits the arm looked at; arms share fits.
 
+    Of the picked row of a lottery ``iterations`` and ``seconds`` are the arm's, as of other arms; of its other rows the fit's.
+
     The arm of a lottery has a row for every round and initialisation; the one that it restored the image with is ``picked``
     (as all rows of other arms are). ``sparsity`` is the share of the network's convolution weights that are gone, counted in
     the mask that was applied (of a deep decoder: the share of the dense network's weights that it lacks), ``parameters`` how

@@ -7,6 +7,7 @@ arXiv 2406.05288 (Optimal Eye Surgeon). Nothing here fits or decides.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import takewhile
 from statistics import fmean, stdev
 
 from orchestrator.comparison import Measure, measure_of, paired, quality
@@ -200,21 +201,31 @@ def _mean(groups: Iterable[Sequence[float | None]]) -> float | None:
 def matching_sparsity(points: Sequence[SparsityPoint], tolerance: float = 0.1) -> list[Matching]:
     """For every arm with pruned rounds, how far it may be pruned without loss over all images.
 
+    A round of which fits have failed that others have come to their end is a loss.
+
     Args:
         points: As `curve` gives them.
         tolerance: So many dB below the dense fits still count as no loss.
     """
-    by_arm: dict[str, list[SparsityPoint]] = {}
-    for point in points:
-        if point.image is None and point.round > 0:
-            by_arm.setdefault(point.arm, []).append(point)
+    overall = [point for point in points if point.image is None]
+    most = max((point.fits for point in overall), default=0)
+    rounds = sorted({point.round for point in overall if point.round > 0})
+    by_arm: dict[str, dict[int, SparsityPoint]] = {}
+    for point in overall:
+        if point.round > 0:
+            by_arm.setdefault(point.arm, {})[point.round] = point
+    # Before a round that is not there, or not whole, the way ends.
+    whole = {
+        arm: list(takewhile(lambda point: point is not None and point.fits == most, map(own.get, rounds)))
+        for arm, own in by_arm.items()
+    }
     return [
         Matching(
             arm,
-            _last_of([(point.sparsity, point.difference) for point in own], tolerance),
-            _last_of([(point.sparsity, point.low) for point in own], tolerance),
+            _last_of([(point.sparsity, point.difference) for point in own if point is not None], tolerance),
+            _last_of([(point.sparsity, point.low) for point in own if point is not None], tolerance),
         )
-        for arm, own in by_arm.items()
+        for arm, own in whole.items()
     ]
 
 

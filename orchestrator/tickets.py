@@ -7,39 +7,91 @@ masks can be moved and found together. The noise of a round's fit is the same fo
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 
-from orchestrator.arms import arms_of, finds_apart
+from orchestrator.arms import arms_of, chains_of, finds_apart, is_moved, rounds_of
 from orchestrator.config import Config
 from orchestrator.context import RunContext
-from orchestrator.errors import DamagedError, NotFoundError, TicketError
+from orchestrator.errors import DamagedError, NotFoundError, TicketError, UserMistakeError
 from orchestrator.ingest import InputImage
 from orchestrator.jobs import FitJob
 from orchestrator.layout import RunLayout, start_key
-from workers.fitting import Fit
-from workers.lottery.masks import Masks, applied, apply, kept_after, prunable
+from orchestrator.store import Store
+from workers.fitting import Fit, FitDivergedError
+from workers.lottery.masks import Masks, applied, apply, convolution_weights, kept_after, prunable
 from workers.lottery.names import Chain, parse_chain, round_number
 from workers.lottery.pruning import by_magnitude
-from workers.lottery.tickets import Ticket
+from workers.lottery.tickets import Ticket, header
 from workers.networks import Network, prior_of
 from workers.seeds import generator_of, seed_of
 
 
 @dataclass(frozen=True)
 class RoundNetwork:
-    """The network of a round, ready to be fitted; see `orchestrator.jobs.FitRecord` for the figures."""
+    """The network of a round, ready to be fitted, with the seed of that; for the rest see `orchestrator.jobs.FitRecord`."""
 
     network: Network
     seed: int
     sparsity: float
     parameters: int
+    blind: bool = True
 
 
 def iterations_of(config: Config) -> int:
     """Iterations of every round: all are run, so that it shows what comes after the best."""
     return config.lottery.iterations or config.fit.iterations
+
+
+def fit_seed(config: Config, image: InputImage, chain: Chain, number: int) -> int:
+    """The seed of a round's noise: the same for all methods, which differ in their masks alone."""
+    return seed_of(config.seed, image.id, "lottery", chain.network, chain.initialisation, number)
+
+
+def search_iterations(config: Config) -> int:
+    """Iterations, for each image, of searches for masks that do not come out of fits."""
+    lottery, total = config.lottery, 0
+    for arm in arms_of(config):
+        if arm.method in ("imp", "oes") and not is_moved(config, arm):
+            total += lottery.rewind if arm.method == "imp" else lottery.oes_iterations or iterations_of(config)
+            if arm.method == "imp" and finds_apart(config, Chain("any", "imp", 0, arm.source)):
+                total += lottery.rounds * iterations_of(config)
+    return total * lottery.initialisations
+
+
+def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) -> None:
+    """See whether the tickets that are to be moved are there, and fit the networks of the images.
+
+    Raises:
+        UserMistakeError: one is not, or none of the images can be fitted with it.
+    """
+    lottery = config.lottery
+    for arm in arms_of(config):
+        if arm.method is None or arm.source is None or lottery.tickets is None:
+            continue
+        channels: set[int] = set()
+        for chain in chains_of(config, arm, (arm.networks or ("picked",))[0]):
+            for number in rounds_of(config, chain):
+                found = replace(chain, source=None).round(number)
+                key = RunLayout(lottery.tickets).ticket(arm.source, found)
+                try:
+                    said = header(store.get(key))
+                except (NotFoundError, DamagedError, ValueError):
+                    raise UserMistakeError(
+                        f"arm {arm.name}: the run {lottery.tickets} has no ticket {found} of {arm.source}, or a damaged one"
+                    ) from None
+                channels.add(int(said.get("out_channels", 0)))
+                if (said.get("width"), said.get("seed")) != (config.network.width, weights_seed(config, chain)):
+                    raise UserMistakeError(
+                        f"arm {arm.name}: its tickets are of a network of width {said.get('width')} with other initial weights;"
+                        " network.width and lottery.seed must be those of the run that found them"
+                    )
+        if images and not channels & {image.channels for image in images}:
+            raise UserMistakeError(
+                f"arm {arm.name}: its tickets are of images with {min(channels)} channel(s), and none of the images has as many"
+            )
 
 
 def weights_seed(config: Config, chain: Chain) -> int:
@@ -126,12 +178,17 @@ def round_network(context: RunContext, image: InputImage, chain: Chain, number: 
         TicketError: its ticket cannot be used for this image.
     """
     config = context.config
-    seed = seed_of(config.seed, image.id, "lottery", chain.network, chain.initialisation, number)
+    seed = fit_seed(config, image, chain, number)
     initial = initial_network(config, chain, image.channels)
     if chain.method == "decoder":
-        decoder = _decoder(config, chain, initial, number, image.channels)
-        weights = _conv_weights(decoder)
-        return RoundNetwork(decoder, seed, 1 - weights / _conv_weights(initial), _parameters(decoder))
+        decoder = prior_of(decoder_name(config, chain.network, number, image.channels)).build(
+            image.channels,
+            config.network.width,
+            input_channels=1,
+            generator=generator_of("fit weights", weights_seed(config, chain)),
+        )
+        lacking = 1 - convolution_weights(decoder) / convolution_weights(initial)
+        return RoundNetwork(decoder, seed, lacking, _parameters(decoder))
     if number == 0:
         return RoundNetwork(initial, seed, 0.0, _parameters(initial))
     key = ticket_key(context, image, chain, number)
@@ -149,7 +206,9 @@ def round_network(context: RunContext, image: InputImage, chain: Chain, number: 
         load_start(context, key, initial)
     apply(initial, ticket.masks)
     gone = sum(int((~mask).sum()) for mask in ticket.masks.values())
-    return RoundNetwork(initial, seed, ticket.sparsity, _parameters(initial) - gone)
+    # What was found on no image has seen no clean one.
+    blind = ticket.target == "observed" or not ticket.source
+    return RoundNetwork(initial, seed, ticket.sparsity, _parameters(initial) - gone, blind)
 
 
 def load_start(context: RunContext, ticket: str, network: Network) -> None:
@@ -175,33 +234,33 @@ def leave_next(context: RunContext, job: FitJob, chain: Chain, number: int, fit:
     own = chain.source is None and chain.method in ("dense", "imp")
     if not own or not wanted or finds_apart(config, successor) or number >= config.lottery.rounds:
         return
-    keep = kept(config, fit.network, number + 1)
-    masks = by_magnitude(fit.network, applied(fit.network) or None, keep, config.lottery.exempt)
+    try:
+        keep = kept(config, fit.network, number + 1)
+        masks = by_magnitude(fit.network, applied(fit.network) or None, keep, config.lottery.exempt)
+    except ValueError as error:
+        # A weight left the numbers in the last step, or the settings exempt what this network has not.
+        raise FitDivergedError(f"its weights cannot be pruned: {error}") from None
     key = context.layout.ticket(job.image.id, successor.round(number + 1))
     leave_ticket(context, key, successor.round(number + 1), [job.image], masks)
-
-
-def _conv_weights(network: Network) -> int:
-    return sum(layer.weight.numel() for layer in prunable(network).values())
 
 
 def _parameters(network: Network) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _decoder(config: Config, chain: Chain, initial: Network, number: int, channels: int) -> Network:
-    """The largest deep decoder that has no more parameters than are left of the network in this round."""
+@cache
+def _decoder_parameters(channels: int, out_channels: int) -> int:
+    return _parameters(prior_of(f"deep-decoder-{channels}").declare(out_channels, 1, input_channels=1))
+
+
+def decoder_name(config: Config, network: str, number: int, out_channels: int) -> str:
+    """The largest deep decoder that has no more parameters than are left of a network in a round."""
+    depth = config.network.input_depth(out_channels)
+    declared = prior_of(network).declare(out_channels, config.network.width, input_channels=depth)
     # What is pruned are weights of convolutions; biases and normalisation are parameters too.
-    prunable_weights = kept(config, initial, 0)
-    most = _parameters(initial) - prunable_weights + kept(config, initial, number)
+    most = _parameters(declared) - kept(config, declared, 0) + kept(config, declared, number)
     least, above = 4, 1025
     while above - least > 1:
         middle = (least + above) // 2
-        declared = prior_of(f"deep-decoder-{middle}").declare(channels, config.network.width, input_channels=1)
-        least, above = (middle, above) if _parameters(declared) <= most else (least, middle)
-    return prior_of(f"deep-decoder-{least}").build(
-        channels,
-        config.network.width,
-        input_channels=1,
-        generator=generator_of("fit weights", weights_seed(config, chain)),
-    )
+        least, above = (middle, above) if _decoder_parameters(middle, out_channels) <= most else (least, middle)
+    return f"deep-decoder-{least}"

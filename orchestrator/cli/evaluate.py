@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".ticket"
 _LONGEST_NAME = 40
-_ASKED_OF_A_SOURCE = ("initialisations", "rounds", "rate", "exempt", "iterations", "rewind", "target")
+_BESIDE = ("lottery-dense", "lottery-random", "lottery-snip", "lottery-decoder")
+_AS_THERE = ("initialisations", "rounds", "rate", "exempt", "rewind")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sources", metavar="A,B", help="where those were found: image ids or how they begin (default: everywhere)"
     )
-    add_settings(parser)
-    parser.set_defaults(config=None)
+    add_settings(parser, default=None)
 
 
 def act(options: argparse.Namespace) -> int:
@@ -72,23 +72,23 @@ def _settings(options: argparse.Namespace, store: Store, found: dict[str, Any]) 
     Raises:
         UserMistakeError: there are no such tickets.
     """
-    there = _tickets(store, options.tickets)
+    there = _of_sources(options, _tickets(store, options.tickets))
+    methods = _methods(options, {str(chain.method) for chain, _, _ in there})
+    there = [each for each in there if each[0].method in methods]
     networks = sorted({chain.network for chain, _, _ in there})
     if len(networks) > 1:
         raise UserMistakeError(
-            f"--tickets {options.tickets}: its tickets are of several networks ({', '.join(networks)}); moved are those of one"
+            f"--tickets {options.tickets}: its tickets are of several networks ({', '.join(networks)}); those of one can be"
+            " moved at a time: choose by --sources"
         )
-    methods = _methods(options, {str(chain.method) for chain, _, _ in there})
-    rounds = _rounds(options, {number for chain, number, _ in there if chain.method in methods})
-    sources = _sources(options, list(dict.fromkeys(source for _, _, source in there)))
-    has = {(str(chain.method), source) for chain, _, source in there}
-    arms: list[dict[str, Any]] = [{"name": name, "like": name} for name in ("lottery-dense", "lottery-random")]
-    arms += [{"name": name, "like": name} for name in ("lottery-snip", "lottery-decoder")]
+    chains: dict[tuple[str, str, int], set[int]] = {}
+    for chain, number, source in there:
+        chains.setdefault((str(chain.method), source, chain.initialisation), set()).add(number)
+    rounds = _rounds(options, set.intersection(*chains.values()))
+    pairs = dict.fromkeys((method, source) for method, source, _ in chains)
+    arms: list[dict[str, Any]] = [{"name": name, "like": name} for name in _BESIDE]
     arms += [
-        {"name": _arm_name(method, source), "like": f"lottery-{method}", "source": source}
-        for method in methods
-        for source in sources
-        if (method, source) in has
+        {"name": _arm_name(method, source), "like": f"lottery-{method}", "source": source} for method, source in pairs
     ]
     lottery = found["lottery"]
     seed = found["seed"] if lottery["seed"] is None else lottery["seed"]
@@ -96,7 +96,9 @@ def _settings(options: argparse.Namespace, store: Store, found: dict[str, Any]) 
         "network.width": found["network"]["width"],
         "network.input_channels": found["network"]["input_channels"],
         "lottery.network": networks[0],
-        **{f"lottery.{name}": lottery[name] for name in _ASKED_OF_A_SOURCE},
+        **{f"lottery.{name}": lottery[name] for name in _AS_THERE},
+        # What is found here, to compare with, is found blind; of the tickets each says itself on what it was found.
+        "lottery.target": "observed",
         "lottery.seed": seed,
         "lottery.together": False,
         "lottery.tickets": options.tickets,
@@ -127,7 +129,8 @@ def _tickets(store: Store, run: str) -> "list[tuple[Any, int, str]]":
 def _methods(options: argparse.Namespace, there: set[str]) -> list[str]:
     """The methods whose tickets are moved; a random mask is as random anywhere."""
     known = [str(method) for method in METHODS if method in there - {"random"}]
-    wanted = known if options.methods is None else [name.strip() for name in options.methods.split(",")]
+    names = known if options.methods is None else [name.strip() for name in options.methods.split(",")]
+    wanted = list(dict.fromkeys(names))
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         raise UserMistakeError(
@@ -137,21 +140,22 @@ def _methods(options: argparse.Namespace, there: set[str]) -> list[str]:
     return wanted
 
 
-def _sources(options: argparse.Namespace, there: list[str]) -> list[str]:
+def _of_sources(options: argparse.Namespace, there: "list[tuple[Any, int, str]]") -> "list[tuple[Any, int, str]]":
+    """The tickets that were found where the user wants."""
     if options.sources is None:
         return there
-    wanted = []
-    for name in options.sources.split(","):
-        found = [source for source in there if source.startswith(slug(name))]
-        if not found:
-            raise UserMistakeError(
-                f"--sources: no tickets were found on {name!r}; there are some of: {', '.join(there)}"
-            )
-        wanted += found
-    return list(dict.fromkeys(wanted))
+    wanted = [slug(name) for name in options.sources.split(",")]
+    for name in wanted:
+        if not any(source.startswith(name) for _, _, source in there):
+            known = ", ".join(dict.fromkeys(source for _, _, source in there))
+            raise UserMistakeError(f"--sources: no tickets were found on {name!r}; there are some of: {known}")
+    return [each for each in there if each[2].startswith(tuple(wanted))]
 
 
 def _rounds(options: argparse.Namespace, there: set[int]) -> list[int]:
+    """The rounds to train, of those of which all chains have their tickets."""
+    if not there:
+        raise UserMistakeError(f"--tickets {options.tickets}: no round has tickets of all chains; has the run ended?")
     if options.rounds is None:
         return [max(there)]
     if options.rounds == "all":
@@ -161,7 +165,9 @@ def _rounds(options: argparse.Namespace, there: set[int]) -> list[int]:
     except ValueError:
         raise UserMistakeError(f"--rounds {options.rounds}: write numbers with commas between them, or all") from None
     if not set(wanted) <= there:
-        raise UserMistakeError(f"--rounds {options.rounds}: there are tickets of the rounds {_listed(sorted(there))}")
+        raise UserMistakeError(
+            f"--rounds {options.rounds}: all chains have tickets of the rounds {_listed(sorted(there))}"
+        )
     return wanted
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.common import decibels, store_of
 from orchestrator.cli.driving import carry_out
 from orchestrator.cli.submit import add_inputs, add_settings, plan_of, print_plan
-from orchestrator.config import resolve
+from orchestrator.config import DEFAULT, resolve
 from orchestrator.layout import RunLayout
 from orchestrator.store import Store
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the candidates: a CSV file of ids, the name of a list that ships (isnas522), or a number of random ones",
     )
-    add_settings(parser)
+    add_settings(parser, default=DEFAULT)
 
 
 def act(options: argparse.Namespace) -> int:

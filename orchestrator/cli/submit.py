@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " all, lottery-imp, lottery-random, lottery-snip, lottery-oes, lottery-dense, lottery-decoder; or those of the"
         " settings",
     )
-    add_settings(parser)
+    add_settings(parser, default=DEFAULT)
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> Any:
@@ -54,14 +54,14 @@ def add_inputs(parser: argparse.ArgumentParser) -> Any:
     return truth
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """How a run is to go."""
+def add_settings(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    """How a run is to go; without a ``default`` its settings are those of the run that it builds on."""
     parser.add_argument(
         "--config",
-        default=DEFAULT,
+        default=default,
         metavar="FILE",
-        help="settings: a YAML file, or the name of one that ships: quickstart (default), denoise, inpaint, super-resolve,"
-        " lottery",
+        help="settings: a YAML file, or the name of one that ships: quickstart, denoise, inpaint, super-resolve,"
+        f" lottery (default: {default or 'those of that run'})",
     )
     add_assignments(parser, "override a setting; repeatable")
     parser.add_argument(

@@ -10,7 +10,7 @@ from rich.text import Text
 from orchestrator.cli.common import clock_time, decibels
 from orchestrator.comparison import compare
 from orchestrator.results import Row, RowState
-from orchestrator.sparsity import Transfer, curve, matching_sparsity, transfers
+from orchestrator.sparsity import Transfer, curve, is_blind, matching_sparsity, transfers
 from orchestrator.text import printable
 
 _ROOM_FOR_NAMES = 16
@@ -132,7 +132,7 @@ def _print_transfers(console: Console, cells: Sequence[Transfer]) -> None:
         blind = "" if all(cell.blind for cell in chosen) else " (not blind)"
         table.add_column(f"{method}{blind}, round {number}: dB to dense; found on")
         for image in images:
-            table.add_column(printable(image), justify="right", overflow="fold")
+            table.add_column(Text(printable(image)), justify="right", overflow="fold")
         for source in dict.fromkeys(cell.source for cell in chosen):
             means = {
                 cell.image: f"{cell.mean:+.2f}{' *' if cell.own else ''}" for cell in chosen if cell.source == source
@@ -147,6 +147,7 @@ def print_comparison(rows: Sequence[Row]) -> None:
     overall = [difference for difference in compare(rows) if difference.image is None]
     if not overall:
         return
+    seeing = {row.arm for row in rows if not is_blind(row)}
     measure = "PSNR" if overall[0].measure == "psnr" else "held-out error"
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -157,8 +158,7 @@ def print_comparison(rows: Sequence[Row]) -> None:
     for difference in overall:
         known = difference.low is not None and difference.high is not None
         cells = [
-            difference.arm,
-            difference.against,
+            *(f"{arm} (not blind)" if arm in seeing else arm for arm in (difference.arm, difference.against)),
             f"{difference.mean:+.2f}",
             decibels(difference.standard_error),
             f"{difference.low:+.2f} to {difference.high:+.2f}" if known else "–",

@@ -22,13 +22,14 @@ from orchestrator.collecting import (
     let_go_of_the_rest,
     mean_weights,
     pack,
+    picked_network,
     thin,
 )
 from orchestrator.fits import FitArrays, fit_keys
 from orchestrator.jobs import Evaluation, FitJob, FitRecord
 from orchestrator.picking import Decision
 from orchestrator.problem import load_observation, load_reference
-from orchestrator.results import Row, RowState, rows_from_json
+from orchestrator.results import NOT_BLIND, Row, RowState, rows_from_json
 from orchestrator.scoring import Scored
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from workers.noise import Estimate, estimated_psnr, noise_variance
@@ -55,7 +56,7 @@ def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.fl
         curve = np.array([0.3, 0.2, 0.25], dtype=np.float32)
         seen = curve if known.get("evaluation") else curve[:0]
         bench.store.put(keys.arrays("x"), FitArrays(pixels, pixels / 2, curve, seen).to_bytes())
-        record = FitRecord(candidate, view, "done", None, 0.2, 0.1, 2, 1, 3, 0.125, 1234, 10.0, "x")
+        record = FitRecord(candidate, view, "done", None, 0.2, 0.1, 2, 1, 3, 0.125, 1234, seconds=10.0, arrays="x")
         record = replace(record, **known)
     bench.store.put(keys.result, record.to_json())
 
@@ -118,6 +119,7 @@ def test_the_picks_output_becomes_a_file_of_the_images_size_and_format(
         held_out_error=0.2,
         iterations=12,
         seconds=41.0,
+        parameters=1234,
     )
 
 
@@ -314,6 +316,8 @@ def test_the_packed_record_has_a_row_for_every_fit(
         "iterations": 3,
         "residual_correlation": 0.125,
         "parameters": 1234,
+        "sparsity": None,
+        "blind": True,
         "seconds": 10.0,
     }
     assert (first["psnr"], first["psnr_steady"], first["psnr_oracle_stop"]) == (20.0, 19.0, 21.5)
@@ -671,3 +675,216 @@ def test_a_masked_image_is_painted_in_and_was_degraded_by_its_holes(
     shown = pixels(bench.store.get(bench.context.layout.preview(bench.image.id, "degraded")))
     assert (shown[~known] == 0).all()
     np.testing.assert_array_equal(shown[known], pixels(encoded())[known])
+
+
+# Lotteries: a row for every round and initialisation.
+
+ROUNDS = {
+    "dip.dense.0.r00": (0.5, 0.0),
+    "dip.dense.1.r00": (0.25, 0.0),
+    "dip.imp.0.r01": (0.75, 0.2),
+    "dip.imp.0.r02": (0.1, 0.36),
+    "dip.imp.1.r01": (0.2, 0.2),
+    "dip.imp.1.r02": (None, 0.36),
+}
+"""Outputs of rounds (the last has none), and how sparse they are."""
+
+
+def lottery_bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, **changes: Any) -> Bench:
+    """A run in which two chains of two rounds have been fitted."""
+    lottery = {"initialisations": 2, "rounds": 2} | changes.pop("lottery", {})
+    config = make_config(arms=["lottery-imp"], lottery=lottery, **changes)
+    bench = make_bench(config, encoded(noise_seed=1), encoded())
+    for name, (output, sparsity) in ROUNDS.items():
+        evaluation = Evaluation(20.0, 19.0, 21.5, 18.0)
+        leave(
+            bench, "full", name, output, evaluation=evaluation, sparsity=sparsity, parameters=int(1000 * (1 - sparsity))
+        )
+    return bench
+
+
+def search(bench: Bench, chain: str, iterations: int, seconds: float, **known: Any) -> None:
+    """The record of a chain."""
+    record = FitRecord(chain, "full", "done", iterations=iterations, seconds=seconds)
+    keys = fit_keys(bench.context, FitJob(bench.image, "full", chain))
+    bench.store.put(keys.result, replace(record, **known).to_json())
+
+
+def lottery_rows(
+    bench: Bench, order: Sequence[str] | None = None, failed: Mapping[str, str] | None = None, *, previews: bool = False
+) -> list[Row]:
+    """The rows of a lottery whose rounds a rule has put into this order."""
+    (arm,) = arms_of(bench.context.config)
+    best = ["dip.imp.0.r01", *(name for name in ROUNDS if name != "dip.imp.0.r01")] if order is None else order
+    cohort = [Scored(name, 0.0) for name in ROUNDS]
+    decision = Decision("held-out", list(best), dict(failed or {}))
+    choice = Chosen(arm, cohort, decision, best[: arm.full_fits], {})
+    rows = collect(bench.context, bench.image, [choice], previews=previews)
+    assert rows_from_json(bench.store.get(bench.context.layout.row(bench.image.id))) == rows
+    return rows
+
+
+def test_a_lottery_has_a_row_for_every_round_and_one_of_them_is_picked(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = lottery_bench(make_bench, make_config, encoded)
+    rows = lottery_rows(bench, failed={"dip.imp.1.r02": "the fit diverged"})
+    assert [row.candidate for row in rows] == ["dip.imp.0.r01", *(name for name in ROUNDS if name != "dip.imp.0.r01")]
+    assert [row.picked for row in rows] == [True] + [False] * 5
+    assert {(row.image, row.arm, row.rule, row.stopping) for row in rows} == {
+        ("a.png", "lottery-imp", "held-out", "held-out")
+    }
+    told = {
+        str(row.candidate): (row.initialisation, row.round, row.sparsity, row.parameters, row.psnr_last) for row in rows
+    }
+    assert told == {
+        "dip.imp.0.r01": (0, 1, 0.2, 800, 18.0),
+        "dip.dense.0.r00": (0, 0, 0.0, 1000, 18.0),
+        "dip.dense.1.r00": (1, 0, 0.0, 1000, 18.0),
+        "dip.imp.0.r02": (0, 2, 0.36, 640, 18.0),
+        "dip.imp.1.r01": (1, 1, 0.2, 800, 18.0),
+        "dip.imp.1.r02": (1, 2, None, None, None),
+    }
+    truth = pixels(encoded()).astype(np.float64) / 255
+    for row in rows[:-1]:
+        output = ROUNDS[str(row.candidate)][0]
+        assert output is not None
+        assert row.state is RowState.RESTORED
+        assert row.psnr == pytest.approx(psnr(np.full_like(truth, output), truth), abs=1e-3)
+        assert (row.held_out_error, row.stop_iteration, row.psnr_oracle_stop, row.source) == (0.2, 2, 21.5, None)
+    failed = rows[-1]
+    assert (failed.state, failed.reason, failed.psnr) == (RowState.FAILED, "the fit diverged", None)
+    # One image is written.
+    assert (pixels(restored(bench, arm="lottery-imp")) == 191).all()
+    written = list(bench.store.keys(f"{bench.context.layout.root}/restored"))
+    assert {key.split("/")[-2] for key in written} == {"pick", "mean", "spread"}
+
+
+def test_a_lottery_s_arm_is_charged_for_all_rounds_and_the_search_and_a_round_for_itself(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = lottery_bench(make_bench, make_config, encoded)
+    search(bench, "dip.imp.0", 100, 7.0)
+    search(bench, "dip.imp.1", 20, 2.5)
+    search(bench, "dip.dense.0", 0, 0.0)
+    search(bench, "dip.oes.0", 999, 999.0)
+    picked, *others = lottery_rows(bench)
+    # Five rounds of 3 iterations and 10 s, one that failed within a second.
+    assert (picked.iterations, picked.seconds) == (5 * 3 + 120, 51.0 + 9.5)
+    assert [(row.iterations, row.seconds) for row in others] == [(3, 10.0)] * 4 + [(None, None)]
+
+
+def test_a_round_that_was_never_begun_says_why(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = lottery_bench(make_bench, make_config, encoded)
+    for name in ("dip.imp.0.r02", "dip.imp.1.r01"):
+        bench.store.delete_all(fit_keys(bench.context, FitJob(bench.image, "full", name)).root)
+    rows = {row.candidate: row for row in lottery_rows(bench, failed={"dip.imp.0.r02": "no ticket"})}
+    lost = rows["dip.imp.0.r02"]
+    assert (lost.state, lost.reason, lost.round, lost.initialisation) == (RowState.FAILED, "no ticket", 2, 0)
+    assert rows["dip.imp.1.r02"].reason == "the fit diverged"
+    # Of what nothing is known nothing is said.
+    assert (rows["dip.imp.1.r01"].state, rows["dip.imp.1.r01"].reason) == (RowState.FAILED, None)
+
+
+def test_where_all_rounds_failed_there_is_a_row_for_the_image_and_for_each_of_them(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = lottery_bench(make_bench, make_config, encoded)
+    for name in ROUNDS:
+        leave(bench, "full", name, None)
+    first, *others = lottery_rows(bench, [], dict.fromkeys(ROUNDS, "the fit diverged"), previews=True)
+    assert (first.picked, first.state, first.candidate) == (True, RowState.FAILED, None)
+    assert first.reason == "no fit came to an end; the last reason: the fit diverged"
+    assert [(row.candidate, row.state, row.picked) for row in others] == [
+        (name, RowState.FAILED, False) for name in ROUNDS
+    ]
+    assert {row.reason for row in others} == {"the fit diverged"}
+
+
+@pytest.mark.parametrize("previews", [True, False])
+def test_rounds_of_the_first_initialisation_are_shown_where_previews_are_wanted(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, previews: bool
+) -> None:
+    bench = lottery_bench(make_bench, make_config, encoded)
+    lottery_rows(bench, previews=previews)
+    folder = f"{bench.context.layout.root}/previews/{bench.image.id}/lottery-imp"
+    shown = {key.removeprefix(f"{folder}/"): bench.store.get(key) for key in bench.store.keys(folder)}
+    rounds = {name: int(pixels(data)[0, 0, 0]) for name, data in shown.items() if name.startswith("round")}
+    # Also that of the pick.
+    assert rounds == ({"round-00.png": 128, "round-01.png": 191, "round-02.png": 26} if previews else {})
+    assert ("restored.png" in shown) is previews
+
+
+def test_of_correlated_noise_every_round_is_told_where_its_outputs_varied_least(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = lottery_bench(make_bench, make_config, encoded)
+    (arm,) = arms_of(bench.context.config)
+    decision = Decision("consensus", list(ROUNDS)[:-1], {}, correlated=True, residual_correlation=0.5)
+    choice = Chosen(arm, [Scored(name, 0.0) for name in ROUNDS], decision, [next(iter(ROUNDS))], {})
+    rows = collect(bench.context, bench.image, [choice], previews=True)
+    truth = pixels(encoded()).astype(np.float64) / 255
+    assert len({row.note for row in rows}) == 1
+    assert "correlated" in str(rows[0].note)
+    for row in rows[:-1]:
+        # Half of the output where it was stopped, see `leave`.
+        half = (ROUNDS[str(row.candidate)][0] or 0) / 2
+        assert row.psnr == pytest.approx(psnr(np.full_like(truth, half), truth), abs=1e-3)
+        assert (row.stop_iteration, row.stopping) == (1, "es-emv")
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_masks_that_were_found_on_a_clean_image_are_told_in_every_row(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, blind: bool
+) -> None:
+    bench = lottery_bench(make_bench, make_config, encoded)
+    leave(bench, "full", "dip.imp.1.r02", 0.3, blind=blind)
+    assert [row.note for row in lottery_rows(bench)] == [None if blind else NOT_BLIND] * 6
+
+
+def test_a_ticket_from_elsewhere_is_told_with_its_source(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    moved = {"name": "moved", "like": "lottery-imp", "source": "f16-5fb2ac1e"}
+    bench = make_bench(make_config(arms=[moved], lottery={"tickets": "earlier"}), encoded())
+    names = [f"dip.imp.{number}.f16-5fb2ac1e.r01" for number in (0, 1)]
+    leave(bench, "full", names[0], 0.5)
+    leave(bench, "full", names[1], None)
+    (arm,) = arms_of(bench.context.config)
+    choice = Chosen(arm, [Scored(name, 0.0) for name in names], Decision("held-out", names[:1], {}), names[:1], {})
+    rows = collect(bench.context, bench.image, [choice], previews=False)
+    assert [(row.arm, row.source, row.round, row.initialisation) for row in rows] == [
+        ("moved", "f16-5fb2ac1e", 1, 0),
+        ("moved", "f16-5fb2ac1e", 1, 1),
+    ]
+
+
+def test_other_arms_have_one_row_that_is_picked_and_no_rounds(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(arms=["dip"]), encoded())
+    leave(bench, "full", "dip", 0.5)
+    (arm,) = arms_of(bench.context.config)
+    choice = Chosen(arm, [Scored("dip", 0.0)], Decision("held-out", ["dip"], {}), ["dip"], {})
+    (row,) = collect(bench.context, bench.image, [choice], previews=False)
+    assert (row.picked, row.round, row.initialisation, row.sparsity, row.source) == (True, None, None, None, None)
+    assert row.parameters == 1234
+
+
+def test_the_network_that_an_arm_has_picked_is_the_first_in_its_final_order_that_came_to_an_end(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(), encoded())
+    (choice,) = chosen(bench, [B, A])
+    assert picked_network(bench.context, bench.image, choice) is None
+    leave(bench, "full", B, None)
+    assert picked_network(bench.context, bench.image, choice) is None
+    leave(bench, "full", A, 0.5)
+    assert picked_network(bench.context, bench.image, choice) == A
+    # At full size the held-out errors have the last word.
+    leave(bench, "full", B, 0.5, held_out_error=0.1)
+    assert picked_network(bench.context, bench.image, choice) == B
+    leave(bench, "full", B, 0.5, held_out_error=0.3)
+    assert picked_network(bench.context, bench.image, choice) == A

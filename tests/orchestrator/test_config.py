@@ -27,6 +27,10 @@ GOOD = "158-1111101111001110001100001"
 NAMES = [name for name, _, _ in described_settings()]
 
 
+WIDE = f"{next(cell for cell in upsamplers() if cell.valid and cell.width_multiple == 16).index}-{'0' * 25}"
+"""A network that needs a width that is a multiple of 16."""
+
+
 def mistakes(*assignments: str, file: str = "quickstart") -> list[str]:
     with pytest.raises(ConfigError) as caught:
         resolve(file, assignments)
@@ -334,7 +338,8 @@ def test_arms_are_chosen_by_name_in_their_order_and_the_settings_know_more_of_th
 
 
 def test_an_arm_that_is_none_is_named_beside_those_there_are() -> None:
-    known = "isnas-dip-blind, isnas-dip, random, dip, nas-dip, deep-decoder, all"
+    lotteries = ", ".join(f"lottery-{method}" for method in ("imp", "random", "snip", "oes", "dense", "decoder"))
+    known = f"isnas-dip-blind, isnas-dip, random, dip, nas-dip, deep-decoder, all, {lotteries}"
     assert arm_mistakes("dip,dup") == [f"--arms: no arm is called 'dup'; there are: {known}"]
     (line,) = arm_mistakes("dup", "arms=[{name: mine}]")
     assert line == f"--arms: no arm is called 'dup'; there are: mine, {known}"
@@ -377,6 +382,86 @@ def test_a_network_of_an_arm_must_fit_the_width() -> None:
     assert mistakes(f"arms=[{{name: a, networks: [dip, {network}]}}]", "network.width=24") == [
         f"arm a: network {network} needs a network.width that is a multiple of 16"
     ]
+
+
+MOVED = "{name: moved, like: lottery-imp, source: f16-5fb2ac1e}"
+
+
+def test_lotteries_are_chosen_by_name_and_their_settings_are_below_lottery() -> None:
+    config = resolve("quickstart", ["lottery.rounds=4"], arms="lottery-imp,lottery-oes,dip")
+    assert [arm.name for arm in config.arms] == ["lottery-imp", "lottery-oes", "dip"]
+    assert [arm.is_lottery for arm in config.arms] == [True, True, False]
+    assert (config.lottery.rounds, config.lottery.network) == (4, None)
+    (moved,) = resolve("quickstart", [f"arms=[{MOVED}]", "lottery.tickets=earlier"]).arms
+    assert moved.source == "f16-5fb2ac1e"
+    assert resolve("quickstart", ["arms=[dip, lottery-imp]", "lottery.network=picked"]).lottery.network == "picked"
+
+
+@pytest.mark.parametrize(
+    ("assignments", "line"),
+    [
+        (
+            ["arms=[lottery-imp, lottery-oes]", "lottery.network=picked"],
+            "lottery.network: 'picked' by which arm? There are only lotteries",
+        ),
+        (
+            ["arms=[lottery-imp]", f"lottery.network={WIDE}", "network.width=24"],
+            f"lottery.network {WIDE} needs a network.width that is a multiple of 16",
+        ),
+        (
+            ["arms=[dip, lottery-imp]", "lottery.network=picked", "lottery.together=true"],
+            "lottery.together: images for which different networks are picked have no mask in common",
+        ),
+        (
+            ["arms=[lottery-imp]", "lottery.together=true", "lottery.tickets=earlier"],
+            "lottery.together: masks are found here, on all images, or are another run's (lottery.tickets)",
+        ),
+        ([f"arms=[{MOVED}]"], "arm moved: it has a source, but lottery.tickets names no run"),
+        (
+            ["arms=[lottery-imp]", "lottery.fit_rounds=[2]"],
+            "lottery.fit_rounds: arm lottery-imp finds its masks round by round, and needs all of them",
+        ),
+        (
+            ["lottery.rounds=4", "lottery.fit_rounds=[2, 5]"],
+            "lottery.fit_rounds: each once, from 1 to lottery.rounds, 4",
+        ),
+        (["lottery.fit_rounds=[2, 2]"], "lottery.fit_rounds: each once, from 1 to lottery.rounds, 16"),
+        (["lottery.fit_rounds=[0]"], "lottery.fit_rounds.0: input should be greater than or equal to 1, not 0"),
+        (["lottery.fit_rounds=[]"], "lottery.fit_rounds: list should have at least 1 item"),
+        (["lottery.rate=1"], "lottery.rate: input should be less than 1"),
+        (["lottery.rounds=100"], "lottery.rounds: input should be less than or equal to 99"),
+        (["lottery.network=unet"], "lottery.network: prior 'unet' does not exist"),
+        (["lottery.target=wanted"], "lottery.target: input should be 'observed' or 'clean'"),
+        (
+            ["arms=[{name: a, like: lottery-imp, networks: [dip], size: 3}]"],
+            "arms.0: networks, size: not of a lottery, whose settings are below lottery",
+        ),
+        (
+            ["arms=[{name: a, like: lottery-imp, metric: random, view: crop, halving: none}]"],
+            "arms.0: metric, view, halving: not of a lottery, whose settings are below lottery",
+        ),
+        (["arms=[{name: a, source: f16-5f}]"], "arms.0: source: only a lottery's masks come from somewhere"),
+        (["arms=[{name: a, like: lottery-imp, source: F16}]"], "arms.0.source: string should match pattern"),
+    ],
+)
+def test_what_is_wrong_with_a_lottery_is_said_with_its_setting(assignments: list[str], line: str) -> None:
+    (said,) = mistakes(*assignments)
+    assert said.startswith(line)
+
+
+def test_rounds_can_be_chosen_where_masks_do_not_come_out_of_the_round_before() -> None:
+    rounds = "lottery.fit_rounds=[2, 16]"
+    for assignments in (
+        ["arms=[lottery-oes, lottery-random, lottery-snip, lottery-decoder, lottery-dense]"],
+        ["arms=[lottery-imp]", "lottery.target=clean"],
+        ["arms=[lottery-imp]", "lottery.together=true"],
+        [f"arms=[{MOVED}]", "lottery.tickets=earlier"],
+    ):
+        assert resolve("quickstart", [*assignments, rounds]).lottery.fit_rounds == [2, 16]
+
+
+def test_the_settings_of_a_lottery_are_of_no_matter_where_there_is_none() -> None:
+    assert resolve("quickstart", ["lottery.network=picked", "lottery.together=true"]).lottery.together
 
 
 def test_an_image_to_deblur_is_not_made_small() -> None:

@@ -42,6 +42,19 @@ def test_of_an_image_that_has_ended_no_fit_starts_any_more() -> None:
     run(work())
 
 
+def test_what_is_done_for_several_images_goes_on_when_one_of_them_has_ended() -> None:
+    async def work() -> None:
+        queue = JobQueue()
+        other = replace(IMAGE, id="b-1")
+        together = replace(job(2), together=(IMAGE, other))
+        await queue.put([job(1), together, job(3)], first=False)
+        await queue.drop(IMAGE.id)
+        assert await queue.take(0) == together
+        assert await queue.take(0) == "wait"
+
+    run(work())
+
+
 def test_a_session_leaves_when_all_is_done_or_others_need_its_cpus_but_never_before_the_work() -> None:
     async def story() -> None:
         now = 0.0

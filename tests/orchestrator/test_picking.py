@@ -477,3 +477,23 @@ def test_of_two_who_decide_at_once_the_first_counts(
     monkeypatch.setattr(type(bench.store), "create", late)
     assert halve(bench.context, bench.image, arm_of(bench), [A, B, C], 2) == ["x"]
     assert decide(bench.context, bench.image, arm_of(bench), SHORTLIST, []) == Decision("held-out", ["x"], {})
+
+
+def test_of_all_rounds_of_a_lottery_one_is_chosen_and_of_those_never_begun_their_chain_says_why(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(arms=["lottery-imp"]), encoded())
+    leave(bench, "dip.dense.0.r00", 0.3, 0.5)
+    leave(bench, "dip.imp.0.r01", 0.1, 0.5)
+    leave_record(bench, "dip.imp.0.r02", FAILED)
+    leave_record(bench, "dip.imp.0", {"state": "failed", "reason": "round 2 has no result"})
+    leave_record(bench, "dip.dense.1", {"state": "failed", "reason": "no masks"})
+    names = ["dip.dense.0.r00", "dip.dense.1.r00", *(f"dip.imp.{chain}.r0{n}" for chain in (0, 1) for n in (1, 2, 3))]
+    decision = decide(bench.context, bench.image, arm_of(bench), [Scored(name, 0.0) for name in names], [])
+    assert decision.order == ["dip.imp.0.r01", "dip.dense.0.r00"]
+    assert decision.failed == {
+        "dip.dense.1.r00": "no masks",
+        "dip.imp.0.r02": "the fit diverged",
+        "dip.imp.0.r03": "round 2 has no result",
+        **dict.fromkeys(("dip.imp.1.r01", "dip.imp.1.r02", "dip.imp.1.r03"), "no result"),
+    }

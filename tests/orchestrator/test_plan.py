@@ -1,9 +1,11 @@
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from orchestrator.config import Config
 from orchestrator.cpus import cpu_count
@@ -15,7 +17,10 @@ from orchestrator.plan import Plan, Resolve, make_plan, resume_plan
 from orchestrator.resources import Machine, Resources, resolve_resources
 from orchestrator.run import RunRecord, check_run_name
 from orchestrator.store import LocalStore
+from orchestrator.tickets import weights_seed
 from tests.orchestrator.conftest import ELSEWHERE, Encoded, MakeConfig, leave_run
+from workers.lottery.names import Chain
+from workers.lottery.tickets import Ticket
 
 
 @pytest.fixture
@@ -63,6 +68,8 @@ def test_a_run_without_a_name_is_given_one(store: LocalStore, folder: Path, make
         ({"arms": ["isnas-dip-blind", "isnas-dip"]}, (3, 6, 3, 18)),
         ({"arms": ["dip", "deep-decoder"]}, (0, 3, 2, 10)),
         ({"arms": ["dip", "random"]}, (3, 4, 2, 12)),
+        # Chains, with a dense one for each initialisation; every round of them is a fit.
+        ({"arms": ["lottery-imp"], "lottery": {"initialisations": 2, "rounds": 5}}, (0, 4, 0, 24)),
     ],
 )
 def test_the_trials_are_counted(
@@ -377,3 +384,100 @@ def test_whoever_hands_a_run_on_leaves_its_device_to_the_machines_that_will_have
     # All else is looked at where it is known already.
     with pytest.raises(UserMistakeError, match=r"fit\.iterations: 6, now 7\)"):
         resume_plan(store, "mine", ["fit.iterations=7"], resolve=None)
+
+
+# Lotteries.
+
+MOVED = {"name": "moved", "like": "lottery-imp", "source": "f16-5fb2ac1e"}
+
+
+def test_a_lottery_s_exempt_convolutions_must_be_there(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    def config(*arms: str, **lottery: Any) -> Config:
+        return make_config(arms=list(arms), lottery=lottery)
+
+    assert planned(store, folder, config("lottery-imp", exempt=["skips.*"])).images
+    with pytest.raises(UserMistakeError, match=r"^lottery\.exempt: no convolution matches 'layers\.0'; there are "):
+        planned(store, folder, config("lottery-imp", exempt=["layers.0"]))
+    assert planned(store, folder, config("lottery-imp", exempt=["layers.0"], network="deep-decoder-8")).images
+    # Of no matter to a run without.
+    assert planned(store, folder, config("dip", exempt=["layers.0"])).images
+
+
+def test_masks_are_found_on_clean_images_only_where_there_are_some(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    config = make_config(arms=["lottery-imp"], lottery={"target": "clean"})
+    with pytest.raises(UserMistakeError, match=r"^lottery\.target=clean: there are no clean images; give --references"):
+        planned(store, folder, config)
+    assert make_plan(store, config, Source(str(folder), references=str(folder))).images
+    assert make_plan(store, config, Source(str(folder)), simulate=True).images
+    assert planned(store, folder, make_config(arms=["dip"], lottery={"target": "clean"})).images
+
+
+def test_tickets_from_elsewhere_must_be_there(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
+    lottery = {"network": "deep-decoder-4", "initialisations": 1, "rounds": 2, "fit_rounds": [2], "tickets": "earlier"}
+    config = make_config(arms=[MOVED], lottery=lottery)
+    name = "deep-decoder-4.imp.0.r02"
+    refused = re.escape(f"arm moved: the run earlier has no ticket {name} of f16-5fb2ac1e, or a damaged one")
+    chain = Chain("deep-decoder-4", "imp", 0)
+    mask = torch.ones(4, 4, 1, 1, dtype=torch.bool)
+    said: dict[str, Any] = {
+        "source": (),
+        "task": "denoise",
+        "target": "observed",
+        "rewind": 0,
+        "masks": {"layers.0": mask},
+    }
+    ticket = Ticket(chain.network, 3, 8, 3, weights_seed(config, chain), "imp", 0, 2, **said)
+    for run, source, number in (("earlier", "f17-0", 2), ("other", "f16-5fb2ac1e", 2), ("earlier", "f16-5fb2ac1e", 1)):
+        with pytest.raises(UserMistakeError, match=f"^{refused}$"):
+            planned(store, folder, config)
+        store.put(RunLayout(run).ticket(source, chain.round(number)), ticket.to_bytes())
+    key = RunLayout("earlier").ticket("f16-5fb2ac1e", name)
+    store.put(key, b"not a ticket")
+    with pytest.raises(UserMistakeError, match=f"^{refused}$"):
+        planned(store, folder, config)
+    store.put(key, ticket.to_bytes())
+    assert planned(store, folder, config).images
+    for other in ({"network": {"width": 12}}, {"seed": 1}):
+        with pytest.raises(UserMistakeError, match=r"^arm moved: its tickets are of a network of width 8 with other "):
+            planned(store, folder, make_config(arms=[MOVED], lottery=lottery, **other))
+    store.put(key, replace(ticket, out_channels=1).to_bytes())
+    with pytest.raises(
+        UserMistakeError, match=r"^arm moved: its tickets are of images with 1 channel\(s\), and none of "
+    ):
+        planned(store, folder, config)
+
+
+def test_images_that_masks_are_found_on_together_must_fit_into_one_trial(
+    store: LocalStore, folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.plan.too_large", lambda config, images, resources: {})
+    # Of each pixel 3 colours, 3 channels of noise and 2 weights, of 4 bytes each; half of the memory is for that.
+    needed = 2 * (2 * 9 * 7 * 8 * 4)
+
+    def planned_with(memory: int, *, together: bool = True) -> Plan:
+        config = make_config(arms=["lottery-imp"], lottery={"together": together})
+        return make_plan(store, config, Source(str(folder)), resolve=lambda config: Resources(1, 1, "cpu", 0, memory))
+
+    assert planned_with(needed).images
+    assert planned_with(needed - 1, together=False).images
+    with pytest.raises(
+        UserMistakeError, match=r"^lottery\.together: the images take 0\.0 GB in one trial, which has 0\.0 GB"
+    ):
+        planned_with(needed - 1)
+
+
+def test_grey_and_colour_images_have_no_masks_in_common(
+    store: LocalStore, folder: Path, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    (folder / "grey.png").write_bytes(encoded(9, 7, 1))
+    config = make_config(arms=["lottery-imp"], lottery={"together": True})
+    with pytest.raises(UserMistakeError, match=r"^lottery\.together: grey and colour images have no network in common"):
+        planned(store, folder, config)
+    assert planned(store, folder, make_config(arms=["lottery-imp"])).images
+    (folder / "a.png").unlink()
+    (folder / "b.png").unlink()
+    assert planned(store, folder, config).images

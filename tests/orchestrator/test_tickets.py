@@ -25,8 +25,8 @@ from orchestrator.tickets import (
     weights_seed,
 )
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
-from workers.fitting import Fit
-from workers.lottery.masks import Masks, apply, applied
+from workers.fitting import Fit, FitDivergedError
+from workers.lottery.masks import Masks, applied, apply
 from workers.lottery.names import METHODS, Chain
 from workers.networks import Network, prior_of
 
@@ -89,6 +89,13 @@ def assert_equal_weights(network: Network, expected: dict[str, torch.Tensor]) ->
 def masked(state: dict[str, torch.Tensor], masks: Masks) -> dict[str, torch.Tensor]:
     """Weights times masks, by hand."""
     return {name: value * masks.get(name.removesuffix(".weight"), torch.ones(())) for name, value in state.items()}
+
+
+def state_bytes(state: dict[str, Any]) -> bytes:
+    """Weights as a file."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
 
 
 # The weights that a chain begins with, and the noise of its rounds.
@@ -194,12 +201,16 @@ def test_a_ticket_tells_what_it_is_and_is_left_once(bench: Bench) -> None:
 
 def test_a_random_ticket_has_no_source_and_only_imp_s_rewind(bench: Bench, make_config: MakeConfig) -> None:
     config = settings(make_config, rewind=3, target="clean")
-    said = {}
+    said, blind = {}, {}
     for method in ("random", "snip", "oes", "imp"):
         chain = Chain(DECODER, method, 1)
         leave(changed(bench, config), chain)
         ticket = read_ticket(bench.context, ticket_key(bench.context, bench.image, chain, 1))
         said[method] = (ticket.source, ticket.rewind, ticket.target)
+        key = start_key(ticket_key(bench.context, bench.image, chain, 1))
+        bench.store.put(key, state_bytes(initial_network(config, chain, 3).state_dict()))
+        # Also in a run that finds masks on what was observed.
+        blind[method] = round_network(bench.context, bench.image, chain, 1).blind
     here = (bench.image.id,)
     assert said == {
         "random": ((), 0, "clean"),
@@ -207,6 +218,9 @@ def test_a_random_ticket_has_no_source_and_only_imp_s_rewind(bench: Bench, make_
         "oes": (here, 0, "clean"),
         "imp": (here, 3, "clean"),
     }
+    assert blind == {"random": True, "snip": False, "oes": False, "imp": False}
+    leave(bench)
+    assert round_network(bench.context, bench.image, CHAIN, 1).blind
 
 
 def test_a_ticket_that_was_found_elsewhere_is_read_there(bench: Bench, make_config: MakeConfig) -> None:
@@ -278,12 +292,6 @@ def test_a_ticket_of_another_network_says_how_it_differs(
 # Rounds that begin from later weights.
 
 
-def state_bytes(state: dict[str, Any]) -> bytes:
-    file = io.BytesIO()
-    torch.save(state, file)
-    return file.getvalue()
-
-
 def test_a_rewound_round_begins_from_the_weights_beside_its_ticket(bench: Bench, make_config: MakeConfig) -> None:
     rewound = changed(bench, settings(make_config, rewind=3))
     masks = leave(rewound)
@@ -297,7 +305,7 @@ def test_a_rewound_round_begins_from_the_weights_beside_its_ticket(bench: Bench,
         assert why_not(rewound).startswith(f"the weights {bench.store.show(key)} cannot be used: ")
     bench.store.put(key, state_bytes(later))
     assert_equal_weights(round_network(rewound.context, bench.image, CHAIN, 1).network, masked(later, masks))
-    # The ticket says so, whatever the settings of a run that takes it over are.
+    # The ticket says so, whatever the settings of the run that takes it over are.
     assert_equal_weights(round_network(bench.context, bench.image, CHAIN, 1).network, masked(later, masks))
 
 
@@ -374,6 +382,15 @@ def test_the_next_round_keeps_the_largest_of_the_weights_that_are_left(bench: Be
         assert masks.keys() == left.keys()
         for name, mask in masks.items():
             np.testing.assert_array_equal(mask.numpy(), left[name] >= least)
+
+
+def test_weights_that_are_no_numbers_leave_no_masks(bench: Bench) -> None:
+    network = initial_network(bench.context.config, CHAIN, 3)
+    with torch.no_grad():
+        network.get_parameter("layers.0.weight")[0, 0] = torch.nan
+    with pytest.raises(FitDivergedError, match=r"^its weights cannot be pruned: a weight is "):
+        leave_next(bench.context, FitJob(bench.image, "full", str(CHAIN)), CHAIN.dense, 0, fitted(network))
+    assert list(bench.store.keys(bench.context.layout.all_tickets)) == []
 
 
 IMP_ELSEWHERE = {"name": "moved", "like": "lottery-imp", "source": "b-0123abcd"}

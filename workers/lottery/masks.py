@@ -109,9 +109,13 @@ def sparsity(network: nn.Module, masks: Mapping[str, Tensor]) -> float:
 
     All: also those that were exempt, and those of transposed convolutions.
     """
+    return sum(all_ - kept for kept, all_ in layer_counts(masks).values()) / convolution_weights(network)
+
+
+def convolution_weights(network: nn.Module) -> int:
+    """How many weights the network's convolutions have, those of transposed ones included."""
     kinds = nn.Conv2d | nn.ConvTranspose2d
-    total = sum(layer.weight.numel() for layer in network.modules() if isinstance(layer, kinds))
-    return sum(all_ - kept for kept, all_ in layer_counts(masks).values()) / total
+    return sum(layer.weight.numel() for layer in network.modules() if isinstance(layer, kinds))
 
 
 def layer_counts(masks: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:

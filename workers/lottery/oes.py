@@ -35,7 +35,7 @@ class MaskSearch:
 
     The network keeps its weights; it is moved to the device and laid out as for a fit. A `state_dict` between blocks holds
     everything; a search that loads it continues exactly as the first would have (bit for bit on a CPU with the same number
-    of threads). It takes the memory of one image, however many there are.
+    of threads). What the backward pass needs is that of one image at a time.
 
     Args:
         network: with its initial weights.

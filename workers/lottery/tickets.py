@@ -15,12 +15,13 @@ byte, the first in the highest bit; zeros fill the last byte.
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from workers.lottery.masks import Masks, apply, layer_counts, prunable, sparsity, unflatten
 from workers.lottery.names import METHODS, Method
@@ -123,9 +124,19 @@ class Ticket:
             generator=generator_of("fit weights", self.seed),
         )
 
-    def build(self) -> Network:
-        """The network with its initial weights and the masks applied, on the CPU."""
+    def build(self, start: Mapping[str, Tensor] | None = None) -> Network:
+        """The network with the masks applied, on the CPU, and with its initial weights, or those of the state ``start``.
+
+        Raises:
+            ValueError: the ticket's rounds begin from later weights, which it does not hold, and they are not given.
+        """
+        if self.rewind and start is None:
+            raise ValueError(
+                f"the ticket's rounds begin from the weights after {self.rewind} iterations; they must be given"
+            )
         network = self.dense()
+        if start is not None:
+            network.load_state_dict(start)
         apply(network, self.masks)
         return network
 

@@ -1,10 +1,11 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from orchestrator.cli.table import print_comparison, print_rows, printable
-from orchestrator.results import Row, RowState
+from orchestrator.cli.table import print_comparison, print_lottery, print_rows, printable
+from orchestrator.results import NOT_BLIND, Row, RowState
 
 Show = Callable[..., list[str]]
 CANDIDATE = "158-1111101111001110001100001"
@@ -38,6 +39,20 @@ def compared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("COLUMNS", "160")
         print_comparison(rows)
         return capsys.readouterr().out.splitlines()
+
+    return show
+
+
+@pytest.fixture
+def drawn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Show:
+    """The lines of a lottery that are not empty."""
+
+    def show(*rows: Row, width: int = 160, **ids: str) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_lottery(rows, {f"{name}.png": ident for name, ident in ids.items()})
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return [line.rstrip() for line in captured.out.splitlines() if line.strip()]
 
     return show
 
@@ -191,3 +206,111 @@ def test_a_comparison_of_one_image_has_no_interval_and_of_one_arm_is_none(compar
 @pytest.mark.parametrize("name", ["plain.png", "a b.png", "ä日本🙂.png", "<&>\"'.png"])
 def test_what_can_be_printed_is_left_alone(name: str) -> None:
     assert printable(name) == name
+
+
+# Lotteries.
+
+
+def ticket(image: str, number: int, psnr: float, initialisation: int = 0, **known: Any) -> Row:
+    """A row of a round by magnitude, or of the dense network, that has been judged."""
+    method = "imp" if number else "dense"
+    source = f".{known['source']}" if known.get("source") else ""
+    row = Row(
+        image,
+        "lottery-imp",
+        RowState.RESTORED,
+        candidate=f"dip.{method}.{initialisation}{source}.r{number:02}",
+        psnr=psnr,
+        psnr_oracle_stop=psnr + 1,
+        psnr_last=psnr - 1,
+        round=number,
+        initialisation=initialisation,
+        sparsity=[0.0, 0.2, 0.36][number],
+        parameters=1000,
+        picked=False,
+    )
+    return replace(row, **known)
+
+
+ROUNDS = [
+    *(ticket("a.png", number, psnr) for number, psnr in enumerate((30.0, 30.5, 27.0))),
+    *(ticket("b.png", number, psnr) for number, psnr in enumerate((20.0, 20.0, 19.0))),
+]
+
+
+def test_quality_over_sparsity_is_paired_with_the_dense_network(drawn: Show) -> None:
+    header, *lines, last = drawn(*ROUNDS)
+    assert cells(header) == ["arm", "round", "sparsity", "PSNR", "to dense", "95 %", "oracle", "last"]
+    assert [cells(line) for line in lines] == [
+        ["lottery-imp", "0", "0.0%", "25.00", "–", "–", "26.00", "24.00"],
+        # 0.5 and 0 dB: their mean is 0.25, and so is its standard error, 12.706 times which is the interval's half.
+        ["lottery-imp", "1", "20.0%", "25.25", "+0.25", "-2.93 to +3.43", "26.25", "24.25"],
+        ["lottery-imp", "2", "36.0%", "23.00", "-2.00", "-14.71 to +10.71", "24.00", "22.00"],
+    ]
+    assert last == "lottery-imp: not below the dense network by 0.1 dB up to a sparsity of 20.0%"
+
+
+def test_where_every_round_is_worse_nothing_is_said_of_matching_and_one_image_has_no_interval(drawn: Show) -> None:
+    lines = drawn(ticket("a.png", 0, 30.0), ticket("a.png", 1, 29.0))
+    assert len(lines) == 3
+    assert cells(lines[2]) == ["lottery-imp", "1", "20.0%", "29.00", "-1.00", "–", "30.00", "28.00"]
+
+
+def test_without_references_it_is_told_in_held_out_error(drawn: Show) -> None:
+    rows = [
+        replace(ticket("a.png", number, 0.0), psnr=None, psnr_oracle_stop=None, psnr_last=None, held_out_error=error)
+        for number, error in ((0, 0.01), (1, 0.001))
+    ]
+    header, dense, sparse, _ = drawn(*rows)
+    assert "held-out, dB" in cells(header)
+    assert cells(dense) == ["lottery-imp", "0", "0.0%", "20.00", "–", "–", "–", "–"]
+    assert cells(sparse) == ["lottery-imp", "1", "20.0%", "30.00", "+10.00", "–", "–", "–"]
+
+
+def test_masks_that_are_not_blind_are_marked(drawn: Show) -> None:
+    rows = [replace(row, note=NOT_BLIND) for row in ROUNDS]
+    assert "lottery-imp (not blind)" in cells(drawn(*rows)[1])[0]
+
+
+def test_tickets_that_were_moved_make_a_matrix_of_sources_and_images(drawn: Show) -> None:
+    found = {"a": "a-1111", "b": "b-2222"}
+    rows = list(ROUNDS)
+    for image, source, psnr in (
+        ("a", "a-1111", 31.0),
+        ("b", "a-1111", 19.5),
+        ("b", "b-2222", 20.25),
+        ("b", "c-3", 18.0),
+    ):
+        rows.append(ticket(f"{image}.png", 1, psnr, source=source, arm=f"imp-from-{source}"))
+    lines = drawn(*rows, **found)
+    at = next(number for number, line in enumerate(lines) if "found on" in line)
+    assert [cells(line) for line in lines[at:]] == [
+        ["imp, round 1: dB to dense; found on", "a.png", "b.png"],
+        ["a-1111", "+1.00 *", "-0.50"],
+        ["b-2222", "–", "+0.25 *"],
+        ["c-3", "–", "-2.00"],
+    ]
+    blind = drawn(*(replace(row, note=NOT_BLIND) for row in rows), **found)
+    assert any(line.startswith("imp (not blind), round 1: dB to dense; found on") for line in blind)
+
+
+@pytest.mark.parametrize("name", ["[red]x[/red]", "[/]", "[bold]", "a[0]"])
+def test_an_image_of_a_matrix_that_looks_like_markup_is_a_name(drawn: Show, name: str) -> None:
+    rows = [ticket(f"{name}.png", 0, 30.0), ticket(f"{name}.png", 1, 31.0, source="a-1111", arm="moved")]
+    lines = drawn(*rows, **{name: "a-1111"})
+    assert cells(lines[-2])[-1] == f"{name}.png"
+
+
+def test_runs_without_rounds_have_no_such_table(drawn: Show) -> None:
+    assert drawn(PLAIN, JUDGED) == []
+    assert drawn() == []
+
+
+def test_of_a_lottery_the_table_of_results_has_what_was_picked_and_its_sparsity(shown: Show) -> None:
+    picked = replace(ROUNDS[1], picked=True, psnr_degraded=20.0)
+    header, line = shown(ROUNDS[0], picked, ROUNDS[2])
+    assert "sparsity" in cells(header)
+    assert cells(line)[:3] == ["a.png", "dip.imp.0.r01", "20.0%"]
+    header, *lines = shown(picked, replace(JUDGED, image="b.png"))
+    assert cells(header)[:4] == ["image", "arm", "candidate", "sparsity"]
+    assert cells(lines[1])[3] == "–"
