@@ -47,9 +47,15 @@ def image_id(name: str, content_sha256: str) -> str:
     return f"{safe_stem(name)}-{content_sha256[:8]}"
 
 
+def word_of(text: str) -> str:
+    """A text reduced to lower-case letters, digits, and dashes between them."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
 def slug(image: str) -> str:
-    """The id of an image as a word of lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", image.lower()).strip("-")
+    """The id of an image as a word of that kind, which no other id has; of a word itself."""
+    word = word_of(image)
+    return word if word == image else f"{word}-{hashlib.sha256(image.encode()).hexdigest()[:6]}"
 
 
 def start_key(ticket: str) -> str:

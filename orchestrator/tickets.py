@@ -78,11 +78,11 @@ def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) ->
                 key = RunLayout(lottery.tickets).ticket(arm.source, found)
                 try:
                     said = header(store.get(key))
-                except (NotFoundError, DamagedError, ValueError):
+                    channels.add(int(said["out_channels"]))
+                except (NotFoundError, DamagedError, ValueError, KeyError, TypeError):
                     raise UserMistakeError(
                         f"arm {arm.name}: the run {lottery.tickets} has no ticket {found} of {arm.source}, or a damaged one"
                     ) from None
-                channels.add(int(said.get("out_channels", 0)))
                 if (said.get("width"), said.get("seed")) != (config.network.width, weights_seed(config, chain)):
                     raise UserMistakeError(
                         f"arm {arm.name}: its tickets are of a network of width {said.get('width')} with other initial weights;"

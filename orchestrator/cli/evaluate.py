@@ -11,7 +11,7 @@ from orchestrator.cli.driving import carry_out
 from orchestrator.cli.submit import add_inputs, add_settings, plan_of, print_plan
 from orchestrator.config import change, resolve
 from orchestrator.errors import UserMistakeError
-from orchestrator.layout import RunLayout, slug
+from orchestrator.layout import RunLayout, word_of
 from orchestrator.run import read_run
 from orchestrator.store import Store
 from workers.lottery.names import METHODS, parse
@@ -144,7 +144,7 @@ def _of_sources(options: argparse.Namespace, there: "list[tuple[Any, int, str]]"
     """The tickets that were found where the user wants."""
     if options.sources is None:
         return there
-    wanted = [slug(name) for name in options.sources.split(",")]
+    wanted = [word_of(name) for name in options.sources.split(",")]
     for name in wanted:
         if not any(source.startswith(name) for _, _, source in there):
             known = ", ".join(dict.fromkeys(source for _, _, source in there))

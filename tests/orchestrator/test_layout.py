@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.layout import BankLayout, FitLayout, RunLayout, image_id, safe_stem
+from orchestrator.layout import BankLayout, FitLayout, RunLayout, image_id, safe_stem, slug
 from orchestrator.store import check_key
 from workers.fingerprints import BankSpec
+from workers.lottery.names import parse_chain
 
 SPEC = BankSpec(
     height=64, width=64, channels=3, input_channels=3, network_width=8, draws=1, seed=0, metrics=("psd db mse",)
@@ -122,3 +123,19 @@ def test_prefixes_hold_what_is_listed_under_them() -> None:
     assert layout.row("i").startswith(layout.rows + "/")
     assert layout.fit("i", "crop", "1-0").root.startswith(layout.fits("i") + "/")
     assert FitLayout("a/b").result == "a/b/result.json"
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_a_slug_names_a_chain_s_source_and_ids_that_differ_have_others(name: str, other: str) -> None:
+    ids = [image_id(each, "0123456789abcdef") for each in (name, other, name.upper(), name.replace("_", "-"))]
+    slugs = {ident: slug(ident) for ident in ids}
+    assert len(set(slugs.values())) == len(slugs)
+    for made in slugs.values():
+        assert slug(made) == made
+        assert parse_chain(f"dip.imp.0.{made}.r05").source == made
+
+
+def test_a_plain_id_is_its_own_slug() -> None:
+    assert slug("f16-5fb2ac1e") == "f16-5fb2ac1e"
+    assert slug("F 16-5fb2ac1e").startswith("f-16-5fb2ac1e-")
