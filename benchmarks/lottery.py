@@ -82,45 +82,32 @@ def _with_interval(mean: float | None, low: float | None, high: float | None) ->
 
 
 def print_sparsity(rows: Sequence[Row]) -> None:
-    """Quality over sparsity, a row per arm and round; and up to where it matches the dense network."""
-    points = [point for point in curve(rows) if point.image is None]
-    header = (
-        "arm",
-        "round",
-        "sparsity",
-        "weights left",
-        "fits",
-        "blind",
-        "s.d.",
-        "less dense (95 %)",
-        "oracle",
-        "last",
+    """Quality less the dense network's over sparsity, a column for each method; and up to where it matches that."""
+    points = {(point.arm, point.round): point for point in curve(rows) if point.image is None}
+    arms = list(dict.fromkeys(arm for arm, number in points if number))
+    dense = points[arms[0], 0]
+    gap = fmean((point.psnr_oracle_stop or 0.0) - point.mean for point in points.values())
+    print(
+        f"The dense network: {dense.mean:.2f} dB (s.d. over initialisations {_decibels(dense.spread)}), {dense.parameters:,}"
     )
-    lines = [
-        (
-            point.arm.removeprefix("lottery-"),
-            str(point.round),
-            "" if point.sparsity is None else f"{point.sparsity:.1%}",
-            f"{point.parameters:,}",
-            str(point.fits),
-            _decibels(point.mean),
-            _decibels(point.spread),
-            _with_interval(point.difference, point.low, point.high),
-            _decibels(point.psnr_oracle_stop),
-            _decibels(point.psnr_last),
-        )
-        for point in points
-        if point.round or point.arm == "lottery-imp"
-    ]
-    print(table(header, lines), end="\n\n")
+    print(f"parameters, {dense.fits} fits. Stopped blind all fits are {gap:.2f} dB below their own best on average.\n")
+    lines = []
+    for number in sorted({number for _, number in points if number}):
+        first = points[arms[0], number]
+        told = [points.get((arm, number)) for arm in arms]
+        cells = ["" if point is None else _with_interval(point.difference, point.low, point.high) for point in told]
+        lines.append((str(number), f"{first.sparsity:.1%}", f"{first.parameters:,}", *cells))
+    names = [arm.removeprefix("lottery-") for arm in arms]
+    print(table(("round", "sparsity", "parameters left", *names), lines), end="\n\n")
     matching = [
-        (
-            each.arm.removeprefix("lottery-"),
-            *("none" if value is None else f"{value:.1%}" for value in (each.sparsity, each.cautious)),
-        )
-        for each in matching_sparsity(points)
+        (each.arm.removeprefix("lottery-"), *map(_share, (each.sparsity, each.cautious)))
+        for each in matching_sparsity(list(points.values()))
     ]
-    print(table(("arm", "matching up to", "by the interval's lower end"), matching), end="\n\n")
+    print(table(("method", "matching up to", "by the interval's lower end"), matching), end="\n\n")
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1%}"
 
 
 def print_transfers(store: Store, runs: dict[tuple[str, str], str]) -> None:

@@ -12,7 +12,6 @@ from statistics import fmean, stdev
 
 from orchestrator.comparison import Measure, measure_of, paired, quality
 from orchestrator.csv_text import to_csv
-from orchestrator.inputs import read_inputs
 from orchestrator.layout import RunLayout, slug
 from orchestrator.results import NOT_BLIND, Row
 from orchestrator.store import Store
@@ -288,6 +287,9 @@ def transfers_to_csv(cells: Sequence[Transfer]) -> str:
 
 def ids_of(store: Store, layout: RunLayout) -> dict[str, str]:
     """The id of each image of a run by its name, in the order of the run; none before the list of inputs is there."""
+    # Imported here: what it needs takes long to import, and most who show results have no tickets.
+    from orchestrator.inputs import read_inputs  # noqa: PLC0415
+
     inputs = read_inputs(store, layout)
     return {} if inputs is None else {image.name: image.id for image in inputs.images}
 

@@ -164,7 +164,8 @@ def show_outcome(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
     print()
     print_rows(rows)
     print_comparison(rows)
-    print_lottery(rows, ids_of(store, RunLayout(record.run)))
+    if any(row.round is not None for row in rows):
+        print_lottery(rows, ids_of(store, RunLayout(record.run)))
     rows = [row for row in rows if row.picked]
     counts = Counter(row.state for row in rows)
     arms = list(dict.fromkeys(row.arm for row in rows))

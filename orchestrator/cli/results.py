@@ -33,7 +33,8 @@ def act(options: argparse.Namespace) -> int:
     else:
         print_rows(rows)
         print_comparison(rows)
-        print_lottery(rows, ids_of(store, RunLayout(record.run)))
+        if any(row.round is not None for row in rows):
+            print_lottery(rows, ids_of(store, RunLayout(record.run)))
         images = len({row.image for row in rows})
         if images < record.images:
             print(f"{images} of {record.images} images so far; the run is {record.state}")

@@ -217,7 +217,7 @@ def save_inputs(folder: Path) -> None:
     settings: dict[str, dict[str, Any]] = {}
     longer = ("cohort.iterations=400", "fit.iterations=400", "fit.patience=400")
     # The loss of a machine is no crash of a fit, and needs none of its retries.
-    for assignment in (*LONGER, *longer, "resources.retries=0"):
+    for assignment in (*LONGER, *longer, "resources.retries=0", "resources.parallel=null"):
         name, _, value = assignment.partition("=")
         section, _, key = name.partition(".")
         settings.setdefault(section, {})[key] = yaml.safe_load(value)

@@ -24,6 +24,8 @@ TINY = (
     "fit.patience=10",
     "fit.block=5",
     "pick.full_fits=2",
+    # One trial at a time: each of these processes imports torch, and several tests run side by side.
+    "resources.parallel=1",
 )
 
 

@@ -1,7 +1,5 @@
 """Lottery tickets as users find and move them, on whole runs."""
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
@@ -11,7 +9,7 @@ from workers.lottery.tickets import Ticket
 
 TINY_LOTTERY = (
     *("network.width=8", "lottery.rounds=2", "lottery.rate=0.5", "lottery.initialisations=2", "lottery.iterations=6"),
-    *("fit.iterations=6", "fit.block=3", "pick.full_fits=2"),
+    *("fit.iterations=6", "fit.block=3", "pick.full_fits=2", "resources.parallel=1"),
 )
 PRUNED = {"lottery-imp", "lottery-random", "lottery-snip", "lottery-oes"}
 
@@ -77,7 +75,9 @@ def test_tickets_are_trained_on_other_images_for_another_task(found: CommandLine
     save_rgb(found.folder / "others/c.png", height=64, phase=2)
     save_rgb(found.folder / "others/a.png", height=64, phase=0)
     command = found.command("evaluate", "--tickets", "found", "--images", "others", "--simulate", "--no-dashboard")
-    options = ["--config", "inpaint", "--set", "fit.iterations=6", "--set", "pick.full_fits=1", "--run", "moved"]
+    options = ["--config", "inpaint", "--run", "moved"]
+    for setting in ("fit.iterations=6", "pick.full_fits=1", "resources.parallel=1"):
+        options += ["--set", setting]
     done = found.run([*command, *options, "--methods", "imp"])
     assert done.returncode == 0, done.stdout + done.stderr
     rows = found.rows("moved")
@@ -92,16 +92,18 @@ def test_tickets_are_trained_on_other_images_for_another_task(found: CommandLine
     # It was found on this very image.
     assert ",a.png,imp,2,True," in matrix
     assert ",c.png,imp,2,False," in matrix
+
+
+def test_tickets_that_no_image_can_be_fitted_with_are_refused_before_anything_starts(found: CommandLine) -> None:
     grey = found.folder / "grey/g.png"
     grey.parent.mkdir()
     Image.fromarray((smooth(64, 64, 1)[..., 0] * 255).astype("uint8")).save(grey)
-    other = [*command[:5], "--images", "grey", *command[7:], "--run", "grey", "--set", "fit.iterations=2"]
-    done = found.run([*other, "--methods", "imp"])
-    assert done.returncode == 1
-    assert "is of a network with 3 channels" in done.stdout
+    done = found.run(found.command("evaluate", "--tickets", "found", "--images", "grey", "--simulate"))
+    assert done.returncode == 2
+    assert "its tickets are of images with 3 channel(s), and none of the images has as many" in done.stderr
 
 
-def test_masks_are_found_on_all_images_together(found: CommandLine, tmp_path: Path) -> None:
+def test_masks_are_found_on_all_images_together(found: CommandLine) -> None:
     settings = [*TINY_LOTTERY, "lottery.together=true", "lottery.rewind=2", "lottery.initialisations=1"]
     arms = ["--arms", "lottery-imp,lottery-oes"]
     done = found.run(found.submit("--images", "clean", "--simulate", *arms, "--run", "both", settings=settings))

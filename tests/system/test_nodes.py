@@ -105,7 +105,7 @@ def wait_for_fits_on(trace: Path, node: str, blocks: int, of: str = "") -> None:
 
 def test_a_node_lost_and_a_node_drained_cost_nothing_but_time(calm: CommandLine, cluster: Any, trace: Path) -> None:
     lost = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-    settings = [*LONGER, "resources.retries=0"]
+    settings = [*LONGER, "resources.retries=0", "resources.parallel=null"]
     command = calm.submit("--images", "noisy", "--run", "moved", "--address", cluster.address, settings=settings)
     with subprocess.Popen(
         command, cwd=calm.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -181,7 +181,7 @@ def test_fits_wait_for_machines_with_gpus_which_nothing_else_takes(
     make_token()
     head = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    settings = [*TINY, "resources.gpus=0.5"]
+    settings = [*TINY, "resources.gpus=0.5", "resources.parallel=null"]
     command = cli.submit("--images", "noisy", "--run", "waits", "--address", cluster.address, settings=settings)
     with subprocess.Popen(
         command, cwd=cli.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
