@@ -12,6 +12,7 @@ def data() -> Path:
     return DATA
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers (``-n 2 --dist loadgroup``): files stay together, as does what needs the calm run; longest first."""
     system = str(Path(__file__).parent / "system")

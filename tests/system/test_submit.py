@@ -75,23 +75,6 @@ def test_a_simulation_restores_what_it_has_degraded_and_the_papers_own_method_ru
     assert row["seconds"] > 0
 
 
-def test_a_cohort_fitted_at_full_size_is_not_fitted_twice(cli: CommandLine) -> None:
-    save_rgb(cli.folder / "clean/a.png")
-    done = cli.run(
-        cli.submit(
-            "--images", "clean", "--simulate", "--run", "full", settings=[*TINY, "cohort.view=full", "keep.fits=all"]
-        )
-    )
-    assert done.returncode == 0, done.stderr
-    records = list((cli.folder / "dip-store/runs/full/fits").rglob("result.json"))
-    assert len(records) == 2
-    assert {record.parent.parent.name for record in records} == {"full"}
-    cohort = pq.read_table(next((cli.folder / "dip-store/runs/full/cohorts").iterdir())).to_pylist()
-    best = min(cohort, key=lambda fit: fit["held_out_error"])
-    (row,) = cli.rows("full")
-    assert (row["candidate"], row["held_out_error"]) == (best["candidate"], best["held_out_error"])
-
-
 def test_ctrl_c_ends_ray_and_leaves_what_is_finished(cli: CommandLine) -> None:
     for number in range(3):
         save_rgb(cli.folder / f"noisy/{number}.png", phase=number, noise=0.1)
