@@ -32,7 +32,7 @@ demo: install
 
 test: $(VENV)/.installed-dev lint
 	tests/browser.sh
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 	@echo "LEFT OUT: runs handed over to clusters, and ray up on hosts made of namespaces. They need root and a quarter of an hour: make test-system" >&2
 

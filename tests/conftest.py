@@ -12,11 +12,7 @@ def data() -> Path:
     return DATA
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (``-n 2 --dist loadgroup``): files stay together, as does what needs the calm run; longest first."""
+    """Whole runs first: with two workers, to which files go whole and in this order, both then end at about the same time."""
     system = str(Path(__file__).parent / "system")
-    for item in items:
-        calm = "calm" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("calm" if calm else str(item.path)))
     items.sort(key=lambda item: not str(item.path).startswith(system))

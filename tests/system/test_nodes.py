@@ -141,7 +141,7 @@ def test_a_node_lost_and_a_node_drained_cost_nothing_but_time(calm: CommandLine,
 
 
 LOTTERY = (
-    *("network.width=8", "lottery.rounds=4", "lottery.initialisations=1", "lottery.iterations=150"),
+    *("network.width=8", "lottery.rounds=4", "lottery.initialisations=1", "lottery.iterations=500"),
     *("fit.block=5", "fit.checkpoint_s=0.1", "keep.fits=all", "pick.full_fits=1"),
 )
 
@@ -156,7 +156,7 @@ def undisturbed(cli: CommandLine, run: str, again: str) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for chain in ("dip.dense.0", "dip.imp.0", "dip.oes.0"):
+        for chain in ("dip.dense.0", "dip.imp.0"):
             assert run_chain(context, FitJob(inputs.images[0], "full", chain)).state == "done"
     finally:
         torch.set_num_threads(threads)
@@ -167,7 +167,7 @@ def test_a_node_lost_in_the_third_round_of_a_chain_costs_nothing_but_time(
 ) -> None:
     save_rgb(cli.folder / "noisy/a.png", noise=0.1)
     lost = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-    submit = ["--images", "noisy", "--arms", "lottery-imp,lottery-oes", "--address", cluster.address]
+    submit = ["--images", "noisy", "--arms", "lottery-imp", "--address", cluster.address]
     with subprocess.Popen(
         cli.submit(*submit, "--run", "moved", settings=LOTTERY),
         cwd=cli.folder,
@@ -177,8 +177,9 @@ def test_a_node_lost_in_the_third_round_of_a_chain_costs_nothing_but_time(
     ) as process:
         try:
             wait_for_fits_on(trace, lost.node_id, 12, of="dip.imp.0.r03")
-            other = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+            # At once: a node takes longer to start than a round takes.
             cluster.remove_node(lost, allow_graceful=False)
+            other = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
             output, _ = process.communicate(timeout=200)
         finally:
             process.kill()
@@ -190,7 +191,7 @@ def test_a_node_lost_in_the_third_round_of_a_chain_costs_nothing_but_time(
     assert min(iteration for fit, iteration in again if fit.endswith("dip.imp.0.r03")) > 5
     undisturbed(cli, "moved", "calm")
     moved, calm = (files_below(folder_of(cli, run)) for run in ("moved", "calm"))
-    for what, count in ((".ticket", 8), (".npz", 9)):
+    for what, count in ((".ticket", 4), (".npz", 5)):
         assert sum(path.endswith(what) for path in moved) == count
         for path, data in calm.items():
             assert not path.endswith(what) or moved[path] == data, path
