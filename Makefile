@@ -34,12 +34,12 @@ test: $(VENV)/.installed-dev lint
 	tests/browser.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-	@echo "LEFT OUT: runs handed over to clusters, and ray up on hosts made of namespaces. They need root and a quarter of an hour: make test-system" >&2
+	@echo "LEFT OUT: runs handed over to clusters, a store that goes away, and ray up on hosts made of namespaces. They need root and a quarter of an hour: make test-system" >&2
 
-# A run handed over to a cluster as a job; ray up, a run, a host that is lost, ray down; AWS is simulated. Needs root, and Debian's
+# A run handed over to a cluster as a job, or whose store goes away; ray up, a run, a host that is lost, ray down; AWS is simulated. Needs root, and Debian's
 # openssh-server, rsync and iproute2.
 test-system: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest tests/cluster_system -s
+	$(BIN)/python -m pytest tests/cluster_system tests/system/test_store_trouble.py -s
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ TASKS = ("denoise", "inpaint")
 ARMS = "lottery-imp,lottery-random,lottery-snip,lottery-oes,lottery-decoder"
 MOVED, LAST = "5", "8"
 PICTURES = ("astronaut", "cat", "coffee")
-LONG = 4000
+LONG = 2000
 SETTINGS = (
     *(
         "network.width=32",
