@@ -1,6 +1,6 @@
 """When an image's fits are done: its restored files, its figures, its packed record.
 
-This is the only place, beside the observer inside a fit, that sees a clean reference.
+This is the only place, beside the observer inside a fit and a search for masks that was asked to, that sees a clean reference.
 """
 
 import io

@@ -153,10 +153,10 @@ class SharedFit:
 
 @dataclass
 class JointSearch:
-    """A chain whose masks are found on all images together, and who waits for them; ``done`` is None while it runs."""
+    """A chain whose masks are found on all images together, and who waits for its end."""
 
     fit: SharedFit = field(default_factory=SharedFit)
-    done: bool | None = None
+    ended: bool = False
     waiting: "list[tuple[Progress, ArmProgress, str]]" = field(default_factory=list)
 
 
@@ -512,7 +512,7 @@ class Pipeline:
             chain = replace(parse_chain(name), source=None)
             job = FitJob(images[0], "full", str(chain), gpus=gpus, together=tuple(images))
             ray.get(self._queue.put.remote([job], first=True))
-        if search.done is None:
+        if not search.ended:
             search.waiting.append((progress, way, name))
             return []
         return self._want(progress, way, way.arm.view, [name], _TO_THE_END)
@@ -530,7 +530,7 @@ class Pipeline:
             if again is not None:
                 ray.get(self._queue.put.remote([again], first=True))
                 return
-        search.done = finished.state == "done"
+        search.ended = True
         waiting, search.waiting = search.waiting, []
         for progress, way, chain in waiting:
             if progress.stage is not ImageStage.ENDED:

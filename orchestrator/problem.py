@@ -1,7 +1,7 @@
 """What a fit works on, loaded from the store where it is worked on.
 
 Two doors: `load_observation` gives what fitting, stopping and picking may see; `load_reference` gives the clean image, and
-only the evaluation calls it. All randomness here is a function of the run's seed and the image, so that every candidate
+only the evaluation calls it, and a search for masks that was asked to look at it (``lottery.target: clean``), which says so. All randomness here is a function of the run's seed and the image, so that every candidate
 and arm faces the same noise and the same held-out pixels.
 """
 
@@ -83,7 +83,7 @@ def load_observation(context: RunContext, image: InputImage) -> Observation:
 def load_reference(context: RunContext, image: InputImage) -> Array | None:
     """The clean image on the degraded one's scale, of the restored image's size, or None where there is none.
 
-    For the evaluation only.
+    For the evaluation, and for masks that are to be found on it.
     """
     if image.reference is None:
         return None

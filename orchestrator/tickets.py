@@ -219,7 +219,12 @@ def load_start(context: RunContext, ticket: str, network: Network) -> None:
     """
     key = start_key(ticket)
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(context.store.get(key)), weights_only=True)
+        data = context.store.get(key)
+    except (NotFoundError, DamagedError) as error:
+        # Any other trouble of the store may pass, and is none of the ticket's.
+        raise TicketError(f"the weights {context.store.show(key)} cannot be used: {error}") from None
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
         network.load_state_dict(state)
     except Exception as error:
         # Of many kinds: the bytes are no weights, or not of this network.

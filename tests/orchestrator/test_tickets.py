@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orchestrator.config import Config
-from orchestrator.errors import TicketError
+from orchestrator.errors import StoreUnavailableError, TicketError
 from orchestrator.fits import run_fit
 from orchestrator.jobs import FitJob
 from orchestrator.layout import start_key
@@ -307,6 +307,23 @@ def test_a_rewound_round_begins_from_the_weights_beside_its_ticket(bench: Bench,
     assert_equal_weights(round_network(rewound.context, bench.image, CHAIN, 1).network, masked(later, masks))
     # The ticket says so, whatever the settings of the run that takes it over are.
     assert_equal_weights(round_network(bench.context, bench.image, CHAIN, 1).network, masked(later, masks))
+
+
+def test_a_store_in_trouble_is_no_fault_of_the_weights(
+    bench: Bench, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewound = changed(bench, settings(make_config, rewind=3))
+    leave(rewound)
+    get = rewound.context.store.get
+
+    def away(key: str) -> bytes:
+        if key.endswith(".start.pt"):
+            raise StoreUnavailableError("nobody answers")
+        return get(key)
+
+    monkeypatch.setattr(rewound.context.store, "get", away)
+    with pytest.raises(StoreUnavailableError, match="nobody answers"):
+        round_network(rewound.context, bench.image, CHAIN, 1)
 
 
 # Deep decoders of as many parameters.
