@@ -28,9 +28,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.common import machine, print_table
 from benchmarks.images import write_images
-from orchestrator.layout import RunLayout
-from orchestrator.local_ray import make_token
-from orchestrator.results import read_rows
+from orchestrator.drive.local_ray import make_token
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.rows import read_rows
 from orchestrator.store import Store, open_store
 from tests.seaweed import SeaweedFS
 from tests.system.hook import write_hook
@@ -171,7 +171,7 @@ def _is_worker(process: psutil.Process) -> bool:
 @contextmanager
 def the_field(folder: Path) -> Iterator[Field]:
     """Everything started, and ended with the block."""
-    os.environ |= write_hook(folder / "hook", "orchestrator.fits", TRACE) | SeaweedFS.environment
+    os.environ |= write_hook(folder / "hook", "orchestrator.fit.fit", TRACE) | SeaweedFS.environment
     os.environ["PYTHONPATH"] += os.pathsep + str(Path(__file__).parents[1])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"

@@ -15,8 +15,8 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.common import print_table
 from benchmarks.images import write_images
 from orchestrator import cli
-from orchestrator.layout import RunLayout
-from orchestrator.results import read_rows
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.rows import read_rows
 from orchestrator.store import open_store
 from workers.tasks import Jpeg
 

@@ -17,9 +17,9 @@ from statistics import fmean
 from benchmarks.common import table
 from benchmarks.images import write_images
 from orchestrator import cli
-from orchestrator.layout import RunLayout
-from orchestrator.results import Row, read_rows
-from orchestrator.sparsity import curve, ids_of, matching_sparsity, transfers
+from orchestrator.figures.sparsity import curve, ids_of, matching_sparsity, transfers
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.rows import Row, read_rows
 from orchestrator.store import Store, open_store
 
 TASKS = ("denoise", "inpaint")

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import machine, print_table, spread
-from orchestrator.layout import RunLayout
-from orchestrator.local_ray import make_token
-from orchestrator.results import read_rows
+from orchestrator.drive.local_ray import make_token
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.rows import read_rows
 from orchestrator.store import LocalStore
 from tests.system.hook import write_hook
 
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="dip-nodes-") as scratch:
         folder = Path(scratch)
-        os.environ |= write_hook(folder / "hook", "orchestrator.fits", STUB)
+        os.environ |= write_hook(folder / "hook", "orchestrator.fit.fit", STUB)
         os.environ["PYTHONPATH"] += os.pathsep + str(Path(__file__).parents[1])
         os.environ |= {
             "STUB_SECONDS": str(options.seconds),

@@ -20,15 +20,15 @@ import pyarrow.parquet as pq
 from benchmarks.common import table
 from benchmarks.images import write_images
 from orchestrator import cli
-from orchestrator.arms import Rule
-from orchestrator.comparison import paired
-from orchestrator.fits import read_arrays, read_record
-from orchestrator.inputs import read_inputs
-from orchestrator.layout import RunLayout
-from orchestrator.picking import Member, values_by
-from orchestrator.results import Row, read_rows
+from orchestrator.arms.resolve import Rule
+from orchestrator.figures.comparison import paired
+from orchestrator.figures.study import expected_best, tau_of
+from orchestrator.fit.fit import read_arrays, read_record
+from orchestrator.pick.decide import Member, values_by
+from orchestrator.run.inputs import read_inputs
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.rows import Row, read_rows
 from orchestrator.store import Store, open_store
-from orchestrator.study import expected_best, tau_of
 
 TASKS = ("denoise", "inpaint", "super-resolve")
 ARMS = ("isnas-dip", "isnas-dip-blind", "random", "dip", "nas-dip", "deep-decoder")

@@ -1,6 +1,25 @@
-"""Text for people."""
+"""Text for people, and tables for programs."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 def printable(text: str) -> str:
     """The text on one line: line breaks, escapes and other control characters are spelled out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table with a header; None is empty.
+
+    A line ends with a line feed alone, as other programs on the same machine expect. Python (before 3.13) does not see then that a
+    carriage return within a value must be quoted, so where there is one, all words are.
+    """
+    table = [[row[column] for column in columns] for row in rows]
+    odd = any(isinstance(value, str) and "\r" in value for row in table for value in row)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL)
+    writer.writerows([columns, *table])
+    return file.getvalue()

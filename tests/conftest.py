@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-import orchestrator.local_ray  # noqa: F401 - before anything imports Ray, which reads its environment once
+import orchestrator.drive.local_ray  # noqa: F401 - before anything imports Ray, which reads its environment once
 
 DATA = Path(__file__).parent / "data"
 

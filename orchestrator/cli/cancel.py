@@ -3,9 +3,9 @@
 import argparse
 import time
 
-from orchestrator.claims import RunState
 from orchestrator.cli.common import command_for, store_of
-from orchestrator.run import cancel_run, read_run
+from orchestrator.run.claim import RunState
+from orchestrator.run.record import cancel_run, read_run
 
 _WAIT_S = 60.0
 _POLL_S = 0.5

@@ -7,17 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.claims import RunState, latest, wait_until_free
 from orchestrator.cli.common import command_for, duration
 from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError, StoreUnavailableError, UserMistakeError
-from orchestrator.layout import RunLayout
-from orchestrator.results import Row, RowState, read_rows
-from orchestrator.run import RunRecord
-from orchestrator.sparsity import ids_of
+from orchestrator.figures.sparsity import ids_of
+from orchestrator.run.claim import RunState, latest, wait_until_free
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import RunRecord
+from orchestrator.run.rows import Row, RowState, read_rows
 from orchestrator.store import Store, check_store
 
 if TYPE_CHECKING:
-    from orchestrator.plan import Plan
+    from orchestrator.plan.make import Plan
 
 _ARMS_LISTED = 9
 EXIT_SOME_FAILED = 1
@@ -57,7 +57,7 @@ def carry_out(options: argparse.Namespace, store: Store, planned: "Callable[...,
         return _hand_over(options, store, planned)
     if options.address is None:
         return _drive(options, store, planned())
-    from orchestrator.cluster import joined_ray, resolve_on_cluster
+    from orchestrator.drive.cluster import joined_ray, resolve_on_cluster
 
     with joined_ray(options.address):
         return _drive(options, store, planned(resolve=resolve_on_cluster))
@@ -66,7 +66,7 @@ def carry_out(options: argparse.Namespace, store: Store, planned: "Callable[...,
 def _drive(options: argparse.Namespace, store: Store, plan: "Plan") -> int:
     """Be the driver of a run."""
     from orchestrator.cli.live import LiveProgress
-    from orchestrator.driver import execute
+    from orchestrator.drive.driver import execute
 
     joined = options.address is not None
     # Before anything starts: does the store do what a run cannot do without?
@@ -94,7 +94,7 @@ def _drive(options: argparse.Namespace, store: Store, plan: "Plan") -> int:
 def _hand_over(options: argparse.Namespace, store: Store, planned: "Callable[..., Plan]") -> int:
     """Bring a run to the store, start its driver on a cluster, and follow it."""
     from orchestrator.cli.live import LiveProgress
-    from orchestrator.remote import Cluster, check_reachable_from_machines, hand_over
+    from orchestrator.drive.handover import Cluster, check_reachable_from_machines, hand_over
 
     check_reachable_from_machines(store)
     cluster = Cluster(options.address)
@@ -132,7 +132,7 @@ def follow(store: Store, run: str, *, after: int = 0, driver: "Callable[[], str 
         RunFailedError: its driver ended without a word to the store.
     """
     from orchestrator.cli.live import LiveProgress
-    from orchestrator.following import Followed
+    from orchestrator.drive.following import Followed
 
     followed = Followed(store, run, after, driver)
     try:

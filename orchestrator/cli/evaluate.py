@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.common import store_of
 from orchestrator.cli.driving import carry_out
 from orchestrator.cli.submit import add_inputs, add_settings, plan_of, print_plan
-from orchestrator.config import change, resolve
 from orchestrator.errors import UserMistakeError
-from orchestrator.layout import RunLayout, word_of
-from orchestrator.run import read_run
+from orchestrator.run.layout import RunLayout, word_of
+from orchestrator.run.record import read_run
+from orchestrator.settings.config import change, resolve
 from orchestrator.store import Store
 from workers.lottery.names import METHODS, parse
 
 if TYPE_CHECKING:
-    from orchestrator.config import Config
+    from orchestrator.settings.config import Config
 
 _SUFFIX = ".ticket"
 _LONGEST_NAME = 40
@@ -61,7 +61,7 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _of_record(settings: dict[str, Any]) -> "Config":
-    from orchestrator.config import Config
+    from orchestrator.settings.config import Config
 
     return Config.model_validate(settings)
 

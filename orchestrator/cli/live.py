@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.common import duration
-from orchestrator.progress import Stage
+from orchestrator.run.progress import Stage
 from orchestrator.text import printable
 
 PLAIN_EVERY_S = 10.0

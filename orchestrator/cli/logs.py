@@ -2,10 +2,10 @@
 
 import argparse
 
-from orchestrator.claims import read_log
 from orchestrator.cli.common import store_of
-from orchestrator.layout import RunLayout
-from orchestrator.run import read_run
+from orchestrator.run.claim import read_log
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import read_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def act(options: argparse.Namespace) -> int:
     store = store_of(options)
     record = read_run(store, options.run)
     if options.address is not None:
-        from orchestrator.remote import Cluster
+        from orchestrator.drive.handover import Cluster
 
         cluster = Cluster(options.address)
         print(cluster.log(cluster.last_job(store, record.run)), end="")

@@ -7,10 +7,10 @@ import argparse
 
 from orchestrator.cli.common import store_of
 from orchestrator.cli.table import print_comparison, print_lottery, print_rows
-from orchestrator.layout import RunLayout
-from orchestrator.results import read_rows, rows_to_csv, rows_to_json
-from orchestrator.run import read_run
-from orchestrator.sparsity import ids_of
+from orchestrator.figures.sparsity import ids_of
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import read_run
+from orchestrator.run.rows import read_rows, rows_to_csv, rows_to_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

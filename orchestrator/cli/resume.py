@@ -3,12 +3,12 @@
 import argparse
 from functools import partial
 
-from orchestrator.claims import RunState, latest
 from orchestrator.cli.common import add_assignments, store_of
 from orchestrator.cli.driving import add_where, carry_out
 from orchestrator.errors import UserMistakeError
-from orchestrator.layout import RunLayout
-from orchestrator.run import read_run
+from orchestrator.run.claim import RunState, latest
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import read_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "another value for a setting that changes no result, such as resources.parallel; repeatable"
     )
     add_where(parser)
-    # The version of whoever has handed the run to this cluster (`orchestrator.remote`).
+    # The version of whoever has handed the run to this cluster (`orchestrator.drive.handover`).
     parser.add_argument("--submitted-by", metavar="VERSION", help=argparse.SUPPRESS)
     # The claim that it was handed over after: it may have been cancelled before its driver could begin.
     parser.add_argument("--after", type=int, metavar="CLAIM", help=argparse.SUPPRESS)
@@ -28,7 +28,7 @@ def act(options: argparse.Namespace) -> int:
     """Do what is left."""
     store = store_of(options)
 
-    from orchestrator.versions import project_version
+    from orchestrator.run.versions import project_version
 
     if options.submitted_by not in (None, project_version()):
         raise UserMistakeError(
@@ -41,6 +41,6 @@ def act(options: argparse.Namespace) -> int:
     if changed and read_run(store, options.run).state is RunState.CANCELLED:
         raise UserMistakeError(f"the run {options.run} was cancelled before this driver began")
 
-    from orchestrator.plan import resume_plan
+    from orchestrator.plan.make import resume_plan
 
     return carry_out(options, store, partial(resume_plan, store, options.run, options.assignments))

@@ -4,7 +4,7 @@ import argparse
 import json
 
 from orchestrator.cli.common import duration, store_of
-from orchestrator.run import all_runs
+from orchestrator.run.record import all_runs
 from orchestrator.text import printable
 
 _SHOWN = 100

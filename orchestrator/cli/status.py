@@ -4,7 +4,7 @@ import argparse
 import json
 
 from orchestrator.cli.common import duration, store_of
-from orchestrator.run import RunRecord, read_run
+from orchestrator.run.record import RunRecord, read_run
 from orchestrator.text import printable
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.common import decibels, store_of
 from orchestrator.cli.driving import carry_out
 from orchestrator.cli.submit import add_inputs, add_settings, plan_of, print_plan
-from orchestrator.config import DEFAULT, resolve
-from orchestrator.layout import RunLayout
+from orchestrator.run.layout import RunLayout
+from orchestrator.settings.config import DEFAULT, resolve
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
-    from orchestrator.driver import Outcome
-    from orchestrator.plan import Plan
-    from orchestrator.study import Study
+    from orchestrator.drive.driver import Outcome
+    from orchestrator.figures.study import Study
+    from orchestrator.plan.make import Plan
 
 _SHOWN_SIZES = (1, 3, 5, 15)
 
@@ -45,8 +45,8 @@ def act(options: argparse.Namespace) -> int:
 
 def conclude(plan: "Plan", outcome: "Outcome", store: Store) -> None:
     """Put the figures of a finished run together, and show them."""
+    from orchestrator.figures.study import read_table, study_of, write_study
     from orchestrator.report.study import write_study_page
-    from orchestrator.study import read_table, study_of, write_study
 
     layout = RunLayout(plan.run)
     table = read_table(store, layout, plan.images)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import add_assignments, duration, store_of
 from orchestrator.cli.driving import add_where, carry_out
-from orchestrator.config import DEFAULT, resolve
+from orchestrator.settings.config import DEFAULT, resolve
 from orchestrator.store import Store
 from orchestrator.text import printable
 
 if TYPE_CHECKING:
-    from orchestrator.arms import Arm
-    from orchestrator.config import Config
-    from orchestrator.plan import Plan, Resolve
+    from orchestrator.arms.resolve import Arm
+    from orchestrator.plan.make import Plan, Resolve
+    from orchestrator.settings.config import Config
 
 _SHOWN = 10
 
@@ -76,9 +76,9 @@ def add_settings(parser: argparse.ArgumentParser, *, default: str | None) -> Non
 def plan_of(
     options: argparse.Namespace, store: Store, config: "Config", *, simulate: bool, **resolve: "Resolve | None"
 ) -> "Plan":
-    """The plan that the options ask for; ``resolve`` as in `orchestrator.plan.make_plan`."""
-    from orchestrator.inputs import Source
-    from orchestrator.plan import make_plan
+    """The plan that the options ask for; ``resolve`` as in `orchestrator.plan.make.make_plan`."""
+    from orchestrator.plan.make import make_plan
+    from orchestrator.run.inputs import Source
 
     source = Source(options.images, options.references, options.masks, options.mask_known == "white")
     return make_plan(store, config, source, simulate=simulate, run=options.run, command=options.command, **resolve)
@@ -130,7 +130,7 @@ def _lottery(arm: "Arm", config: "Config") -> str:
 
 def print_plan(plan: "Plan", store: Store, config_name: str) -> None:
     """What would be done, and how long it would take."""
-    from orchestrator.estimate import estimate
+    from orchestrator.plan.estimate import estimate
 
     config = plan.config
     sizes = Counter(f"{image.width}x{image.height}x{image.channels}" for image in plan.images)

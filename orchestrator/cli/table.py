@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.common import clock_time, decibels
-from orchestrator.comparison import compare
-from orchestrator.results import Row, RowState
-from orchestrator.sparsity import Transfer, curve, is_blind, matching_sparsity, transfers
+from orchestrator.figures.comparison import compare
+from orchestrator.figures.sparsity import Transfer, curve, is_blind, matching_sparsity, transfers
+from orchestrator.run.rows import Row, RowState
 from orchestrator.text import printable
 
 _ROOM_FOR_NAMES = 16

@@ -2,11 +2,11 @@
 
 import argparse
 
-from orchestrator.claims import latest
 from orchestrator.cli.common import store_of
 from orchestrator.cli.driving import follow
-from orchestrator.layout import RunLayout
-from orchestrator.run import read_run
+from orchestrator.run.claim import latest
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import read_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from orchestrator.cpus import cpu_count
+from orchestrator.resources.cpus import cpu_count
 
 _MOST_PROCESSES = 8
 _CALLS_WORTH_A_PROCESS = 4

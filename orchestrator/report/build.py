@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from orchestrator import __version__
-from orchestrator.comparison import compare
 from orchestrator.errors import NotFoundError
-from orchestrator.inputs import read_inputs
-from orchestrator.layout import TOGETHER, RunLayout
+from orchestrator.figures.comparison import compare
+from orchestrator.figures.sparsity import curve, ids_of, is_blind, transfers
 from orchestrator.report import (
     ArmPictures,
     Curve,
@@ -29,9 +28,10 @@ from orchestrator.report import (
     text,
 )
 from orchestrator.report.chart import FEW
-from orchestrator.results import Row
-from orchestrator.run import RunRecord
-from orchestrator.sparsity import curve, ids_of, is_blind, transfers
+from orchestrator.run.inputs import read_inputs
+from orchestrator.run.layout import TOGETHER, RunLayout
+from orchestrator.run.record import RunRecord
+from orchestrator.run.rows import Row
 from orchestrator.store import Store
 from workers.lottery.names import Chain, parse
 

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 
 from markupsafe import Markup
 
-from orchestrator.layout import TOGETHER, slug
+from orchestrator.figures.sparsity import SparsityPoint, Transfer, matching_sparsity
 from orchestrator.report import chart, text
 from orchestrator.report.chart import OTHER, Curve, SparsityLine
 from orchestrator.report.pictures import data_uri, size_of
 from orchestrator.report.table import Column, Table, table
-from orchestrator.sparsity import SparsityPoint, Transfer, matching_sparsity
+from orchestrator.run.layout import TOGETHER, slug
 
 _STRONGEST = 40
 """Percent of colour in the strongest cell of a matrix: text on it still stands out."""
@@ -68,8 +68,8 @@ class LotteryReport:
     """Everything the page says about lottery tickets.
 
     Attributes:
-        points: As `orchestrator.sparsity.curve` gives them.
-        transfers: As `orchestrator.sparsity.transfers` gives them.
+        points: As `orchestrator.figures.sparsity.curve` gives them.
+        transfers: As `orchestrator.figures.sparsity.transfers` gives them.
         ids: The id of each image by its name.
         images: Those that are shown.
         together: Layers of the tickets that were found on all images together.

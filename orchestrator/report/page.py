@@ -17,7 +17,7 @@ from orchestrator.report.chart import Curve
 from orchestrator.report.lottery import LotteryReport, lottery_section
 from orchestrator.report.pictures import data_uri, size_of
 from orchestrator.report.table import Column, Row, Table, table, tone_of
-from orchestrator.results import NOT_BLIND
+from orchestrator.run.rows import NOT_BLIND
 
 _SMALL = 640
 """Pictures up to this many pixels stand beside their numbers, enlarged by a whole factor where one fits."""
@@ -87,10 +87,10 @@ class RunReport:
         seconds: How long it took, None while unknown.
         version: The version of this program that made it.
         settings: The resolved settings, nested.
-        rows: All results, one per image and arm, as `orchestrator.results.Row` names them; None where unknown.
+        rows: All results, one per image and arm, as `orchestrator.run.rows.Row` names them; None where unknown.
         images: Those shown with pictures; the caller bounds how many, since each is held in the page.
         left_out: How many images among the rows are not shown with pictures.
-        comparison: How each pair of arms differs over all images, as `orchestrator.comparison.Difference` names it.
+        comparison: How each pair of arms differs over all images, as `orchestrator.figures.comparison.Difference` names it.
         lottery: What there is to say of lottery tickets; None where none were drawn.
     """
 

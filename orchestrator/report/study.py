@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from orchestrator import __version__
-from orchestrator.layout import RunLayout
+from orchestrator.figures.study import HELD_OUT, CohortSize, Study, Table, Tau
 from orchestrator.report import text
 from orchestrator.report.chart import (
     COLOURS,
@@ -29,9 +29,9 @@ from orchestrator.report.chart import (
 )
 from orchestrator.report.page import environment, grouped
 from orchestrator.report.table import tone_of
-from orchestrator.run import RunRecord
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import RunRecord
 from orchestrator.store import Store
-from orchestrator.study import HELD_OUT, CohortSize, Study, Table, Tau
 from workers.metrics import TASK_LOSS
 
 POINTS = 300_000

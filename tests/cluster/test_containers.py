@@ -567,7 +567,7 @@ def test_grafana_finds_prometheus_and_the_dashboard() -> None:
 def our_metrics() -> dict[str, set[str]]:
     """The gauges that a run publishes, as Prometheus sees them, with their labels."""
     gauges: dict[str, set[str]] = {}
-    for node in ast.walk(ast.parse((ROOT / "orchestrator/telemetry.py").read_text())):
+    for node in ast.walk(ast.parse((ROOT / "orchestrator/schedule/telemetry.py").read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Gauge":
             name, _, labels = (ast.literal_eval(argument) for argument in node.args)
             gauges[f"ray_{name}"] = set(labels)

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.layout import RunLayout
+from orchestrator.run.layout import RunLayout
 from orchestrator.store import open_store
 from tests.cluster_system.hosts import Hosts, what_is_missing
 from tests.ports import free_ports

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.local_ray import make_token
+from orchestrator.drive.local_ray import make_token
 from tests.ports import free_ports
 from tests.seaweed import SeaweedFS
 from tests.system.conftest import LONGER, TINY, CommandLine, save_rgb

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from orchestrator.layout import RunLayout
+from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store, open_store
 from tests.cluster_system.conftest import (
     ORCHESTRATOR,

@@ -12,13 +12,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from orchestrator.claims import Holder, Standing, now
-from orchestrator.config import Config
-from orchestrator.context import RunContext
 from orchestrator.images import decode, encode_mask
-from orchestrator.ingest import InputImage
-from orchestrator.layout import RunLayout, image_key
-from orchestrator.run import RunRecord
+from orchestrator.run.claim import Holder, Standing, now
+from orchestrator.run.context import RunContext
+from orchestrator.run.inputs import InputImage
+from orchestrator.run.layout import RunLayout, image_key
+from orchestrator.run.record import RunRecord
+from orchestrator.settings.config import Config
 from orchestrator.store import Store
 
 # Three candidates of different cells, all of which a network of 8 channels can hold.

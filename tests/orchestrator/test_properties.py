@@ -12,12 +12,13 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config import Config, described_settings, resolve
 from orchestrator.errors import ConfigError, UserMistakeError
 from orchestrator.images import Encoding
-from orchestrator.ingest import InputImage, _Read, _relative_name, _restored_names
-from orchestrator.layout import RunLayout, image_id
-from orchestrator.run import check_run_name
+from orchestrator.ingest.folder import _Read, _relative_name, _restored_names
+from orchestrator.run.inputs import InputImage
+from orchestrator.run.layout import RunLayout, image_id
+from orchestrator.run.record import check_run_name
+from orchestrator.settings.config import Config, described_settings, resolve
 from orchestrator.store import check_key
 
 quick = settings(

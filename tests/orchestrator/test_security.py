@@ -20,16 +20,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config import resolve
 from orchestrator.errors import ConfigError, DamagedError, StoreError
-from orchestrator.fits import FitArrays, fit_keys, read_arrays, run_fit
-from orchestrator.jobs import FitJob, FitRecord
-from orchestrator.layout import ClaimLayout, FitLayout, RunLayout
+from orchestrator.figures.study import read_table
+from orchestrator.fit.fit import FitArrays, fit_keys, read_arrays, run_fit
+from orchestrator.fit.job import FitJob
+from orchestrator.fit.record import FitRecord
 from orchestrator.report import render
-from orchestrator.results import Row, RowState
-from orchestrator.scoring import bank_of, bank_parts, candidates_of, score_image
+from orchestrator.run.layout import ClaimLayout, FitLayout, RunLayout
+from orchestrator.run.rows import Row, RowState
+from orchestrator.score.score import bank_of, bank_parts, candidates_of, score_image
+from orchestrator.settings.config import resolve
 from orchestrator.store import LocalStore, check_key
-from orchestrator.study import read_table
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from tests.orchestrator.report.examples import image, report
 

@@ -6,8 +6,8 @@ import subprocess
 from collections import Counter
 
 from orchestrator.images import decode
-from orchestrator.inputs import read_inputs
-from orchestrator.layout import RunLayout
+from orchestrator.run.inputs import read_inputs
+from orchestrator.run.layout import RunLayout
 from orchestrator.store import LocalStore
 from tests.corpus import MAX_PIXELS, Case, write_corpus
 from tests.system.conftest import CommandLine

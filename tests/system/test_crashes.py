@@ -71,7 +71,7 @@ def act(module):
 
 def test_poison_costs_the_poisoned_and_nobody_else(cli: CommandLine, tmp_path: Path) -> None:
     save_rgb(cli.folder / "noisy/a.png", noise=0.1)
-    environment = write_hook(tmp_path / "hook", "orchestrator.fits", POISON)
+    environment = write_hook(tmp_path / "hook", "orchestrator.fit.fit", POISON)
     environment |= {"FATES": json.dumps(FATES), "TRIES": str(tmp_path / "tries")}
     arm = f"arms=[{{name: mixed, like: isnas-dip-blind, networks: [{', '.join(FATES)}]}}]"
     settings = [*TINY, arm, "resources.retries=1", "keep.fits=all"]

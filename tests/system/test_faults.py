@@ -59,8 +59,9 @@ def test_a_store_that_fails_in_mid_run_stops_it_with_one_line(cli: CommandLine) 
 
 VANISHING = """
 import sys
-from orchestrator import driver, pipeline
-from orchestrator.layout import image_key
+from orchestrator.drive import driver
+from orchestrator.schedule import pipeline
+from orchestrator.run.layout import image_key
 from orchestrator.cli import main
 
 class Saboteur(pipeline.Pipeline):

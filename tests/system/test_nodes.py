@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.chains import run_chain
-from orchestrator.config import Config
-from orchestrator.context import RunContext
-from orchestrator.inputs import read_inputs
-from orchestrator.jobs import FitJob
-from orchestrator.layout import RunLayout
-from orchestrator.local_ray import make_token
-from orchestrator.run import read_run
+from orchestrator.drive.local_ray import make_token
+from orchestrator.fit.job import FitJob
+from orchestrator.prune.chain import run_chain
+from orchestrator.run.context import RunContext
+from orchestrator.run.inputs import read_inputs
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import read_run
+from orchestrator.settings.config import Config
 from orchestrator.store import LocalStore
 from tests.system.conftest import LONGER, TINY, CommandLine, assert_as_calm, files_below, folder_of, save_rgb
 from tests.system.hook import write_hook
@@ -52,7 +52,7 @@ def act(module):
 
 @pytest.fixture
 def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    environment = write_hook(tmp_path / "hook", "orchestrator.fits", TRACE)
+    environment = write_hook(tmp_path / "hook", "orchestrator.fit.fit", TRACE)
     root = str(Path(__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([environment["PYTHONPATH"], root]))
     monkeypatch.setenv("TRACE", str(tmp_path / "trace"))
@@ -203,7 +203,7 @@ def test_a_node_lost_in_the_third_round_of_a_chain_costs_nothing_but_time(
 def test_fits_wait_for_machines_with_gpus_which_nothing_else_takes(
     cli: CommandLine, tmp_path: Path, trace: Path
 ) -> None:
-    write_hook(tmp_path / "hook", "orchestrator.fits", NO_GPU)
+    write_hook(tmp_path / "hook", "orchestrator.fit.fit", NO_GPU)
     save_rgb(tmp_path / "noisy/a.png", noise=0.1)
     make_token()
     head = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}

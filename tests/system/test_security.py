@@ -17,12 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.doctor import Check, check_cluster, check_token
+from orchestrator.doctor.check import Check, check_cluster, check_token
 
 SERVE = """
 import sys
-from orchestrator.local_ray import local_ray
-from orchestrator.resources import Resources
+from orchestrator.drive.local_ray import local_ray
+from orchestrator.resources.share import Resources
 
 with local_ray(Resources(1, 1, "cpu", 0.0, 1e9), dashboard=True) as address:
     import ray

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.layout import RunLayout
+from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store, open_store
 from tests.seaweed import SeaweedFS
 from tests.system.conftest import LONGER, CommandLine, files_below, folder_of

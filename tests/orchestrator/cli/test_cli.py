@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from orchestrator import __version__
-from orchestrator.claims import RunState, Standing, now
 from orchestrator.cli import COMMANDS, main
 from orchestrator.cli.common import decibels, duration
+from orchestrator.drive.following import Followed
+from orchestrator.drive.handover import Job
 from orchestrator.errors import UserMistakeError
-from orchestrator.following import Followed
 from orchestrator.images import encode_mask
-from orchestrator.layout import RunLayout
-from orchestrator.remote import Job
-from orchestrator.results import Row, RowState, rows_to_json
-from orchestrator.run import RunRecord
+from orchestrator.run.claim import RunState, Standing, now
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import RunRecord
+from orchestrator.run.rows import Row, RowState, rows_to_json
+from orchestrator.run.versions import project_version
 from orchestrator.store import LocalStore
-from orchestrator.versions import project_version
 from tests.orchestrator.conftest import CANDIDATES, ELSEWHERE, Encoded, leave_run
 
 ROW = Row("a.png", "isnas-dip-blind", RowState.RESTORED, candidate=CANDIDATES[0], stop_iteration=5, seconds=8.0)
@@ -581,8 +581,8 @@ class Elsewhere:
 def cluster(run: Command, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
     """A cluster that shares this machine's folders."""
     made = Elsewhere(run.store)
-    monkeypatch.setattr("orchestrator.remote.Cluster", made)
-    monkeypatch.setattr("orchestrator.remote.check_reachable_from_machines", lambda store: None)
+    monkeypatch.setattr("orchestrator.drive.handover.Cluster", made)
+    monkeypatch.setattr("orchestrator.drive.handover.check_reachable_from_machines", lambda store: None)
     return made
 
 
@@ -687,7 +687,7 @@ def test_a_folder_as_the_store_of_a_job_is_refused_before_anything_is_asked_or_l
     def asked(address: str) -> None:
         raise AssertionError(f"{address} was asked")
 
-    monkeypatch.setattr("orchestrator.remote.Cluster", asked)
+    monkeypatch.setattr("orchestrator.drive.handover.Cluster", asked)
     (line,) = run.mistake(*what, "--address", "http://127.0.0.1:1")
     assert line.startswith(
         f"{what[0]}: --store {run.store.url}: a folder of this machine cannot be seen by the cluster"

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.arms import arms_of, chains_of, rounds_of
+from orchestrator.arms.resolve import arms_of, chains_of, rounds_of
 from orchestrator.cli import main
-from orchestrator.config import Config
-from orchestrator.layout import RunLayout
-from orchestrator.plan import Plan
-from orchestrator.run import RunRecord
+from orchestrator.plan.make import Plan
+from orchestrator.prune.tickets import weights_seed
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import RunRecord
+from orchestrator.settings.config import Config
 from orchestrator.store import LocalStore
-from orchestrator.tickets import weights_seed
 from tests.orchestrator.conftest import Encoded, MakeConfig, leave_run
 from workers.lottery.names import Chain
 from workers.lottery.tickets import Ticket

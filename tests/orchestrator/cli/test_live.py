@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli.live import PLAIN_EVERY_S, LiveProgress, StageClock
-from orchestrator.progress import Stage
+from orchestrator.run.progress import Stage
 
 
 class StubClock:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.table import print_comparison, print_lottery, print_rows, printable
-from orchestrator.results import NOT_BLIND, Row, RowState
+from orchestrator.run.rows import NOT_BLIND, Row, RowState
 
 Show = Callable[..., list[str]]
 CANDIDATE = "158-1111101111001110001100001"

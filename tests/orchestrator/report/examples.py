@@ -7,8 +7,8 @@ from dataclasses import asdict, fields, replace
 import numpy as np
 from PIL import Image
 
-from orchestrator import sparsity
-from orchestrator.comparison import compare
+from orchestrator.figures import sparsity
+from orchestrator.figures.comparison import compare
 from orchestrator.report import (
     ArmPictures,
     Curve,
@@ -19,7 +19,7 @@ from orchestrator.report import (
     RunReport,
     TicketLayers,
 )
-from orchestrator.results import NOT_BLIND, Row, RowState
+from orchestrator.run.rows import NOT_BLIND, Row, RowState
 from workers.lottery.names import Chain, Method
 
 HOSTILE = "<img src=x onerror=alert(1)>\n\u202e\udc80\"'&.png"

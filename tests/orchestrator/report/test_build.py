@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.claims import RunState
-from orchestrator.collecting import Fitted, pack
-from orchestrator.ingest import InputImage
-from orchestrator.inputs import Inputs, write_inputs
-from orchestrator.jobs import Evaluation, FitRecord
-from orchestrator.layout import RunLayout
+from orchestrator.collect.collect import Fitted, pack
+from orchestrator.fit.record import Evaluation, FitRecord
 from orchestrator.report import ImageReport, build
-from orchestrator.results import Row, RowState
-from orchestrator.run import RunRecord
+from orchestrator.run.claim import RunState
+from orchestrator.run.inputs import InputImage, Inputs, write_inputs
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import RunRecord
+from orchestrator.run.rows import Row, RowState
 from orchestrator.store import Store, open_store
 from tests.orchestrator.report.examples import png
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.collecting import pack
-from orchestrator.layout import TOGETHER
+from orchestrator.collect.collect import pack
+from orchestrator.figures.sparsity import curve, transfers
 from orchestrator.report import LotteryImage, LotteryReport, RunReport, build, chart, render
 from orchestrator.report.chart import SparsityLine
 from orchestrator.report.lottery import _Matrix, _risen, lottery_section
-from orchestrator.results import NOT_BLIND, Row, RowState
-from orchestrator.sparsity import curve, transfers
+from orchestrator.run.layout import TOGETHER
+from orchestrator.run.rows import NOT_BLIND, Row, RowState
 from orchestrator.store import Store, open_store
 from tests.orchestrator.report.examples import (
     HOSTILE,

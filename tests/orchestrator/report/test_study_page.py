@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from orchestrator.claims import RunState
-from orchestrator.layout import RunLayout
+from orchestrator.figures.study import HELD_OUT, CohortSize, Study, Table, Tau, cohort_sizes_of, tau_of
 from orchestrator.report import study as page_of_study
 from orchestrator.report.study import render_study, write_study_page
-from orchestrator.run import RunRecord
+from orchestrator.run.claim import RunState
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import RunRecord
 from orchestrator.store import open_store
-from orchestrator.study import HELD_OUT, CohortSize, Study, Table, Tau, cohort_sizes_of, tau_of
 from tests.orchestrator.report.examples import HOSTILE
 from tests.orchestrator.report.test_report_in_a_browser import ARGUMENTS, FOUND
 

@@ -1,0 +1,1 @@
+"""What an image comes to once its fits are done."""

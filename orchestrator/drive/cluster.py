@@ -1,0 +1,51 @@
+"""A Ray cluster that others have started: joined from one of its machines."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+# This module is imported on machines of a cluster, whose processes talk to each other: unlike a Ray of our own
+# (`orchestrator.drive.local_ray`), they do not listen on loopback alone. Ray reads this once, when it is imported.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+import ray
+from ray.exceptions import RayError
+
+from orchestrator.drive.local_ray import uninterrupted
+from orchestrator.errors import UserMistakeError
+from orchestrator.resources.share import Resources, resolve_resources
+from orchestrator.schedule.machines import gpus_may_come, machines_there, with_gpu_memory
+from orchestrator.settings.config import Config
+
+
+@contextlib.contextmanager
+def joined_ray(address: str) -> Iterator[None]:
+    """Be a driver of the cluster at this address (``auto``: the one that this machine belongs to), until the block ends.
+
+    Raises:
+        UserMistakeError: there is none, it runs another Ray or Python, or our token is not its.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(address=address, configure_logging=True, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, RayError, ValueError) as error:
+        said = " ".join(str(error).split())[:400]
+        raise UserMistakeError(f"--address {address}: no Ray cluster can be joined from here: {said}") from None
+    try:
+        yield
+    finally:
+        with uninterrupted():
+            ray.shutdown()
+
+
+def resolve_on_cluster(config: Config) -> Resources:
+    """What the settings ask for, on the machines of the cluster that was joined.
+
+    Who asks for GPUs by name is believed that machines with GPUs will come; `status` says what is waited for.
+    """
+    may_come = bool(config.resources.gpus) or gpus_may_come()
+    return resolve_resources(config, with_gpu_memory(machines_there()), gpus_may_come=may_come)

@@ -1,0 +1,257 @@
+"""From a plan to a finished run: the run claimed, its record kept, results and report written."""
+
+import contextlib
+import platform
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from orchestrator.drive.local_ray import interruptible, local_ray, uninterrupted
+from orchestrator.errors import (
+    OrchestratorError,
+    RayLostError,
+    RunCancelledError,
+    RunFailedError,
+    StoreUnavailableError,
+    SupersededError,
+    UserMistakeError,
+)
+from orchestrator.figures.comparison import write_comparison
+from orchestrator.figures.sparsity import write_lottery
+from orchestrator.ingest.bring import bring, write_rejected
+from orchestrator.plan.make import Plan
+from orchestrator.report.build import write_report
+from orchestrator.resources.cpus import cpu_count
+from orchestrator.resources.share import Resources, too_large
+from orchestrator.run.claim import Claim, RunState, now, take
+from orchestrator.run.context import RunContext
+from orchestrator.run.inputs import Inputs, Source
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.progress import Listener, Stage
+from orchestrator.run.record import RunRecord, read_run
+from orchestrator.run.rows import Row, RowState, read_rows, rows_to_json, write_results
+from orchestrator.run.versions import code_version, project_version
+from orchestrator.schedule.pipeline import Pipeline
+from orchestrator.store import Store
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    record: RunRecord
+    rows: list[Row]
+
+
+def machine_facts(resources: Resources) -> dict[str, Any]:
+    """What the figures of a run depend on."""
+    return {
+        "dip-orchestrator": project_version(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "ray", "numpy", "scikit-image")},
+        "system": platform.platform(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpus": cpu_count(),
+        "device": resources.device,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads_per_trial": resources.threads,
+        "parallel_trials": resources.parallel,
+        "gpus_per_trial": "by memory" if resources.gpus is None else resources.gpus,
+    }
+
+
+def begin(store: Store, plan: Plan, machine: dict[str, Any]) -> RunRecord:
+    """The run's record, by which its name is taken, and its settings.
+
+    Raises:
+        UserMistakeError: another run has taken the name meanwhile.
+    """
+    layout = RunLayout(plan.run)
+    if plan.continued is not None:
+        _put_config(store, layout, plan.continued)
+        return plan.continued
+    record = RunRecord(
+        run=plan.run,
+        created=now(),
+        images=len(plan.images) + len(plan.rejected),
+        rejected=len(plan.rejected),
+        simulate=plan.simulate,
+        config=plan.config.model_dump(mode="json"),
+        machine=machine,
+        command=plan.command,
+        source=asdict(_absolute(plan.source)),
+    )
+    if not store.create(layout.record, record.to_json()):
+        raise UserMistakeError(f"--run {plan.run}: the store {store.url} has a run of this name; choose another")
+    _put_config(store, layout, record)
+    return record
+
+
+def _put_config(store: Store, layout: RunLayout, record: RunRecord) -> None:
+    store.create(layout.config, yaml.safe_dump(record.config, sort_keys=False).encode())
+
+
+def _absolute(source: Source) -> Source:
+    """Folders as they are found from anywhere on this machine."""
+
+    def place(folder: str | None) -> str | None:
+        return None if folder is None else str(Path(folder).expanduser().absolute())
+
+    images = Path(source.images).expanduser().absolute()
+    return replace(source, images=str(images), references=place(source.references), masks=place(source.masks))
+
+
+def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = True, joined: bool = False) -> Outcome:
+    """Carry out a plan on this machine with a Ray of its own, or on the Ray that the caller has ``joined``.
+
+    Raises:
+        UserMistakeError: another run has taken the name meanwhile, or another driver holds the run.
+        SupersededError: another driver has taken the run over.
+        RunCancelledError: somebody has cancelled the run.
+        StoreError: the store failed; the run's record says so if it still can.
+        RayLostError: Ray is gone; the run is paused.
+        RunFailedError: something else failed that no image can be blamed for; the run's record says what.
+        KeyboardInterrupt: the user stopped the run; what was finished is in the store, results and report included.
+    """
+    started = time.monotonic()
+    layout, resources = RunLayout(plan.run), plan.resources
+    if resources is None:
+        raise ValueError("a plan that is carried out needs its resources")
+    machine = machine_facts(resources)
+    record = begin(store, plan, machine)
+    if record.machine.get("cpu", machine["cpu"]) != machine["cpu"]:
+        listener.note(
+            f"this CPU computes with {machine['cpu']}, the run was begun with {record.machine.get('cpu')}: the last digits of"
+            " what is still to be fitted may differ"
+        )
+    context = RunContext(
+        store.url,
+        plan.run,
+        plan.config,
+        plan.simulate,
+        resources.device,
+        resources.threads,
+        resources.score_device,
+        # On one machine there is no other code, unless somebody edits it meanwhile.
+        code_version() if joined else "",
+    )
+    session = nullcontext() if joined else local_ray(resources, dashboard=dashboard)
+    # What is said of a run is not waited for as long as its work: a driver that ends must come to its end.
+    with take(store, layout, machine, note=listener.note) as claim:
+
+        def seconds() -> float:
+            return round(time.monotonic() - started, 3)
+
+        try:
+            with session as dashboard_url, interruptible() as heed_signals:
+                if dashboard_url:
+                    listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
+                told = _Told(listener, claim)
+                plan = _bring(context, plan, claim, told)
+                Pipeline(context, plan, resources, told, claim, joined=joined).run(heed_signals)
+            claim.confirm()
+            took = seconds()
+            ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)
+            rows = _write_tables(context.store, ended)
+            claim.say(RunState.FINISHED, seconds=took)
+            return Outcome(read_run(store, plan.run), rows)
+        except SupersededError:
+            # Nothing that this driver could say counts any more.
+            raise
+        except (KeyboardInterrupt, Exception) as error:
+            state, reason = _ending(error)
+            with uninterrupted():
+                _give_up(store, claim, state, reason, seconds())
+            if state is RunState.INTERRUPTED and isinstance(error, OrchestratorError):
+                raise type(error)(f"{error}; the run {plan.run} is paused") from None
+            if isinstance(error, (KeyboardInterrupt, OrchestratorError)):
+                raise
+            # Nothing is hidden: --debug shows the traceback.
+            raise RunFailedError(f"the run {plan.run} failed: {reason}; --debug shows where") from error
+
+
+def _ending(error: BaseException) -> tuple[RunState, str]:
+    """What becomes of a run that meets an error, and what its record says of it."""
+    if isinstance(error, KeyboardInterrupt):
+        return RunState.INTERRUPTED, "stopped by the user"
+    if isinstance(error, RunCancelledError):
+        return RunState.CANCELLED, str(error)
+    if isinstance(error, (StoreUnavailableError, RayLostError)):
+        return RunState.INTERRUPTED, str(error)
+    if isinstance(error, OrchestratorError):
+        return RunState.FAILED, str(error)
+    return RunState.FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+class _Told:
+    """A listener whose notes are also kept in the run's log."""
+
+    def __init__(self, listener: Listener, claim: Claim) -> None:
+        self._listener, self._claim = listener, claim
+
+    def note(self, message: str) -> None:
+        self._claim.note(message)
+        self._listener.note(message)
+
+    def update(self, stages: Sequence[Stage]) -> None:
+        self._listener.update(stages)
+
+
+def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) -> Plan:
+    """Bring what is not in the store yet, and say what cannot be worked on; the plan with what can."""
+    store, layout, resources = context.store, context.layout, plan.resources
+    if plan.uploads:
+        inputs = bring(
+            store,
+            layout,
+            plan.inputs,
+            plan.uploads,
+            max_pixels=plan.config.ingest.max_pixels,
+            white_is_known=plan.source.white_is_known,
+            heed=claim.heed,
+        )
+        plan = replace(plan, inputs=inputs, uploads=())
+    write_rejected(store, layout, plan.config, plan.rejected)
+    for reject in plan.rejected:
+        listener.note(f"{reject.name}: rejected: {reject.reason}")
+    assert resources is not None  # noqa: S101 - see `execute`
+    # A run that was planned elsewhere learns only here what the machines can hold.
+    reasons = too_large(plan.config, plan.images, resources)
+    for image in plan.images:
+        if image.id in reasons:
+            rows = [Row(image.name, arm.name, RowState.REJECTED, reason=reasons[image.id]) for arm in plan.arms]
+            if store.create(layout.row(image.id), rows_to_json(rows).encode()):
+                listener.note(f"{image.name}: rejected: {reasons[image.id]}")
+    fitting = [image for image in plan.images if image.id not in reasons]
+    plan = replace(plan, inputs=Inputs(fitting, plan.rejected))
+    listener.note(
+        f"run {plan.run}: {len(plan.images)} images, {plan.candidates} candidates, at most {plan.trials} fits;"
+        f" {resources.parallel} at a time on {resources.device}, {resources.threads} thread(s) each"
+    )
+    return plan
+
+
+def _give_up(store: Store, claim: Claim, state: RunState, reason: str, seconds: float) -> None:
+    """Say how the run ended, whatever else fails, and write the table and the page of what is there as well as it goes."""
+    with contextlib.suppress(Exception):
+        claim.say(state, seconds=seconds, reason=reason)
+        claim.confirm()
+        _write_tables(store, read_run(store, claim.run))
+
+
+def _write_tables(store: Store, record: RunRecord) -> list[Row]:
+    """The table and the page of what is there."""
+    layout = RunLayout(record.run)
+    rows = read_rows(store, layout)
+    write_results(store, layout, rows)
+    write_comparison(store, layout, rows)
+    write_lottery(store, layout, rows)
+    write_report(store, record, rows)
+    return rows

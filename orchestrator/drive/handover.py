@@ -1,0 +1,191 @@
+"""A run handed to a cluster: its images go to the store, its driver becomes a Ray job on the head.
+
+The job is nothing but `resume` of the run, on the cluster: all that it needs is in the store. So a run that was handed over
+goes on without the machine that submitted it, and one whose head has died goes on on another cluster.
+"""
+
+import contextlib
+import os
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrator.drive.driver import begin
+from orchestrator.errors import OrchestratorError, UserMistakeError
+from orchestrator.ingest.bring import bring
+from orchestrator.plan.make import Plan
+from orchestrator.run.claim import latest
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.progress import Listener, Stage
+from orchestrator.run.versions import project_version
+from orchestrator.store import Store
+from orchestrator.text import printable
+
+from ray.job_submission import JobSubmissionClient  # isort: skip - what it reads from the environment, the driver's modules have set
+
+_LOG_SHOWN = 3000
+_READY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A driver on a cluster: the cluster's dashboard, and the id of its Ray job."""
+
+    cluster: str
+    id: str
+
+
+def check_reachable_from_machines(store: Store) -> None:
+    """Make sure that a store is one that other machines can see.
+
+    Raises:
+        UserMistakeError: it is a folder of this machine.
+    """
+    if "://" not in store.url:
+        raise UserMistakeError(
+            f"--store {store.url}: a folder of this machine cannot be seen by the cluster; give a bucket, s3://bucket/prefix,"
+            " or, where all its machines share a file system, submit on one of them with --address auto"
+        )
+
+
+class Cluster:
+    """A cluster as one reaches it from outside, by its dashboard.
+
+    Args:
+        address: Of the dashboard, ``http://127.0.0.1:8265``.
+
+    Raises:
+        UserMistakeError: it cannot be reached, or refuses us; `doctor --address` says more.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        if not self.address.startswith(("http://", "https://")):
+            raise UserMistakeError(
+                f"--address {printable(address)}: give the dashboard's, http://127.0.0.1:8265, or auto on a machine of the cluster"
+            )
+        # The token is for the cluster, and not for a proxy on the way.
+        others_too = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        for name in ("no_proxy", "NO_PROXY"):
+            os.environ[name] = ",".join(filter(None, (others_too, urlsplit(self.address).hostname)))
+        # Ray would rather take the address that the environment names.
+        others = {
+            name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ
+        }
+        try:
+            with self._explained():
+                self._client = JobSubmissionClient(self.address)
+        finally:
+            os.environ.update(others)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Any:
+        try:
+            yield
+        except OrchestratorError:
+            raise
+        except Exception as error:
+            # Of many kinds: what answers there may be anything.
+            said = printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
+            raise UserMistakeError(
+                f"--address {self.address}: {said}; `python -m orchestrator doctor --address {self.address}` says what is wrong"
+            ) from None
+
+    def drive(
+        self, store: Store, run: str, assignments: Sequence[str], *, after: int = 0, ship_code: bool = False
+    ) -> Job:
+        """Start a driver for a run that is in the store.
+
+        Args:
+            store: Where the run is.
+            run: Its name.
+            after: The number of the claim that it follows: if the run is cancelled under a later one, the driver does not begin.
+            assignments: Settings of the form ``a.b=value`` that are to be other than recorded.
+            ship_code: Send this machine's code along; otherwise the cluster's machines must have the same.
+        """
+        # With -P, a folder that happens to be where the job starts is not taken for the project.
+        command = ["python", "-P", "-m", "orchestrator", "resume", run, "--store", store.url, "--address", "auto"]
+        command += ["--submitted-by", project_version(), "--after", str(after)]
+        command += [word for assignment in assignments for word in ("--set", assignment)]
+        environment: dict[str, Any] = {}
+        if ship_code:
+            # By the name of a package, Ray sends its folder; the settings that ship lie beside it in a checkout.
+            environment["py_modules"] = [str(files(name)) for name in ("orchestrator", "workers")]
+        with self._explained():
+            there = sum(job.submission_id is not None for job in self._client.list_jobs())
+            submit = partial(
+                self._client.submit_job,
+                entrypoint=shlex.join(command),
+                runtime_env=environment,
+                submission_id=f"dip-{run}-{there + 1}",
+                metadata={"run": run, "store": store.url},
+            )
+            return Job(self.address, _when_ready(submit))
+
+    def last_job(self, store: Store, run: str) -> Job:
+        """The latest job that drove a run of this store here.
+
+        Raises:
+            UserMistakeError: there is none.
+        """
+        with self._explained():
+            told = {"run": run, "store": store.url}
+            jobs = [job for job in self._client.list_jobs() if told.items() <= (job.metadata or {}).items()]
+        if not jobs:
+            raise UserMistakeError(f"--address {self.address}: the run {run} has no job there")
+        return Job(self.address, str(max(jobs, key=lambda job: job.start_time or 0).submission_id))
+
+    def why_it_ended(self, job: Job) -> str | None:
+        """What a driver said last, if it has come to an end; None while it is under way."""
+        with self._explained():
+            if not self._client.get_job_status(job.id).is_terminal():
+                return None
+            return self.log(job)[-_LOG_SHOWN:]
+
+    def log(self, job: Job) -> str:
+        """All that a driver has printed."""
+        with self._explained():
+            return str(self._client.get_job_logs(job.id))
+
+
+def _when_ready(submit: Callable[[], str]) -> str:
+    """Submit a job to a cluster that may have started a moment ago, and has nobody yet who takes it."""
+    end = time.monotonic() + _READY_S
+    while True:
+        try:
+            return submit()
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(1)
+
+
+def hand_over(
+    store: Store,
+    plan: Plan,
+    cluster: Cluster,
+    listener: Listener,
+    *,
+    ship_code: bool = False,
+) -> Job:
+    """Bring a run to the store, and start its driver on a cluster."""
+    after = latest(store, RunLayout(plan.run))
+    begin(store, plan, {"dip-orchestrator": project_version()})
+    layout = RunLayout(plan.run)
+    if plan.uploads:
+        total = len(plan.uploads)
+        bring(
+            store,
+            layout,
+            plan.inputs,
+            plan.uploads,
+            max_pixels=plan.config.ingest.max_pixels,
+            white_is_known=plan.source.white_is_known,
+            tell=lambda done: listener.update([Stage("upload", done, total)]),
+        )
+    return cluster.drive(store, plan.run, plan.told_again, after=after, ship_code=ship_code)

@@ -1,0 +1,1 @@
+"""Numbers from rows: comparisons, sparsity, transfer, studies."""

@@ -1,0 +1,109 @@
+"""How the arms of a run differ: paired differences, image by image and over all of them."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import combinations
+from statistics import fmean, stdev
+from typing import Literal
+
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.rows import Row
+from orchestrator.store import Store
+from orchestrator.text import to_csv
+
+Measure = Literal["psnr", "held-out"]
+"""In what quality is told: PSNR, or the held-out error in decibels, noise included."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One arm's quality less another's in dB, on the same degraded images.
+
+    Attributes:
+        arm: the arm that is better where the difference is positive.
+        against: the other.
+        measure: ``psnr`` where there are references, else ``held-out``: that of the held-out error, noise included.
+        image: the image's name; None for all of them together.
+        images: how many both have restored.
+        mean: of the differences.
+        standard_error: of that mean; None for a single image.
+        low: lower end of the mean's 95 % confidence interval, by Student's t; None likewise.
+        high: its upper end.
+        wins: on how many images ``arm`` is the better one.
+    """
+
+    arm: str
+    against: str
+    measure: Measure
+    image: str | None
+    images: int
+    mean: float
+    standard_error: float | None
+    low: float | None
+    high: float | None
+    wins: int
+
+
+def paired(differences: Sequence[float]) -> tuple[float, float | None, float | None, float | None]:
+    """Mean, its standard error, and the ends of its 95 % confidence interval; None where one value tells nothing."""
+    mean = fmean(differences)
+    if len(differences) < 2:
+        return mean, None, None, None
+    # Imported here: the commands that list and show need no scipy, and answer sooner without it.
+    from scipy.stats import t  # noqa: PLC0415
+
+    error = stdev(differences) / math.sqrt(len(differences))
+    reach = float(t.ppf(0.975, len(differences) - 1)) * error
+    return mean, error, mean - reach, mean + reach
+
+
+def measure_of(rows: Iterable[Row]) -> Measure:
+    """PSNR where any row has one: the same for all of them."""
+    return "psnr" if any(row.psnr is not None for row in rows) else "held-out"
+
+
+def quality(row: Row, measure: Measure) -> float | None:
+    """A row's PSNR, or -10 log10 of its held-out error (dB); None where that is not known."""
+    if measure == "psnr":
+        return row.psnr
+    return None if not row.held_out_error else -10 * math.log10(row.held_out_error)
+
+
+def compare(rows: Sequence[Row]) -> list[Difference]:
+    """Every pair of arms, overall; an arm that comes first in the rows is compared with those after it.
+
+    Of a lottery only what was picked counts.
+    """
+    picked = [row for row in rows if row.picked]
+    measure = measure_of(picked)
+    by_arm: dict[str, dict[str, float]] = {}
+    for row in picked:
+        value = quality(row, measure)
+        by_image = by_arm.setdefault(row.arm, {})
+        if value is not None:
+            by_image[row.image] = value
+    differences = []
+    for (arm, ours), (against, theirs) in combinations(by_arm.items(), 2):
+        both = [image for image in ours if image in theirs]
+        per_image = [ours[image] - theirs[image] for image in both]
+        if per_image:
+            wins = sum(difference > 0 for difference in per_image)
+            differences.append(Difference(arm, against, measure, None, len(both), *paired(per_image), wins))
+            differences += [
+                Difference(arm, against, measure, image, 1, *paired([difference]), int(difference > 0))
+                for image, difference in zip(both, per_image, strict=True)
+            ]
+    return differences
+
+
+def comparison_to_csv(differences: Sequence[Difference]) -> str:
+    """Comma-separated values with a header; the overall lines have no image."""
+    return to_csv([field.name for field in fields(Difference)], map(asdict, differences))
+
+
+def write_comparison(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
+    """Leave the comparison in the store, where there are arms to compare."""
+    differences = compare(rows)
+    if differences:
+        store.put(layout.comparison, comparison_to_csv(differences).encode())

@@ -1,0 +1,1 @@
+"""One fit as work on the store."""

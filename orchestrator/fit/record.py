@@ -1,0 +1,63 @@
+"""A fit as data: what is known of it afterwards. Light, for processes that compute nothing."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from workers.views import ViewName
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What only a clean reference can tell, in dB; kept apart from everything that is chosen by.
+
+    ``psnr`` is that of the output where the fit was stopped, ``psnr_steady`` where its outputs varied least, and
+    ``psnr_oracle_stop`` the best of all iterations, ``psnr_last`` that after the last one.
+    """
+
+    psnr: float
+    psnr_steady: float
+    psnr_oracle_stop: float
+    psnr_last: float | None = None
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """What is known of a fit that ended, or paused at a rung.
+
+    A ``failed`` one says why in ``reason``. ``held_out_error`` is the mean squared error on the hidden pixels at
+    ``stop_iteration`` (of a paused one: the least so far), ``seconds`` the time spent computing, over all attempts that left a
+    checkpoint, ``arrays`` tells which outputs and curves are this record's. ``parameters`` are those that are fitted; of a
+    pruned network (of all its convolution weights the share ``sparsity`` is gone) those that are left. It is not ``blind`` if
+    what was fitted was found on a clean reference. For the rest see
+    `workers.fitting.FitResult`.
+    """
+
+    candidate: str
+    view: "ViewName"
+    state: Literal["done", "failed", "paused"]
+    reason: str | None = None
+    held_out_error: float | None = None
+    held_out_standard_error: float | None = None
+    stop_iteration: int | None = None
+    steady_iteration: int | None = None
+    iterations: int | None = None
+    residual_correlation: float | None = None
+    parameters: int | None = None
+    sparsity: float | None = None
+    blind: bool = True
+    seconds: float = 0.0
+    arrays: str | None = None
+    evaluation: Evaluation | None = None
+
+    def to_json(self) -> bytes:
+        """Plain JSON."""
+        return json.dumps(asdict(self), allow_nan=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "FitRecord":
+        """The record back."""
+        fields = json.loads(data)
+        evaluation = fields.pop("evaluation")
+        return cls(**fields, evaluation=None if evaluation is None else Evaluation(**evaluation))

@@ -1,0 +1,1 @@
+"""Images taken in: found, looked at, brought to the store."""

@@ -1,0 +1,79 @@
+"""What a run works on, brought to the store once; from then on the store's list counts, whatever becomes of the folders."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from orchestrator.arms.resolve import arms_of
+from orchestrator.images import decode_mask, encode_mask
+from orchestrator.ingest.folder import Upload
+from orchestrator.run.inputs import Inputs, Rejected, write_inputs
+from orchestrator.run.layout import RunLayout, image_key
+from orchestrator.run.rows import Row, RowState, rows_to_json
+from orchestrator.settings.config import Config
+from orchestrator.store import Store
+
+_AT_ONCE = 16
+"""Files that are brought side by side: to a distant store each takes a few round trips."""
+_NOTHING_KNOWN = "its mask leaves no pixel known; --mask-known says whether white or black is"
+
+
+def bring(
+    store: Store,
+    layout: RunLayout,
+    planned: Inputs,
+    uploads: Sequence[Upload],
+    *,
+    max_pixels: int,
+    white_is_known: bool,
+    heed: Callable[[], None] = lambda: None,
+    tell: Callable[[int], None] = lambda done: None,
+) -> Inputs:
+    """Bring files to the store, those whose content it has already excepted; the list of what came of it.
+
+    A file that has vanished or changed meanwhile is rejected. ``heed`` is called again and again, and may raise to stop;
+    ``tell`` hears how many are done.
+    """
+    bring_one = partial(_bring_one, store, max_pixels=max_pixels, white_is_known=white_is_known)
+    images, rejected = [], list(planned.rejected)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for start in range(0, len(uploads), _AT_ONCE):
+            heed()
+            some = uploads[start : start + _AT_ONCE]
+            for upload, why_not in zip(some, pool.map(bring_one, some), strict=True):
+                if why_not is None:
+                    images.append(upload.image)
+                else:
+                    rejected.append(Rejected(upload.image.name, why_not))
+            tell(start + len(some))
+    return write_inputs(store, layout, Inputs(images, rejected))
+
+
+def _bring_one(store: Store, upload: Upload, *, max_pixels: int, white_is_known: bool) -> str | None:
+    """Bring an image with what belongs to it; why it cannot be used, or None."""
+    image = upload.image
+    files = [(upload.path, image.file), (upload.reference_path, image.reference), (upload.mask_path, image.mask)]
+    for path, file in files:
+        if path is None or file is None or store.exists(image_key(file)):
+            continue
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            return f"the file can no longer be read: {error.strerror or error}"
+        if not file.startswith(hashlib.sha256(data).hexdigest()):
+            return "the file has changed since it was first looked at"
+        if file == image.mask:
+            known = decode_mask(data, max_pixels=max_pixels, white_is_known=white_is_known)
+            if not known.any():
+                return _NOTHING_KNOWN
+            data = encode_mask(known)
+        store.put(image_key(file), data)
+    return None
+
+
+def write_rejected(store: Store, layout: RunLayout, config: Config, rejected: Sequence[Rejected]) -> None:
+    """The rows of the files that cannot be worked on."""
+    for number, reject in enumerate(rejected):
+        rows = [Row(reject.name, arm.name, RowState.REJECTED, reason=reject.reason) for arm in arms_of(config)]
+        store.put(layout.row(f"rejected-{number:06}"), rows_to_json(rows).encode())

@@ -1,0 +1,1 @@
+"""One network chosen without seeing the truth."""

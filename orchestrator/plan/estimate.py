@@ -1,0 +1,125 @@
+"""How long a run will take here, from a few timed steps: for the plan of a dry run."""
+
+import time
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import median
+
+import numpy as np
+import torch
+
+from orchestrator.arms.resolve import Arm, rounds_in
+from orchestrator.fit.problem import operator_of
+from orchestrator.plan.make import Plan
+from orchestrator.prune.tickets import iterations_of, search_iterations
+from orchestrator.resources.cpus import cpu_count
+from orchestrator.score.score import bank_of, candidates_of, missing_parts
+from orchestrator.store import Store
+from workers.fingerprints import BankSpec, compute_bank
+from workers.fitting import Fit, FitSettings
+from workers.networks.priors import prior_of
+from workers.objective import Measurement
+from workers.operators import Identity, Operator
+from workers.seeds import generator_of
+from workers.space import Candidate
+from workers.stopping import held_out_mask
+from workers.views import padded_side, view_size
+
+_SIDES = (64, 128)
+_STEPS = 4
+_NETWORKS = 3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds a run takes at most, if every fit uses all its iterations.
+
+    ``cpu_seconds`` of computing, spread over ``parallel`` trials.
+    """
+
+    score_seconds: float
+    fit_seconds: float
+    parallel: int
+
+    @property
+    def seconds(self) -> float:
+        """Until the end, on this machine."""
+        return (self.score_seconds + self.fit_seconds) / self.parallel
+
+
+def _seconds_per_iteration(plan: Plan, name: str, side: int) -> float:
+    """Of a network at a square of ``side`` restored pixels. The operator's share is small and left out."""
+    channels = plan.images[0].channels
+    network = prior_of(name).build(
+        channels,
+        plan.config.network.width,
+        input_channels=plan.config.network.input_depth(channels),
+        generator=generator_of("estimate"),
+    )
+    pixels = np.full((channels, side, side), 0.5, dtype=np.float32)
+    hidden = held_out_mask(side, side, 0.05, np.random.default_rng(0))
+    fit = Fit(network, Measurement(pixels, hidden), Identity(), FitSettings(), seed=0)
+    fit.advance(1)
+    started = time.perf_counter()
+    fit.advance(_STEPS)
+    return (time.perf_counter() - started) / _STEPS
+
+
+def _seconds_per_fingerprint(candidates: list[Candidate], spec: BankSpec, operator: Operator) -> float:
+    started = time.perf_counter()
+    compute_bank(candidates, replace(spec, draws=1), operator)
+    return (time.perf_counter() - started) / len(candidates) * spec.draws
+
+
+def estimate(plan: Plan, store: Store) -> Estimate:
+    """Time a few steps of a few candidates at two sizes and extend the line through them to the plan's images.
+
+    It is for the CPU at hand; a GPU's pace is not known before one is there.
+    """
+    config = plan.config
+    torch.set_num_threads(min(config.resources.threads, cpu_count()))
+    candidates = candidates_of(config)[:_NETWORKS] if plan.candidates else []
+    scale = config.task.scale
+
+    @cache
+    def pace(name: str) -> tuple[float, ...]:
+        return tuple(_seconds_per_iteration(plan, name, side) for side in _SIDES)
+
+    def iteration(arm: Arm, height: int, width: int) -> float:
+        names = arm.networks or [candidate.id for candidate in candidates]
+        small, large = (median(pace(name)[at] for name in names) for at in range(len(_SIDES)))
+        per_pixel = max(0.0, large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)
+        pixels = scale**2 * padded_side(height, scale) * padded_side(width, scale)
+        return max(small + (pixels - _SIDES[0] ** 2) * per_pixel, small / 2)
+
+    fit_seconds = 0.0
+    for image in plan.images:
+        for arm in plan.arms:
+            crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
+            sides = view_size(arm.view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
+            if arm.method is not None:
+                continue
+            most = config.iterations(arm.view)
+            fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * iteration(arm, *sides)
+            fit_seconds += arm.refits * config.fit.iterations * iteration(arm, image.height, image.width)
+        lottery = next((arm for arm in plan.arms if arm.method is not None), None)
+        if lottery is not None:
+            steps = len(rounds_in(config)) * iterations_of(config) + search_iterations(config)
+            fit_seconds += steps * iteration(lottery, image.height, image.width)
+    banks = {spec for image in plan.images if (spec := bank_of(config, image)) is not None}
+    score_seconds = 0.0
+    for spec in banks:
+        missing = missing_parts(store, config, spec, candidates_of(config))
+        if missing:
+            each = _seconds_per_fingerprint(candidates, spec, operator_of(config))
+            score_seconds += sum(len(p.candidates) for p in missing) * each
+    return Estimate(score_seconds, fit_seconds, plan.resources.parallel if plan.resources else 1)
+
+
+def halved_iterations(arm: Arm, iterations: int, keep_share: float) -> int:
+    """Iterations of an arm's whole cohort at most, with its worse part ended at every rung."""
+    total, before, size = 0, 0, arm.size
+    for rung in (*arm.rungs, iterations):
+        total += size * (rung - before)
+        size, before = max(arm.full_fits, round(keep_share * size)), rung
+    return total

@@ -1,0 +1,1 @@
+"""Lottery tickets: chains of pruning, found and moved."""

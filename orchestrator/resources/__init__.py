@@ -1,0 +1,1 @@
+"""What the machines have, and what a trial may use."""

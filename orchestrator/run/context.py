@@ -1,0 +1,36 @@
+"""What every piece of a run's work needs to know, small enough to travel with it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.run.layout import RunLayout
+from orchestrator.settings.config import Config
+from orchestrator.store import Store, open_store
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run as its workers see it: where its store is, its settings, and how images are to be degraded.
+
+    ``threads`` and the devices are resolved once, by the driver, and recorded with the run. ``code`` is the driver's
+    (`orchestrator.run.versions.code_version`), which all machines must have; empty where there is only one.
+    """
+
+    store_url: str
+    run: str
+    config: Config
+    simulate: bool
+    device: str
+    threads: int
+    score_device: str = "cpu"
+    code: str = ""
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, opened where it is used."""
+        return open_store(self.store_url, patience_s=self.config.resources.store_patience_s)
+
+    @property
+    def layout(self) -> RunLayout:
+        """The run's keys."""
+        return RunLayout(self.run)

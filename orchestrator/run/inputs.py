@@ -1,0 +1,83 @@
+"""The list of what a run works on, in the store; once it is there it counts, whatever becomes of the folders."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from orchestrator.errors import NotFoundError
+from orchestrator.run.layout import RunLayout
+from orchestrator.store import Store, create_or_read
+
+SPREAD_SUFFIX = ".tif"
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """One image of a run, as a small record; the pixels stay in the store.
+
+    ``name`` is the path relative to the folder given, ``file`` the name of its copy in the store, ``reference`` that of its
+    clean reference and ``mask`` that of its mask of known pixels (None without one). These three begin with the SHA-256 of
+    the file they were made from. ``restored`` is the relative path of the restored file; ``height`` and ``width`` are those of
+    the degraded image.
+    """
+
+    name: str
+    id: str
+    file: str
+    reference: str | None
+    restored: str
+    height: int
+    width: int
+    channels: int
+    mask: str | None = None
+
+    @property
+    def spread(self) -> str:
+        """The relative path of the map that shows where fits disagree."""
+        return self.restored + SPREAD_SUFFIX
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that cannot be worked on, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a run's inputs come from, as its record keeps it: absolute paths on the machine that submitted it."""
+
+    images: str
+    references: str | None = None
+    masks: str | None = None
+    white_is_known: bool = True
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images of a run, and the files that cannot be worked on."""
+
+    images: Sequence[InputImage]
+    rejected: Sequence[Rejected]
+
+
+def read_inputs(store: Store, layout: RunLayout) -> Inputs | None:
+    """The list of a run's inputs; None while they have not all been brought."""
+    try:
+        return _from_json(store.get(layout.inputs))
+    except NotFoundError:
+        return None
+
+
+def write_inputs(store: Store, layout: RunLayout, inputs: Inputs) -> Inputs:
+    """Leave the list in the store, when everything on it is there; the list that counts, which is the first."""
+    return _from_json(create_or_read(store, layout.inputs, json.dumps(asdict(inputs)).encode()))
+
+
+def _from_json(data: bytes) -> Inputs:
+    listed = json.loads(data)
+    return Inputs(
+        [InputImage(**image) for image in listed["images"]], [Rejected(**reject) for reject in listed["rejected"]]
+    )

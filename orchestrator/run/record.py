@@ -1,0 +1,192 @@
+"""The record of a run: plain JSON in the store."""
+
+import json
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from orchestrator.errors import NotFoundError, StoreError, UserMistakeError
+from orchestrator.run.claim import RunState, Stop, ask_to_stop, last_attempt, take
+from orchestrator.run.layout import RUNS, RunLayout
+from orchestrator.store import Store
+
+_SILENT = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run is and how it goes.
+
+    What it is stands in ``run.json``, created once: the settings, ``command`` (submit or study), and ``source``, the folders
+    and options that its images came from. How it goes stands in the last claim (`orchestrator.run.claim`): ``state`` and what
+    follows. ``machine`` holds what the figures depend on: versions, CPU, threads per trial, trials at once, device. ``usage``
+    is what it has cost so far: hours of machines, of their CPUs and GPUs, and of the shares of GPUs that fits held.
+    """
+
+    run: str
+    created: str
+    images: int
+    rejected: int
+    simulate: bool
+    config: dict[str, Any]
+    machine: dict[str, Any]
+    command: str = "submit"
+    source: dict[str, Any] = field(default_factory=dict)
+    state: RunState = RunState.INTERRUPTED
+    finished: str | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    driver: str | None = None
+    stages: Sequence[Mapping[str, Any]] = ()
+    waits_for: Sequence[str] = ()
+    usage: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """What the run is, as plain JSON."""
+        facts = {name: value for name, value in asdict(self).items() if name not in _STANDING}
+        return json.dumps(facts, indent=2, allow_nan=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "RunRecord":
+        """What the run is; how it goes is not known from that.
+
+        Raises:
+            ValueError: this is no record of a run.
+        """
+        try:
+            known = {each.name for each in fields(cls)} - _STANDING
+            return cls(**{name: value for name, value in json.loads(data).items() if name in known})
+        except (TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from None
+
+    def summary(self) -> dict[str, Any]:
+        """The line of a list of runs."""
+        return {
+            "run": self.run,
+            "state": str(self.state),
+            "images": self.images,
+            "created": self.created,
+            "finished": self.finished,
+            "seconds": self.seconds,
+        }
+
+    def standing(self) -> dict[str, Any]:
+        """All that is known of how it goes."""
+        return {
+            **self.summary(),
+            "rejected": self.rejected,
+            "reason": self.reason,
+            "driver": self.driver,
+            "stages": [dict(stage) for stage in self.stages],
+            "waits_for": list(self.waits_for),
+            "usage": dict(self.usage),
+        }
+
+
+_STANDING = frozenset({"state", "finished", "seconds", "reason", "driver", "stages", "waits_for", "usage"})
+
+
+def new_run_name() -> str:
+    """A name that sorts by time: ``20260131-142501-9f3a``."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def is_run_name(name: str) -> bool:
+    """Whether a run can have this name."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name) is not None
+
+
+def check_run_name(name: str) -> str:
+    """The name itself, if it can be one.
+
+    Raises:
+        UserMistakeError: it holds other characters than letters, digits, dot, dash and underscore, or is too long.
+    """
+    if not is_run_name(name):
+        raise UserMistakeError(
+            f"{name!r} cannot be a run's name, which has letters, digits, dots, dashes and underscores only, at most 80"
+        )
+    return name
+
+
+def read_run(store: Store, run: str) -> RunRecord:
+    """The record of a run; one that claims to run though its driver is gone, or silent for minutes, is shown as interrupted.
+
+    Raises:
+        UserMistakeError: there is no such run.
+        StoreError: what stands in its place is no record of a run.
+    """
+    layout = RunLayout(check_run_name(run))
+    try:
+        record = RunRecord.from_json(store.get(layout.record))
+    except NotFoundError:
+        names = ", ".join(store.children(RUNS)[-5:]) or "none"
+        raise UserMistakeError(f"no run {run!r} in the store {store.url}; the latest there: {names}") from None
+    except ValueError as error:
+        raise StoreError(f"{store.show(layout.record)} is no record of a run: {error}") from None
+    attempt = last_attempt(store, layout)
+    if attempt is None:
+        return replace(record, reason="no driver has begun it yet")
+    standing = attempt.standing
+    record = replace(
+        record,
+        machine=dict(attempt.holder.machine),
+        state=standing.state,
+        finished=standing.finished,
+        seconds=standing.seconds,
+        reason=standing.reason,
+        driver=attempt.holder.name,
+        stages=tuple(standing.stages),
+        waits_for=tuple(standing.waits_for),
+        usage=standing.usage,
+    )
+    if standing.state is not RunState.RUNNING:
+        return record
+    if attempt.holder.is_gone:
+        return replace(record, state=RunState.INTERRUPTED, reason="its driver is gone")
+    # For people only: who takes a run over goes by its own clock (`orchestrator.run.claim.take`).
+    if standing.at and datetime.now(UTC) - datetime.fromisoformat(standing.at) > _SILENT:
+        return replace(
+            record, state=RunState.INTERRUPTED, reason=f"no sign of life from its driver since {standing.at}"
+        )
+    return record
+
+
+def cancel_run(store: Store, run: str, stop: Stop) -> RunRecord:
+    """Stop a run: its driver is asked to, and a run without one is cancelled at once. Does nothing to one that has ended.
+
+    Returns the run's record as it is then; a driver that was asked takes some seconds.
+
+    Raises:
+        UserMistakeError: there is no such run.
+    """
+    record, layout = read_run(store, run), RunLayout(run)
+    if record.state not in (RunState.RUNNING, RunState.INTERRUPTED):
+        return record
+    attempt = last_attempt(store, layout)
+    if attempt is not None and not attempt.is_over:
+        # It is asked also where it seems to be silent: this machine's clock may be wrong.
+        ask_to_stop(store, layout, attempt.holder.number, stop)
+        if record.state is RunState.RUNNING:
+            return record
+    try:
+        with take(store, layout, record.machine) as claim:
+            claim.say(RunState.CANCELLED, reason="cancelled")
+    except UserMistakeError:
+        return replace(record, state=RunState.RUNNING)  # it lives after all, and has been asked
+    return read_run(store, run)
+
+
+def all_runs(store: Store) -> list[RunRecord]:
+    """All runs of a store, oldest first."""
+
+    def records() -> Iterator[RunRecord]:
+        for name in store.children(RUNS):
+            # A folder without a record is what is left of a run that never began; one of another name is none of ours.
+            if is_run_name(name) and store.exists(RunLayout(name).record):
+                yield read_run(store, name)
+
+    return sorted(records(), key=lambda record: (record.created, record.run))

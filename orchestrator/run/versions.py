@@ -1,0 +1,41 @@
+"""Which code this is: the same version of the project may be checked out, patched or installed in different states."""
+
+import hashlib
+import platform
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import workers
+from orchestrator import __version__
+
+
+def code_version() -> str:
+    """What must be the same on all machines that work on a run: ``dip-orchestrator 0.1.0+1f9a0c3e, torch 2.13.0, ray 2.60.0,
+    Python 3.11``.
+    """
+    packages = ", ".join(f"{package} {version(package).partition('+')[0]}" for package in ("torch", "ray"))
+    python = ".".join(platform.python_version_tuple()[:2])
+    return f"dip-orchestrator {project_version()}, {packages}, Python {python}"
+
+
+def check_code(wanted: str) -> None:
+    """Make sure that this machine has the code that a driver has; empty: any.
+
+    Raises:
+        RuntimeError: it has other code, whose results would not be the run's.
+    """
+    if wanted and code_version() != wanted:
+        raise RuntimeError(f"this machine has {code_version()}, and the driver {wanted}")
+
+
+@cache
+def project_version() -> str:
+    """The project's version and 8 hex digits that change with any of its source files: ``0.1.0+1f9a0c3e``."""
+    digest = hashlib.sha256()
+    # Each by itself: sent along with a job, they lie in different places.
+    for package in (Path(__file__).parents[1], Path(str(workers.__file__)).parent):
+        for path in sorted(package.rglob("*.py")):
+            name = path.relative_to(package.parent).as_posix()
+            digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return f"{__version__}+{digest.hexdigest()[:8]}"

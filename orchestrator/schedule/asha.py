@@ -1,0 +1,62 @@
+"""Asynchronous successive halving (ASHA, arXiv 1810.05934) with Tune's own scheduler, one contest per image and arm."""
+
+from typing import Any
+
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+
+from orchestrator.settings.config import Cohort
+
+
+class ContestsOfImages(FIFOScheduler):  # type: ignore[misc]
+    """Ends the fits that do badly beside others of their contest; held-out errors of different images do not compare.
+
+    A trial decides at its own rung by whoever has been there before, so the outcome depends on the order of arrival: no run
+    repeats another. Rungs are at ``cohort.first_rung`` iterations and each ``1 / cohort.keep_share`` times further.
+    """
+
+    def __init__(self, cohort: Cohort, iterations: int) -> None:
+        super().__init__()
+        self._cohort, self._iterations = cohort, iterations
+        self._contests: dict[tuple[str, str], AsyncHyperBandScheduler] = {}
+
+    def _contest_of(self, trial: Any) -> AsyncHyperBandScheduler | None:
+        job = trial.config["job"]
+        if job.contest is None:
+            return None
+        key = (job.image.id, job.contest)
+        if key not in self._contests:
+            self._contests[key] = AsyncHyperBandScheduler(
+                time_attr="iteration",
+                metric="held_out_error",
+                mode="min",
+                max_t=max(self._iterations, self._cohort.first_rung),
+                grace_period=self._cohort.first_rung,
+                reduction_factor=1 / self._cohort.keep_share,
+                stop_last_trials=False,
+            )
+        return self._contests[key]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """A fit enters its contest."""
+        contest = self._contest_of(trial)
+        if contest is not None:
+            contest.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether a fit goes on; one that has a result is not ended any more."""
+        contest = self._contest_of(trial)
+        if contest is None or "fit_state" in result:
+            return str(self.CONTINUE)
+        return str(contest.on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """A fit came to its end."""
+        contest = self._contest_of(trial)
+        if contest is not None:
+            contest.on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """A fit is gone before its end."""
+        contest = self._contest_of(trial)
+        if contest is not None:
+            contest.on_trial_remove(tune_controller, trial)

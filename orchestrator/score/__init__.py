@@ -1,0 +1,1 @@
+"""Candidates scored by their untrained output."""

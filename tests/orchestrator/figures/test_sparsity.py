@@ -1,0 +1,268 @@
+import csv
+import io
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.figures.comparison import paired
+from orchestrator.figures.sparsity import (
+    Matching,
+    SparsityPoint,
+    curve,
+    is_blind,
+    lottery_to_csv,
+    matching_sparsity,
+    transfers,
+    write_lottery,
+)
+from orchestrator.run.inputs import InputImage, Inputs, write_inputs
+from orchestrator.run.layout import TOGETHER, RunLayout, slug
+from orchestrator.run.rows import NOT_BLIND, Row, RowState
+from orchestrator.store import LocalStore
+from workers.lottery.names import Chain, Method
+
+LAYOUT = RunLayout("r")
+IDS = {"b/F16 GT.png": "F16_GT-5fb2ac1e", "a.png": "a-00000001"}
+F16, A = IDS
+
+
+def row(
+    image: str,
+    method: Method,
+    number: int,
+    psnr: float | None = None,
+    *,
+    initialisation: int = 0,
+    source: str | None = None,
+    **known: object,
+) -> Row:
+    name = Chain("dip", method if number else "dense", initialisation, source).round(number)
+    arm = f"lottery-{method}" if source is None else f"{method}-from-{source}"
+    figures: dict[str, object] = {"sparsity": 1 - 0.8**number, "parameters": 1000 - number, "picked": False, **known}
+    return Row(
+        image,
+        arm,
+        RowState.RESTORED,
+        candidate=name,
+        psnr=psnr,
+        round=number,
+        initialisation=initialisation,
+        source=source,
+        **figures,  # type: ignore[arg-type]
+    )
+
+
+def rounds(image: str, method: Method, *psnr: float, initialisation: int = 0) -> list[Row]:
+    """Round 0 and the rounds after it."""
+    return [row(image, method, number, value, initialisation=initialisation) for number, value in enumerate(psnr)]
+
+
+def test_a_point_has_the_figures_of_its_fits() -> None:
+    rows = [
+        *rounds("a", "imp", 30.0, 30.5, initialisation=0),
+        *rounds("a", "imp", 31.0, 30.7, initialisation=1),
+        *rounds("b", "imp", 20.0, 20.1, initialisation=0),
+        *rounds("b", "imp", 20.5, 20.9, initialisation=1),
+    ]
+    overall = {point.round: point for point in curve(rows) if point.image is None}
+    first = overall[1]
+    assert (first.arm, first.measure, first.images, first.fits) == ("lottery-imp", "psnr", 2, 4)
+    assert first.sparsity == pytest.approx(0.2)
+    assert first.parameters == 999
+    assert first.mean == pytest.approx(fmean([30.5, 30.7, 20.1, 20.9]))
+    # The spread is that of initialisations, not of images.
+    assert first.spread == pytest.approx((stdev([30.5, 30.7]) + stdev([20.1, 20.9])) / 2)
+    # Images are the sample: each has one difference, the mean of its initialisations'.
+    expected = paired([fmean([0.5, -0.3]), fmean([0.1, 0.4])])
+    assert (first.difference, first.low, first.high) == pytest.approx((expected[0], expected[2], expected[3]))
+    # Against itself the dense network tells nothing.
+    assert (overall[0].mean, overall[0].difference, overall[0].low) == (fmean([30, 31, 20, 20.5]), None, None)
+
+
+def test_an_image_s_own_interval_is_over_its_initialisations() -> None:
+    rows = [row for at in range(3) for row in rounds("a", "imp", 30.0, 30.0 + at, initialisation=at)]
+    (overall,) = [point for point in curve(rows) if point.image is None and point.round == 1]
+    (own,) = [point for point in curve(rows) if point.image == "a" and point.round == 1]
+    assert (own.difference, own.low, own.high) == pytest.approx((1.0, *paired([0.0, 1.0, 2.0])[2:]))
+    # One image says nothing of others.
+    assert (overall.difference, overall.low, overall.high) == (1.0, None, None)
+
+
+def test_every_image_counts_alike_however_many_of_its_fits_failed() -> None:
+    rows = [
+        row("a", "imp", 1, 30.0, psnr_oracle_stop=31.0, psnr_last=25.0),
+        row("b", "imp", 1, 20.0, initialisation=0, psnr_oracle_stop=21.0),
+        row("b", "imp", 1, 22.0, initialisation=1, psnr_oracle_stop=25.0),
+        row("b", "imp", 1, None, initialisation=2),
+    ]
+    point = curve(rows)[0]
+    assert (point.images, point.fits, point.mean) == (2, 3, 25.5)
+    assert (point.psnr_oracle_stop, point.psnr_last) == (27.0, 25.0)
+
+
+def test_fits_are_paired_with_the_dense_one_of_their_image_and_initialisation_in_any_arm() -> None:
+    rows = [
+        row("a", "dense", 0, 30.0, initialisation=0),
+        row("a", "dense", 0, 31.0, initialisation=1),
+        row("a", "random", 3, 29.0, initialisation=1),
+        row("a", "random", 3, 99.0, initialisation=2),
+    ]
+    point = next(point for point in curve(rows) if point.arm == "lottery-random")
+    assert (point.difference, point.fits) == (-2.0, 2)
+
+
+def test_arms_come_as_in_the_rows_and_rounds_rise_first_over_all_then_by_image() -> None:
+    rows = [row(image, method, number, 1.0) for image in "ba" for method in ("snip", "imp") for number in (2, 1)]
+    order = [(point.image, point.arm.removeprefix("lottery-"), point.round) for point in curve(rows)]
+    per_image = [("snip", 1), ("snip", 2), ("imp", 1), ("imp", 2)]
+    assert order == [(image, *arm) for image in (None, "b", "a") for arm in per_image]
+
+
+def test_a_fit_counts_once_and_rows_without_a_round_not_at_all() -> None:
+    twice = row("a", "imp", 1, 30.0)
+    other = Row("a", "dip", RowState.RESTORED, psnr=40.0)
+    rejected = Row("b", "lottery-imp", RowState.REJECTED)
+    assert curve([twice, twice, other, rejected])[0].fits == 1
+    assert curve([other, rejected]) == []
+    assert curve([]) == []
+
+
+def test_without_references_the_held_out_error_is_told_in_decibels() -> None:
+    rows = [row("a", "imp", 0, held_out_error=0.01), row("a", "imp", 1, held_out_error=0.001)]
+    _, point, *_ = curve(rows)
+    assert (point.measure, point.mean, point.difference) == ("held-out", pytest.approx(30), pytest.approx(10))
+
+
+def test_masks_of_the_clean_reference_are_marked() -> None:
+    clean = row("a", "imp", 1, 30.0, note=f"another note; {NOT_BLIND}")
+    blind = row("a", "snip", 1, 30.0, note="another note")
+    assert (is_blind(clean), is_blind(blind), is_blind(row("a", "imp", 1))) == (False, True, True)
+    assert [point.blind for point in curve([clean, blind]) if point.image is None] == [False, True]
+
+
+def point(number: int, difference: float | None, low: float | None = None, arm: str = "imp") -> SparsityPoint:
+    figures = (1 - 0.8**number, 1, 2, 2, 30.0, None, None, None, difference, low, None, True)
+    return SparsityPoint(arm, None, number, "psnr", *figures)
+
+
+def test_matching_sparsity_is_that_of_the_last_round_before_the_first_that_is_worse() -> None:
+    points = [point(0, None), point(1, 0.2, 0.0), point(2, -0.1, -0.3), point(3, -0.2, -0.4), point(4, 0.3, 0.2)]
+    assert matching_sparsity(points) == [Matching("imp", pytest.approx(0.36), pytest.approx(0.2))]
+    assert matching_sparsity(points, tolerance=0.5) == [Matching("imp", *[pytest.approx(1 - 0.8**4)] * 2)]
+
+
+def test_an_arm_whose_first_round_is_worse_matches_at_no_sparsity() -> None:
+    assert matching_sparsity([point(1, -0.2, -0.3), point(2, 1.0, 0.9)]) == [Matching("imp", None, None)]
+    # One image has no interval: nothing can be said cautiously.
+    assert matching_sparsity([point(1, 0.0)]) == [Matching("imp", pytest.approx(0.2), None)]
+    # Nor of rounds without a dense fit; and the dense network alone is no arm that prunes.
+    assert matching_sparsity([point(1, None), point(0, None, arm="dense")]) == [Matching("imp", None, None)]
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0, 1)), min_size=1, max_size=8), st.floats(0, 1))
+def test_matching_sparsity_is_found_as_by_trying_every_round(
+    found: list[tuple[float, float]], tolerance: float
+) -> None:
+    points = [point(at, mean, mean - reach) for at, (mean, reach) in enumerate(found, start=1)]
+    (matching,) = matching_sparsity(points, tolerance)
+    good = [
+        at.sparsity
+        for at in points
+        if all(before.difference >= -tolerance for before in points[: at.round] if before.difference is not None)
+    ]
+    assert matching.sparsity == max((sparsity for sparsity in good if sparsity is not None), default=None)
+    assert (matching.cautious or 0) <= (matching.sparsity or 0)
+
+
+def moved_rows() -> list[Row]:
+    f16, a = slug(IDS[F16]), slug(IDS[A])
+    rows = [row(image, "dense", 0, 30.0 + at, initialisation=at) for image in IDS for at in range(2)]
+    for image, ident in IDS.items():
+        for source in (a, f16):
+            gain = 0.5 if source == slug(ident) else -0.25
+            rows += [
+                row(image, "imp", 4, 30.0 + at + gain * (1 + at), initialisation=at, source=source) for at in range(2)
+            ]
+        rows += [row(image, "random", number, 28.0, initialisation=0) for number in (4, 5)]
+        rows += [row(image, "imp", 4, 30.75, initialisation=0)]
+    return rows
+
+
+def test_moved_tickets_are_told_by_source_and_image_in_the_order_of_the_run() -> None:
+    cells = transfers(moved_rows(), IDS)
+    moved = [cell for cell in cells if cell.source is not None]
+    f16, a = slug(IDS[F16]), slug(IDS[A])
+    assert [(cell.source, cell.image, cell.own) for cell in moved] == [
+        (f16, F16, True),
+        (f16, A, False),
+        (a, F16, False),
+        (a, A, True),
+    ]
+    assert {(cell.method, cell.round, cell.measure, cell.fits) for cell in moved} == {("imp", 4, "psnr", 2)}
+    own, other = moved[:2]
+    assert (own.mean, own.low, own.high) == pytest.approx((0.75, *paired([0.5, 1.0])[2:]))
+    assert other.mean == pytest.approx(-0.375)
+
+
+def test_lines_to_compare_with_are_other_methods_and_own_tickets_of_equal_round() -> None:
+    lines = [cell for cell in transfers(moved_rows(), IDS) if cell.source is None]
+    assert [(cell.method, cell.round, cell.image, cell.mean, cell.low) for cell in lines] == [
+        ("imp", 4, F16, 0.75, None),
+        ("imp", 4, A, 0.75, None),
+        ("random", 4, F16, -2.0, None),
+        ("random", 4, A, -2.0, None),
+    ]
+    assert not any(cell.own for cell in lines)
+
+
+def test_where_no_ticket_was_moved_there_is_nothing_to_tell() -> None:
+    assert transfers(rounds("a", "imp", 30.0, 31.0), {"a": "a-1"}) == []
+    # Nor of one whose image has no dense fit.
+    assert transfers([row(A, "imp", 1, 30.0, source="x-1")], IDS) == []
+
+
+def test_sources_from_elsewhere_come_last_and_two_arms_with_the_same_fit_count_once() -> None:
+    dense = row(A, "dense", 0, 30.0)
+    elsewhere = row(A, "imp", 1, 31.0, source="0-other-12345678")
+    together = row(A, "imp", 1, 31.5, source=TOGETHER)
+    own = row(A, "imp", 1, 32.0, source=slug(IDS[A]), note=NOT_BLIND)
+    cells = transfers([dense, elsewhere, together, own, own], IDS)
+    assert [(cell.source, cell.fits, cell.blind) for cell in cells] == [
+        (slug(IDS[A]), 1, False),
+        ("0-other-12345678", 1, True),
+        (TOGETHER, 1, True),
+    ]
+
+
+def read(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_figures_are_left_in_the_store_where_there_are_any(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    write_lottery(store, LAYOUT, [Row("a", "dip", RowState.RESTORED, psnr=30.0)])
+    assert list(store.keys("runs")) == []
+    own = rounds(A, "imp", 30.0, 31.0)
+    write_lottery(store, LAYOUT, own)
+    assert list(store.keys("runs")) == [LAYOUT.lottery("sparsity.csv")]
+    dense, pruned, *_ = read(store.get(LAYOUT.lottery("sparsity.csv")).decode())
+    assert (dense["arm"], dense["image"], dense["difference"]) == ("lottery-imp", "", "")
+    assert (pruned["round"], float(pruned["difference"]), pruned["low"], pruned["blind"]) == ("1", 1.0, "", "True")
+
+
+def test_moved_tickets_are_left_with_the_images_of_the_run_as_their_sources(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    images = [InputImage(name, ident, name, None, name, 8, 12, 1) for name, ident in IDS.items()]
+    write_inputs(store, LAYOUT, Inputs(images, []))
+    write_lottery(store, LAYOUT, moved_rows())
+    found = read(store.get(LAYOUT.lottery("transfer.csv")).decode())
+    assert [(line["image"], line["own"]) for line in found if line["source"]] == [
+        (F16, "True"),
+        (A, "False"),
+        (F16, "False"),
+        (A, "True"),
+    ]
+    assert read(lottery_to_csv(curve(moved_rows()))) == read(store.get(LAYOUT.lottery("sparsity.csv")).decode())

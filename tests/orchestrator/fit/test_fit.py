@@ -1,0 +1,607 @@
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
+from orchestrator.fit.fit import FitArrays, fit_keys, read_arrays, read_record, run_fit, stopping_of
+from orchestrator.fit.job import FitJob
+from orchestrator.fit.problem import load_observation, load_reference, view_of
+from orchestrator.fit.record import Evaluation, FitRecord
+from orchestrator.run.layout import FitLayout, image_key
+from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
+from workers.quality import psnr
+
+
+class CrashError(Exception):
+    """A process that ends in the middle of a fit."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> Bench:
+    return make_bench(make_config(), encoded(noise_seed=1), encoded())
+
+
+def job_of(bench: Bench, view: Any = "crop", candidate: str = CANDIDATES[0], until: int | None = None) -> FitJob:
+    return FitJob(bench.image, view, candidate, until)
+
+
+def arrays_of(bench: Bench, job: FitJob) -> FitArrays:
+    keys = fit_keys(bench.context, job)
+    record = read_record(bench.store, keys)
+    assert record is not None
+    return read_arrays(bench.store, keys, record)
+
+
+def ticking(step: float) -> Callable[[], float]:
+    """A clock that goes on by so many seconds whenever it is looked at."""
+    times: Iterator[float] = (step * number for number in count())
+    return lambda: next(times)
+
+
+def assert_equal_arrays(ours: FitArrays, theirs: FitArrays) -> None:
+    """Byte for byte."""
+    for name, array in asdict(ours).items():
+        assert array.tobytes() == getattr(theirs, name).tobytes()
+
+
+def fail(iteration: int, error: float) -> None:
+    raise AssertionError("the fit is repeated")
+
+
+def still() -> float:
+    return 0.0
+
+
+def files_of(bench: Bench, job: FitJob) -> set[str]:
+    """Their names, without what tells the arrays of two attempts apart."""
+    root = fit_keys(bench.context, job).root
+    names = (key.rsplit("/", 1)[1] for key in bench.store.keys(root))
+    return {re.sub(r"^arrays-[0-9a-f]{16}", "arrays", name) for name in names}
+
+
+def test_a_fit_leaves_its_record_and_arrays_in_the_store(bench: Bench) -> None:
+    job = job_of(bench)
+    seen: list[tuple[int, float]] = []
+    record = run_fit(bench.context, job, on_progress=lambda *told: seen.append(told), clock=still)
+    assert files_of(bench, job) == {"result.json", "arrays.npz"}
+    assert read_record(bench.store, fit_keys(bench.context, job)) == record
+    assert (record.candidate, record.view, record.state, record.reason) == (CANDIDATES[0], "crop", "done", None)
+    assert record.iterations == 6
+    assert record.parameters is not None
+    assert record.parameters > 1000
+    arrays = arrays_of(bench, job)
+    assert arrays.output.shape == (3, 32, 32)
+    assert arrays.output.dtype == arrays.steady.dtype == np.float32
+    assert arrays.steady.shape == arrays.output.shape
+    assert arrays.held_out.shape == arrays.psnr.shape == (6,)
+    assert record.held_out_error == arrays.held_out.min()
+    assert record.stop_iteration == arrays.held_out.argmin() + 1
+    assert record.held_out_standard_error is not None
+    assert 0 < record.held_out_standard_error < record.held_out_error
+    # The outputs of so few iterations cannot be compared.
+    assert record.steady_iteration == record.stop_iteration
+    assert record.residual_correlation is None
+    assert [iteration for iteration, _ in seen] == [2, 4, 6]
+    assert seen[-1][1] == record.held_out_error
+
+
+def test_the_evaluation_is_that_of_the_output_against_the_reference(bench: Bench) -> None:
+    job = job_of(bench, "full")
+    record = run_fit(bench.context, job)
+    arrays = arrays_of(bench, job)
+    reference = load_reference(bench.context, bench.image)
+    assert reference is not None
+    assert record.evaluation is not None
+    assert record.evaluation.psnr == pytest.approx(psnr(arrays.output, reference))
+    assert record.evaluation.psnr_oracle_stop == pytest.approx(arrays.psnr.max())
+    assert record.evaluation.psnr_last == pytest.approx(arrays.psnr[-1])
+    assert record.stop_iteration is not None
+    assert record.evaluation.psnr_steady == pytest.approx(psnr(arrays.steady, reference))
+    assert record.evaluation.psnr == pytest.approx(arrays.psnr[record.stop_iteration - 1], abs=1e-3)
+
+
+def test_a_fit_at_full_size_gives_the_whole_image_and_its_own_iterations(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(cohort={"iterations": 3}), encoded(35, 41))
+    full, crop = (run_fit(bench.context, job_of(bench, view)) for view in ("full", "crop"))
+    assert (full.iterations, crop.iterations) == (6, 3)
+    assert arrays_of(bench, job_of(bench, "full")).output.shape == (3, 35, 41)
+
+
+def test_a_finished_fit_is_not_repeated(bench: Bench) -> None:
+    job = job_of(bench)
+    record = run_fit(bench.context, job)
+    keys = fit_keys(bench.context, job)
+    bench.store.delete(image_key(bench.image.file))
+    before = {key: bench.store.get(key) for key in bench.store.keys(keys.root)}
+    assert run_fit(bench.context, job, on_progress=fail) == record
+    assert {key: bench.store.get(key) for key in bench.store.keys(keys.root)} == before
+
+
+def test_fits_of_other_views_and_candidates_are_others_and_a_fit_is_that_of_its_rungs(bench: Bench) -> None:
+    jobs = [job_of(bench), job_of(bench, "full"), job_of(bench, candidate=CANDIDATES[1])]
+    assert len({fit_keys(bench.context, job).root for job in jobs}) == 3
+    assert fit_keys(bench.context, replace(jobs[0], until=3)) == fit_keys(bench.context, jobs[0])
+    run_fit(bench.context, jobs[0])
+    assert [read_record(bench.store, fit_keys(bench.context, job)) is None for job in jobs] == [False, True, True]
+
+
+def test_networks_by_name_are_fitted_as_candidates_are(bench: Bench) -> None:
+    names = ["dip", "deep-decoder-4", f"nas-dip-{CANDIDATES[0]}", CANDIDATES[0]]
+    parameters = [run_fit(bench.context, job_of(bench, candidate=name)).parameters for name in names]
+    assert len(set(parameters)) == 4
+    # NAS-DIP's network has an input of 32 channels where the candidate has the image's three.
+    assert None not in parameters
+    assert parameters[2] > parameters[3]
+
+
+def crash_at(iteration: int) -> Callable[[int, float], None]:
+    def told(now: int, error: float) -> None:
+        if now >= iteration:
+            raise CrashError
+
+    return told
+
+
+@pytest.mark.parametrize(("crash", "resumed"), [(2, [2, 4, 6]), (4, [4, 6]), (6, [6])])
+def test_a_fit_that_crashed_goes_on_from_its_checkpoint_and_ends_byte_equal(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, crash: int, resumed: list[int]
+) -> None:
+    calm, broken = (
+        make_bench(make_config(), encoded(noise_seed=1), encoded(), store=name) for name in ("calm", "broken")
+    )
+    job = job_of(calm)
+    undisturbed = run_fit(calm.context, job, clock=still)
+    with pytest.raises(CrashError):
+        run_fit(broken.context, job, on_progress=crash_at(crash), clock=ticking(100))
+    assert files_of(broken, job) == (set() if crash == 2 else {"checkpoint.pt"})
+    iterations: list[int] = []
+    torch.manual_seed(123)
+    record = run_fit(broken.context, job, on_progress=lambda now, _: iterations.append(now), clock=still)
+    assert iterations == resumed
+    assert replace(record, seconds=0) == replace(undisturbed, seconds=0)
+    assert files_of(broken, job) == {"result.json", "arrays.npz"}
+    assert_equal_arrays(arrays_of(broken, job), arrays_of(calm, job))
+
+
+def test_a_fit_that_crashes_again_and_again_still_ends_byte_equal(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    config = make_config(fit={"block": 1})
+    calm, broken = (make_bench(config, encoded(noise_seed=1), store=name) for name in ("calm", "broken"))
+    job = job_of(calm)
+    run_fit(calm.context, job)
+    for crash in range(2, 7):
+        with pytest.raises(CrashError):
+            run_fit(broken.context, job, on_progress=crash_at(crash), clock=ticking(100))
+    run_fit(broken.context, job)
+    records = [read_record(each.store, fit_keys(each.context, job)) for each in (calm, broken)]
+    assert records[0] is not None
+    assert records[1] is not None
+    assert records[0].arrays == records[1].arrays  # the hash of their bytes
+
+
+def test_checkpoints_are_as_far_apart_as_is_set(bench: Bench) -> None:
+    job = job_of(bench)
+    with pytest.raises(CrashError):
+        run_fit(bench.context, job, on_progress=crash_at(6), clock=ticking(20))
+    assert files_of(bench, job) == set()  # 20 s and 40 s of 60 had gone by
+    config = bench.context.config
+    often = replace(
+        bench.context, config=config.model_copy(update={"fit": config.fit.model_copy(update={"checkpoint_s": 30.0})})
+    )
+    with pytest.raises(CrashError):
+        run_fit(often, job, on_progress=crash_at(6), clock=ticking(20))
+    assert files_of(bench, job) == {"checkpoint.pt"}
+
+
+def test_the_seconds_of_all_attempts_are_counted(bench: Bench) -> None:
+    job = job_of(bench)
+    seen: list[int] = []
+
+    def told(iteration: int, error: float) -> None:
+        seen.append(iteration)
+        if seen == [2, 4, 6]:
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        run_fit(bench.context, job, on_progress=told, clock=lambda: 100.0 * len(seen))
+    # The first attempt's last checkpoint was after its second block; the second attempt has one block to go.
+    record = run_fit(bench.context, job, on_progress=told, clock=lambda: 7.0 * len(seen))
+    assert seen == [2, 4, 6, 6]
+    assert record.seconds == 200 + 7
+
+
+def test_a_fit_that_leaves_the_numbers_is_recorded_as_failed_with_the_reason(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(fit={"input_noise": 3e38}), encoded())
+    job = job_of(bench)
+    record = run_fit(bench.context, job, clock=ticking(1))
+    assert record.state == "failed"
+    assert record.reason is not None
+    assert record.reason.startswith("the fit diverged: ")
+    assert record.held_out_error is None
+    assert record.seconds == 1
+    assert files_of(bench, job) == {"result.json"}
+    assert run_fit(bench.context, job) == record
+
+
+def test_neither_a_reference_nor_a_wrong_one_changes_a_fit(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    wrong = encoded(noise_seed=7)
+    outcomes = []
+    for number, reference in enumerate((None, encoded(), wrong)):
+        bench = make_bench(make_config(), encoded(noise_seed=1), reference, store=str(number))
+        record = run_fit(bench.context, job_of(bench), clock=still)
+        outcomes.append((record, arrays_of(bench, job_of(bench))))
+    blind, right, misled = outcomes
+    assert blind[0].evaluation is None
+    assert blind[1].psnr.size == 0
+    assert right[0].evaluation != misled[0].evaluation
+    for record, arrays in (right, misled):
+        assert replace(record, evaluation=None, arrays=blind[0].arrays) == blind[0]
+        assert arrays.output.tobytes() == blind[1].output.tobytes()
+        assert arrays.held_out.tobytes() == blind[1].held_out.tobytes()
+
+
+def test_the_crop_of_a_fit_does_not_follow_the_reference(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(), encoded(64, 70, noise_seed=1), encoded(64, 70))
+    job = job_of(bench)
+    record = run_fit(bench.context, job)
+    reference = load_reference(bench.context, bench.image)
+    assert reference is not None
+    view = view_of("crop", load_observation(bench.context, bench.image), bench.context.config)
+    assert record.evaluation is not None
+    assert record.evaluation.psnr == pytest.approx(psnr(arrays_of(bench, job).output, view.take(reference)[0]))
+
+
+def test_the_runs_seed_changes_a_fit_and_the_block_does_not(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    outputs = []
+    for number, changes in enumerate(({}, {"fit": {"block": 5}}, {"seed": 1})):
+        bench = make_bench(make_config(**changes), encoded(noise_seed=1), store=str(number))
+        run_fit(bench.context, job_of(bench))
+        outputs.append(arrays_of(bench, job_of(bench)).output)
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert not np.array_equal(outputs[0], outputs[2])
+
+
+def test_in_a_simulation_the_given_image_is_degraded_and_is_the_reference(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    simulated = make_bench(make_config(task={"sigma": 25}), encoded(), simulate=True, store="simulated")
+    plain = make_bench(make_config(), encoded(), store="plain")
+    records = [run_fit(bench.context, job_of(bench)) for bench in (simulated, plain)]
+    assert records[0].evaluation is not None
+    assert records[1].evaluation is None
+    assert records[0].held_out_error is not None
+    assert records[1].held_out_error is not None
+    assert records[0].held_out_error > records[1].held_out_error
+
+
+@pytest.mark.parametrize("view", ["crop", "downscale", "full"])
+def test_super_resolution_restores_more_pixels_than_it_is_given(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, view: str
+) -> None:
+    config = make_config(task={"name": "super-resolve", "factor": 2}, cohort={"downscale_px": 48})
+    bench = make_bench(config, encoded(40, 48), encoded(80, 96))
+    record = run_fit(bench.context, job_of(bench, view))
+    output = arrays_of(bench, job_of(bench, view)).output
+    assert output.shape == {"crop": (3, 32, 32), "downscale": (3, 48, 58), "full": (3, 80, 96)}[view]
+    reference = load_reference(bench.context, bench.image)
+    assert reference is not None
+    of_view = view_of(record.view, load_observation(bench.context, bench.image), config).of_restored(2)
+    assert record.evaluation is not None
+    assert record.evaluation.psnr == pytest.approx(psnr(output, of_view.take(reference)[0]))
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"name": "inpaint"},
+        {"name": "deblur", "kernel": "motion 5 30"},
+        {"name": "deblur", "kernel": "gaussian 1.0"},
+        {"name": "jpeg"},
+        {"name": "denoise", "noise": "poisson"},
+    ],
+    ids=lambda task: " ".join(task.values()),
+)
+def test_a_fit_of_every_task_has_a_result(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, task: dict[str, Any]
+) -> None:
+    bench = make_bench(make_config(task=task), encoded(), simulate=True)
+    record = run_fit(bench.context, job_of(bench, "full"))
+    assert record.state == "done"
+    assert record.held_out_error is not None
+    assert record.evaluation is not None
+    assert arrays_of(bench, job_of(bench, "full")).output.shape == (3, 40, 48)
+
+
+def test_what_lies_in_the_holes_of_a_mask_changes_no_fit(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    random = np.random.default_rng(0)
+    known = random.random((40, 48)) < 0.5
+    outcomes = []
+    for number in range(2):
+        picture = np.where(known[..., None], 100, random.integers(0, 256, (40, 48, 3))).astype(np.uint8)
+        file = BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        config = make_config(task={"name": "inpaint"})
+        bench = make_bench(config, file.getvalue(), mask=known, store=str(number))
+        outcomes.append((run_fit(bench.context, job_of(bench), clock=still), arrays_of(bench, job_of(bench))))
+    assert outcomes[0][0] == outcomes[1][0]
+    assert_equal_arrays(outcomes[0][1], outcomes[1][1])
+
+
+@pytest.mark.parametrize(
+    ("task", "wish", "rule"),
+    [
+        ("denoise", "auto", "held-out"),
+        ("super-resolve", "auto", "held-out"),
+        ("jpeg", "auto", "es-emv"),
+        ("jpeg", "held-out", "held-out"),
+        ("denoise", "es-wmv", "es-wmv"),
+    ],
+)
+def test_a_run_stops_by_held_out_pixels_but_where_they_mislead(
+    make_config: MakeConfig, task: str, wish: str, rule: str
+) -> None:
+    assert stopping_of(make_config(task={"name": task}, fit={"stopping": wish})) == rule
+
+
+def test_a_fit_stopped_by_the_variance_of_its_outputs_says_where(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    fit = {"stopping": "es-emv", "iterations": 40, "patience": 40, "block": 20}
+    bench = make_bench(make_config(fit=fit), encoded(noise_seed=1), encoded())
+    record = run_fit(bench.context, job_of(bench))
+    arrays = arrays_of(bench, job_of(bench))
+    assert record.stop_iteration is not None
+    assert record.stop_iteration > 30
+    assert record.steady_iteration == record.stop_iteration
+    assert record.held_out_error == arrays.held_out[record.stop_iteration - 1]
+    np.testing.assert_array_equal(arrays.steady, arrays.output)
+
+
+def test_a_fit_pauses_at_its_rungs_and_ends_byte_equal_to_one_that_does_not(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    calm, halved = (
+        make_bench(make_config(fit={"block": 4}), encoded(noise_seed=1), encoded(), store=name)
+        for name in ("calm", "halved")
+    )
+    whole = run_fit(calm.context, job_of(calm), clock=ticking(10))
+    seen: list[int] = []
+    paused = []
+    for until in (2, 5):
+        job = job_of(halved, until=until)
+        paused.append(
+            run_fit(halved.context, job, on_progress=lambda now, _: seen.append(now), clock=lambda: 10.0 * len(seen))
+        )
+        assert read_record(halved.store, fit_keys(halved.context, job), until) == paused[-1]
+        assert read_record(halved.store, fit_keys(halved.context, job)) is None
+    assert files_of(halved, job_of(halved)) == {"checkpoint.pt", "rung-2.json", "rung-5.json"}
+    assert [(record.state, record.iterations) for record in paused] == [("paused", 2), ("paused", 5)]
+    assert [record.evaluation for record in paused] == [None, None]
+    curve = arrays_of(calm, job_of(calm)).held_out
+    assert [record.held_out_error for record in paused] == [curve[:2].min(), curve[:5].min()]
+    assert [record.seconds for record in paused] == [10, 20]
+    torch.manual_seed(123)
+    record = run_fit(
+        halved.context, job_of(halved), on_progress=lambda now, _: seen.append(now), clock=lambda: 10.0 * len(seen)
+    )
+    assert seen == [2, 5, 6]
+    assert replace(record, seconds=0) == replace(whole, seconds=0)
+    assert record.seconds == 30
+    assert_equal_arrays(arrays_of(halved, job_of(halved)), arrays_of(calm, job_of(calm)))
+    assert "checkpoint.pt" not in files_of(halved, job_of(halved))
+
+
+def test_a_rung_that_was_reached_is_not_fitted_again(bench: Bench) -> None:
+    job = job_of(bench, until=2)
+    paused = run_fit(bench.context, job)
+    assert run_fit(bench.context, job, on_progress=fail) == paused
+
+
+def test_a_checkpoint_that_is_beyond_a_rung_tells_of_the_rung_only(bench: Bench) -> None:
+    beyond = run_fit(bench.context, job_of(bench, until=5))
+    record = run_fit(bench.context, job_of(bench, until=2))
+    run_fit(bench.context, job_of(bench))
+    curve = arrays_of(bench, job_of(bench)).held_out
+    assert (record.state, record.iterations, record.held_out_error) == ("paused", 2, curve[:2].min())
+    assert beyond.held_out_error == curve[:5].min()
+
+
+def test_a_finished_fit_answers_for_any_rung(bench: Bench) -> None:
+    record = run_fit(bench.context, job_of(bench))
+    for until in (2, 5, 6, 100):
+        assert run_fit(bench.context, job_of(bench, until=until), on_progress=fail) == record
+    assert files_of(bench, job_of(bench)) == {"result.json", "arrays.npz"}
+
+
+def test_a_fit_that_its_rule_stops_before_the_rung_is_finished(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    fit = {"iterations": 200, "patience": 1, "learning_rate": 0.5}
+    bench = make_bench(make_config(fit=fit), encoded(noise_seed=1))
+    record = run_fit(bench.context, job_of(bench, until=150))
+    assert record.state == "done"
+    assert record.iterations is not None
+    assert record.iterations < 150
+    assert files_of(bench, job_of(bench)) == {"result.json", "arrays.npz"}
+
+
+def test_arrays_and_records_come_back_as_they_were() -> None:
+    output = np.ones((3, 4, 5), np.float32)
+    arrays = FitArrays(output, 2 * output, np.arange(3, dtype=np.float32), np.zeros(0, np.float32))
+    assert_equal_arrays(FitArrays.from_bytes(arrays.to_bytes()), arrays)
+    for record in (
+        FitRecord("a", "crop", "failed", reason="why"),
+        FitRecord("a", "crop", "paused", held_out_error=0.25, stop_iteration=3, iterations=4),
+        FitRecord(
+            *("a", "full", "done", None, 0.1, 0.01, 5, 4, 6, 0.125, 7, 0.5, False, 8.5, "0a"),
+            Evaluation(1.5, 1.25, 2.5, 1),
+        ),
+    ):
+        assert FitRecord.from_json(record.to_json()) == record
+
+
+def test_a_fit_without_a_record_is_not_finished(bench: Bench) -> None:
+    assert read_record(bench.store, FitLayout("runs/test/fits/x")) is None
+
+
+def test_a_fit_whose_machine_is_about_to_go_leaves_its_checkpoint_at_once(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    calm, moved = (make_bench(make_config(), encoded(noise_seed=1), store=name) for name in ("calm", "moved"))
+    job = job_of(calm)
+    expected = run_fit(calm.context, job, clock=still)
+    seen: list[int] = []
+    with pytest.raises(NodeLeavingError, match="at iteration 4"):
+        run_fit(
+            moved.context,
+            job,
+            on_progress=lambda iteration, _: seen.append(iteration),
+            must_leave=lambda: seen[-1] >= 4,
+            clock=still,
+        )
+    assert files_of(moved, job) == {"checkpoint.pt"}
+    record = run_fit(moved.context, job, on_progress=lambda iteration, _: seen.append(iteration), clock=still)
+    assert seen == [2, 4, 6]
+    assert record == expected
+
+
+def test_a_fit_that_has_come_to_its_end_need_not_leave(bench: Bench) -> None:
+    seen: list[int] = []
+    record = run_fit(
+        bench.context,
+        job_of(bench),
+        on_progress=lambda iteration, _: seen.append(iteration),
+        must_leave=lambda: seen[-1] == 6,
+    )
+    assert record.state == "done"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+    ],
+    ids=["Python", "CUDA", "CPU"],
+)
+def test_want_of_memory_is_told_with_the_size_that_would_fit(bench: Bench, error: Exception) -> None:
+    def fails(iteration: int, value: float) -> None:
+        raise error
+
+    with pytest.raises(FitOutOfMemoryError) as caught:
+        run_fit(bench.context, job_of(bench, "full"), on_progress=fails)
+    match = re.fullmatch(
+        r"out of memory: fitting 48x40 pixels takes about [\d.]+ GB, and [\d.]+ GB are free; (\d+)x\1 pixels would fit, or a"
+        r" lower network\.width",
+        str(caught.value),
+    )
+    assert match
+    # What did not fit is no advice.
+    assert int(match[1]) ** 2 < 48 * 40
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(bench: Bench) -> None:
+    def fails(iteration: int, value: float) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run_fit(bench.context, job_of(bench), on_progress=fails)
+
+
+def test_of_two_attempts_the_first_that_ends_counts_and_the_other_takes_over_its_record(bench: Bench) -> None:
+    job = job_of(bench)
+    keys = fit_keys(bench.context, job)
+    first: list[FitRecord] = []
+
+    def overtaken(iteration: int, value: float) -> None:
+        if iteration == 4:
+            # Another driver's worker, on the same fit, with seconds of its own.
+            first.append(run_fit(bench.context, job, clock=ticking(7)))
+
+    second = run_fit(bench.context, job, on_progress=overtaken, clock=still)
+    assert first[0].seconds > 0
+    assert second == first[0] == read_record(bench.store, keys)
+    assert files_of(bench, job) == {"result.json", "arrays.npz"}
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None], ids=["empty", "other", "cut"])
+def test_a_checkpoint_that_the_store_finds_damaged_is_begun_anew(bench: Bench, damage: bytes | None) -> None:
+    job = job_of(bench)
+    with pytest.raises(CrashError):
+        run_fit(bench.context, job, on_progress=crash_at(4), clock=ticking(100))
+    path = bench.store.local_path(fit_keys(bench.context, job).checkpoint)
+    os.truncate(path, path.stat().st_size // 2)
+    if damage is not None:
+        with path.open("wb") as file:  # in place: what the store knows of the object stays
+            file.write(damage)
+    if not _remembers_content(path):
+        pytest.skip("this file system keeps no extended attributes")
+    seen: list[int] = []
+    record = run_fit(bench.context, job, on_progress=lambda iteration, _: seen.append(iteration))
+    assert seen == [2, 4, 6]
+    assert record.state == "done"
+
+
+def _remembers_content(path: Path) -> bool:
+    return hasattr(os, "listxattr") and "user.dip.sha256" in os.listxattr(path)
+
+
+def test_a_fit_whose_arrays_somebody_has_removed_is_made_again(bench: Bench) -> None:
+    job = job_of(bench)
+    first = run_fit(bench.context, job, clock=still)
+    keys = fit_keys(bench.context, job)
+    bench.store.delete(keys.arrays(str(first.arrays)))
+    assert run_fit(bench.context, job, clock=still) == first
+    assert files_of(bench, job) == {"result.json", "arrays.npz"}
+
+
+def test_a_fit_on_a_gpu_is_deterministic_if_asked(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class MadeError(Exception):
+        pass
+
+    made: list[bool] = []
+
+    def make(*given: Any, **_: Any) -> None:
+        made.append(given[3].deterministic)
+        raise MadeError
+
+    monkeypatch.setattr("orchestrator.fit.fit.Fit", make)
+    for asked in (False, True):
+        bench = make_bench(make_config(fit={"deterministic": asked}), encoded(noise_seed=1))
+        for device in ("cpu", "cuda"):
+            with pytest.raises(MadeError):
+                run_fit(replace(bench.context, device=device), job_of(bench))
+    assert made == [False, False, False, True]

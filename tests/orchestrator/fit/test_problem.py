@@ -1,0 +1,213 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.fit.problem import (
+    load_observation,
+    load_reference,
+    measurement_of,
+    operator_of,
+    task_of,
+    unrestored,
+    view_of,
+)
+from orchestrator.images import decode
+from orchestrator.run.context import RunContext
+from orchestrator.run.inputs import InputImage
+from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig
+from workers.objective import Measurement
+from workers.operators import Blur, Downsample, Identity, gaussian_kernel, motion_kernel
+from workers.tasks import Deblur, Denoise, Inpaint, Jpeg, SuperResolve, enlarge
+
+HOLES = np.random.default_rng(0).random((40, 48)) < 0.5
+
+
+def measured(context: RunContext, image: InputImage, view: Any = "crop") -> Measurement:
+    observation = load_observation(context, image)
+    return measurement_of(image, view_of(view, observation, context.config), observation, context.config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "task"),
+    [
+        ({"name": "denoise"}, Denoise(25)),
+        ({"name": "denoise", "sigma": [5, 50]}, Denoise((5, 50))),
+        ({"name": "denoise", "noise": "poisson", "peak": 7}, Denoise(25, "poisson", 7)),
+        ({"name": "inpaint", "missing": 0.25}, Inpaint(0.25)),
+        ({"name": "super-resolve", "factor": 8, "downsampling": "box"}, SuperResolve(8, "box")),
+        ({"name": "deblur"}, Deblur(gaussian_kernel(1.6), 0)),
+        ({"name": "deblur", "kernel": "motion 9 45", "sigma": 3}, Deblur(motion_kernel(9, 45), 3)),
+        ({"name": "deblur", "kernel": [[1, 2, 4]]}, Deblur(np.array([[1, 2, 4]]))),
+        ({"name": "jpeg", "quality": 30}, Jpeg(30)),
+    ],
+)
+def test_the_settings_name_the_task(make_config: MakeConfig, settings: dict[str, Any], task: object) -> None:
+    assert task_of(make_config(task=settings)) == task
+
+
+def test_the_operator_is_the_tasks(make_config: MakeConfig) -> None:
+    assert operator_of(make_config()) == Identity()
+    assert operator_of(make_config(task={"name": "super-resolve", "factor": 3})) == Downsample(3)
+    kernel = [[0, 1, 2]]
+    assert operator_of(make_config(task={"name": "deblur", "kernel": kernel})) == Blur(np.array(kernel))
+
+
+def test_what_is_given_is_observed_as_it_is(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
+    for task in ("denoise", "super-resolve", "deblur", "jpeg"):
+        bench = make_bench(make_config(task={"name": task}), encoded(), encoded(noise_seed=1))
+        observation = load_observation(bench.context, bench.image)
+        np.testing.assert_array_equal(observation.pixels, decode(encoded()).pixels)
+        assert observation.known is None
+
+
+@pytest.mark.parametrize("simulate", [False, True])
+def test_a_users_mask_says_what_is_known_and_is_all_that_happens_to_an_image(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, simulate: bool
+) -> None:
+    config = make_config(task={"name": "inpaint", "missing": 0.9})
+    bench = make_bench(config, encoded(), mask=HOLES, simulate=simulate)
+    observation = load_observation(bench.context, bench.image)
+    assert observation.known is not None
+    np.testing.assert_array_equal(observation.known, HOLES)
+    np.testing.assert_array_equal(observation.pixels, decode(encoded()).pixels * HOLES)
+    reference = load_reference(bench.context, bench.image)
+    assert (reference is not None) == simulate
+    if reference is not None:
+        np.testing.assert_array_equal(reference, decode(encoded()).pixels)
+
+
+@pytest.mark.parametrize("task", ["denoise", "inpaint"])
+def test_a_simulation_is_a_function_of_the_seed_the_image_and_the_task(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, task: str
+) -> None:
+    bench = make_bench(make_config(task={"name": task}), encoded(), simulate=True)
+    first = load_observation(bench.context, bench.image).pixels
+    np.testing.assert_array_equal(load_observation(bench.context, bench.image).pixels, first)
+    assert not np.array_equal(first, decode(encoded()).pixels)
+    other = load_observation(bench.context, replace(bench.image, id="other")).pixels
+    reseeded = replace(bench.context, config=bench.context.config.model_copy(update={"seed": 1}))
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, load_observation(reseeded, bench.image).pixels)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arms": ["random", "isnas-dip"]},
+        {"network": {"width": 16}},
+        {"score": {"seed": 5, "metric": "random"}},
+        {"cohort": {"size": 1}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("task", ["denoise", "inpaint"])
+def test_whatever_the_arms_they_face_the_same_noise_and_the_same_hidden_pixels(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, task: str, change: dict[str, Any]
+) -> None:
+    bench = make_bench(make_config(task={"name": task}), encoded(64, 70), simulate=True)
+    other = replace(bench.context, config=make_config(task={"name": task}, **change))
+    for view in ("crop", "downscale", "full"):
+        one, two = measured(bench.context, bench.image, view), measured(other, bench.image, view)
+        for name in ("pixels", "held_out", "known"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+@pytest.mark.parametrize(
+    ("settings", "hidden"),
+    [
+        ({"held_out": 0.1, "held_out_pixels": 1}, 192),
+        ({"held_out": 0.1, "held_out_pixels": 250}, 250),
+        # Never more than a fifth of a small image for the sake of their number.
+        ({"held_out": 0.1, "held_out_pixels": 10_000}, 384),
+        ({"held_out": 0.3, "held_out_pixels": 10_000}, 576),
+    ],
+)
+def test_so_many_pixels_are_hidden_as_the_share_says_or_are_needed_to_tell(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, settings: dict[str, Any], hidden: int
+) -> None:
+    bench = make_bench(make_config(fit=settings), encoded(40, 48))
+    assert measured(bench.context, bench.image, "full").held_out.sum() == hidden
+
+
+def test_of_a_single_pixel_none_is_hidden(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
+    bench = make_bench(make_config(), encoded(1, 1))
+    assert not measured(bench.context, bench.image, "full").held_out.any()
+
+
+def test_hidden_pixels_are_known_ones_and_others_for_another_seed_or_image(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    config = make_config(task={"name": "inpaint"}, fit={"held_out": 0.1, "held_out_pixels": 1})
+    bench = make_bench(config, encoded(), mask=HOLES)
+    full = measured(bench.context, bench.image, "full")
+    assert full.held_out.sum() == round(0.1 * HOLES.sum())
+    assert not (full.held_out & ~HOLES).any()
+    reseeded = replace(bench.context, config=config.model_copy(update={"seed": 1}))
+    elsewhere = replace(bench.image, id="other")
+    for other in (measured(reseeded, bench.image, "full"), measured(bench.context, elsewhere, "full")):
+        assert not np.array_equal(other.held_out, full.held_out)
+
+
+def test_a_small_view_of_an_image_with_holes_has_a_mask_of_its_own(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    config = make_config(task={"name": "inpaint"}, cohort={"downscale_px": 32})
+    known = np.ones((80, 96), dtype=np.bool_)
+    known[:40] = False
+    bench = make_bench(config, encoded(80, 96), mask=known)
+    small, crop = (measured(bench.context, bench.image, view) for view in ("downscale", "crop"))
+    for measurement, shape in ((small, (32, 38)), (crop, (32, 32))):
+        assert measurement.known is not None
+        assert measurement.pixels.shape == (3, *shape)
+        assert measurement.known.shape == measurement.held_out.shape == shape
+        assert not (measurement.held_out & ~measurement.known).any()
+        assert measurement.held_out.any()
+    assert small.known is not None
+    assert not small.known[:15].any()
+    assert small.known[17:].all()
+
+
+def test_super_resolution_of_a_clean_image_that_is_no_multiple_of_the_scale_leaves_the_rest_out(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    config = make_config(task={"name": "super-resolve", "factor": 4})
+    bench = make_bench(config, encoded(43, 50), simulate=True)
+    observation = load_observation(bench.context, bench.image)
+    clean = decode(encoded(43, 50)).pixels[:, :40, :48]
+    assert observation.pixels.shape == (3, bench.image.height, bench.image.width) == (3, 10, 12)
+    reference = load_reference(bench.context, bench.image)
+    assert reference is not None
+    np.testing.assert_array_equal(reference, clean)
+    np.testing.assert_array_equal(observation.pixels, SuperResolve(4).simulate(clean, np.random.default_rng()).pixels)
+
+
+def test_without_a_restoration_one_has_the_observation_or_it_enlarged(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    for task, scale in (("denoise", 1), ("super-resolve", 2)):
+        config = make_config(task={"name": task, "factor": 2})
+        bench = make_bench(config, encoded())
+        observation = load_observation(bench.context, bench.image)
+        expected = observation.pixels if scale == 1 else enlarge(observation.pixels, 2)
+        np.testing.assert_array_equal(unrestored(observation, config), expected)
+
+
+def test_a_view_is_measured_in_pixels_of_the_restored_image(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    config = make_config(task={"name": "super-resolve", "factor": 2}, cohort={"crop_px": 32, "downscale_px": 40})
+    bench = make_bench(config, encoded())
+    observation = load_observation(bench.context, bench.image)
+    views = [view_of(name, observation, config) for name in ("crop", "downscale", "full")]
+    assert [(view.out_height, view.out_width) for view in views] == [(16, 16), (20, 24), (40, 48)]
+
+
+def test_a_reference_is_decoded_on_the_scale_of_its_image(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    without = make_bench(make_config(), encoded(noise_seed=1))
+    assert load_reference(without.context, without.image) is None
+    bench = make_bench(make_config(), encoded(noise_seed=1), encoded())
+    np.testing.assert_array_equal(load_reference(bench.context, bench.image), decode(encoded()).pixels)

@@ -1,0 +1,441 @@
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import RunCancelledError, StoreUnavailableError, SupersededError, UserMistakeError
+from orchestrator.run.claim import (
+    STALE_S,
+    Claim,
+    RunState,
+    Standing,
+    ask_to_stop,
+    last_attempt,
+    latest,
+    read_log,
+    take,
+    wait_until_free,
+)
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import claim as claims
+from orchestrator.store import LocalStore
+
+LAYOUT = RunLayout("r")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "BEAT_S", 0.02)
+
+
+@pytest.fixture(scope="module")
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    return process.pid
+
+
+class Clock:
+    """Time that passes only while somebody sleeps; ``during`` happens at each sleep."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.during = lambda: None
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.during()
+
+
+def taken(store: LocalStore, clock: Clock | None = None) -> Claim:
+    clock = clock or Clock()
+    return take(store, LAYOUT, {"cpu": "x"}, clock=clock, sleep=clock.sleep)
+
+
+def elsewhere(store: LocalStore, number: int, beat: int = 0) -> None:
+    """A claim of a driver on another machine, with a sign of life."""
+    boot, started = "another boot", "1"
+    holder = claims.Holder(number, "elsewhere.example", 7, boot, started, "2026-01-31T14:25:01+00:00", {})
+    store.put(LAYOUT.claim(number).holder, json.dumps(vars(holder)).encode())
+    alive(store, number, beat)
+
+
+def alive(store: LocalStore, number: int, beat: int, state: str = "running") -> None:
+    store.put(LAYOUT.claim(number).state, json.dumps({"state": state, "beat": beat, "at": claims.now()}).encode())
+
+
+def until(condition: Iterator[bool] | object) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_first_claim_is_number_one_and_says_who_holds_it(store: LocalStore) -> None:
+    assert last_attempt(store, LAYOUT) is None
+    with taken(store) as claim:
+        attempt = last_attempt(store, LAYOUT)
+        assert attempt is not None
+        assert attempt.holder == claim.holder
+        assert (attempt.holder.number, attempt.holder.pid) == (1, os.getpid())
+        assert attempt.standing.state is RunState.RUNNING
+        assert not attempt.is_over
+
+
+def test_what_a_holder_said_last_stands(store: LocalStore, quick: None) -> None:
+    with taken(store) as claim:
+        claim.say(RunState.FAILED, seconds=1.5, reason="no luck")
+        time.sleep(0.1)  # the thread must not say otherwise
+    attempt = last_attempt(store, LAYOUT)
+    assert attempt is not None
+    assert attempt.is_over
+    assert (attempt.standing.state, attempt.standing.seconds, attempt.standing.reason) == (
+        RunState.FAILED,
+        1.5,
+        "no luck",
+    )
+    with taken(store) as claim:
+        assert claim.holder.number == 2
+
+
+def test_a_holder_that_lives_is_left_alone_and_named(store: LocalStore) -> None:
+    elsewhere(store, 1, beat=5)
+    clock = Clock()
+    clock.during = lambda: alive(store, 1, beat=6)
+    with pytest.raises(
+        UserMistakeError, match=r"under way, by process 7 on elsewhere\.example, since 2026-01-31"
+    ) as caught:
+        taken(store, clock)
+    assert "\n" not in str(caught.value)
+    assert latest(store, LAYOUT) == 1
+
+
+def test_a_holder_without_a_sign_of_life_is_succeeded_by_the_observers_own_clock(store: LocalStore) -> None:
+    elsewhere(store, 3, beat=5)
+    clock = Clock()
+    with taken(store, clock) as claim:
+        assert claim.holder.number == 4
+    assert clock.now == pytest.approx(STALE_S, abs=1)
+
+
+def test_a_holder_that_ends_while_it_is_watched_is_succeeded_at_once(store: LocalStore) -> None:
+    elsewhere(store, 1, beat=5)
+    clock = Clock()
+    clock.during = lambda: alive(store, 1, beat=6, state="interrupted")
+    with taken(store, clock) as claim:
+        assert claim.holder.number == 2
+    assert clock.now < 1
+
+
+def test_a_process_of_this_machine_that_is_no_more_is_succeeded_at_once(store: LocalStore, dead_pid: int) -> None:
+    with taken(store) as claim:
+        pass
+    holder = replace(claim.holder, pid=dead_pid)
+    store.put(LAYOUT.claim(1).holder, json.dumps(vars(holder)).encode())
+    attempt = last_attempt(store, LAYOUT)
+    assert attempt is not None
+    assert attempt.holder.is_gone
+    clock = Clock()
+    with taken(store, clock) as second:
+        assert second.holder.number == 2
+    assert clock.now == 0
+
+
+def test_a_later_process_of_the_same_number_is_another(store: LocalStore) -> None:
+    with taken(store) as claim:
+        assert not claim.holder.is_gone
+        assert replace(claim.holder, started="1").is_gone
+        # Of another life of the machine, or another machine, one look tells nothing.
+        assert not replace(claim.holder, boot="before", started="1").is_gone
+        assert not replace(claim.holder, host="elsewhere.example", started="1").is_gone
+
+
+def test_of_many_who_come_at_once_one_holds_the_run(store: LocalStore, quick: None) -> None:
+    elsewhere(store, 1, beat=5)
+    held: list[Claim] = []
+    refused: list[UserMistakeError] = []
+    barrier = threading.Barrier(6)
+
+    def come() -> None:
+        clock = Clock()
+        # Others beat in real time, so that who was too late sees them do so.
+        clock.during = lambda: time.sleep(0.01)
+        barrier.wait()
+        try:
+            held.append(take(store, LAYOUT, {}, clock=clock, sleep=clock.sleep).__enter__())
+        except UserMistakeError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=come) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1
+    assert len(refused) == 5
+    held[0].__exit__(None, None, None)
+
+
+def test_a_holder_that_comes_to_life_again_learns_that_it_has_been_succeeded(store: LocalStore, quick: None) -> None:
+    with taken(store) as old:
+        old.check()
+        elsewhere(store, 2)
+        until(lambda: _superseded(old))
+        with pytest.raises(SupersededError, match=r"taken over by process 7 on elsewhere\.example"):
+            old.check()
+        # What it says is said under its own number, which is not the one that counts.
+        old.say(RunState.FAILED, reason="late")
+    attempt = last_attempt(store, LAYOUT)
+    assert attempt is not None
+    assert attempt.standing.state is RunState.RUNNING
+    with pytest.raises(SupersededError):
+        old.confirm()
+
+
+def _superseded(claim: Claim) -> bool:
+    try:
+        claim.check()
+    except SupersededError:
+        return True
+    return False
+
+
+def test_signs_of_life_go_on_when_a_store_in_trouble_recovers(
+    store: LocalStore, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = threading.Event()
+    tried = threading.Event()
+    put = LocalStore.put
+
+    def sometimes(self: LocalStore, key: str, data: bytes) -> None:
+        if broken.is_set():
+            tried.set()
+            raise StoreUnavailableError("away")
+        put(self, key, data)
+
+    monkeypatch.setattr(LocalStore, "put", sometimes)
+
+    def beats() -> int:
+        attempt = last_attempt(store, LAYOUT)
+        assert attempt is not None
+        return attempt.standing.beat
+
+    with taken(store):
+        until(lambda: beats() > 1)
+        broken.set()
+        assert tried.wait(10)
+        seen = beats()
+        broken.clear()
+        until(lambda: beats() > seen)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stop"), [(["drain"], "drain"), (["now"], "now"), (["drain", "now", "drain"], "now")]
+)
+def test_a_holder_is_asked_to_stop_and_asking_again_changes_only_to_the_sooner(
+    store: LocalStore, quick: None, asked: list[claims.Stop], stop: claims.Stop
+) -> None:
+    with taken(store) as claim:
+        assert claim.stop is None
+        for word in asked:
+            ask_to_stop(store, LAYOUT, 1, word)
+        until(lambda: claim.stop == stop)
+    with _next(store) as second:
+        # Who goes on with the run is not the one that was asked.
+        time.sleep(0.1)
+        assert second.stop is None
+
+
+def _next(store: LocalStore) -> Claim:
+    alive(store, 1, 0, state="cancelled")
+    return taken(store)
+
+
+def test_a_folder_that_nobody_came_to_put_a_holder_into_is_no_claim(store: LocalStore) -> None:
+    with taken(store) as claim:
+        (Path(store.url) / LAYOUT.claim(2).root).mkdir()
+        assert latest(store, LAYOUT) == 1
+        claim.confirm()
+        claim.say(RunState.FAILED)
+    with taken(store) as second:
+        assert second.holder.number == 2
+
+
+def test_a_word_that_cannot_be_read_does_not_silence_a_driver(store: LocalStore, quick: None) -> None:
+    with taken(store) as claim:
+        store.put(LAYOUT.claim(1).cancel, b"no JSON")
+        time.sleep(0.1)
+        store.put(LAYOUT.claim(1).cancel, b'{"stop": "now"}')
+        until(lambda: claim.stop == "now")
+        with pytest.raises(RunCancelledError):
+            claim.heed()
+
+
+# How it goes, in the holder's words.
+
+STAGES = [{"name": "cohort", "done": 3, "total": 9, "running": 2}]
+WAITS = "2 fits wait for a machine with 1 CPU and 1 GPU each"
+
+
+def said(store: LocalStore) -> Standing:
+    attempt = last_attempt(store, LAYOUT)
+    assert attempt is not None
+    return attempt.standing
+
+
+def log_of(store: LocalStore, number: int) -> list[str]:
+    """What was noted under a claim, without the times."""
+    return [line.partition(" ")[2] for line in store.get(LAYOUT.claim(number).log).decode().splitlines()]
+
+
+def test_how_the_run_goes_is_said_with_the_next_sign_of_life(store: LocalStore, quick: None) -> None:
+    with taken(store) as claim:
+        claim.tell(STAGES, [WAITS], {"machine_hours": 0.25})
+        until(lambda: said(store).stages)
+        beat = said(store).beat
+        assert beat > 0
+        assert (said(store).stages, said(store).waits_for) == (STAGES, [WAITS])
+        assert said(store).usage == {"machine_hours": 0.25}
+        # It stands until something else is told.
+        until(lambda: said(store).beat > beat)
+        assert (said(store).stages, said(store).waits_for) == (STAGES, [WAITS])
+        claim.tell(STAGES, [], {"machine_hours": 0.5})
+        until(lambda: not said(store).waits_for)
+        assert said(store).usage == {"machine_hours": 0.5}
+
+
+def test_who_has_ended_waits_for_nothing_and_its_counts_stand(store: LocalStore) -> None:
+    with taken(store) as claim:
+        claim.tell(STAGES, [WAITS], {"machine_hours": 0.25})
+        claim.say(RunState.INTERRUPTED, reason="stopped by the user")
+    assert said(store).state is RunState.INTERRUPTED
+    assert (said(store).stages, said(store).waits_for) == (STAGES, [])
+    assert said(store).usage == {"machine_hours": 0.25}
+
+
+def test_what_a_run_has_used_is_carried_on_by_whoever_holds_it_next(store: LocalStore) -> None:
+    with taken(store) as first:
+        assert said(store).usage == {}
+        first.tell([], [], {"machine_hours": 1.5, "gpu_hours": 0.5})
+        first.say(RunState.INTERRUPTED)
+    with taken(store) as second:
+        assert said(store).usage == {"machine_hours": 1.5, "gpu_hours": 0.5}
+        # What it tells is its own, and told again from the beginning each time.
+        second.tell([], [], {"machine_hours": 0.1, "cpu_hours": 8.0})
+        second.tell([], [], {"machine_hours": 0.2, "cpu_hours": 16.0})
+        second.say(RunState.CANCELLED)
+    assert said(store).usage == {"machine_hours": 1.7, "gpu_hours": 0.5, "cpu_hours": 16.0}
+    with taken(store) as third:  # it ends before it has used anything
+        third.say(RunState.CANCELLED)
+    assert said(store).usage == {"machine_hours": 1.7, "gpu_hours": 0.5, "cpu_hours": 16.0}
+
+
+def test_what_a_holder_that_was_silent_has_used_is_carried_on_too(store: LocalStore) -> None:
+    elsewhere(store, 1, beat=5)
+    standing = {"state": "running", "beat": 5, "at": claims.now(), "usage": {"gpu_hours": 2.0}}
+    store.put(LAYOUT.claim(1).state, json.dumps(standing).encode())
+    with taken(store):
+        assert said(store).usage == {"gpu_hours": 2.0}
+
+
+def test_what_is_noted_is_written_with_the_next_sign_of_life_and_once(store: LocalStore, quick: None) -> None:
+    with taken(store) as claim:
+        claim.note("first")
+        until(lambda: store.exists(LAYOUT.claim(1).log))
+        assert log_of(store, 1) == ["first"]
+        # A log can be long: where nothing was noted it is not written again.
+        store.delete(LAYOUT.claim(1).log)
+        beat = said(store).beat
+        until(lambda: said(store).beat > beat + 2)
+        assert not store.exists(LAYOUT.claim(1).log)
+        claim.note("second")
+        until(lambda: store.exists(LAYOUT.claim(1).log))
+        assert log_of(store, 1) == ["first", "second"]
+
+
+def test_what_is_noted_before_the_end_is_written_by_the_end_a_line_each_with_its_time(store: LocalStore) -> None:
+    with taken(store) as claim:
+        claim.note("two\nlines \x1b[31mred, \udcff")
+        claim.note("Zürich")
+        claim.say(RunState.FAILED)
+    assert log_of(store, 1) == ["two\\nlines \\x1b[31mred, \\udcff", "Zürich"]
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 two", store.get(LAYOUT.claim(1).log).decode())
+
+
+def test_the_log_lets_go_of_its_oldest_lines(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "LOG_LINES", 3)
+    with taken(store) as claim:
+        for number in range(5):
+            claim.note(str(number))
+        claim.say(RunState.FAILED)
+    assert log_of(store, 1) == ["2", "3", "4"]
+
+
+def test_a_log_whose_length_stays_is_written_when_its_lines_change(
+    store: LocalStore, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LOG_LINES", 1)
+    with taken(store) as claim:
+        for line in ("first", "second"):
+            claim.note(line)
+            until(lambda: store.exists(LAYOUT.claim(1).log) and log_of(store, 1) == [line])  # noqa: B023
+
+
+def test_the_log_of_a_run_is_that_of_all_its_drivers_each_after_its_name(store: LocalStore) -> None:
+    assert list(read_log(store, LAYOUT)) == []
+    names = []
+    for words in (["one", "two"], [], ["three"]):
+        with taken(store) as claim:
+            names.append(f"-- {claim.holder.name}")
+            for word in words:
+                claim.note(word)
+            claim.say(RunState.INTERRUPTED)
+
+    def lines(after: int = 0) -> list[str]:
+        text = "".join(read_log(store, LAYOUT, after))
+        assert not text or text.endswith("\n")
+        return [line if line.startswith("-- ") else line.partition(" ")[2] for line in text.splitlines()]
+
+    assert lines() == [names[0], "one", "two", names[1], names[2], "three"]
+    assert lines(after=1) == [names[1], names[2], "three"]
+    assert lines(after=2) == [names[2], "three"]
+    assert lines(after=3) == []
+
+
+def test_a_claim_that_has_lost_its_holder_is_left_out_of_the_log(store: LocalStore) -> None:
+    elsewhere(store, 1)
+    elsewhere(store, 3)
+    store.put(LAYOUT.claim(3).log, b"2026-01-31T14:25:01+00:00 three\n")
+    head = "-- process 7 on elsewhere.example, since 2026-01-31T14:25:01+00:00\n"
+    assert list(read_log(store, LAYOUT)) == [head, f"{head}2026-01-31T14:25:01+00:00 three\n"]
+
+
+def test_whether_a_run_is_free_is_found_out_by_the_observers_own_clock_and_nothing_is_claimed(
+    store: LocalStore,
+) -> None:
+    clock = Clock()
+    wait_until_free(store, LAYOUT, clock=clock, sleep=clock.sleep)
+    assert clock.now == 0
+    elsewhere(store, 1, beat=5)
+    wait_until_free(store, LAYOUT, clock=clock, sleep=clock.sleep)
+    assert clock.now == pytest.approx(STALE_S, abs=1)
+    clock.during = lambda: alive(store, 1, beat=6)
+    with pytest.raises(UserMistakeError, match="under way, by process 7"):
+        wait_until_free(store, LAYOUT, clock=clock, sleep=clock.sleep)
+    assert latest(store, LAYOUT) == 1

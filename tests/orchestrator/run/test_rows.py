@@ -1,0 +1,126 @@
+import csv
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.rows import (
+    COLUMNS,
+    Row,
+    RowState,
+    read_rows,
+    rows_from_json,
+    rows_to_csv,
+    rows_to_json,
+    write_results,
+)
+from orchestrator.store import LocalStore
+
+FULL = Row(
+    image='sub/ä, "b".png',
+    arm="isnas-dip-blind",
+    state=RowState.RESTORED,
+    candidate="0-0000000000000000000000000",
+    stop_iteration=123,
+    held_out_error=0.0123456789,
+    psnr_degraded=20.25,
+    psnr=30.5,
+    ssim=0.87,
+    rule="held-out",
+    stopping="held-out",
+    note="because",
+    psnr_low=29.5,
+    psnr_high=30.25,
+    psnr_y=31.5,
+    psnr_oracle_stop=30.75,
+    psnr_mean=31.125,
+    iterations=4321,
+    seconds=12.345,
+    picked=False,
+    round=3,
+    initialisation=1,
+    sparsity=0.488,
+    parameters=2345,
+    source="f16-5fb2ac1e",
+    psnr_last=29.75,
+)
+BARE = Row("a\nb.txt", "isnas-dip-blind", RowState.REJECTED, reason="not an image")
+LAYOUT = RunLayout("r")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+def test_rows_come_back_from_json_as_they_were() -> None:
+    again = rows_from_json(rows_to_json([FULL, BARE]))
+    assert again == [FULL, BARE]
+    assert again[1].state is RowState.REJECTED
+    assert rows_from_json(rows_to_json([]).encode()) == []
+
+
+def test_json_has_every_column_and_null_for_what_is_not_known() -> None:
+    full, bare = json.loads(rows_to_json([FULL, BARE]))
+    assert tuple(full) == tuple(bare) == COLUMNS
+    assert [name for name, value in bare.items() if value is not None] == ["image", "arm", "state", "reason", "picked"]
+    assert bare["state"] == "rejected"
+
+
+def test_a_figure_that_is_no_number_is_not_written_as_json() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        rows_to_json([Row("a", "b", RowState.RESTORED, psnr=float("nan"))])
+
+
+def test_csv_has_a_header_and_comes_back_with_empty_for_what_is_not_known() -> None:
+    text = rows_to_csv([FULL, BARE])
+    assert text.splitlines()[0] == ",".join(COLUMNS)
+    full, bare = csv.DictReader(io.StringIO(text))
+    assert full["image"] == FULL.image
+    assert float(full["held_out_error"]) == FULL.held_out_error
+    assert int(full["stop_iteration"]) == 123
+    assert (full["picked"], bare["picked"]) == ("False", "True")
+    assert bare["image"] == BARE.image
+    assert [name for name, value in bare.items() if value] == ["image", "arm", "state", "reason", "picked"]
+    assert bare["state"] == "rejected"
+
+
+def test_both_tables_are_left_in_the_store_and_say_the_same(store: LocalStore) -> None:
+    write_results(store, LAYOUT, [FULL, BARE])
+    assert store.get(LAYOUT.results("csv")).decode() == rows_to_csv([FULL, BARE])
+    table = pq.read_table(store.local_path(LAYOUT.results("parquet")))
+    assert table.to_pylist() == [asdict(FULL), asdict(BARE)]
+
+
+def test_the_parquet_types_do_not_depend_on_the_rows(store: LocalStore) -> None:
+    schemas = []
+    for rows in ([], [BARE], [FULL, BARE]):
+        write_results(store, LAYOUT, rows)
+        schemas.append(pq.read_schema(store.local_path(LAYOUT.results("parquet"))))
+    assert schemas[0] == schemas[1] == schemas[2]
+    assert tuple(schemas[0].names) == COLUMNS
+    assert schemas[0].field("stop_iteration").type == schemas[0].field("iterations").type == pa.int64()
+    assert schemas[0].field("round").type == schemas[0].field("parameters").type == pa.int64()
+    assert schemas[0].field("note").type == schemas[0].field("source").type == pa.string()
+    assert schemas[0].field("picked").type == pa.bool_()
+    assert schemas[0].field("psnr").type == pa.float64()
+
+
+def test_the_rows_so_far_are_read_by_the_images_names_and_within_them_as_the_arms_were_asked_for(
+    store: LocalStore,
+) -> None:
+    assert read_rows(store, LAYOUT) == []
+    for image_id, name, arms in (("x-1", "b.png", ("z", "a")), ("y-2", "a.png", ("z",))):
+        rows = [Row(name, arm, RowState.FAILED) for arm in arms]
+        store.put(LAYOUT.row(image_id), rows_to_json(rows).encode())
+    store.put(RunLayout("other").row("w-3"), rows_to_json([FULL]).encode())
+    assert [(row.image, row.arm) for row in read_rows(store, LAYOUT)] == [
+        ("a.png", "z"),
+        ("b.png", "z"),
+        ("b.png", "a"),
+    ]
