@@ -1,0 +1,91 @@
+"""Names of fits: a prior, a round of a pruning chain, or a chain as a whole.
+
+A name is parsed once, by `parse_name`, and is a string again only in the store and in tables.
+
+| text | what it names |
+|---|---|
+| ``158-1111101111001110001100001``, ``dip`` | a prior, fitted as it is (`workers.networks.priors`) |
+| ``dip.imp.0`` | a chain: a network, a method, the number of its initialisation |
+| ``dip.imp.0.f16-5fb2ac1e`` | a chain whose masks were found elsewhere: on the image of this slug |
+| ``dip.imp.0.r05`` | a round of a chain: one fit of the pruned network |
+| ``dip.dense.0.r00`` | the dense network, which is round 0 of every method |
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+Method = Literal["dense", "imp", "random", "snip", "oes", "decoder"]
+"""How the weights of a round are chosen. ``decoder`` chooses none: it fits a deep decoder of about as many weights."""
+
+METHODS: tuple[Method, ...] = get_args(Method)
+
+_CHAIN = re.compile(
+    r"(?P<network>[a-z0-9-]+)\.(?P<method>[a-z]+)\.(?P<initialisation>0|[1-9][0-9]{0,3})"
+    r"(\.(?P<source>[a-z0-9]+(-[a-z0-9]+)+))?(\.r(?P<round>[0-9]{2}))?"
+)
+
+
+@dataclass(frozen=True)
+class PriorName:
+    """A prior by name. ``network`` is what `workers.networks.prior_of` finds it by."""
+
+    network: str
+
+    def __str__(self) -> str:
+        return self.network
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A pruning chain. ``source`` is where its masks were found, None where they are its own.
+
+    The masks of a chain that has a source exist before it begins.
+    """
+
+    network: str
+    method: Method
+    initialisation: int
+    source: str | None = None
+
+    def __str__(self) -> str:
+        words = [self.network, self.method, str(self.initialisation), *([self.source] if self.source else [])]
+        return ".".join(words)
+
+    def round(self, number: int) -> "Round":
+        """One of its rounds."""
+        return Round(self, number)
+
+    @property
+    def dense(self) -> "Chain":
+        """The chain of its round 0."""
+        return Chain(self.network, "dense", self.initialisation)
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of a chain, counted from 0: one fit."""
+
+    chain: Chain
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.chain}.r{self.number:02}"
+
+    @property
+    def network(self) -> str:
+        """The name of the prior that the chain prunes."""
+        return self.chain.network
+
+
+FitName = PriorName | Round | Chain
+"""What can be fitted, by name. Every name has ``network``, the prior behind it, and is text by ``str``."""
+
+
+def parse_name(text: str) -> FitName:
+    """The fit that a text names. Text that names no chain and no round names a prior, which may not exist."""
+    match = _CHAIN.fullmatch(text)
+    if match is None or match["method"] not in METHODS:
+        return PriorName(text)
+    chain = Chain(match["network"], cast(Method, match["method"]), int(match["initialisation"]), match["source"])
+    return chain if match["round"] is None else Round(chain, int(match["round"]))
