@@ -59,9 +59,9 @@ def act(module):
         digest = hashlib.sha256(data).hexdigest()[:16]
         context.store.put(keys.arrays(digest), data)
         time.sleep(max(0.0, float(os.environ["STUB_SECONDS"]) - (time.monotonic() - began)))
-        error = 0.01 + int(hashlib.sha256(job.candidate.encode()).hexdigest()[:4], 16) * 1e-7
+        error = 0.01 + int(hashlib.sha256(str(job.name).encode()).hexdigest()[:4], 16) * 1e-7
         record = module.FitRecord(
-            job.candidate, job.view, "done", held_out_error=error, held_out_standard_error=1e-4, stop_iteration=1,
+            str(job.name), job.view, "done", held_out_error=error, held_out_standard_error=1e-4, stop_iteration=1,
             steady_iteration=1, iterations=1, residual_correlation=0.0, parameters=1, seconds=1.0, arrays=digest,
         )
         return module.record_once(context.store, keys.result, record)

@@ -29,6 +29,7 @@ from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.rows import Row, read_rows
 from orchestrator.store import Store, open_store
+from workers.names import parse_name
 
 TASKS = ("denoise", "inpaint", "super-resolve")
 ARMS = ("isnas-dip", "isnas-dip-blind", "random", "dip", "nas-dip", "deep-decoder")
@@ -151,7 +152,7 @@ def _members(run: Run, picture: Picture, view: str, arm: str) -> list[Member]:
     scores = {member["candidate"]: member["score"] for member in picture.cohorts[arm]}
     members = []
     for fit in picture.of(view, arm):
-        keys = run.layout.fit(picture.id, view, fit["candidate"])
+        keys = run.layout.fit(picture.id, view, parse_name(fit["candidate"]))
         record = read_record(run.store, keys)
         if record is None:
             raise SystemExit(f"{keys.root} has no result")

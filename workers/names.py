@@ -82,6 +82,13 @@ FitName = PriorName | Round | Chain
 """What can be fitted, by name. Every name has ``network``, the prior behind it, and is text by ``str``."""
 
 
+def chain_of(name: FitName) -> Chain | None:
+    """The chain that a name speaks of: itself, or the chain of a round; None for a prior."""
+    if isinstance(name, Round):
+        return name.chain
+    return name if isinstance(name, Chain) else None
+
+
 def parse_name(text: str) -> FitName:
     """The fit that a text names. Text that names no chain and no round names a prior, which may not exist."""
     match = _CHAIN.fullmatch(text)

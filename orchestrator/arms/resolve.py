@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from orchestrator.run.layout import TOGETHER
 from orchestrator.settings.config import ArmName, ArmSettings, Config, ViewName
-from workers.lottery.names import Chain, Method
+from workers.names import Chain, Method, Round
 from workers.networks.priors import NAS_DIP
 
 Rule = Literal["held-out", "consensus", "held-out+consensus", "weighted-mean"]
@@ -106,8 +106,8 @@ def is_moved(config: Config, arm: Arm) -> bool:
     return arm.source is not None and config.lottery.tickets is not None
 
 
-def rounds_in(config: Config) -> set[str]:
-    """The names of all rounds that a run's lotteries fit an image in: arms share what they have in common."""
+def rounds_in(config: Config) -> set[Round]:
+    """All rounds that a run's lotteries fit an image in: arms share what they have in common."""
     lotteries = [arm for arm in arms_of(config) if arm.method is not None]
     chains = {chain for arm in lotteries for chain in chains_of(config, arm, (arm.networks or ("picked",))[0])}
     return {chain.round(number) for chain in chains for number in rounds_of(config, chain)}

@@ -14,7 +14,7 @@ from orchestrator.run.layout import RunLayout, word_of
 from orchestrator.run.record import read_run
 from orchestrator.settings.config import change, resolve
 from orchestrator.store import Store
-from workers.lottery.names import METHODS, parse
+from workers.names import METHODS, Round, parse_name
 
 if TYPE_CHECKING:
     from orchestrator.settings.config import Config
@@ -118,9 +118,9 @@ def _tickets(store: Store, run: str) -> "list[tuple[Any, int, str]]":
     found = []
     for key in store.keys(root):
         source, _, file = key.removeprefix(f"{root}/").partition("/")
-        parsed = parse(file.removesuffix(_SUFFIX)) if file.endswith(_SUFFIX) else None
-        if parsed is not None and parsed[1] is not None:
-            found.append((parsed[0], parsed[1], source))
+        name = parse_name(file.removesuffix(_SUFFIX)) if file.endswith(_SUFFIX) else None
+        if isinstance(name, Round):
+            found.append((name.chain, name.number, source))
     if not found:
         raise UserMistakeError(f"--tickets {run}: this run has found no lottery tickets")
     return sorted(found, key=lambda each: (each[2], str(each[0]), each[1]))

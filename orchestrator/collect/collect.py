@@ -25,7 +25,7 @@ from orchestrator.run.layout import FitLayout, Preview
 from orchestrator.run.rows import NOT_BLIND, Row, RowState, rows_from_json, rows_to_json
 from orchestrator.score.score import Scored
 from orchestrator.store import create_or_read
-from workers.lottery.names import parse, parse_chain, round_number
+from workers.names import Round, chain_of, parse_name
 from workers.noise import Estimate, estimated_psnr, noise_variance
 from workers.quality import psnr, psnr_y, ssim
 from workers.tasks import Observation
@@ -84,7 +84,7 @@ class _Fits:
 
     def searches(self, choice: Chosen) -> list[Fitted]:
         """What was spent on a lottery's masks beside the fits: what its chains' own records say."""
-        chains = dict.fromkeys(str(parse_chain(scored.candidate)) for scored in choice.cohort)
+        chains = dict.fromkeys(str(chain_of(scored.name)) for scored in choice.cohort)
         records = [read_record(self._context.store, self._keys(choice.arm.view, chain)) for chain in chains]
         return [Fitted(record) for record in records if record is not None]
 
@@ -99,7 +99,7 @@ class _Fits:
         return arrays.steady if steady else arrays.output
 
     def _keys(self, view: ViewName, candidate: str) -> FitLayout:
-        return fit_keys(self._context, FitJob(self._image, view, candidate))
+        return fit_keys(self._context, FitJob(self._image, view, parse_name(candidate)))
 
     def _arrays(self, record: FitRecord) -> FitArrays:
         return read_arrays(self._context.store, self._keys(record.view, record.candidate), record)
@@ -256,7 +256,8 @@ class _Evidence:
     def figures(self, row: Row, record: FitRecord, output: Array, pixels: Array, *, correlated: bool) -> Row:
         """The row of a fit that has restored the image as ``pixels``, which are its ``output`` and what was known."""
         interval = None if correlated else self.estimate(record, output)
-        chain = parse(record.candidate)
+        name = parse_name(record.candidate)
+        chain = chain_of(name)
         row = replace(
             row,
             state=RowState.RESTORED,
@@ -267,9 +268,9 @@ class _Evidence:
             psnr_high=None if interval is None else interval[1],
             parameters=record.parameters,
             sparsity=record.sparsity,
-            round=None if chain is None else chain[1],
-            initialisation=None if chain is None else chain[0].initialisation,
-            source=None if chain is None else chain[0].source,
+            round=name.number if isinstance(name, Round) else None,
+            initialisation=None if chain is None else chain.initialisation,
+            source=None if chain is None else chain.source,
         )
         if self.reference is None:
             return row
@@ -290,8 +291,9 @@ class _Evidence:
         nothing = Row(image.name, arm, RowState.FAILED, picked=False)
         common = replace(nothing, rule=picked.rule, stopping=picked.stopping, note=picked.note)
         rows = []
-        for name in (scored.candidate for scored in choice.cohort):
-            chain, number = parse_chain(name), round_number(name)
+        for scored in choice.cohort:
+            assert isinstance(scored.name, Round)  # noqa: S101 - a lottery's cohort are rounds
+            name, chain, number = str(scored.name), scored.name.chain, scored.name.number
             row = replace(
                 common, candidate=name, source=chain.source, initialisation=chain.initialisation, round=number
             )
@@ -326,7 +328,7 @@ def _row(
     context: RunContext, image: InputImage, choice: Chosen, fits: _Fits, evidence: _Evidence, *, previews: bool
 ) -> Row:
     arm, decision = choice.arm, choice.decision
-    cohort = fits.get(arm.view, [scored.candidate for scored in choice.cohort])
+    cohort = fits.get(arm.view, [str(scored.name) for scored in choice.cohort])
     # A cohort fitted at full size needs no second fit: the same fit is both.
     final = fits.get("full", choice.full)
     used = cohort if arm.view == "full" else final + cohort
@@ -381,7 +383,7 @@ def _by_final_order(choice: Chosen, fits: _Fits, done: Sequence[Fitted]) -> list
     if choice.arm.view == "full":
         return list(done)
     by_candidate = {fit.record.candidate: fit for fit in done}
-    scores = {scored.candidate: scored.score for scored in choice.cohort}
+    scores = {str(scored.name): scored.score for scored in choice.cohort}
     members = [
         Member(
             candidate,
@@ -470,7 +472,7 @@ def _let_go(context: RunContext, image: InputImage, chosen: Sequence[Chosen]) ->
     config, store, layout = context.config, context.store, context.layout
     if config.keep.fits == "all":
         return
-    kept = {layout.fit(image.id, "full", candidate).root for choice in chosen for candidate in choice.full}
+    kept = {layout.fit(image.id, "full", parse_name(candidate)).root for choice in chosen for candidate in choice.full}
     if config.keep.fits == "none":
         kept = set()
     roots = {key.rsplit("/", 1)[0] for key in store.keys(layout.fits(image.id))}

@@ -15,7 +15,7 @@ from orchestrator.run.layout import RunLayout, slug
 from orchestrator.run.rows import NOT_BLIND, Row
 from orchestrator.store import Store
 from orchestrator.text import to_csv
-from workers.lottery.names import parse
+from workers.names import chain_of, parse_name
 
 
 @dataclass(frozen=True)
@@ -250,9 +250,9 @@ def transfers(rows: Sequence[Row], ids: Mapping[str, str]) -> list[Transfer]:
     measure = measure_of(rows)
     by_cell: dict[tuple[int, str | None, str, str], dict[int | None, _Fit]] = {}
     for fit in _fits(rows, measure):
-        parsed = parse(fit.row.candidate or "")
-        if parsed is not None and fit.difference is not None:
-            cell = (fit.round, fit.row.source, fit.row.image, str(parsed[0].method))
+        chain = chain_of(parse_name(fit.row.candidate or ""))
+        if chain is not None and fit.difference is not None:
+            cell = (fit.round, fit.row.source, fit.row.image, str(chain.method))
             # Two arms may have the same fit.
             by_cell.setdefault(cell, {}).setdefault(fit.row.initialisation, fit)
     moved = {number for number, source, _, _ in by_cell if source is not None}

@@ -28,7 +28,7 @@ from orchestrator.run.layout import FitLayout
 from orchestrator.settings.config import Config
 from orchestrator.store import Store, create_or_read
 from workers.fitting import Fit, FitDivergedError, FitSettings, StoppingRule
-from workers.lottery import names
+from workers.names import Chain, PriorName, Round
 from workers.networks.priors import prior_of
 from workers.quality import PsnrObserver, psnr
 from workers.seeds import generator_of, seed_of
@@ -63,7 +63,7 @@ class FitArrays:
 
 def fit_keys(context: RunContext, job: FitJob) -> FitLayout:
     """Where a fit's objects are."""
-    return context.layout.fit(job.image.id, job.view, job.candidate)
+    return context.layout.fit(job.image.id, job.view, job.name)
 
 
 def stopping_of(config: Config) -> StoppingRule:
@@ -229,7 +229,7 @@ def _run_fit(context: RunContext, job: FitJob, pace: Pace) -> FitRecord:
         store.put(keys.arrays(str(record.arrays)), data)
     except FitDivergedError as error:
         record = FitRecord(
-            job.candidate, job.view, "failed", reason=f"the fit diverged: {error}", seconds=round(pace.seconds, 3)
+            str(job.name), job.view, "failed", reason=f"the fit diverged: {error}", seconds=round(pace.seconds, 3)
         )
     record = record_once(store, keys.result, record)
     pace.forget()
@@ -249,7 +249,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _what_would_fit(context: RunContext, job: FitJob) -> str:
     """What an image of this kind may measure for the memory that is free here now."""
     config, scale = context.config, context.config.task.scale
-    needed = fit_bytes(config, job.image, job.view, job.candidate)
+    needed = fit_bytes(config, job.image, job.view, job.name)
     if context.device == "cpu":
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
@@ -275,12 +275,12 @@ class _Prepared:
         view = view_of(job.view, observation, config)
         channels = job.image.channels
         self.job, self._context = job, context
-        self._round = names.parse(job.candidate)
         self.sparsity: float | None = None
         self.blind = True
-        if self._round is None:
-            seed = seed_of(config.seed, job.image.id, job.view, job.candidate)
-            network = prior_of(job.candidate).build(
+        assert not isinstance(job.name, Chain)  # noqa: S101 - a chain as a whole is no fit
+        if isinstance(job.name, PriorName):
+            seed = seed_of(config.seed, job.image.id, job.view, str(job.name))
+            network = prior_of(job.name.network).build(
                 channels,
                 config.network.width,
                 input_channels=config.network.input_depth(channels),
@@ -289,9 +289,7 @@ class _Prepared:
             self.parameters = sum(parameter.numel() for parameter in network.parameters())
             iterations, patience = config.iterations(job.view), config.fit.patience
         else:
-            chain, number = self._round
-            assert number is not None  # noqa: S101 - a chain as a whole is no fit
-            drawn = round_network(context, job.image, chain, number)
+            drawn = round_network(context, job.image, job.name.chain, job.name.number)
             network, seed = drawn.network, drawn.seed
             self.parameters, self.sparsity, self.blind = drawn.parameters, drawn.sparsity, drawn.blind
             iterations = patience = iterations_of(config)
@@ -320,16 +318,15 @@ class _Prepared:
 
     def leave_next(self) -> None:
         """Of a lottery: what its next round begins with."""
-        if self._round is not None:
-            chain, number = self._round
-            leave_next(self._context, self.job, chain, number or 0, self.fit)
+        if isinstance(self.job.name, Round):
+            leave_next(self._context, self.job, self.job.name.chain, self.job.name.number, self.fit)
 
     def paused(self, seconds: float, iterations: int) -> FitRecord:
         """What was known after so many iterations; a checkpoint may have been further."""
         curve = self.fit.result().held_out_curve[:iterations]
         best = int(np.argmin(curve))
         return FitRecord(
-            self.job.candidate,
+            str(self.job.name),
             self.job.view,
             "paused",
             held_out_error=curve[best] if self.fit.blind else None,
@@ -353,7 +350,7 @@ class _Prepared:
                 psnr_last=curve[-1],
             )
         record = FitRecord(
-            self.job.candidate,
+            str(self.job.name),
             self.job.view,
             "done",
             held_out_error=result.held_out_error,

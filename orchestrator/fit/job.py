@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.run.inputs import InputImage
+from workers.names import FitName
 
 if TYPE_CHECKING:
     from workers.views import ViewName
@@ -17,13 +18,13 @@ class FitJob:
     ``contest`` names the arm in whose asynchronous halving it may be ended, None where it may not. It reserves ``gpus`` of a
     GPU; a fit that ran out of memory is given a machine, or a GPU, ``alone``.
 
-    Where ``candidate`` is a pruning chain's name (`workers.lottery.names`) it is all rounds of the chain, one after the other.
+    Where ``name`` is a pruning chain's, the job is all rounds of the chain, one after the other.
     With ``together`` masks are found for these images in common, and nothing else is done.
     """
 
     image: InputImage
     view: "ViewName"
-    candidate: str
+    name: FitName
     until: int | None = None
     contest: str | None = None
     gpus: float = 0.0

@@ -24,7 +24,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import Scored
 from orchestrator.store import create_or_read
-from workers.lottery.names import parse_chain
+from workers.names import Round, parse_name
 from workers.noise import CORRELATED
 
 Array = NDArray[np.float32]
@@ -160,7 +160,7 @@ def halve(context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[str
         pass
     errors: dict[str, float] = {}
     for candidate in cohort:
-        error = _error_at(context, FitJob(image, arm.view, candidate, iterations), iterations)
+        error = _error_at(context, FitJob(image, arm.view, parse_name(candidate), iterations), iterations)
         if error is not None:
             errors[candidate] = error
     # As many as are wanted at full size go on in any case.
@@ -196,18 +196,18 @@ def decide(
         return Decision.from_json(context.store.get(key))
     records, failed = {}, {}
     for scored in cohort:
-        if scored.candidate in ended:
+        name = str(scored.name)
+        if name in ended:
             continue
-        record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, scored.candidate)))
-        if record is None and arm.method is not None:
+        record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, scored.name)))
+        if record is None and isinstance(scored.name, Round):
             # A round that was never begun: its chain says why.
-            chain = str(parse_chain(scored.candidate))
-            record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, chain)))
-            failed[scored.candidate] = "no result" if record is None else str(record.reason)
+            record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, scored.name.chain)))
+            failed[name] = "no result" if record is None else str(record.reason)
         elif record is None or record.state != "done":
-            failed[scored.candidate] = "no result" if record is None else str(record.reason)
+            failed[name] = "no result" if record is None else str(record.reason)
         else:
-            records[scored.candidate] = record
+            records[name] = record
     seen = [r.residual_correlation for r in records.values() if r.residual_correlation is not None]
     correlation = median(seen) if seen else None
     # ISNAS-DIP as published has no such doubts.
@@ -215,16 +215,18 @@ def decide(
     rule: Rule = "consensus" if correlated else arm.rule
     members = []
     for scored in cohort:
-        if scored.candidate in records:
+        name = str(scored.name)
+        if name in records:
             output = None
             if rule in NEEDS_OUTPUTS:
-                keys = fit_keys(context, FitJob(image, arm.view, scored.candidate))
-                arrays = read_arrays(context.store, keys, records[scored.candidate])
+                keys = fit_keys(context, FitJob(image, arm.view, scored.name))
+                arrays = read_arrays(context.store, keys, records[name])
                 output = arrays.steady if correlated else arrays.output
-            held_out_error = records[scored.candidate].held_out_error
-            members.append(Member(scored.candidate, scored.score, held_out_error, output))
+            held_out_error = records[name].held_out_error
+            members.append(Member(name, scored.score, held_out_error, output))
     decision = Decision(rule, order_by(rule, members), failed, correlated, correlation)
-    said = asdict(decision) | {"cohort": [asdict(scored) for scored in cohort], "ended_by_halving": list(ended)}
+    scores = [{"candidate": str(scored.name), "score": scored.score} for scored in cohort]
+    said = asdict(decision) | {"cohort": scores, "ended_by_halving": list(ended)}
     return Decision.from_json(create_or_read(context.store, key, json.dumps(said, indent=2).encode()))
 
 

@@ -39,9 +39,9 @@ from workers.deterministic import deterministic_operations
 from workers.fitting import FitDivergedError
 from workers.lottery.joint import JointFit
 from workers.lottery.masks import Masks, apply, top
-from workers.lottery.names import Chain, parse
 from workers.lottery.oes import MaskSearch
 from workers.lottery.pruning import at_random, by_magnitude, by_sensitivity
+from workers.names import Chain
 from workers.networks import Network
 from workers.objective import Measurement, Objective
 from workers.operators import Identity, Operator
@@ -61,9 +61,8 @@ def run_chain(
     Of a job for several images together only the masks are found. Arguments and errors are those of
     `orchestrator.fit.fit.run_fit`. A round whose fit has no result has failed by itself; what follows from its masks has too.
     """
-    parsed = parse(job.candidate)
-    assert parsed is not None  # noqa: S101 - only chains come here
-    chain, _ = parsed
+    chain = job.name
+    assert isinstance(chain, Chain)  # noqa: S101 - only chains come here
     keys = fit_keys(context, job)
     finished = read_record(context.store, keys)
     # Of a chain that is done its rounds are looked at nevertheless: somebody may have removed one that was damaged.
@@ -82,12 +81,12 @@ def run_chain(
         if not job.together:
             fit = partial(run_fit, context, on_progress=on_progress, must_leave=must_leave, clock=clock)
             for number in rounds_of(context.config, chain):
-                fitted = fit(replace(job, candidate=chain.round(number)))
+                fitted = fit(replace(job, name=chain.round(number)))
                 if fitted.state == "failed" and not finds_apart(context.config, chain):
                     raise TicketError(f"round {number} has no result for the next to be pruned by: {fitted.reason}")
-        record = FitRecord(job.candidate, job.view, "done")
+        record = FitRecord(str(job.name), job.view, "done")
     except (TicketError, FitDivergedError, ImageRejectedError) as error:
-        record = FitRecord(job.candidate, job.view, "failed", reason=str(error))
+        record = FitRecord(str(job.name), job.view, "failed", reason=str(error))
     spent = replace(record, iterations=search.iterations, seconds=round(search.seconds, 3))
     return record_once(context.store, keys.result, spent)
 

@@ -22,9 +22,9 @@ from orchestrator.settings.config import Config
 from orchestrator.store import Store
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.masks import Masks, applied, apply, convolution_weights, kept_after, prunable
-from workers.lottery.names import Chain, parse_chain, round_number
 from workers.lottery.pruning import by_magnitude
 from workers.lottery.tickets import Ticket, header
+from workers.names import Chain, Round
 from workers.networks import Network, prior_of
 from workers.seeds import generator_of, seed_of
 
@@ -149,10 +149,10 @@ def read_ticket(context: RunContext, key: str) -> Ticket:
         raise TicketError(f"the ticket {context.store.show(key)} cannot be used: {error}") from None
 
 
-def leave_ticket(context: RunContext, key: str, name: str, images: Sequence[InputImage], masks: Masks) -> None:
-    """Put the masks of the round of this name, found on these images, into the store: once, being the same whoever finds them."""
+def leave_ticket(context: RunContext, key: str, name: Round, images: Sequence[InputImage], masks: Masks) -> None:
+    """Put the masks of a round, found on these images, into the store: once, being the same whoever finds them."""
     config, channels = context.config, images[0].channels
-    chain = parse_chain(name)
+    chain = name.chain
     ticket = Ticket(
         network=chain.network,
         out_channels=channels,
@@ -161,7 +161,7 @@ def leave_ticket(context: RunContext, key: str, name: str, images: Sequence[Inpu
         seed=weights_seed(config, chain),
         method=chain.method,
         initialisation=chain.initialisation,
-        round=round_number(name),
+        round=name.number,
         source=() if chain.method == "random" else tuple(image.id for image in images),
         task=config.task.name,
         target=config.lottery.target,

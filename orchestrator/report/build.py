@@ -33,7 +33,7 @@ from orchestrator.run.layout import TOGETHER, RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row
 from orchestrator.store import Store
-from workers.lottery.names import Chain, parse
+from workers.names import Chain, PriorName, Round, parse_name
 
 MOST_BYTES = 128 * 2**20
 """So much of pictures a page holds at most, whatever the settings ask for: a browser must still open it."""
@@ -108,7 +108,7 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
     decisions = {arm: json.loads(data) for arm in arms if (data := _get(store, layout.pick(ident, arm))) is not None}
     fits = [_told(fit, rows, decisions) for fit in pq.read_table(io.BytesIO(packed)).to_pylist()]
     # Of a lottery's rounds, which are very many, the others are drawn with the tickets as far as they are of interest.
-    drawn = [fit for fit in fits if parse(fit["candidate"]) is None or _pickers(fit, rows)]
+    drawn = [fit for fit in fits if isinstance(parse_name(fit["candidate"]), PriorName) or _pickers(fit, rows)]
     curves = [_curve(fit, rows) for fit in drawn if fit["state"] == "done"]
     return ImageReport(
         image=name,
@@ -209,9 +209,9 @@ def _layers(store: Store, layout: RunLayout, owner: str, rows: Sequence[Row]) ->
     """A round in the middle and the last one of each method that finds masks."""
     by_method: dict[str, dict[int, Chain]] = {}
     for row in sorted(rows, key=lambda row: row.round or 0):
-        parsed = parse(row.candidate or "")
-        if row.round and row.initialisation == 0 and parsed is not None:
-            by_method.setdefault(parsed[0].method, {})[row.round] = replace(parsed[0], source=None)
+        name = parse_name(row.candidate or "")
+        if row.round and row.initialisation == 0 and isinstance(name, Round):
+            by_method.setdefault(name.chain.method, {})[row.round] = replace(name.chain, source=None)
     tickets = []
     for method, rounds in by_method.items():
         numbers = list(rounds)

@@ -17,7 +17,7 @@ from orchestrator.resources.cpus import cpu_count
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import candidates_of
 from orchestrator.settings.config import Config, ViewName
-from workers.lottery.names import parse, prior_name
+from workers.names import Chain, FitName, Round, chain_of
 from workers.networks.memory import fit_bytes_per_pixel
 from workers.views import padded_side, view_size
 
@@ -64,7 +64,7 @@ class Resources:
         """Where candidates are scored. Named, as ``device`` is, because a task without GPUs sees all of them."""
         return "cuda" if self.score_gpus else "cpu"
 
-    def gpu_share(self, config: Config, image: InputImage, view: ViewName, candidate: str) -> float:
+    def gpu_share(self, config: Config, image: InputImage, view: ViewName, name: FitName) -> float:
         """What a fit reserves of a GPU: the smallest share whose memory is enough for it.
 
         The memory of a fit is known from the network itself (`workers.networks.memory`). Nothing on the CPU, and a whole GPU
@@ -72,7 +72,7 @@ class Resources:
         """
         if self.device == "cpu" or self.gpus is not None:
             return self.gpus or 0.0
-        needed = _CUDA_BYTES + fit_bytes(config, image, view, candidate)
+        needed = _CUDA_BYTES + fit_bytes(config, image, view, name)
         enough = (share for share in _SHARES if needed <= _USABLE * share * self.gpu_memory)
         return next(enough, 1.0)
 
@@ -149,26 +149,26 @@ def _scores_on_gpus(config: Config, machines: Sequence[Machine]) -> bool:
     return without < sum(machine.cpus for machine in machines if machine.gpus)
 
 
-def fit_bytes(config: Config, image: InputImage, view: ViewName, candidate: str) -> float:
+def fit_bytes(config: Config, image: InputImage, view: ViewName, name: FitName) -> float:
     """Memory at the peak of one fit, in bytes."""
     crop, downscale, scale = config.cohort.crop_px, config.cohort.downscale_px, config.task.scale
     sides = view_size(view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
     height, width = (scale * padded_side(side, scale) for side in sides)
     depth = config.network.input_depth(image.channels)
     return (
-        fit_bytes_per_pixel(_largest(config, candidate, image.channels), image.channels, config.network.width, depth)
+        fit_bytes_per_pixel(_largest(config, name, image.channels), image.channels, config.network.width, depth)
         * height
         * width
     )
 
 
-def _largest(config: Config, candidate: str, channels: int) -> str:
+def _largest(config: Config, name: FitName, channels: int) -> str:
     """The network of a fit, or the largest of a chain's, by name."""
-    chain = parse(candidate)
-    if chain is not None and chain[0].method == "decoder":
-        first = min(rounds_of(config, chain[0])) if chain[1] is None else chain[1]
-        return decoder_name(config, chain[0].network, first, channels)
-    return prior_name(candidate)
+    chain = chain_of(name)
+    if chain is not None and chain.method == "decoder":
+        first = name.number if isinstance(name, Round) else min(rounds_of(config, chain))
+        return decoder_name(config, chain.network, first, channels)
+    return name.network
 
 
 def bytes_per_pixel(config: Config, channels: int) -> float:
@@ -176,7 +176,7 @@ def bytes_per_pixel(config: Config, channels: int) -> float:
     arms = arms_of(config)
     names = {name for arm in arms if arm.method != "decoder" for name in arm.networks or ()}
     names |= {
-        _largest(config, f"{arm.networks[0]}.decoder.0", channels)
+        _largest(config, Chain(arm.networks[0], "decoder", 0), channels)
         for arm in arms
         if arm.method == "decoder" and arm.networks
     }

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from workers.fingerprints import BankSpec
+from workers.names import FitName, Round
 
 RUNS = "runs"
 IMAGES = "images"
@@ -200,16 +201,16 @@ class RunLayout:
         """All fits of an image."""
         return f"{self.all_fits}/{image}"
 
-    def fit(self, image: str, view: str, candidate: str) -> FitLayout:
+    def fit(self, image: str, view: str, name: FitName) -> FitLayout:
         """One fit."""
-        return FitLayout(f"{self.fits(image)}/{view}/{candidate}")
+        return FitLayout(f"{self.fits(image)}/{view}/{name}")
 
     @property
     def all_tickets(self) -> str:
         """The prefix of all tickets."""
         return f"{self.root}/tickets"
 
-    def ticket(self, source: str, name: str) -> str:
+    def ticket(self, source: str, name: Round) -> str:
         """The ticket of a round, found on the image of this id, or on all of them."""
         return f"{self.all_tickets}/{slug(source)}/{name}.ticket"
 

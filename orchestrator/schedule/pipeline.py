@@ -59,7 +59,7 @@ from orchestrator.score.score import (
 )
 from orchestrator.settings.config import ViewName
 from workers.fingerprints import BankSpec
-from workers.lottery.names import parse_chain
+from workers.names import Chain, parse_name
 
 SESSIONS_THAT_MAY_FAIL = 3
 MACHINES_THAT_MAY_BE_LOST = 20
@@ -478,7 +478,7 @@ class Pipeline:
         # What all arms want is known before anything starts: how a fit is begun depends on who shares it.
         for arm in self._plan.arms:
             cohort = cohorts.get(arm.name, [])
-            way = ArmProgress(arm, cohort, [scored.candidate for scored in cohort])
+            way = ArmProgress(arm, cohort, [str(scored.name) for scored in cohort])
             progress.arms.append(way)
             if arm.method is None:
                 wanted += self._want_cohort(progress, way)
@@ -509,9 +509,10 @@ class Pipeline:
         if search is None:
             search = self._searches[name] = JointSearch()
             images = self._plan.images
-            gpus = max(self._resources.gpu_share(self._plan.config, image, "full", name) for image in images)
-            chain = replace(parse_chain(name), source=None)
-            job = FitJob(images[0], "full", str(chain), gpus=gpus, together=tuple(images))
+            chain = parse_name(name)
+            assert isinstance(chain, Chain)  # noqa: S101 - nothing else is found on all images
+            gpus = max(self._resources.gpu_share(self._plan.config, image, "full", chain) for image in images)
+            job = FitJob(images[0], "full", replace(chain, source=None), gpus=gpus, together=tuple(images))
             ray.get(self._queue.put.remote([job], first=True))
         if not search.ended:
             search.waiting.append((progress, way, name))
@@ -521,13 +522,14 @@ class Pipeline:
     def _on_found(self, finished: Finished) -> None:
         """A search on all images has ended: their chains can begin, and say themselves if there are no masks."""
         job = finished.job
-        name = str(replace(parse_chain(job.candidate), source=TOGETHER))
+        assert isinstance(job.name, Chain)  # noqa: S101 - nothing else is found on all images
+        name = str(replace(job.name, source=TOGETHER))
         search = self._searches[name]
         if finished.crash is not None:
             again = self._again(search.fit, job, finished.crash)
             if self._draining:
                 return
-            self._listener.note(f"the search for {job.candidate} on all images crashed: {finished.crash.reason}")
+            self._listener.note(f"the search for {job.name} on all images crashed: {finished.crash.reason}")
             if again is not None:
                 ray.get(self._queue.put.remote([again], first=True))
                 return
@@ -567,8 +569,8 @@ class Pipeline:
                 until = None if fit.running == _TO_THE_END else fit.running
                 ways = [way for _, way in fit.waiting]
                 contest = ways[0].arm.name if all(way.arm.asynchronous for way in ways) and view != "full" else None
-                gpus = self._resources.gpu_share(self._context.config, progress.image, view, candidate)
-                jobs.append(FitJob(progress.image, view, candidate, until, contest, gpus))
+                gpus = self._resources.gpu_share(self._context.config, progress.image, view, parse_name(candidate))
+                jobs.append(FitJob(progress.image, view, parse_name(candidate), until, contest, gpus))
                 urgent = urgent or any(way.stage is ArmStage.FULL for way in ways)
         if jobs:
             # An image that is nearly done goes before one that has just begun: first results come early.
@@ -587,7 +589,7 @@ class Pipeline:
             self._on_found(finished)
             return
         progress = self._active.get(job.image.id)
-        fit = None if progress is None else progress.fits.get((job.view, job.candidate))
+        fit = None if progress is None else progress.fits.get((job.view, str(job.name)))
         if progress is None or fit is None or fit.running is None:
             return
         if finished.crash is not None:
@@ -596,14 +598,14 @@ class Pipeline:
                 return
             if again is not None:
                 self._listener.note(
-                    f"{job.image.name}: the fit of {job.candidate} is taken up again: {finished.crash.reason}"
+                    f"{job.image.name}: the fit of {job.name} is taken up again: {finished.crash.reason}"
                 )
                 ray.get(self._queue.put.remote([again], first=True))
                 return
-            failed = FitRecord(job.candidate, job.view, "failed", reason=finished.crash.reason)
+            failed = FitRecord(str(job.name), job.view, "failed", reason=finished.crash.reason)
             record = record_once(self._context.store, fit_keys(self._context, job).result, failed)
             if record.state == "failed":
-                self._listener.note(f"{job.image.name}: the fit of {job.candidate} failed: {finished.crash.reason}")
+                self._listener.note(f"{job.image.name}: the fit of {job.name} failed: {finished.crash.reason}")
             finished = replace(finished, state=record.state)
         reached, fit.running = fit.running, None
         if finished.state == "stopped":
@@ -611,7 +613,7 @@ class Pipeline:
         else:
             fit.reached = reached if finished.state == "paused" else _TO_THE_END
             fit.done = finished.state != "failed"
-        self._serve(progress, [(job.view, job.candidate)])
+        self._serve(progress, [(job.view, str(job.name))])
 
     def _again(self, fit: SharedFit, job: FitJob, crash: Crash) -> FitJob | None:
         """A fit whose trial crashed, to be taken up once more; None if it has had its chances.
@@ -635,7 +637,7 @@ class Pipeline:
         """A contest has ended a fit, for the arms that take part in it; others that want it meanwhile have it begun again."""
         job = finished.job
         record = FitRecord(
-            job.candidate,
+            str(job.name),
             job.view,
             "paused",
             held_out_error=finished.held_out_error,
@@ -646,8 +648,8 @@ class Pipeline:
         losers = [way for _, way in fit.waiting if way.arm.asynchronous]
         fit.waiting = [(until, way) for until, way in fit.waiting if not way.arm.asynchronous]
         for way in losers:
-            way.ended[job.candidate] = finished.iteration
-            self._on_fit_served(progress, way, job.candidate, done=False)
+            way.ended[str(job.name)] = finished.iteration
+            self._on_fit_served(progress, way, str(job.name), done=False)
 
     def _on_fit_served(self, progress: Progress, way: ArmProgress, candidate: str, *, done: bool) -> None:
         way.running.discard(candidate)

@@ -25,7 +25,7 @@ from orchestrator.fit.job import FitJob
 from orchestrator.run.context import RunContext
 from orchestrator.schedule.asha import ContestsOfImages
 from orchestrator.schedule.queue import Cause, Crash, Finished
-from workers.lottery.names import parse
+from workers.names import Chain
 
 REPORT_EVERY_S = 2.0
 """Tune handles a few hundred reports a second in all; a fit's progress need not be told more often than a person looks."""
@@ -183,7 +183,7 @@ def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
             last = time.monotonic()
             tune.report({"iteration": iteration, "held_out_error": error})
 
-    work = run_fit if parse(config["job"].candidate) is None else run_chain
+    work = run_chain if isinstance(config["job"].name, Chain) else run_fit
     record = work(context, config["job"], on_progress=progress, must_leave=Notice())
     if context.device != "cpu":
         torch.cuda.empty_cache()

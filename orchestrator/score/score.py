@@ -32,6 +32,7 @@ from workers.fingerprints import (
     score_bank,
     square_size,
 )
+from workers.names import FitName, PriorName, parse_name
 from workers.space import Candidate, sample_candidates
 
 
@@ -39,7 +40,7 @@ from workers.space import Candidate, sample_candidates
 class Scored:
     """A member of a cohort and its score for an image; lower is better. Networks taken by name score their place."""
 
-    candidate: str
+    name: FitName
     score: float
 
 
@@ -175,9 +176,10 @@ def _computed_scores(
 
 def _cohort(arm: Arm, candidates: Sequence[Candidate], scores: dict[str, NDArray[np.float32]]) -> list[Scored]:
     if arm.networks is not None:
-        return [Scored(network, float(place)) for place, network in enumerate(arm.networks)]
+        return [Scored(parse_name(network), float(place)) for place, network in enumerate(arm.networks)]
     # A score that is not a number is no score: it comes last. Equal ones stay in the candidates' order.
     by = np.nan_to_num(scores[arm.metric], nan=np.inf)
     return [
-        Scored(candidates[at].id, float(scores[arm.metric][at])) for at in np.argsort(by, kind="stable")[: arm.size]
+        Scored(PriorName(candidates[at].id), float(scores[arm.metric][at]))
+        for at in np.argsort(by, kind="stable")[: arm.size]
     ]

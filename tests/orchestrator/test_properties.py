@@ -20,6 +20,7 @@ from orchestrator.run.layout import RunLayout, image_id
 from orchestrator.run.record import check_run_name
 from orchestrator.settings.config import Config, described_settings, resolve
 from orchestrator.store import check_key
+from workers.names import PriorName
 
 quick = settings(
     derandomize=True,
@@ -104,7 +105,7 @@ def test_an_id_is_a_part_of_every_key_of_its_image(name: str, sha256: str) -> No
     for key in (
         layout.scores(made),
         layout.row(made),
-        layout.fit(made, "crop", "1-0").result,
+        layout.fit(made, "crop", PriorName("1-0")).result,
         layout.cohort(made),
     ):
         assert check_key(key).startswith("runs/run/")

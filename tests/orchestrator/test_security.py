@@ -33,6 +33,7 @@ from orchestrator.settings.config import resolve
 from orchestrator.store import LocalStore, check_key
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from tests.orchestrator.report.examples import image, report
+from workers.names import PriorName
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for package in ("orchestrator", "workers") for path in (ROOT / package).rglob("*.py"))
@@ -171,7 +172,7 @@ def keys_of(run: str, one: str, other: str) -> Iterator[Callable[[], str]]:
     yield lambda: layout.preview(one, "degraded", other)
     yield lambda: layout.restored(one, "pick", other)
     for key in ("result", "checkpoint"):
-        yield lambda key=key: getattr(layout.fit(one, other, one), key)
+        yield lambda key=key: getattr(layout.fit(one, other, PriorName(one)), key)
     yield lambda: ClaimLayout(f"{layout.claims}/{one}").holder
 
 
@@ -196,7 +197,7 @@ def test_no_key_leads_out_of_a_folder(tmp_path_factory: pytest.TempPathFactory, 
 
 
 def test_a_record_that_points_elsewhere_is_refused(bench: Bench) -> None:
-    keys = fit_keys(bench.context, FitJob(bench.image, "crop", CANDIDATES[0]))
+    keys = fit_keys(bench.context, FitJob(bench.image, "crop", PriorName(CANDIDATES[0])))
     for arrays in ("x/../../../../../../secret", "/../x", "//", "\0"):
         with pytest.raises(StoreError, match="is no key"):
             read_arrays(bench.store, keys, FitRecord(CANDIDATES[0], "crop", "done", arrays=arrays))
@@ -246,7 +247,7 @@ def as_npy(*things: object) -> bytes:
 
 @pytest.mark.parametrize("form", ["torch", "old torch", "pickle", "inside"])
 def test_a_checkpoint_is_never_code(bench: Bench, evil: Evil, form: str) -> None:
-    job = FitJob(bench.image, "crop", CANDIDATES[0])
+    job = FitJob(bench.image, "crop", PriorName(CANDIDATES[0]))
     data = {
         "torch": lambda: saved(evil),
         "old torch": lambda: saved(evil, zipped=False),

@@ -29,7 +29,7 @@ def act(module):
     fit = module.run_fit
 
     def poisoned(context, job, *, on_progress, **options):
-        fate = fates[job.candidate]
+        fate = fates[str(job.name)]
         with open(os.environ["TRIES"], "a") as file:
             print(fate, job.view, job.alone, file=file)
 

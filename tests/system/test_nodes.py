@@ -23,6 +23,7 @@ from orchestrator.settings.config import Config
 from orchestrator.store import LocalStore
 from tests.system.conftest import LONGER, TINY, CommandLine, assert_as_calm, files_below, folder_of, save_rgb
 from tests.system.hook import write_hook
+from workers.names import Chain
 
 from ray.cluster_utils import Cluster  # isort: skip - what it reads from the environment, local_ray has set
 
@@ -41,7 +42,7 @@ def act(module):
 
         def progress(iteration, error):
             with open(os.environ["TRACE"], "a") as file:
-                print(node, job.image.id, job.view, job.candidate, iteration, file=file)
+                print(node, job.image.id, job.view, job.name, iteration, file=file)
             on_progress(iteration, error)
 
         return fit(context, job, on_progress=progress, **options)
@@ -156,7 +157,7 @@ def undisturbed(cli: CommandLine, run: str, again: str) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for chain in ("dip.dense.0", "dip.imp.0"):
+        for chain in (Chain("dip", "dense", 0), Chain("dip", "imp", 0)):
             assert run_chain(context, FitJob(inputs.images[0], "full", chain)).state == "done"
     finally:
         torch.set_num_threads(threads)

@@ -5,7 +5,7 @@ import pytest
 from orchestrator.arms.resolve import Arm, arms_of, chains_of, finds_apart, rounds_of
 from orchestrator.run.layout import TOGETHER
 from tests.orchestrator.conftest import CANDIDATES, MakeConfig
-from workers.lottery.names import Chain
+from workers.names import Chain
 
 EVERY_ARM = ["isnas-dip-blind", "isnas-dip", "random", "dip", "nas-dip", "deep-decoder", "all"]
 

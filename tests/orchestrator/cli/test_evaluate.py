@@ -16,8 +16,8 @@ from orchestrator.run.record import RunRecord
 from orchestrator.settings.config import Config
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import Encoded, MakeConfig, leave_run
-from workers.lottery.names import Chain
 from workers.lottery.tickets import Ticket
+from workers.names import Chain
 
 NETWORK = "deep-decoder-4"
 A, B = "a-0123abcd", "b-89abcdef"
@@ -202,13 +202,13 @@ def test_rounds_that_are_not_there_are_a_mistake(evaluate: Evaluate) -> None:
 
 
 def test_rounds_are_those_of_which_all_chains_have_tickets(evaluate: Evaluate) -> None:
-    evaluate.store.delete(LAYOUT.ticket(A, f"{NETWORK}.oes.0.r03"))
+    evaluate.store.delete(LAYOUT.ticket(A, Chain(NETWORK, "oes", 0).round(3)))
     assert evaluate().lottery.fit_rounds == [2]
     assert evaluate("--rounds", "all").lottery.fit_rounds == [1, 2]
     assert evaluate("--methods", "imp").lottery.fit_rounds == [3]
     assert evaluate("--sources", "b").lottery.fit_rounds == [3]
     for number in (1, 2):
-        evaluate.store.delete(LAYOUT.ticket(B, f"{NETWORK}.imp.0.r0{number}"))
+        evaluate.store.delete(LAYOUT.ticket(B, Chain(NETWORK, "imp", 0).round(number)))
     assert evaluate.mistake() == "--tickets found: no round has tickets of all chains; has the run ended?"
 
 
@@ -285,7 +285,7 @@ def test_tickets_that_cannot_be_used_are_found_before_anything_runs(evaluate: Ev
     assert evaluate.mistake("--set", "network.width=12").startswith(
         f"arm imp-from-{A}: its tickets are of a network of"
     )
-    key = LAYOUT.ticket(B, f"{NETWORK}.imp.0.r03")
+    key = LAYOUT.ticket(B, Chain(NETWORK, "imp", 0).round(3))
     evaluate.store.put(key, b"not a ticket")
     name = f"{NETWORK}.imp.0.r03"
     assert evaluate.mistake() == f"arm imp-from-{B}: the run found has no ticket {name} of {B}, or a damaged one"

@@ -33,12 +33,13 @@ from orchestrator.pick.decide import Decision
 from orchestrator.run.rows import NOT_BLIND, Row, RowState, rows_from_json
 from orchestrator.score.score import Scored
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
+from workers.names import PriorName, parse_name
 from workers.noise import Estimate, estimated_psnr, noise_variance
 from workers.quality import psnr, psnr_y
 from workers.tasks import enlarge
 
 A, B, C = CANDIDATES
-SHORTLIST = [Scored(A, 1.0), Scored(B, 2.0), Scored(C, 3.0)]
+SHORTLIST = [Scored(PriorName(A), 1.0), Scored(PriorName(B), 2.0), Scored(PriorName(C), 3.0)]
 DECISION = Decision("held-out", [B, A], {C: "the fit diverged"})
 
 
@@ -47,7 +48,7 @@ def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.fl
 
     Where its outputs varied least it has half of that.
     """
-    keys = fit_keys(bench.context, FitJob(bench.image, view, candidate))
+    keys = fit_keys(bench.context, FitJob(bench.image, view, parse_name(candidate)))
     if output is None:
         record = FitRecord(candidate, view, "failed", reason="the fit diverged", seconds=1.0)
     else:
@@ -385,7 +386,7 @@ def test_what_a_killed_driver_left_of_an_ended_image_goes_and_that_of_others_sta
     bench = make_bench(make_config(keep={"fits": keep}), encoded())
     leave_all(bench)
     layout = bench.context.layout
-    other = layout.fit("other", "crop", A).checkpoint
+    other = layout.fit("other", "crop", PriorName(A)).checkpoint
     bench.store.put(other, b"")
     let_go_of_the_rest(bench.context, {bench.image.id})
     assert {key.split("/")[-3] for key in bench.store.keys(layout.fits(bench.image.id))} == left
@@ -544,7 +545,7 @@ def test_every_arm_has_its_row_and_files_and_is_charged_for_the_fits_that_it_sha
     chosen = [
         Chosen(blind, SHORTLIST, DECISION, [B, A], {}),
         Chosen(random, SHORTLIST[:2], Decision("held-out", [A, B], {}), [A, B], {}),
-        Chosen(one, [Scored(A, 0.0)], Decision("held-out", [A], {}), [A], {}),
+        Chosen(one, [Scored(PriorName(A), 0.0)], Decision("held-out", [A], {}), [A], {}),
         Chosen(published, SHORTLIST[:1], Decision("weighted-mean", [A], {}), [A], {}),
     ]
     rows = collect(bench.context, bench.image, chosen, previews=True)
@@ -591,7 +592,7 @@ def test_an_arm_that_halves_is_charged_up_to_the_rung_whoever_went_on(
     # Ended at the rung by the first arm, brought to its end by the second.
     leave(bench, "crop", B, 0.1, iterations=8)
     # Paused for good.
-    keys = fit_keys(bench.context, FitJob(bench.image, "crop", C))
+    keys = fit_keys(bench.context, FitJob(bench.image, "crop", PriorName(C)))
     for rung in (2, 4):
         record = FitRecord(C, "crop", "paused", held_out_error=0.4, stop_iteration=rung, iterations=rung, seconds=rung)
         bench.store.put(keys.rung(rung), record.to_json())
@@ -613,7 +614,7 @@ def test_an_arm_that_halves_is_charged_up_to_the_rung_whoever_went_on(
 def test_an_image_may_be_called_like_a_rung(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
     bench = make_bench(make_config(), encoded(), name="rung-1.png")
     leave(bench, "full", A, 0.5)
-    keys = fit_keys(bench.context, FitJob(bench.image, "crop", B))
+    keys = fit_keys(bench.context, FitJob(bench.image, "crop", PriorName(B)))
     bench.store.put(keys.checkpoint, b"\xff not a record")
     assert collected(bench, [A]).state is RowState.RESTORED
 
@@ -707,7 +708,7 @@ def lottery_bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encod
 def search(bench: Bench, chain: str, iterations: int, seconds: float, **known: Any) -> None:
     """The record of a chain."""
     record = FitRecord(chain, "full", "done", iterations=iterations, seconds=seconds)
-    keys = fit_keys(bench.context, FitJob(bench.image, "full", chain))
+    keys = fit_keys(bench.context, FitJob(bench.image, "full", parse_name(chain)))
     bench.store.put(keys.result, replace(record, **known).to_json())
 
 
@@ -717,7 +718,7 @@ def lottery_rows(
     """The rows of a lottery whose rounds a rule has put into this order."""
     (arm,) = arms_of(bench.context.config)
     best = ["dip.imp.0.r01", *(name for name in ROUNDS if name != "dip.imp.0.r01")] if order is None else order
-    cohort = [Scored(name, 0.0) for name in ROUNDS]
+    cohort = [Scored(parse_name(name), 0.0) for name in ROUNDS]
     decision = Decision("held-out", list(best), dict(failed or {}))
     choice = Chosen(arm, cohort, decision, best[: arm.full_fits], {})
     rows = collect(bench.context, bench.image, [choice], previews=previews)
@@ -780,7 +781,7 @@ def test_a_round_that_was_never_begun_says_why(
 ) -> None:
     bench = lottery_bench(make_bench, make_config, encoded)
     for name in ("dip.imp.0.r02", "dip.imp.1.r01"):
-        bench.store.delete_all(fit_keys(bench.context, FitJob(bench.image, "full", name)).root)
+        bench.store.delete_all(fit_keys(bench.context, FitJob(bench.image, "full", parse_name(name))).root)
     rows = {row.candidate: row for row in lottery_rows(bench, failed={"dip.imp.0.r02": "no ticket"})}
     lost = rows["dip.imp.0.r02"]
     assert (lost.state, lost.reason, lost.round, lost.initialisation) == (RowState.FAILED, "no ticket", 2, 0)
@@ -824,7 +825,7 @@ def test_of_correlated_noise_every_round_is_told_where_its_outputs_varied_least(
     bench = lottery_bench(make_bench, make_config, encoded)
     (arm,) = arms_of(bench.context.config)
     decision = Decision("consensus", list(ROUNDS)[:-1], {}, correlated=True, residual_correlation=0.5)
-    choice = Chosen(arm, [Scored(name, 0.0) for name in ROUNDS], decision, [next(iter(ROUNDS))], {})
+    choice = Chosen(arm, [Scored(parse_name(name), 0.0) for name in ROUNDS], decision, [next(iter(ROUNDS))], {})
     rows = collect(bench.context, bench.image, [choice], previews=True)
     truth = pixels(encoded()).astype(np.float64) / 255
     assert len({row.note for row in rows}) == 1
@@ -854,7 +855,9 @@ def test_a_ticket_from_elsewhere_is_told_with_its_source(
     leave(bench, "full", names[0], 0.5)
     leave(bench, "full", names[1], None)
     (arm,) = arms_of(bench.context.config)
-    choice = Chosen(arm, [Scored(name, 0.0) for name in names], Decision("held-out", names[:1], {}), names[:1], {})
+    choice = Chosen(
+        arm, [Scored(parse_name(name), 0.0) for name in names], Decision("held-out", names[:1], {}), names[:1], {}
+    )
     rows = collect(bench.context, bench.image, [choice], previews=False)
     assert [(row.arm, row.source, row.round, row.initialisation) for row in rows] == [
         ("moved", "f16-5fb2ac1e", 1, 0),
@@ -868,7 +871,7 @@ def test_other_arms_have_one_row_that_is_picked_and_no_rounds(
     bench = make_bench(make_config(arms=["dip"]), encoded())
     leave(bench, "full", "dip", 0.5)
     (arm,) = arms_of(bench.context.config)
-    choice = Chosen(arm, [Scored("dip", 0.0)], Decision("held-out", ["dip"], {}), ["dip"], {})
+    choice = Chosen(arm, [Scored(PriorName("dip"), 0.0)], Decision("held-out", ["dip"], {}), ["dip"], {})
     (row,) = collect(bench.context, bench.image, [choice], previews=False)
     assert (row.picked, row.round, row.initialisation, row.sparsity, row.source) == (True, None, None, None, None)
     assert row.parameters == 1234

@@ -22,7 +22,7 @@ from orchestrator.run.inputs import InputImage, Inputs, write_inputs
 from orchestrator.run.layout import TOGETHER, RunLayout, slug
 from orchestrator.run.rows import NOT_BLIND, Row, RowState
 from orchestrator.store import LocalStore
-from workers.lottery.names import Chain, Method
+from workers.names import Chain, Method
 
 LAYOUT = RunLayout("r")
 IDS = {"b/F16 GT.png": "F16_GT-5fb2ac1e", "a.png": "a-00000001"}
@@ -46,7 +46,7 @@ def row(
         image,
         arm,
         RowState.RESTORED,
-        candidate=name,
+        candidate=str(name),
         psnr=psnr,
         round=number,
         initialisation=initialisation,

@@ -19,6 +19,7 @@ from orchestrator.fit.problem import load_observation, load_reference, view_of
 from orchestrator.fit.record import Evaluation, FitRecord
 from orchestrator.run.layout import FitLayout, image_key
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
+from workers.names import parse_name
 from workers.quality import psnr
 
 
@@ -37,7 +38,7 @@ def bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> B
 
 
 def job_of(bench: Bench, view: Any = "crop", candidate: str = CANDIDATES[0], until: int | None = None) -> FitJob:
-    return FitJob(bench.image, view, candidate, until)
+    return FitJob(bench.image, view, parse_name(candidate), until)
 
 
 def arrays_of(bench: Bench, job: FitJob) -> FitArrays:

@@ -17,10 +17,11 @@ from orchestrator.pick.decide import Decision, Member, decide, final_order, halv
 from orchestrator.score.score import Scored
 from orchestrator.store import Store
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
+from workers.names import PriorName, parse_name
 from workers.noise import CORRELATED
 
 A, B, C = CANDIDATES
-SHORTLIST = [Scored(A, 1.0), Scored(B, 2.0), Scored(C, 3.0)]
+SHORTLIST = [Scored(PriorName(A), 1.0), Scored(PriorName(B), 2.0), Scored(PriorName(C), 3.0)]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 
@@ -158,7 +159,7 @@ def arm_of(bench: Bench) -> Arm:
 def leave(bench: Bench, candidate: str, error: float | None, value: float, **known: Any) -> None:
     """A finished fit of the cohort in the store: a flat output of this value, and half of it where it was steadiest."""
     view = arm_of(bench).view
-    keys = fit_keys(bench.context, FitJob(bench.image, view, candidate))
+    keys = fit_keys(bench.context, FitJob(bench.image, view, parse_name(candidate)))
     record = FitRecord(candidate, view, "done", held_out_error=error, stop_iteration=1, arrays="x", **known)
     curve = np.zeros(1, dtype=np.float32)
     output = np.full((3, 32, 32), value, dtype=np.float32)
@@ -169,7 +170,7 @@ def leave(bench: Bench, candidate: str, error: float | None, value: float, **kno
 def leave_record(bench: Bench, candidate: str, record: dict[str, Any], rung: int | None = None) -> None:
     """The record of a fit that has no result: of its end, or of its pause at a rung."""
     view = arm_of(bench).view
-    keys = fit_keys(bench.context, FitJob(bench.image, view, candidate))
+    keys = fit_keys(bench.context, FitJob(bench.image, view, parse_name(candidate)))
     bench.store.put(keys.result if rung is None else keys.rung(rung), FitRecord(candidate, view, **record).to_json())
 
 
@@ -303,7 +304,7 @@ def test_where_noise_is_correlated_the_steadiest_outputs_are_compared(
     bench = make_bench(make_config(pick={"noise": "correlated"}), encoded())
     for candidate, steady in ((A, 5.0), (B, 0.0), (C, 4.0)):
         leave(bench, candidate, 0.1, 1.0)
-        keys = fit_keys(bench.context, FitJob(bench.image, "crop", candidate))
+        keys = fit_keys(bench.context, FitJob(bench.image, "crop", parse_name(candidate)))
         arrays = FitArrays.from_bytes(bench.store.get(keys.arrays("x")))
         bench.store.put(keys.arrays("x"), replace(arrays, steady=np.full_like(arrays.steady, steady)).to_bytes())
     assert decide(bench.context, bench.image, arm_of(bench), SHORTLIST, []).order == [C, A, B]
@@ -490,7 +491,7 @@ def test_of_all_rounds_of_a_lottery_one_is_chosen_and_of_those_never_begun_their
     leave_record(bench, "dip.imp.0", {"state": "failed", "reason": "round 2 has no result"})
     leave_record(bench, "dip.dense.1", {"state": "failed", "reason": "no masks"})
     names = ["dip.dense.0.r00", "dip.dense.1.r00", *(f"dip.imp.{chain}.r0{n}" for chain in (0, 1) for n in (1, 2, 3))]
-    decision = decide(bench.context, bench.image, arm_of(bench), [Scored(name, 0.0) for name in names], [])
+    decision = decide(bench.context, bench.image, arm_of(bench), [Scored(parse_name(name), 0.0) for name in names], [])
     assert decision.order == ["dip.imp.0.r01", "dip.dense.0.r00"]
     assert decision.failed == {
         "dip.dense.1.r00": "no masks",

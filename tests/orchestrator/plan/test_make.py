@@ -19,8 +19,8 @@ from orchestrator.run.record import RunRecord, check_run_name
 from orchestrator.settings.config import Config
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import ELSEWHERE, Encoded, MakeConfig, leave_run
-from workers.lottery.names import Chain
 from workers.lottery.tickets import Ticket
+from workers.names import Chain
 
 
 @pytest.fixture
@@ -435,7 +435,7 @@ def test_tickets_from_elsewhere_must_be_there(store: LocalStore, folder: Path, m
         with pytest.raises(UserMistakeError, match=f"^{refused}$"):
             planned(store, folder, config)
         store.put(RunLayout(run).ticket(source, chain.round(number)), ticket.to_bytes())
-    key = RunLayout("earlier").ticket("f16-5fb2ac1e", name)
+    key = RunLayout("earlier").ticket("f16-5fb2ac1e", chain.round(2))
     store.put(key, b"not a ticket")
     with pytest.raises(UserMistakeError, match=f"^{refused}$"):
         planned(store, folder, config)

@@ -24,9 +24,9 @@ from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.joint import JointFit
-from workers.lottery.names import Chain
 from workers.lottery.oes import MaskSearch
 from workers.lottery.tickets import Ticket
+from workers.names import Chain, FitName, parse_name
 from workers.networks import Network
 from workers.objective import Objective
 from workers.operators import Identity
@@ -74,13 +74,11 @@ def jobs_of(images: Sequence[Bench]) -> list[FitJob]:
     together = tuple(bench.image for bench in images)
     jobs = []
     if config.lottery.together:
-        own = [
-            str(replace(chain, source=None)) for chain in chains_of(config, arm, NETWORK) if chain.source is not None
-        ]
+        own = [replace(chain, source=None) for chain in chains_of(config, arm, NETWORK) if chain.source is not None]
         jobs = [FitJob(images[0].image, "full", chain, together=together) for chain in own]
     chains = chains_of(config, arm, NETWORK)
     for bench in images if config.lottery.together else images[:1]:
-        jobs += [FitJob(bench.image, "full", str(chain)) for chain in chains]
+        jobs += [FitJob(bench.image, "full", chain) for chain in chains]
     return jobs
 
 
@@ -88,8 +86,9 @@ def run(images: Sequence[Bench], **how: Any) -> list[FitRecord]:
     return [run_chain(images[0].context, job, **how) for job in jobs_of(images)]
 
 
-def round_record(bench: Bench, name: str) -> FitRecord:
-    record = read_record(bench.store, fit_keys(bench.context, FitJob(bench.image, "full", name)))
+def round_record(bench: Bench, name: FitName | str) -> FitRecord:
+    job = FitJob(bench.image, "full", parse_name(str(name)))
+    record = read_record(bench.store, fit_keys(bench.context, job))
     assert record is not None
     return record
 
@@ -171,7 +170,7 @@ def test_a_chain_leaves_tickets_of_exactly_the_weights_that_are_to_be_left_and_i
             assert not any(bool((mask & ~wider[layer]).any()) for layer, mask in ticket.masks.items())
     whole = round_record(images[0], chain.dense.round(0))
     assert (whole.sparsity, whole.parameters, whole.blind) == (0.0, PARAMETERS, True)
-    assert writes.keys[-1] == fit_keys(images[0].context, FitJob(images[0].image, "full", str(chain))).result
+    assert writes.keys[-1] == fit_keys(images[0].context, FitJob(images[0].image, "full", chain)).result
     # A ticket goes to the store before anything that is fitted with it.
     at = [writes.keys.index(f"runs/test/tickets/{name}") for name in names]
     fits = [
@@ -192,7 +191,7 @@ def test_methods_of_one_round_are_equally_sparse_and_choose_otherwise(
     context, image = images[0].context, images[0].image
     chains = [Chain(NETWORK, method, 0) for method in ("dense", "imp", "random", "snip", "oes", "decoder")]
     for chain in chains:
-        assert run_chain(context, FitJob(image, "full", str(chain))).state == "done"
+        assert run_chain(context, FitJob(image, "full", chain)).state == "done"
     for number in (1, 2):
         records = [round_record(images[0], chain.round(number)) for chain in chains[1:5]]
         assert len({(record.sparsity, record.parameters) for record in records}) == 1
@@ -396,7 +395,7 @@ def test_a_round_whose_arrays_somebody_has_removed_is_made_again(
     images = benches(settings(make_config))
     run(images)
     before = left_behind(images[0])
-    name = f"{NETWORK}.imp.0.r01"
+    name = Chain(NETWORK, "imp", 0).round(1)
     keys = fit_keys(images[0].context, FitJob(images[0].image, "full", name))
     images[0].store.delete(keys.arrays(str(round_record(images[0], name).arrays)))
     told: list[int] = []
@@ -412,7 +411,7 @@ def test_a_search_on_several_images_looks_up_as_often_as_one_on_one(
         lottery = {"together": together}
         images = benches(settings(make_config, "lottery-oes", lottery=lottery, fit={"block": 4}), str(together))
         told: list[int] = []
-        job = next(job for job in jobs_of(images) if ".oes." in job.candidate)
+        job = next(job for job in jobs_of(images) if isinstance(job.name, Chain) and job.name.method == "oes")
         run_chain(images[0].context, job, on_progress=lambda iteration, _, told=told: told.append(iteration))  # type: ignore[misc]
         assert told[: len(blocks)] == blocks
 
@@ -457,7 +456,7 @@ def test_a_chain_whose_dense_round_failed_says_that_it_has_no_ticket(
     diverging_from(monkeypatch, Fit, 1)
     _, record = run(images)
     assert record.state == "failed"
-    key = images[0].context.layout.ticket("a-0123abcd", f"{NETWORK}.imp.0.r01")
+    key = images[0].context.layout.ticket("a-0123abcd", Chain(NETWORK, "imp", 0).round(1))
     assert record.reason == f"there is no ticket {images[0].store.show(key)}"
 
 
@@ -543,7 +542,7 @@ def test_want_of_memory_in_a_search_is_told_as_in_a_fit(
         raise MemoryError
 
     images = benches(settings(make_config, "lottery-oes"))
-    job = FitJob(images[0].image, "full", f"{NETWORK}.oes.0")
+    job = FitJob(images[0].image, "full", Chain(NETWORK, "oes", 0))
     with pytest.raises(FitOutOfMemoryError, match="out of memory: fitting 48x40 pixels takes about "):
         run_chain(images[0].context, job, on_progress=full)
     assert read_record(images[0].store, fit_keys(images[0].context, job)) is None

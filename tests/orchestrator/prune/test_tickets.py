@@ -27,7 +27,7 @@ from orchestrator.settings.config import Config
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.masks import Masks, applied, apply
-from workers.lottery.names import METHODS, Chain
+from workers.names import METHODS, Chain
 from workers.networks import Network, prior_of
 
 DECODER = "deep-decoder-8"
@@ -380,7 +380,7 @@ def fitted(network: Network) -> Fit:
 
 
 def test_the_next_round_keeps_the_largest_of_the_weights_that_are_left(bench: Bench) -> None:
-    job = FitJob(bench.image, "full", str(CHAIN))
+    job = FitJob(bench.image, "full", CHAIN)
     network = initial_network(bench.context.config, replace(CHAIN, initialisation=1), 3)
     values = {
         name: layer.weight.detach().abs().numpy().copy()
@@ -406,7 +406,7 @@ def test_weights_that_are_no_numbers_leave_no_masks(bench: Bench) -> None:
     with torch.no_grad():
         network.get_parameter("layers.0.weight")[0, 0] = torch.nan
     with pytest.raises(FitDivergedError, match=r"^its weights cannot be pruned: a weight is "):
-        leave_next(bench.context, FitJob(bench.image, "full", str(CHAIN)), CHAIN.dense, 0, fitted(network))
+        leave_next(bench.context, FitJob(bench.image, "full", CHAIN), CHAIN.dense, 0, fitted(network))
     assert list(bench.store.keys(bench.context.layout.all_tickets)) == []
 
 
@@ -437,7 +437,7 @@ def test_a_round_leaves_masks_only_where_they_come_out_of_it(
 
 
 def test_the_last_round_and_rounds_of_other_methods_leave_none(bench: Bench) -> None:
-    job = FitJob(bench.image, "full", str(CHAIN))
+    job = FitJob(bench.image, "full", CHAIN)
     network = initial_network(bench.context.config, CHAIN, 3)
     for chain, number in (
         (CHAIN, 2),

@@ -20,7 +20,7 @@ from orchestrator.report import (
     TicketLayers,
 )
 from orchestrator.run.rows import NOT_BLIND, Row, RowState
-from workers.lottery.names import Chain, Method
+from workers.names import Chain, Method
 
 HOSTILE = "<img src=x onerror=alert(1)>\n\u202e\udc80\"'&.png"
 PICK = "158-1111101111001110001100001"
@@ -173,7 +173,7 @@ def round_row(
         image,
         f"lottery-{method}" if source is None else f"{method}-from-{source}",
         RowState.RESTORED,
-        candidate=chain.round(number),
+        candidate=str(chain.round(number)),
         round=number,
         initialisation=initialisation,
         source=source,

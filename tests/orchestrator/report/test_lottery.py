@@ -30,6 +30,7 @@ from tests.orchestrator.report.examples import (
 from tests.orchestrator.report.examples import curve as drawn_curve
 from tests.orchestrator.report.test_build import LAYOUT, fitted, page, put_inputs, record
 from tests.orchestrator.report.test_report import Page, numbers
+from workers.names import Chain, Method
 
 A, B = LOTTERY_IDS.values()
 
@@ -307,10 +308,10 @@ def test_some_rounds_are_shown_as_pictures_with_both_ends_and_those_without_a_pr
 
 
 def test_layers_are_those_of_a_middle_and_the_last_ticket_that_were_found_on_the_image(store: Store) -> None:
-    chains = {"imp": "observed", "oes": "clean"}
+    chains: dict[Method, str] = {"imp": "observed", "oes": "clean"}
     for method, target in chains.items():
         for number in range(1, 10):
-            store.put(LAYOUT.ticket(IMAGE, f"dip.{method}.0.r{number:02}"), ticket(target, number))
+            store.put(LAYOUT.ticket(IMAGE, Chain("dip", method, 0).round(number)), ticket(target, number))
     assert [(found.method, found.blind, found.round, found.layers) for found in shown(store).layers] == [
         ("imp", True, 5, [("skips.0.1", 5, 32)]),
         ("imp", True, 9, [("skips.0.1", 9, 32)]),
@@ -321,7 +322,7 @@ def test_layers_are_those_of_a_middle_and_the_last_ticket_that_were_found_on_the
 
 def test_tickets_of_all_images_together_are_told_once(store: Store) -> None:
     rows = [round_row(image, "imp", 3, source=TOGETHER) for image in LOTTERY_IDS]
-    store.put(LAYOUT.ticket(TOGETHER, "dip.imp.0.r03"), ticket("observed", 8))
+    store.put(LAYOUT.ticket(TOGETHER, Chain("dip", "imp", 0).round(3)), ticket("observed", 8))
     report = build._lottery(store, LAYOUT, rows, [])
     assert report is not None
     assert [(found.round, found.layers) for found in report.together] == [(3, [("skips.0.1", 8, 32)])]

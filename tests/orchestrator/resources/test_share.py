@@ -19,6 +19,7 @@ from orchestrator.resources.share import (
 from orchestrator.run.inputs import InputImage
 from orchestrator.settings.config import Config
 from tests.orchestrator.conftest import CANDIDATES, MakeConfig
+from workers.names import PriorName
 from workers.networks.memory import fit_bytes_per_pixel
 from workers.views import padded_side
 
@@ -217,7 +218,7 @@ def test_a_fit_reserves_the_smallest_share_of_a_gpu_whose_memory_is_enough(
     needed: float, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.resources.share.fit_bytes", lambda *asked: needed * GB)
-    assert BY_MEMORY.gpu_share(Config.model_validate({}), SMALL, "crop", CANDIDATES[0]) == share
+    assert BY_MEMORY.gpu_share(Config.model_validate({}), SMALL, "crop", PriorName(CANDIDATES[0])) == share
     # As many as are told to fit on a GPU do, with each other.
     machine = Machine(64, GB, 1, 80 * GB)
     assert replace(BY_MEMORY, gpus=share).slots(machine) * share <= 1 < (1 + int(1 / share + 1e-3)) * share
@@ -227,7 +228,7 @@ def test_a_fit_has_the_share_asked_for_a_whole_gpu_where_its_memory_is_not_known
     make_config: MakeConfig,
 ) -> None:
     def share(resources: Resources) -> float:
-        return resources.gpu_share(make_config(), SMALL, "crop", CANDIDATES[0])
+        return resources.gpu_share(make_config(), SMALL, "crop", PriorName(CANDIDATES[0]))
 
     assert share(BY_MEMORY) == 0.125
     assert share(replace(BY_MEMORY, gpu_memory=0)) == 1.0
@@ -237,18 +238,18 @@ def test_a_fit_has_the_share_asked_for_a_whole_gpu_where_its_memory_is_not_known
 
 def test_a_fit_on_a_crop_takes_less_of_a_gpu_than_one_on_the_whole_image(make_config: MakeConfig) -> None:
     config, image = make_config(), replace(SMALL, height=1000, width=1000)
-    crop, full = (fit_bytes(config, image, view, CANDIDATES[0]) for view in ("crop", "full"))
+    crop, full = (fit_bytes(config, image, view, PriorName(CANDIDATES[0])) for view in ("crop", "full"))
     per_pixel = fit_bytes_per_pixel(CANDIDATES[0], 3, 8, config.network.input_depth(3))
     assert crop == pytest.approx(per_pixel * padded_side(config.cohort.crop_px) ** 2)
     assert full == pytest.approx(per_pixel * padded_side(1000) ** 2)
     small_gpu = replace(BY_MEMORY, gpu_memory=8 * GB)
-    shares = [small_gpu.gpu_share(config, image, view, CANDIDATES[0]) for view in ("crop", "full")]
+    shares = [small_gpu.gpu_share(config, image, view, PriorName(CANDIDATES[0])) for view in ("crop", "full")]
     assert shares[0] < shares[1]
 
 
 def test_an_image_made_sharper_takes_the_memory_of_its_restored_size(make_config: MakeConfig) -> None:
     plain, sharper = (
-        fit_bytes(make_config(task=task), replace(SMALL, height=64, width=64), "full", CANDIDATES[0])
+        fit_bytes(make_config(task=task), replace(SMALL, height=64, width=64), "full", PriorName(CANDIDATES[0]))
         for task in ({"name": "denoise"}, {"name": "super-resolve", "factor": 4})
     )
     assert sharper == pytest.approx(16 * plain)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from orchestrator.run.layout import BankLayout, FitLayout, RunLayout, image_id, safe_stem, slug
 from orchestrator.store import check_key
 from workers.fingerprints import BankSpec
-from workers.lottery.names import parse_chain
+from workers.names import PriorName, chain_of, parse_name
 
 SPEC = BankSpec(
     height=64, width=64, channels=3, input_channels=3, network_width=8, draws=1, seed=0, metrics=("psd db mse",)
@@ -73,7 +73,7 @@ def test_a_part_of_a_bank_is_kept_by_its_candidates_in_order() -> None:
 
 def test_all_of_a_runs_keys_are_its_own_and_below_its_root() -> None:
     layout = RunLayout("r1")
-    fit = layout.fit("i", "crop", "1-0")
+    fit = layout.fit("i", "crop", PriorName("1-0"))
     keys = [
         layout.record,
         layout.config,
@@ -89,8 +89,8 @@ def test_all_of_a_runs_keys_are_its_own_and_below_its_root() -> None:
         fit.checkpoint,
         fit.rung(100),
         fit.rung(200),
-        layout.fit("i", "full", "1-0").result,
-        layout.fit("i", "crop", "2-0").result,
+        layout.fit("i", "full", PriorName("1-0")).result,
+        layout.fit("i", "crop", PriorName("2-0")).result,
         layout.rung("i", "arm", 100),
         layout.rung("i", "arm", 200),
         layout.rung("i", "other", 100),
@@ -121,7 +121,7 @@ def test_all_of_a_runs_keys_are_its_own_and_below_its_root() -> None:
 def test_prefixes_hold_what_is_listed_under_them() -> None:
     layout = RunLayout("r1")
     assert layout.row("i").startswith(layout.rows + "/")
-    assert layout.fit("i", "crop", "1-0").root.startswith(layout.fits("i") + "/")
+    assert layout.fit("i", "crop", PriorName("1-0")).root.startswith(layout.fits("i") + "/")
     assert FitLayout("a/b").result == "a/b/result.json"
 
 
@@ -133,7 +133,9 @@ def test_a_slug_names_a_chain_s_source_and_ids_that_differ_have_others(name: str
     assert len(set(slugs.values())) == len(slugs)
     for made in slugs.values():
         assert slug(made) == made
-        assert parse_chain(f"dip.imp.0.{made}.r05").source == made
+        chain = chain_of(parse_name(f"dip.imp.0.{made}.r05"))
+        assert chain is not None
+        assert chain.source == made
 
 
 def test_a_plain_id_is_its_own_slug() -> None:

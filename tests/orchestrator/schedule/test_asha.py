@@ -7,6 +7,7 @@ from orchestrator.fit.job import FitJob
 from orchestrator.run.inputs import InputImage
 from orchestrator.schedule.asha import ContestsOfImages
 from orchestrator.settings.config import Cohort
+from workers.names import PriorName
 
 STOP, CONTINUE = ContestsOfImages.STOP, ContestsOfImages.CONTINUE
 
@@ -22,7 +23,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         image = InputImage(self.image, self.image, "a.png", None, "a.png", 64, 64, 3)
-        self.config = {"job": FitJob(image, "crop", self.candidate, contest=self.contest)}
+        self.config = {"job": FitJob(image, "crop", PriorName(self.candidate), contest=self.contest)}
 
     @property
     def trial_id(self) -> str:

@@ -6,13 +6,14 @@ from typing import Any
 from orchestrator.fit.job import FitJob
 from orchestrator.run.inputs import InputImage
 from orchestrator.schedule.queue import PATIENCE_S, Crash, Finished, JobQueue, QueueStanding
+from workers.names import PriorName
 
 LOST = Crash("worker", "lost")
 IMAGE = InputImage("a.png", "a-1", "a-1.png", None, "a.png", 64, 64, 3)
 
 
 def job(number: int) -> FitJob:
-    return FitJob(IMAGE, "crop", f"{number}-{'0' * 25}")
+    return FitJob(IMAGE, "crop", PriorName(f"{number}-{'0' * 25}"))
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

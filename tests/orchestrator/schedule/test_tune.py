@@ -14,8 +14,9 @@ from orchestrator.fit.job import FitJob
 from orchestrator.run.inputs import InputImage
 from orchestrator.schedule.queue import Crash
 from orchestrator.schedule.tune import SessionSpec, crash_of
+from workers.names import PriorName
 
-JOB = FitJob(InputImage("a.png", "a-1", "a-1.png", None, "a.png", 64, 64, 3), "crop", "0-0")
+JOB = FitJob(InputImage("a.png", "a-1", "a-1.png", None, "a.png", 64, 64, 3), "crop", PriorName("0-0"))
 HEAD = "Failure # 1 (occurred at 2026-11-21_06-38-25)\n"
 # What Ray 2.60 writes of an actor whose process was killed, and of one whose machine was.
 DIED = """The actor died unexpectedly before finishing this task.
@@ -86,4 +87,4 @@ def test_a_fit_that_must_be_alone_reserves_a_gpu_or_all_cpus(
     gpus: float, alone: bool, resources: dict[str, float]
 ) -> None:
     spec = SessionSpec(trials=400, at_once=8, cpus=2)
-    assert spec.resources(FitJob(JOB.image, "crop", "0-0", gpus=gpus, alone=alone), all_cpus=8) == resources
+    assert spec.resources(FitJob(JOB.image, "crop", PriorName("0-0"), gpus=gpus, alone=alone), all_cpus=8) == resources

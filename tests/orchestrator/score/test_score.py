@@ -13,6 +13,7 @@ from orchestrator.run.layout import BankLayout, image_key
 from orchestrator.score.score import Scored, bank_of, bank_parts, candidates_of, compute_part, metrics_of, score_image
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from workers.fingerprints import CHEAP_METRICS, compute_bank, image_fingerprint, score_bank
+from workers.names import PriorName
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +179,7 @@ def test_an_image_is_scored_by_the_metric_and_the_table_left_in_the_store(
     fingerprint = image_fingerprint(load_observation(bench.context, bench.image).pixels, spec)
     expected = score_bank(compute_bank(candidates_of(config), spec, operator_of(config)), fingerprint, metric)
     order = np.argsort(expected)
-    assert cohorts == {"isnas-dip-blind": [Scored(CANDIDATES[at], float(expected[at])) for at in order[:2]]}
+    assert cohorts == {"isnas-dip-blind": [Scored(PriorName(CANDIDATES[at]), float(expected[at])) for at in order[:2]]}
     assert scores_of(bench) == {"candidate": list(CANDIDATES), metric: expected.tolist()}
 
 
@@ -208,9 +209,9 @@ def test_every_arm_has_its_cohort_and_every_metric_its_column(
     ):
         scores = dict(zip(CANDIDATES, table[metric], strict=True))
         best = sorted(CANDIDATES, key=lambda candidate: scores[candidate])[:size]
-        assert cohorts[arm] == [Scored(candidate, scores[candidate]) for candidate in best]
-    assert cohorts["dip"] == [Scored("dip", 0.0)]
-    assert cohorts["two"] == [Scored("deep-decoder-64", 0.0), Scored(CANDIDATES[2], 1.0)]
+        assert cohorts[arm] == [Scored(PriorName(candidate), scores[candidate]) for candidate in best]
+    assert cohorts["dip"] == [Scored(PriorName("dip"), 0.0)]
+    assert cohorts["two"] == [Scored(PriorName("deep-decoder-64"), 0.0), Scored(PriorName(CANDIDATES[2]), 1.0)]
 
 
 def test_an_arm_scores_no_otherwise_for_the_others_beside_it(
@@ -231,7 +232,7 @@ def test_networks_by_name_need_no_scores(make_bench: MakeBench, make_config: Mak
     bench = make_bench(config, encoded())
     assert bank_of(config, bench.image) is None
     cohorts = score_image(bench.context, bench.image)
-    assert [scored.candidate for scored in cohorts["deep-decoder"]] == ["deep-decoder-64", "deep-decoder-128"]
+    assert [str(scored.name) for scored in cohorts["deep-decoder"]] == ["deep-decoder-64", "deep-decoder-128"]
     assert [scored.score for scored in cohorts["nas-dip"]] == [0.0, 1.0, 2.0]
     assert not bench.store.exists(bench.context.layout.scores(bench.image.id))
 
@@ -247,7 +248,7 @@ def test_a_score_that_is_not_a_number_comes_last(
 ) -> None:
     bench = make_bench(make_config(), encoded())
     keys = fill_bank(bench)
-    best, *others = [scored.candidate for scored in only(score_image(bench.context, bench.image))]
+    best, *others = [str(scored.name) for scored in only(score_image(bench.context, bench.image))]
     number, place = divmod(CANDIDATES.index(best), bench.context.config.score.chunk)
     part = np.load(bench.store.local_path(keys[number]))
     part["psd db strip spread"][place] = np.nan
@@ -256,7 +257,7 @@ def test_a_score_that_is_not_a_number_comes_last(
     bench.store.put(keys[number], file.getvalue())
     bench.store.delete(bench.context.layout.scores(bench.image.id))
     scored = only(score_image(bench.context, bench.image))
-    assert [one.candidate for one in scored] == [*others, best]
+    assert [str(one.name) for one in scored] == [*others, best]
     assert np.isnan(scored[-1].score)
 
 
@@ -274,7 +275,7 @@ def test_a_random_score_needs_neither_bank_nor_pixels(
     other = score_image(bench.context, replace(bench.image, id="other"))
     bench.store.delete(bench.context.layout.scores(bench.image.id))
     reseeded = score_image(replace(bench.context, config=config.model_copy(update={"seed": 1})), bench.image)
-    orders = {tuple(one.candidate for one in scored) for scored in (first, only(other), only(reseeded))}
+    orders = {tuple(one.name for one in scored) for scored in (first, only(other), only(reseeded))}
     assert len(orders) == 3
     assert list(bench.store.keys("fingerprints")) == []
 
@@ -293,11 +294,11 @@ def test_candidates_whose_part_of_the_bank_is_missing_come_last(
 ) -> None:
     bench = make_bench(make_config(), encoded())
     keys = fill_bank(bench)
-    best = only(score_image(bench.context, bench.image))[0].candidate
+    best = str(only(score_image(bench.context, bench.image))[0].name)
     bench.store.delete(bench.context.layout.scores(bench.image.id))
     number = CANDIDATES.index(best) // bench.context.config.score.chunk
     bench.store.delete(keys[number])
     scored = only(score_image(bench.context, bench.image, {keys[number]}))
     assert len(scored) == len(CANDIDATES)
     assert [np.isnan(one.score) for one in scored] == sorted(np.isnan(one.score) for one in scored)
-    assert np.isnan(next(one.score for one in scored if one.candidate == best))
+    assert np.isnan(next(one.score for one in scored if str(one.name) == best))
