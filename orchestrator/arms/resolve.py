@@ -53,6 +53,11 @@ class Arm:
     source: str | None = None
 
     @property
+    def is_lottery(self) -> bool:
+        """Whether the arm prunes networks."""
+        return self.method is not None
+
+    @property
     def refits(self) -> int:
         """How many are fitted afresh for that: none where the cohort is at full size already."""
         return 0 if self.view == "full" else self.full_fits

@@ -38,7 +38,7 @@ from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, read_run
 from orchestrator.run.rows import Row, RowState, read_rows, rows_to_json, write_results
 from orchestrator.run.versions import code_version, project_version
-from orchestrator.schedule.pipeline import Pipeline
+from orchestrator.schedule.work import work
 from orchestrator.store import Store
 
 
@@ -155,7 +155,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
                     listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
                 told = _Told(listener, claim)
                 plan = _bring(context, plan, claim, told)
-                Pipeline(context, plan, resources, told, claim, joined=joined).run(heed_signals)
+                work(context, plan, resources, told, claim, joined=joined, heed_signals=heed_signals)
             claim.confirm()
             took = seconds()
             ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)

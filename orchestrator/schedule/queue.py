@@ -9,16 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.fit.job import FitJob
-
-Cause = Literal["store", "store unavailable", "memory", "node", "worker"]
-
-
-@dataclass(frozen=True)
-class Crash:
-    """A trial that left no record: the store's fault, for want of memory, its machine's end, or its own."""
-
-    cause: Cause
-    reason: str
+from orchestrator.schedule.crashes import Crash
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.errors import DamagedError, FitOutOfMemoryError, NodeLeavingError, StoreError, StoreUnavailableError
 from orchestrator.fit.job import FitJob
 from orchestrator.run.context import RunContext
 from orchestrator.schedule.asha import ContestsOfImages
-from orchestrator.schedule.queue import Cause, Crash, Finished
+from orchestrator.schedule.crashes import crash_of
+from orchestrator.schedule.queue import Finished
 from workers.names import Chain
 
 REPORT_EVERY_S = 2.0
@@ -110,32 +110,6 @@ class TellTheQueue(tune.Callback):  # type: ignore[misc]
         """The trial crashed."""
         text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace") if trial.error_file else ""
         ray.get(self._queue.finish.remote(Finished(trial.config["job"], "failed", crash=crash_of(text))))
-
-
-_CAUSES: dict[type[Exception], Cause] = {
-    StoreUnavailableError: "store unavailable",
-    StoreError: "store",
-    DamagedError: "store",
-    FitOutOfMemoryError: "memory",
-    NodeLeavingError: "node",
-}
-_NAMED: dict[str, Cause] = {f"{kind.__module__}.{kind.__qualname__}": cause for kind, cause in _CAUSES.items()}
-
-
-def crash_of(text: str) -> Crash:
-    """Why a trial crashed, by what Tune wrote down: a traceback whose last line names the exception, or what Ray saw."""
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    last = lines[-1] if lines else ""
-    name, _, said = last.partition(": ")
-    if name in _NAMED:
-        return Crash(_NAMED[name], said)
-    if "running low on memory" in text:
-        return Crash("memory", "its worker was ended because the machine ran low on memory")
-    if "worker process has died" in text or not last:
-        return Crash("worker", "its worker process died: it crashed, or was killed, for want of memory perhaps")
-    if "its node has died" in text or "is unavailable" in last:
-        return Crash("node", "its machine was lost")
-    return Crash("worker", last[:300])
 
 
 _LOOK_EVERY_S = 1.0

@@ -59,17 +59,16 @@ def test_a_store_that_fails_in_mid_run_stops_it_with_one_line(cli: CommandLine) 
 
 VANISHING = """
 import sys
-from orchestrator.drive import driver
-from orchestrator.schedule import pipeline
-from orchestrator.run.layout import image_key
 from orchestrator.cli import main
+from orchestrator.drive import driver
+from orchestrator.run.layout import image_key
+from orchestrator.schedule.work import work
 
-class Saboteur(pipeline.Pipeline):
-    def run(self, *arguments):
-        self._context.store.delete(image_key(self._plan.images[0].file))
-        return super().run(*arguments)
+def sabotaged(context, plan, *arguments, **options):
+    context.store.delete(image_key(plan.images[0].file))
+    work(context, plan, *arguments, **options)
 
-driver.Pipeline = Saboteur
+driver.work = sabotaged
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 """

@@ -68,7 +68,7 @@ def inner(tmp_path: Path) -> Troubled:
 
 
 def patient(inner: LocalStore, time: Time, patience_s: float = 60.0) -> PatientStore:
-    generator = random.Random(0)  # noqa: S311
+    generator = random.Random(0)
     return PatientStore(inner, patience_s, sleep=time.sleep, clock=time.clock, generator=generator)
 
 
@@ -148,7 +148,7 @@ def test_waits_are_random_but_never_longer_than_the_patience(seed: int, patience
         def get(self, key: str) -> bytes:
             raise StoreUnavailableError(key)
 
-    time, generator = Time(), random.Random(seed)  # noqa: S311
+    time, generator = Time(), random.Random(seed)
     store = PatientStore(Never("nowhere"), patience_s, sleep=time.sleep, clock=time.clock, generator=generator)
     with pytest.raises(StoreUnavailableError):
         store.get("a")

@@ -1,0 +1,74 @@
+"""The banks of a run: which parts are still to be computed, and which candidates are done without. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from orchestrator.errors import RunFailedError
+from orchestrator.schedule.actions import Action, Compute, Note
+from orchestrator.schedule.tally import Tally
+from orchestrator.score.score import BankPart
+from workers.fingerprints import BankSpec
+
+
+class Banks:
+    """A bank is a condition of scoring, but no barrier: images whose bank is there go on.
+
+    Args:
+        parts: all parts of each bank.
+        missing: those that the store does not hold yet.
+        retries: how often a part that failed is tried again.
+        tally: the counts of the run.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[BankSpec, Sequence[BankPart]],
+        missing: Mapping[BankSpec, Sequence[BankPart]],
+        *,
+        retries: int,
+        tally: Tally,
+    ) -> None:
+        self._parts, self._retries, self._tally = parts, retries, tally
+        self._missing = missing
+        self._left = {spec: len(missing.get(spec, ())) for spec in parts}
+        self.without: frozenset[str] = frozenset()
+
+    def begin(self) -> Iterable[Action]:
+        """Compute all that is missing."""
+        for parts in self._missing.values():
+            self._tally.expect("bank", len(parts))
+            for part in parts:
+                yield Compute(part)
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether nothing is to be computed any more."""
+        return not any(self._left.values())
+
+    def is_ready(self, spec: BankSpec | None) -> bool:
+        """Whether images that need this bank can be scored."""
+        return spec is None or not self._left[spec]
+
+    def on_computed(self, part: BankPart) -> list[Action]:
+        """A part is in the store."""
+        self._left[part.spec] -= 1
+        self._tally.add("bank")
+        return []
+
+    def on_failed(self, compute: Compute, reason: str, *, draining: bool) -> list[Action]:
+        """A part could not be computed: it is tried again, or its candidates are left out.
+
+        Raises:
+            RunFailedError: no candidate of the bank is left.
+        """
+        if draining:
+            return self.on_computed(compute.part)
+        if compute.tries < self._retries:
+            return [Compute(compute.part, compute.tries + 1)]
+        self.without |= {compute.part.key}
+        if all(part.key in self.without for part in self._parts[compute.part.spec]):
+            raise RunFailedError(f"no candidate could be scored: {reason}")
+        count = len(compute.part.candidates)
+        return [
+            Note(f"{count} candidates cannot be scored and are left out: {reason}"),
+            *self.on_computed(compute.part),
+        ]

@@ -1,0 +1,43 @@
+"""What the scheduler records in the store: fits that failed or were stopped, and images that go no further."""
+
+from orchestrator.arms.resolve import Arm
+from orchestrator.fit.fit import fit_keys, record_once
+from orchestrator.fit.job import FitJob
+from orchestrator.fit.record import FitRecord
+from orchestrator.run.context import RunContext
+from orchestrator.run.rows import Row, rows_to_json
+from orchestrator.schedule.actions import EndImage
+from orchestrator.schedule.queue import Finished
+
+
+class StoreLedger:
+    """The ledger of a run; every record is created once, and the first one counts."""
+
+    def __init__(self, context: RunContext, arms: tuple[Arm, ...]) -> None:
+        self._context, self._arms = context, arms
+
+    def failed(self, job: FitJob, reason: str) -> bool:
+        """Record that a fit has failed for good; False if another attempt at it has left a result meanwhile."""
+        record = FitRecord(str(job.name), job.view, "failed", reason=reason)
+        return record_once(self._context.store, fit_keys(self._context, job).result, record).state == "failed"
+
+    def stopped(self, finished: Finished) -> None:
+        """Record how far a fit had come that a contest has ended."""
+        job = finished.job
+        record = FitRecord(
+            str(job.name),
+            job.view,
+            "paused",
+            held_out_error=finished.held_out_error,
+            iterations=finished.iteration,
+            seconds=round(finished.seconds, 3),
+        )
+        self._context.store.create(fit_keys(self._context, job).rung(finished.iteration), record.to_json())
+
+    def end(self, ended: EndImage) -> None:
+        """Write the rows of an image that goes no further, and delete its fits unless they are to be kept."""
+        store, layout = self._context.store, self._context.layout
+        rows = [Row(ended.image.name, arm.name, ended.state, reason=ended.reason) for arm in self._arms]
+        store.create(layout.row(ended.image.id), rows_to_json(rows).encode())
+        if self._context.config.keep.fits != "all":
+            store.delete_all(layout.fits(ended.image.id))

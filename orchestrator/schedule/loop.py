@@ -1,0 +1,210 @@
+"""The driver's loop: it waits for whatever ends first, tells the scheduler, and carries out what the scheduler wants.
+
+It decides nothing itself. The driver holds records and references to results, never images.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from orchestrator.errors import RunCancelledError
+from orchestrator.resources.share import with_gpus_seen
+from orchestrator.run.claim import BEAT_S, Claim
+from orchestrator.run.progress import Listener
+from orchestrator.schedule.actions import Action, Ask, Compute, EndImage, Note, Start
+from orchestrator.schedule.banks import Banks
+from orchestrator.schedule.capacity import Capacity, Sessions, alone, on_cluster, waits_for
+from orchestrator.schedule.machines import Watch, autoscaler_says, with_gpu_memory
+from orchestrator.schedule.ports import Answered, Crew, Endings, Share, Unanswered
+from orchestrator.schedule.queue import QueueStanding
+from orchestrator.schedule.scheduler import Scheduler
+from orchestrator.schedule.tally import Tally
+from orchestrator.schedule.telemetry import Gauges
+
+_WAIT_S = 1.0
+_EXAMINED_WITHIN_S = 60.0
+_FINISHED, _SESSION = "finished", "session"
+
+
+class Loop:
+    """Takes a run's images to their rows.
+
+    Args:
+        scheduler, banks, tally: the decisions of the run, and its counts.
+        crew, ledger: who does the work, and where ends are recorded.
+        listener, claim, gauges: who hears how the run goes.
+        watch: the machines.
+        share: what trials may use.
+        parallel: how many trials the settings allow at the same time; None: as many as there is room for.
+        joined: whether the Ray is a cluster's, and not this run's own.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        banks: Banks,
+        tally: Tally,
+        crew: Crew,
+        ledger: Endings,
+        listener: Listener,
+        claim: Claim,
+        gauges: Gauges,
+        watch: Watch,
+        share: Share,
+        parallel: int | None,
+        joined: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scheduler, self._banks, self._tally = scheduler, banks, tally
+        self._crew, self._ledger, self._watch = crew, ledger, watch
+        self._listener, self._claim, self._gauges = listener, claim, gauges
+        self._share, self._parallel, self._joined, self._clock = share, parallel, joined, clock
+        self._under_way: dict[Any, Ask | Compute | str | tuple[str, int]] = {}
+        self._sessions = Sessions()
+        self._capacity: Capacity = alone(share.resources)
+        self._gpus_seen: set[str] = set()
+        self._standing = QueueStanding(0, 0.0, {}, 0)
+        self._told = -BEAT_S
+
+    def run(self, heed_signals: Callable[[], None]) -> None:
+        """Work until every image has its row in the store. ``heed_signals`` is called often, and may raise to stop.
+
+        Raises:
+            StoreError: the store could no longer be written.
+            RunFailedError: Tune failed again and again, or nothing could be scored.
+            SupersededError: another driver has taken the run over.
+            RunCancelledError: somebody has cancelled it.
+        """
+        self._look_around()
+        self._watch.wait(_EXAMINED_WITHIN_S)
+        self._do(self._banks.begin())
+        self._let_sessions_idle()
+        self._under_way[self._crew.finished()] = _FINISHED
+        self._do(self._scheduler.admit(self._capacity.images))
+        while self._scheduler.has_work:
+            for reference in self._crew.wait(list(self._under_way), _WAIT_S):
+                self._on_ready(reference)
+            heed_signals()
+            self._heed_claim()
+            self._look_around()
+            self._do(self._scheduler.admit(self._capacity.images))
+            self._ensure_session()
+            self._report()
+        self._report(at_once=True)
+        self._crew.close()
+
+    def _do(self, actions: Any) -> None:
+        for action in actions:
+            self._carry_out(action)
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Start(jobs, first):
+                self._crew.put(jobs, first=first)
+            case Ask(question):
+                self._under_way[self._crew.ask(question)] = action
+            case Compute(part):
+                self._under_way[self._crew.compute(part)] = action
+            case EndImage(image):
+                # First, since it fails where Ray itself is lost, which is no fault of the image.
+                self._crew.drop(image.id)
+                self._ledger.end(action)
+            case Note(text):
+                self._listener.note(text)
+
+    def _on_ready(self, reference: Any) -> None:
+        """Tell the scheduler what has become of something that was under way."""
+        what = self._under_way.pop(reference)
+        answer = self._crew.answer(reference)
+        if isinstance(what, Ask):
+            self._on_answer(what, answer)
+        elif isinstance(what, Compute):
+            self._on_computed(what, answer)
+        elif isinstance(what, tuple):
+            self._on_session_end(what[1], answer.reason if isinstance(answer, Unanswered) else None)
+        elif isinstance(answer, Answered):
+            for finished in answer.value:
+                self._do(self._scheduler.on_finished(finished))
+            self._under_way[self._crew.finished()] = _FINISHED
+
+    def _on_answer(self, ask: Ask, answer: Answered | Unanswered) -> None:
+        if isinstance(answer, Answered):
+            self._do(self._scheduler.on_answer(ask.question, answer.value))
+        else:
+            self._do(self._scheduler.on_no_answer(ask, answer.reason, lost=answer.lost, rejected=answer.rejected))
+
+    def _on_computed(self, compute: Compute, answer: Answered | Unanswered) -> None:
+        if isinstance(answer, Answered):
+            self._do(self._banks.on_computed(compute.part))
+        else:
+            self._do(self._banks.on_failed(compute, answer.reason, draining=self._scheduler.draining))
+        self._let_sessions_idle()
+
+    def _on_session_end(self, number: int, failure: str | None) -> None:
+        if failure is not None:
+            self._listener.note(f"Tune stopped and is started again: {failure}")
+        lost = self._crew.give_back(number)
+        self._sessions.end(failure)
+        self._let_sessions_idle()
+        self._crew.put(lost, first=True)
+
+    def _ensure_session(self) -> None:
+        """Start a session where fits wait and none takes them."""
+        if self._crew.wants_session(self._sessions.started):
+            number = self._sessions.start()
+            self._under_way[self._crew.start_session(number)] = (_SESSION, number)
+            self._let_sessions_idle()
+
+    def _let_sessions_idle(self) -> None:
+        self._crew.set_may_idle(self._sessions.may_idle(banks_complete=self._banks.are_complete))
+
+    def _look_around(self) -> None:
+        """See which machines there are: they may become more, and fewer."""
+        if not self._watch.look(self._standing.gpus_in_use):
+            return
+        with_gpus = [each for each in self._watch.found if each.machine.gpus]
+        if self._share.resources.device == "cuda" and not {each.node for each in with_gpus} <= self._gpus_seen:
+            # A fit may be placed on any of them, so that the smallest counts.
+            self._gpus_seen |= {each.node for each in with_gpus}
+            self._share.resources = with_gpus_seen(self._share.resources, with_gpu_memory(with_gpus))
+        if self._joined:
+            machines = [each.machine for each in self._watch.found]
+            self._capacity = on_cluster(self._share.resources, machines, self._parallel)
+        self._crew.set_bound(self._capacity.bound)
+
+    def _heed_claim(self) -> None:
+        """Stop where the run is no longer this driver's, or nobody's."""
+        self._claim.check()
+        if self._claim.stop == "now":
+            raise RunCancelledError("cancelled")
+        if self._claim.stop == "drain":
+            if not self._scheduler.draining:
+                self._scheduler.draining = True
+                self._crew.drain()
+                self._crew.cancel_computing()
+                self._listener.note("cancelled: no new work; what is under way goes on to its end")
+            # Beside the call for finished fits, which is always there, and sessions, nothing is under way.
+            if len(self._under_way) <= 1 + self._sessions.live and not self._crew.under_way():
+                raise RunCancelledError("cancelled; what was under way has ended")
+
+    def _report(self, *, at_once: bool = False) -> None:
+        stages = self._scheduler.stages(self._capacity.slots)
+        self._listener.update(stages)
+        if at_once or self._clock() - self._told >= BEAT_S:
+            self._told = self._clock()
+            self._standing = self._crew.standing()
+            self._claim.tell([asdict(stage) for stage in stages], self._waits_for(), self._watch.usage)
+            self._gauges.show(stages, self._standing, self._watch.usage)
+
+    def _waits_for(self) -> list[str]:
+        return waits_for(
+            self._standing.pending,
+            self._share.resources,
+            [each.machine for each in self._watch.found] if self._joined else None,
+            scoring=not self._banks.are_complete and not self._tally.done("bank"),
+            running=self._standing.running,
+            autoscaler=autoscaler_says,
+        )

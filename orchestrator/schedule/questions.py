@@ -1,0 +1,57 @@
+"""Questions: the short work on an image between its fits, as data. An image worker answers them (`schedule.workers`)."""
+
+from dataclasses import dataclass
+
+from orchestrator.arms.resolve import Arm
+from orchestrator.collect.collect import Chosen
+from orchestrator.run.inputs import InputImage
+from orchestrator.score.score import Scored
+from workers.names import FitName
+
+
+@dataclass(frozen=True)
+class Score:
+    """Which candidates make the cohort of each arm? ``without`` holds the parts of the bank that could not be computed."""
+
+    image: InputImage
+    without: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Halve:
+    """Which members of the cohort go on from the rung at so many iterations?"""
+
+    image: InputImage
+    arm: Arm
+    cohort: tuple[FitName, ...]
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Decide:
+    """In which order does the arm prefer its cohort, without the members that halving has ended?"""
+
+    image: InputImage
+    arm: Arm
+    cohort: tuple[Scored, ...]
+    ended: tuple[FitName, ...]
+
+
+@dataclass(frozen=True)
+class PickNetwork:
+    """Which network has the arm picked, for a lottery to prune?"""
+
+    image: InputImage
+    chosen: Chosen
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Write the restored files and the rows of the image; leave previews for the report if asked."""
+
+    image: InputImage
+    chosen: tuple[Chosen, ...]
+    previews: bool
+
+
+Question = Score | Halve | Decide | PickNetwork | Collect

@@ -1,0 +1,268 @@
+"""The decisions of a run, without Ray and without a clock: which image has its turn, what is fitted next, what ends.
+
+The loop (`orchestrator.schedule.loop`) tells a `Scheduler` what has happened and carries out the actions that it returns.
+What must be known from the store at once, or recorded there before the next step, goes through a `Ledger`.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from orchestrator.fit.job import FitJob
+from orchestrator.plan.make import Plan
+from orchestrator.run.inputs import InputImage
+from orchestrator.run.layout import TOGETHER
+from orchestrator.run.progress import Stage
+from orchestrator.run.rows import RowState
+from orchestrator.schedule.actions import Action, Ask, EndImage, Note, Start
+from orchestrator.schedule.banks import Banks
+from orchestrator.schedule.crashes import Crash, History, Retry, decide
+from orchestrator.schedule.questions import Collect, Halve, PickNetwork, Question, Score
+from orchestrator.schedule.queue import Finished
+from orchestrator.schedule.tally import Tally
+from orchestrator.schedule.ways.image import ImageStage, ImageWay, MasksWanted
+from orchestrator.schedule.ways.way import ArmStage
+from orchestrator.schedule.ways.wishes import FitKey
+from orchestrator.score.score import bank_of
+from workers.names import Chain
+
+_LOOK_AHEAD = 1000
+
+
+class Ledger(Protocol):
+    """What is recorded in the store where a decision needs the answer."""
+
+    def failed(self, job: FitJob, reason: str) -> bool:
+        """Record that a fit has failed for good; False if another attempt at it has left a result meanwhile."""
+
+    def stopped(self, finished: Finished) -> None:
+        """Record how far a fit had come that a contest has ended."""
+
+
+@dataclass
+class _Search:
+    """A search for masks on all images together, and who waits for its end."""
+
+    history: History = field(default_factory=History)
+    ended: bool = False
+    waiting: list[MasksWanted] = field(default_factory=list)
+
+
+class Scheduler:
+    """A run's images on their ways.
+
+    Every image ends in exactly one row per arm; no fit of an image runs twice at once; at most `admit`'s number of images
+    is under way.
+
+    Args:
+        plan: the run.
+        images: those of its images that have no rows yet, in order.
+        banks: the fingerprints that scoring needs.
+        ledger: what is recorded in the store.
+        gpu_share: the share of a GPU that a fit reserves.
+        tally: the counts of the run.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        images: Sequence[InputImage],
+        banks: Banks,
+        ledger: Ledger,
+        *,
+        gpu_share: Callable[[InputImage, FitKey], float],
+        tally: Tally,
+    ) -> None:
+        self._plan, self._banks, self._ledger, self._gpu_share, self._tally = plan, banks, ledger, gpu_share, tally
+        self._retries = plan.config.resources.retries
+        shown = {image.id for image in plan.images[: plan.config.keep.report_images]}
+        self._waiting = deque(self._way(image, previews=image.id in shown) for image in images)
+        self._active: dict[str, ImageWay] = {}
+        self._searches: dict[Chain, _Search] = {}
+        self.draining = False
+        tally.expect("scored", len(images))
+        tally.expect("cohort", len(images) * plan.cohort_size)
+        tally.expect("full", len(images) * plan.full_fits)
+        tally.expect("collected", len(images))
+
+    def _way(self, image: InputImage, *, previews: bool) -> ImageWay:
+        return ImageWay(
+            image,
+            self._plan.arms,
+            self._plan.config,
+            previews=previews,
+            gpu_share=self._gpu_share,
+            tally=self._tally,
+        )
+
+    @property
+    def has_work(self) -> bool:
+        """Whether an image has not ended yet."""
+        return bool(self._active or self._waiting)
+
+    def admit(self, at_once: int) -> list[Action]:
+        """Start scoring, for as many images as may be under way and have their bank."""
+        actions: list[Action] = []
+        not_yet: list[ImageWay] = []
+        while not self.draining and self._waiting and len(self._active) < at_once and len(not_yet) < _LOOK_AHEAD:
+            way = self._waiting.popleft()
+            if self._banks.is_ready(bank_of(self._plan.config, way.image)):
+                self._active[way.image.id] = way
+                actions += self._settle(way.begin(self._banks.without))
+            else:
+                not_yet.append(way)
+        self._waiting.extendleft(reversed(not_yet))
+        return actions
+
+    def on_finished(self, finished: Finished) -> list[Action]:
+        """A trial has ended, well or not.
+
+        Raises:
+            StoreError: the store failed, which is no fault of the fit.
+        """
+        job = finished.job
+        if job.together:
+            return self._on_search_ended(finished)
+        way, key = self._active.get(job.image.id), (job.view, job.name)
+        if way is None or not way.fits.running(key):
+            return []
+        if finished.crash is not None:
+            return self._on_crash(way, key, job, finished.crash)
+        if finished.state == "stopped":
+            self._ledger.stopped(finished)
+            return self._settle(way.on_stopped(key, finished.iteration))
+        if finished.state == "paused":
+            way.fits.paused(key)
+        else:
+            way.fits.ended(key, done=finished.state == "done")
+        return self._settle(way.on_fit(key))
+
+    def _on_crash(self, way: ImageWay, key: FitKey, job: FitJob, crash: Crash) -> list[Action]:
+        again, history = self._again(job, crash, way.fits.history(key))
+        way.fits.crashed(key, history)
+        if self.draining:
+            return []
+        if again is not None:
+            note = f"{job.image.name}: the fit of {job.name} is taken up again: {crash.reason}"
+            return [Note(note), Start((again,), first=True)]
+        done = not self._ledger.failed(job, crash.reason)
+        notes = [] if done else [Note(f"{job.image.name}: the fit of {job.name} failed: {crash.reason}")]
+        way.fits.ended(key, done=done)
+        return [*notes, *self._settle(way.on_fit(key))]
+
+    def on_answer(self, question: Question, answer: Any) -> list[Action]:
+        """An image worker has answered a question."""
+        way = self._active.get(question.image.id)
+        # What an arm still had under way for an image that has ended leads nowhere.
+        if way is None:
+            return []
+        if isinstance(question, Score):
+            return self._settle(way.on_scored(answer))
+        if isinstance(question, Collect):
+            self._leave(way)
+            self._tally.add("collected")
+            return []
+        if isinstance(question, PickNetwork):
+            return self._settle(way.on_network_picked(answer))
+        arm = way.way_of(question.arm)
+        return self._settle(
+            way.on_answer(arm, arm.on_halved(answer) if isinstance(question, Halve) else arm.on_decided(answer))
+        )
+
+    def on_no_answer(self, ask: Ask, reason: str, *, lost: bool, rejected: bool = False) -> list[Action]:
+        """A question has no answer: its worker was ``lost``, the image is to be ``rejected``, or the work itself failed.
+
+        A lost worker is no fault of this image alone, so the question is asked again, a few times. Work that failed would
+        fail again.
+        """
+        way = self._active.get(ask.question.image.id)
+        if way is None:
+            return []
+        if lost and ask.tries < self._retries:
+            return [replace(ask, tries=ask.tries + 1)]
+        return self._end(way, RowState.REJECTED if rejected else RowState.FAILED, reason)
+
+    def stages(self, slots: int) -> list[Stage]:
+        """How far the run is, at most ``slots`` fits at a time."""
+        images = Counter(way.stage for way in self._active.values())
+
+        def fits(stage: ArmStage) -> int:
+            return min(
+                slots, sum(len(arm.running) for way in self._active.values() for arm in way.ways if arm.stage is stage)
+            )
+
+        tally = self._tally
+        stages = [
+            Stage("bank", tally.done("bank"), tally.total("bank")),
+            Stage("score", tally.done("scored"), tally.total("scored"), images[ImageStage.SCORING]),
+            Stage("cohort", tally.done("cohort"), tally.total("cohort"), fits(ArmStage.COHORT)),
+            Stage("full size", tally.done("full"), tally.total("full"), fits(ArmStage.FULL)),
+            Stage("images", tally.done("collected"), tally.total("collected"), images[ImageStage.COLLECTING]),
+        ]
+        return [stage for stage in stages if stage.total]
+
+    def _again(self, job: FitJob, crash: Crash, history: History) -> tuple[FitJob | None, History]:
+        """The job to be tried again, None if it has had its chances; and the fit's crashes so far."""
+        decision = decide(crash, history, alone=job.alone, retries=self._retries)
+        if isinstance(decision, Retry):
+            return replace(job, alone=job.alone or decision.alone), decision.history
+        return None, decision.history
+
+    def _settle(self, actions: Iterable[Action | MasksWanted]) -> list[Action]:
+        """The actions, with those for which masks are wanted turned into a search that all images share."""
+        settled: list[Action] = []
+        for action in actions:
+            settled += self._want_masks(action) if isinstance(action, MasksWanted) else [action]
+        return settled
+
+    def _want_masks(self, wanted: MasksWanted) -> list[Action]:
+        """A chain whose masks are found on all images together begins once they are there."""
+        search = self._searches.get(wanted.chain)
+        if search is not None and search.ended:
+            return self._settle(wanted.image.on_masks_searched(wanted.way, wanted.chain))
+        if search is not None:
+            search.waiting.append(wanted)
+            return []
+        self._searches[wanted.chain] = _Search(waiting=[wanted])
+        images = tuple(self._plan.images)
+        gpus = max(self._gpu_share(image, ("full", wanted.chain)) for image in images)
+        found = replace(wanted.chain, source=None)
+        return [Start((FitJob(images[0], "full", found, gpus=gpus, together=images),), first=True)]
+
+    def _on_search_ended(self, finished: Finished) -> list[Action]:
+        """A search on all images has ended: its chains begin, and say themselves if there are no masks."""
+        job = finished.job
+        assert isinstance(job.name, Chain)  # noqa: S101 - only chains are searched on several images
+        search = self._searches[replace(job.name, source=TOGETHER)]
+        notes: list[Action] = []
+        if finished.crash is not None:
+            again, search.history = self._again(job, finished.crash, search.history)
+            if self.draining:
+                return []
+            notes = [Note(f"the search for {job.name} on all images crashed: {finished.crash.reason}")]
+            if again is not None:
+                return [*notes, Start((again,), first=True)]
+        search.ended = True
+        waiting, search.waiting = search.waiting, []
+        return notes + [
+            action
+            for each in waiting
+            if not each.image.has_ended
+            for action in self._settle(each.image.on_masks_searched(each.way, each.chain))
+        ]
+
+    def _end(self, way: ImageWay, state: RowState, reason: str) -> list[Action]:
+        """An image goes no further: its rows say why, and what it would have needed is no longer counted."""
+        if way.stage in (ImageStage.WAITING, ImageStage.SCORING):
+            self._tally.expect("scored", -1)
+            self._tally.expect("cohort", -self._plan.cohort_size)
+        decided = sum(arm.arm.refits for arm in way.ways if arm.decision is not None)
+        self._tally.expect("full", decided - self._plan.full_fits)
+        self._tally.expect("collected", -1)
+        self._leave(way)
+        return [EndImage(way.image, state, reason), Note(f"{way.image.name}: {state}: {reason}")]
+
+    def _leave(self, way: ImageWay) -> None:
+        way.stage = ImageStage.ENDED
+        self._active.pop(way.image.id, None)

@@ -1,0 +1,181 @@
+"""The way of an image: from its turn to its rows. It carries the wishes of its arms together and shares their fits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from orchestrator.arms.resolve import Arm
+from orchestrator.fit.job import FitJob
+from orchestrator.run.inputs import InputImage
+from orchestrator.schedule.actions import Action, Ask, Start
+from orchestrator.schedule.questions import Collect, PickNetwork, Score
+from orchestrator.schedule.tally import Tally
+from orchestrator.schedule.ways.lottery import LotteryWay
+from orchestrator.schedule.ways.shared import Begin, Served, SharedFits
+from orchestrator.schedule.ways.way import ArmStage, Way
+from orchestrator.schedule.ways.wishes import FitKey, Want, WantMasks, Wish
+from orchestrator.score.score import Scored
+from orchestrator.settings.config import Config
+from workers.names import Chain
+
+
+class ImageStage(Enum):
+    """The stages of an image.
+
+    WAITING (for its turn and its bank) -> SCORING -> FITTING (its arms go their ways) -> COLLECTING -> ENDED. From anywhere
+    an image may go to ENDED with rows that say why.
+    """
+
+    WAITING = "waiting"
+    SCORING = "scoring"
+    FITTING = "fitting"
+    COLLECTING = "collecting"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class MasksWanted:
+    """A way of an image wants the masks of a chain that are found on all images together."""
+
+    image: "ImageWay"
+    way: LotteryWay
+    chain: Chain
+
+
+class ImageWay:
+    """One image on its way through the stages of a run.
+
+    Args:
+        image: the image.
+        arms: the methods that restore it.
+        config: the run's settings.
+        previews: whether the report shows its pictures.
+        gpu_share: the share of a GPU that a fit reserves.
+        tally: the counts of the run.
+    """
+
+    def __init__(
+        self,
+        image: InputImage,
+        arms: Sequence[Arm],
+        config: Config,
+        *,
+        previews: bool,
+        gpu_share: Callable[[InputImage, FitKey], float],
+        tally: Tally,
+    ) -> None:
+        self.image, self.stage = image, ImageStage.WAITING
+        self.ways: list[Way] = []
+        self.fits: SharedFits[Way] = SharedFits()
+        self._arms, self._config, self._previews = arms, config, previews
+        self._gpu_share, self._tally = gpu_share, tally
+        self._network_asked = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing that happens can matter to this image."""
+        return self.stage is ImageStage.ENDED
+
+    def begin(self, without: frozenset[str]) -> list[Action | MasksWanted]:
+        """It is the image's turn: score it."""
+        self.stage = ImageStage.SCORING
+        return [Ask(Score(self.image, without))]
+
+    def on_scored(self, cohorts: Mapping[str, Sequence[Scored]]) -> list[Action | MasksWanted]:
+        """The cohort of every arm is known."""
+        self._tally.add("scored")
+        self.stage = ImageStage.FITTING
+        wishes: list[tuple[Way, Wish]] = []
+        # What all arms want is known before anything starts: how a fit is begun depends on who shares it.
+        for arm in self._arms:
+            way = (
+                LotteryWay(self.image, arm, self._config, self._tally)
+                if arm.is_lottery
+                else Way(self.image, arm, cohorts.get(arm.name, ()), self._tally)
+            )
+            self.ways.append(way)
+            wishes += [(way, wish) for wish in way.begin()]
+        return self._carry(wishes)
+
+    def on_fit(self, key: FitKey) -> list[Action | MasksWanted]:
+        """A trial of a fit has paused or ended; `SharedFits` has been told which."""
+        return self._serve([key])
+
+    def on_stopped(self, key: FitKey, iteration: int) -> list[Action | MasksWanted]:
+        """A contest has ended a fit for the arms that take part in it; others that want it have it begun again."""
+        losers = [way for way in self.fits.waiting(key) if way.arm.asynchronous]
+        self.fits.stopped(key, losers)
+        lost = [(way, wish) for way in losers for wish in way.on_contest_lost(key[1], iteration)]
+        return [*self._carry(lost), *self._advance(), *self._serve([key])]
+
+    def on_answer(self, way: Way, wishes: Sequence[Wish]) -> list[Action | MasksWanted]:
+        """A question of an arm has been answered; these are the arm's wishes now."""
+        return [*self._carry([(way, wish) for wish in wishes]), *self._advance()]
+
+    def on_network_picked(self, network: str | None) -> list[Action | MasksWanted]:
+        """The network that the first arm has picked is known: lotteries that waited for it begin."""
+        waiting = [way for way in self.ways if isinstance(way, LotteryWay) and way.stage is ArmStage.WAITING]
+        return self._carry([(way, wish) for way in waiting for wish in way.on_network_picked(network)])
+
+    def on_masks_searched(self, way: LotteryWay, chain: Chain) -> list[Action | MasksWanted]:
+        """The search for a chain's masks on all images has ended."""
+        return self._carry([(way, wish) for wish in way.on_masks_searched(chain)])
+
+    def way_of(self, arm: Arm) -> Way:
+        """The way of an arm."""
+        return next(way for way in self.ways if way.arm.name == arm.name)
+
+    def _carry(self, wishes: Sequence[tuple[Way, Wish]]) -> list[Action | MasksWanted]:
+        """Turn wishes into actions: fits that several arms want are begun once."""
+        actions: list[Action | MasksWanted] = []
+        keys: list[FitKey] = []
+        for way, wish in wishes:
+            if isinstance(wish, Want):
+                self.fits.want(way, wish.keys, wish.until)
+                keys += wish.keys
+            elif isinstance(wish, WantMasks):
+                assert isinstance(way, LotteryWay)  # noqa: S101 - only lotteries have masks
+                actions.append(MasksWanted(self, way, wish.chain))
+            else:
+                actions.append(Ask(wish))
+        return [*self._serve(keys), *actions] if keys else actions
+
+    def _serve(self, keys: Sequence[FitKey]) -> list[Action | MasksWanted]:
+        """Start what is to be started of these fits, and let the arms whose wish is fulfilled go on."""
+        begin, served = self.fits.serve(keys)
+        actions: list[Action | MasksWanted] = []
+        if begin:
+            # An image that is nearly done goes before one that has just begun: first results come early.
+            urgent = any(way.stage is ArmStage.FULL for each in begin for way in each.waiting)
+            actions.append(Start(tuple(self._job(each) for each in begin), first=urgent))
+        for each in served:
+            actions += self._on_served(each)
+        return [*actions, *self._advance()] if served else actions
+
+    def _on_served(self, served: Served[Way]) -> list[Action | MasksWanted]:
+        wishes = served.who.on_fit(served.key[1], done=served.done)
+        return self._carry([(served.who, wish) for wish in wishes])
+
+    def _job(self, begin: Begin[Way]) -> FitJob:
+        view, name = begin.key
+        # A contest may end a fit only if nobody outside of it wants the fit.
+        contest = begin.waiting[0].arm.name if all(way.arm.asynchronous for way in begin.waiting) else None
+        gpus = self._gpu_share(self.image, begin.key)
+        return FitJob(self.image, view, name, begin.until, None if view == "full" else contest, gpus)
+
+    def _advance(self) -> list[Action | MasksWanted]:
+        """What follows from arms that have become ready: lotteries hear of the pick, and the image is collected."""
+        if self.stage is not ImageStage.FITTING:
+            return []
+        picker = next((way for way in self.ways if not way.arm.is_lottery), None)
+        if picker is not None and picker.stage is ArmStage.READY and not self._network_asked and self._waits_for_pick:
+            self._network_asked = True
+            return [Ask(PickNetwork(self.image, picker.chosen))]
+        if any(way.stage is not ArmStage.READY for way in self.ways):
+            return []
+        self.stage = ImageStage.COLLECTING
+        return [Ask(Collect(self.image, tuple(way.chosen for way in self.ways), self._previews))]
+
+    @property
+    def _waits_for_pick(self) -> bool:
+        return any(way.stage is ArmStage.WAITING for way in self.ways)

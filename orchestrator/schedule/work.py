@@ -1,0 +1,100 @@
+"""From a plan to rows: puts the scheduler, the loop and Ray together for one run."""
+
+from collections.abc import Callable
+
+from ray.exceptions import RayError
+
+from orchestrator.collect.collect import let_go_of_the_rest
+from orchestrator.errors import RayLostError
+from orchestrator.plan.make import Plan
+from orchestrator.resources.share import Resources
+from orchestrator.run.claim import Claim
+from orchestrator.run.context import RunContext
+from orchestrator.run.progress import Listener
+from orchestrator.schedule.answers import cause
+from orchestrator.schedule.banks import Banks
+from orchestrator.schedule.crew import RayCrew
+from orchestrator.schedule.ledger import StoreLedger
+from orchestrator.schedule.loop import Loop
+from orchestrator.schedule.machines import Watch
+from orchestrator.schedule.ports import Share
+from orchestrator.schedule.scheduler import Scheduler
+from orchestrator.schedule.tally import Tally
+from orchestrator.schedule.telemetry import Gauges
+from orchestrator.score.score import bank_of, bank_parts, candidates_of, missing_parts
+from workers.fingerprints import BankSpec
+
+
+def work(
+    context: RunContext,
+    plan: Plan,
+    resources: Resources,
+    listener: Listener,
+    claim: Claim,
+    *,
+    joined: bool,
+    heed_signals: Callable[[], None] = lambda: None,
+) -> None:
+    """Take a plan's images from the store's inputs to rows of results, on the Ray at hand.
+
+    Args:
+        context, plan, resources: the run.
+        listener, claim: who hears how it goes.
+        joined: whether the Ray is a cluster's, and not this run's own.
+        heed_signals: is called often, and may raise KeyboardInterrupt.
+
+    Raises:
+        RayLostError: Ray is gone.
+        StoreError, RunFailedError, SupersededError, RunCancelledError: see `Loop.run`.
+    """
+    try:
+        _loop(context, plan, resources, listener, claim, joined=joined).run(heed_signals)
+    except RayError as error:
+        raise RayLostError(f"Ray was lost ({cause(error)})") from error
+
+
+def _loop(
+    context: RunContext, plan: Plan, resources: Resources, listener: Listener, claim: Claim, *, joined: bool
+) -> Loop:
+    config, tally, share = context.config, Tally(), Share(resources)
+    # An image that an earlier attempt has brought to its end has its rows.
+    rows = set(context.store.keys(context.layout.rows))
+    ended = {image.id for image in plan.images if context.layout.row(image.id) in rows}
+    if plan.continued is not None:
+        let_go_of_the_rest(context, ended)
+    images = [image for image in plan.images if image.id not in ended]
+    ledger = StoreLedger(context, plan.arms)
+    crew = RayCrew(context, resources, joined=joined)
+    banks = _banks(context, plan, [bank_of(config, image) for image in images], tally)
+    return Loop(
+        scheduler=Scheduler(
+            plan,
+            images,
+            banks,
+            ledger,
+            gpu_share=lambda image, key: share.resources.gpu_share(config, image, *key),
+            tally=tally,
+        ),
+        banks=banks,
+        tally=tally,
+        crew=crew,
+        ledger=ledger,
+        listener=listener,
+        claim=claim,
+        gauges=Gauges(context.run),
+        watch=Watch(context, trusted=[crew.node]),
+        share=share,
+        parallel=config.resources.parallel,
+        joined=joined,
+    )
+
+
+def _banks(context: RunContext, plan: Plan, specs: list[BankSpec | None], tally: Tally) -> Banks:
+    config, candidates = plan.config, candidates_of(plan.config)
+    wanted = dict.fromkeys(spec for spec in specs if spec is not None)
+    return Banks(
+        {spec: bank_parts(config, spec, candidates) for spec in wanted},
+        {spec: missing_parts(context.store, config, spec, candidates) for spec in wanted},
+        retries=config.resources.retries,
+        tally=tally,
+    )

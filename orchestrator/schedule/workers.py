@@ -1,0 +1,72 @@
+"""Ray's side of the short work: the actors that answer questions about images, and the task that computes part of a bank."""
+
+from itertools import cycle
+from typing import Any
+
+import ray
+import torch
+
+from orchestrator.collect.collect import collect, picked_network
+from orchestrator.pick.decide import decide, halve
+from orchestrator.run.context import RunContext
+from orchestrator.run.versions import check_code
+from orchestrator.schedule.questions import Collect, Decide, Halve, PickNetwork, Question, Score
+from orchestrator.score.score import BankPart, compute_part, score_image
+from workers.names import parse_name
+
+
+def answer(context: RunContext, question: Question) -> Any:
+    """The answer to a question: a cohort per arm, the members that go on, a decision, a network's name, or rows.
+
+    Raises:
+        ImageRejectedError: the image cannot be worked on.
+        StoreError: the store failed.
+    """
+    match question:
+        case Score(image, without):
+            return score_image(context, image, without)
+        case Halve(image, arm, cohort, iterations):
+            return [parse_name(name) for name in halve(context, image, arm, [str(name) for name in cohort], iterations)]
+        case Decide(image, arm, cohort, ended):
+            return decide(context, image, arm, cohort, [str(name) for name in ended])
+        case PickNetwork(image, chosen):
+            return picked_network(context, image, chosen)
+        case Collect(image, chosen, previews):
+            return collect(context, image, chosen, previews=previews)
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=5)
+class ImageWorker:
+    """Answers questions. It takes no CPU from the trials.
+
+    It is an actor and not a task, because Ray ends idle workers beyond its number of CPUs, and a new one would import torch
+    for every piece of work.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        torch.set_num_threads(context.threads)
+
+    def answer(self, question: Question) -> Any:
+        """See `answer`."""
+        return answer(self._context, question)
+
+
+class ImageWorkers:
+    """Some image workers on one node, asked in turns."""
+
+    def __init__(self, context: RunContext, count: int, strategy: Any) -> None:
+        actors: Any = ImageWorker
+        actor = actors.options(scheduling_strategy=strategy)
+        self._workers = cycle([actor.remote(context) for _ in range(count)])
+
+    def ask(self, question: Question) -> Any:
+        """Ray's reference to the answer."""
+        return next(self._workers).answer.remote(question)
+
+
+def compute_bank_part(context: RunContext, part: BankPart) -> None:
+    """A scoring task: fingerprint a chunk of candidates."""
+    check_code(context.code)
+    torch.set_num_threads(context.threads)
+    compute_part(context.store, part, context.config, context.score_device)
