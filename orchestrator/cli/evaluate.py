@@ -12,12 +12,12 @@ from orchestrator.cli.submit import add_inputs, add_settings, plan_of, print_pla
 from orchestrator.errors import UserMistakeError
 from orchestrator.run.layout import RunLayout, word_of
 from orchestrator.run.record import read_run
-from orchestrator.settings.config import change, resolve
+from orchestrator.settings import change, resolve
 from orchestrator.store import Store
 from workers.names import METHODS, Round, parse_name
 
 if TYPE_CHECKING:
-    from orchestrator.settings.config import Config
+    from orchestrator.settings import Config
 
 _SUFFIX = ".ticket"
 _LONGEST_NAME = 40
@@ -61,7 +61,7 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _of_record(settings: dict[str, Any]) -> "Config":
-    from orchestrator.settings.config import Config
+    from orchestrator.settings import Config
 
     return Config.model_validate(settings)
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import add_assignments, duration, store_of
 from orchestrator.cli.driving import add_where, carry_out
-from orchestrator.settings.config import DEFAULT, resolve
+from orchestrator.settings import DEFAULT, resolve
 from orchestrator.store import Store
 from orchestrator.text import printable
 
 if TYPE_CHECKING:
-    from orchestrator.arms.resolve import Arm
+    from orchestrator.arms.arm import Arm
     from orchestrator.plan.make import Plan, Resolve
-    from orchestrator.settings.config import Config
+    from orchestrator.settings import Config
 
 _SHOWN = 10
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.arms.resolve import Arm, arms_of, is_moved, rounds_in
+from orchestrator.arms.arm import Arm
+from orchestrator.arms.lottery import is_moved, rounds_in
+from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest.folder import Upload, read_folder
 from orchestrator.prune.tickets import check_lottery, check_tickets
@@ -18,7 +20,7 @@ from orchestrator.run.inputs import InputImage, Inputs, Rejected, Source, read_i
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord, check_run_name, new_run_name, read_run
 from orchestrator.score.score import metrics_of
-from orchestrator.settings.config import Config, change
+from orchestrator.settings import Config, change
 from orchestrator.store import Store
 from orchestrator.text import printable
 
@@ -86,7 +88,7 @@ class Plan:
     def trials(self) -> int:
         """All fits of the run, at most: arms share fits. Of a lottery's chains every round counts."""
         chains = sum(arm.size for arm in self.arms if arm.method is not None)
-        rounds = len(rounds_in(self.config))
+        rounds = len(rounds_in(self.config, self.arms))
         return len(self.images) * (self.cohort_size - chains + rounds + self.full_fits)
 
 
@@ -302,10 +304,10 @@ def _check_lottery(config: Config, *, references: bool) -> None:
 
 
 def _check_masks(config: Config, *, given: bool, simulate: bool) -> None:
-    inpaint = config.task.name == "inpaint"
-    if given and not inpaint:
+    holes = config.task.kind.needs_masks
+    if given and not holes:
         raise UserMistakeError(f"--masks: the task is {config.task.name}, which has no holes; use --config inpaint")
-    if inpaint and not given and not simulate:
+    if holes and not given and not simulate:
         raise UserMistakeError(
             "--images: inpainting needs to know which pixels are missing; give --masks DIR (or --simulate, which takes"
             " pixels away from clean images)"

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.arms.resolve import finds_apart, rounds_of
+from orchestrator.arms.lottery import finds_apart, rounds_of
 from orchestrator.errors import ImageRejectedError, TicketError
 from orchestrator.fit.fit import Pace, fit_keys, out_of_memory_told, read_record, record_once, run_fit
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.problem import load_observation, load_reference, measurement_of, operator_of, view_of
+from orchestrator.fit.problem import load_observation, load_reference, measurement_of, view_of
 from orchestrator.fit.record import FitRecord
 from orchestrator.prune.tickets import (
     fit_seed,
@@ -256,7 +256,7 @@ class _Search:
         if config.lottery.target == "observed":
             observation = load_observation(context, image)
             view = view_of("full", observation, config)
-            return measurement_of(image, view, observation, config), operator_of(config)
+            return measurement_of(image, view, observation, config), config.task.make().operator
         # Whoever asks for this asks for masks that are not blind; results say so.
         reference = load_reference(context, image)
         if reference is None:

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from orchestrator.arms.resolve import arms_of, chains_of, finds_apart, is_moved, rounds_of
+from orchestrator.arms.lottery import chains_of, finds_apart, is_moved, rounds_of
+from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import DamagedError, NotFoundError, TicketError, UserMistakeError
 from orchestrator.fit.job import FitJob
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout, start_key
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import Store
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.masks import Masks, applied, apply, convolution_weights, kept_after, prunable

@@ -10,13 +10,14 @@ from typing import Literal
 
 import torch
 
-from orchestrator.arms.resolve import arms_of, rounds_of
+from orchestrator.arms.lottery import rounds_of
+from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import UserMistakeError
 from orchestrator.prune.tickets import decoder_name
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import candidates_of
-from orchestrator.settings.config import Config, ViewName
+from orchestrator.settings import Config, ViewName
 from workers.names import Chain, FitName, Round, chain_of
 from workers.networks.memory import fit_bytes_per_pixel
 from workers.views import padded_side, view_size

@@ -19,7 +19,8 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.arms.resolve import Arm, chains_of, finds_apart, rounds_of
+from orchestrator.arms.arm import Arm
+from orchestrator.arms.lottery import chains_of, finds_apart, rounds_of
 from orchestrator.collect.collect import Chosen, collect, let_go_of_the_rest, picked_network
 from orchestrator.errors import (
     ImageRejectedError,
@@ -57,7 +58,7 @@ from orchestrator.score.score import (
     missing_parts,
     score_image,
 )
-from orchestrator.settings.config import ViewName
+from orchestrator.settings import ViewName
 from workers.fingerprints import BankSpec
 from workers.names import Chain, parse_name
 

@@ -23,7 +23,7 @@ from orchestrator.prune.tickets import (
     weights_seed,
 )
 from orchestrator.run.layout import start_key
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.masks import Masks, applied, apply
