@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.settings import ViewName
-from workers.lottery.methods import TRAITS, MethodTraits
-from workers.names import Method
+from workers.lottery.methods import TRAITS, Method, MethodTraits
 
 Rule = Literal["held-out", "consensus", "held-out+consensus", "weighted-mean"]
 NEEDS_OUTPUTS: frozenset[Rule] = frozenset({"consensus", "held-out+consensus", "weighted-mean"})

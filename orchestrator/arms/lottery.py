@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from orchestrator.arms.arm import Arm
 from orchestrator.settings import Config
-from workers.lottery.methods import TRAITS
 from workers.names import Chain, Round
 
 
@@ -32,7 +31,7 @@ def rounds_in(config: Config, arms: Iterable[Arm]) -> set[Round]:
 
 def rounds_of(config: Config, chain: Chain) -> list[int]:
     """The rounds of a chain, each of them a fit."""
-    if not TRAITS[chain.method].many_rounds:
+    if not chain.traits.many_rounds:
         return [0]
     return config.lottery.fit_rounds or list(range(1, config.lottery.rounds + 1))
 
@@ -40,4 +39,4 @@ def rounds_of(config: Config, chain: Chain) -> list[int]:
 def finds_apart(config: Config, chain: Chain) -> bool:
     """Whether a chain's masks are all found before its rounds are fitted: not where each comes out of the fit before it."""
     own = chain.source is None and not config.lottery.together
-    return not (TRAITS[chain.method].round_by_round and own and config.lottery.target == "observed")
+    return not (chain.traits.round_by_round and own and config.lottery.target == "observed")

@@ -6,7 +6,7 @@ from typing import cast, get_args
 
 from orchestrator.arms.arm import Arm, Rule
 from orchestrator.settings import ArmName, Config, ViewName
-from workers.names import METHODS, Method
+from workers.lottery.methods import METHODS, Method
 from workers.networks.priors import NAS_DIP
 
 

@@ -14,7 +14,8 @@ from orchestrator.run.layout import RunLayout, word_of
 from orchestrator.run.record import read_run
 from orchestrator.settings import change, resolve
 from orchestrator.store import Store
-from workers.names import METHODS, Round, parse_name
+from workers.lottery.methods import METHODS
+from workers.names import Round, parse_name
 
 if TYPE_CHECKING:
     from orchestrator.settings import Config

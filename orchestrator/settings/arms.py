@@ -8,8 +8,7 @@ from pydantic import Field, model_validator
 from orchestrator.settings.cohort import HalvingName, RuleName, ViewName
 from orchestrator.settings.names import MetricName, PriorId
 from orchestrator.settings.section import Section
-from workers.lottery.methods import TRAITS, MethodTraits
-from workers.names import Method
+from workers.lottery.methods import TRAITS, Method, MethodTraits
 
 _LOTTERY = "lottery-"
 LotteryArm = Literal["lottery-imp", "lottery-random", "lottery-snip", "lottery-oes", "lottery-dense", "lottery-decoder"]

@@ -11,8 +11,12 @@
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from workers.names import Method
+Method = Literal["dense", "imp", "random", "snip", "oes", "decoder"]
+"""How the weights of a round are chosen. ``decoder`` chooses none: it fits a deep decoder of about as many weights."""
+
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)

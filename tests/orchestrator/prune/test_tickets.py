@@ -27,7 +27,8 @@ from orchestrator.settings import Config
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.masks import Masks, applied, apply
-from workers.names import METHODS, Chain
+from workers.lottery.methods import METHODS
+from workers.names import Chain
 from workers.networks import Network, prior_of
 
 DECODER = "deep-decoder-8"
