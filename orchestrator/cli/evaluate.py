@@ -14,7 +14,7 @@ from orchestrator.run.layout import RunLayout, word_of
 from orchestrator.run.record import read_run
 from orchestrator.settings import change, resolve
 from orchestrator.store import Store
-from workers.lottery.methods import METHODS
+from workers.lottery.methods import METHODS, TRAITS
 from workers.names import Round, parse_name
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _tickets(store: Store, run: str) -> "list[tuple[Any, int, str]]":
 
 def _methods(options: argparse.Namespace, there: set[str]) -> list[str]:
     """The methods whose tickets are moved; a random mask is as random anywhere."""
-    known = [str(method) for method in METHODS if method in there - {"random"}]
+    known = [str(method) for method in METHODS if method in there and TRAITS[method].sees_images]
     names = known if options.methods is None else [name.strip() for name in options.methods.split(",")]
     wanted = list(dict.fromkeys(names))
     unknown = [name for name in wanted if name not in known]

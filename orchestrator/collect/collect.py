@@ -189,7 +189,7 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
     for choice in chosen:
         row = _row(context, image, choice, fits, evidence, previews=previews)
         rows.append(row)
-        if choice.arm.method is not None:
+        if choice.arm.is_lottery:
             rows += evidence.rounds(choice, row, fits, previews=previews)
     if previews:
         evidence.show()
@@ -310,7 +310,7 @@ def _row(
     # A cohort fitted at full size needs no second fit: the same fit is both.
     final = fits.get("full", choice.full)
     used = cohort if arm.view == "full" else final + cohort
-    if arm.method is not None:
+    if arm.is_lottery:
         used = used + fits.searches(choice)
     iterations, seconds = choice.cost(used)
     stopping = stopping_of(context.config)

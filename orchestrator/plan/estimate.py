@@ -97,12 +97,12 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         for arm in plan.arms:
             crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
             sides = view_size(arm.view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
-            if arm.method is not None:
+            if arm.is_lottery:
                 continue
             most = config.iterations(arm.view)
             fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * iteration(arm, *sides)
             fit_seconds += arm.refits * config.fit.iterations * iteration(arm, image.height, image.width)
-        lottery = next((arm for arm in plan.arms if arm.method is not None), None)
+        lottery = next((arm for arm in plan.arms if arm.is_lottery), None)
         if lottery is not None:
             steps = len(rounds_in(config, plan.arms)) * iterations_of(config) + search_iterations(config)
             fit_seconds += steps * iteration(lottery, image.height, image.width)

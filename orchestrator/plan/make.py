@@ -87,7 +87,7 @@ class Plan:
     @property
     def trials(self) -> int:
         """All fits of the run, at most: arms share fits. Of a lottery's chains every round counts."""
-        chains = sum(arm.size for arm in self.arms if arm.method is not None)
+        chains = sum(arm.size for arm in self.arms if arm.is_lottery)
         rounds = len(rounds_in(self.config, self.arms))
         return len(self.images) * (self.cohort_size - chains + rounds + self.full_fits)
 
@@ -271,7 +271,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _check_together(config: Config, images: Sequence[InputImage], resources: Resources | None) -> None:
     """A search on all images at once needs one network for them, and a place for what it knows of each."""
-    lotteries = [arm for arm in arms_of(config) if arm.method is not None]
+    lotteries = [arm for arm in arms_of(config) if arm.is_lottery]
     if not (config.lottery.together and lotteries):
         return
     if len({image.channels for image in images}) > 1:
@@ -290,7 +290,7 @@ def _check_together(config: Config, images: Sequence[InputImage], resources: Res
 
 
 def _check_lottery(config: Config, *, references: bool) -> None:
-    lotteries = [arm for arm in arms_of(config) if arm.method is not None]
+    lotteries = [arm for arm in arms_of(config) if arm.is_lottery]
     if not lotteries:
         return
     lottery = config.lottery
@@ -298,7 +298,7 @@ def _check_lottery(config: Config, *, references: bool) -> None:
         check_lottery(config)
     except ValueError as error:
         raise UserMistakeError(f"lottery.exempt: {error}") from None
-    searching = any(arm.method in ("imp", "snip", "oes") and not is_moved(config, arm) for arm in lotteries)
+    searching = any(arm.traits.sees_images and not is_moved(config, arm) for arm in lotteries)
     if lottery.target == "clean" and searching and not references:
         raise UserMistakeError("lottery.target=clean: there are no clean images; give --references, or --simulate")
 

@@ -68,7 +68,7 @@ def candidates_of(config: Config) -> list[Candidate]:
 
 def metrics_of(config: Config) -> tuple[str, ...]:
     """The metrics that a run computes for every candidate: those its arms choose by, and those asked for beside them."""
-    choosing = [arm.metric for arm in arms_of(config) if arm.networks is None and arm.method is None]
+    choosing = [arm.metric for arm in arms_of(config) if arm.networks is None and not arm.is_lottery]
     return tuple(dict.fromkeys([*choosing, *config.score.also]))
 
 
@@ -145,7 +145,7 @@ def score_image(context: RunContext, image: InputImage, without: Container[str] 
             data = create_or_read(context.store, key, _computed_scores(context, image, candidates, without))
         table = pq.read_table(io.BytesIO(data))
         scores = {metric: table[metric].to_numpy() for metric in metrics}
-    return {arm.name: _cohort(arm, candidates, scores) for arm in arms_of(context.config) if arm.method is None}
+    return {arm.name: _cohort(arm, candidates, scores) for arm in arms_of(context.config) if not arm.is_lottery}
 
 
 def _computed_scores(
