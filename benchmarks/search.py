@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from benchmarks.common import table
 from benchmarks.images import write_images
 from orchestrator import cli
-from orchestrator.arms.resolve import Rule
+from orchestrator.arms.arm import Rule
 from orchestrator.figures.comparison import paired
 from orchestrator.figures.study import expected_best, tau_of
 from orchestrator.fit.fit import read_arrays, read_record

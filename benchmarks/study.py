@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.images import write_images
 from orchestrator import cli
-from orchestrator.settings.config import shipped_configs
+from orchestrator.settings import shipped_configs
 
 SETTINGS = ("network.width=32", "fit.iterations=300", "fit.patience=100", "score.draws=3", "cohort.size=6")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator.settings.config import described_settings
+from orchestrator.settings import described_settings
 
 HEAD = """# Settings
 

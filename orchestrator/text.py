@@ -11,6 +11,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shortened(text: str, length: int = 80) -> str:
+    """The text, cut off after ``length`` characters."""
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A table with a header; None is empty.
 

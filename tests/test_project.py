@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.settings.config import Config, resolve
+from orchestrator.settings import Config, resolve
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -79,7 +79,7 @@ def test_a_wheel_brings_its_settings_and_its_page_along(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
     code = (
-        "import orchestrator, orchestrator.settings.config as c\n"
+        "import orchestrator, orchestrator.settings as c\n"
         "print(c.resolve('denoise').network.width, c.shipped_configs())\n"
         "from orchestrator.report import RunReport, render\n"
         "assert render(RunReport('r', 'finished', '2026-01-01T00:00:00+00:00', 1.0, '0', {}, [], [], 0)).startswith('<!')"

@@ -4,14 +4,14 @@ An untrained network turns a fixed noise input into an image; Adam fits that ima
 measurement. At every step fresh noise is added to the input, and an exponential average of the outputs is the restored
 image. The network learns structure before it learns noise, so it must be stopped in time: see `workers.stopping`.
 
-Two rules watch every fit. The one of the settings ends it; beside held-out pixels the outputs' exponential moving variance
-keeps an image of its own, which is the one to use where noise turns out to be correlated and held-out pixels to mislead.
+The rule of the settings ends a fit. Beside it the moving variance of the outputs keeps an image of its own in every fit, which
+is the one to use where noise turns out to be correlated and held-out pixels to mislead.
 """
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,9 +23,7 @@ from workers.networks import Network
 from workers.noise import held_out_estimate, residual_correlation
 from workers.objective import Measurement, Objective
 from workers.operators import Operator
-from workers.stopping import Patience, RunningVariance, WindowedVariance
-
-StoppingRule = Literal["held-out", "es-wmv", "es-emv"]
+from workers.stopping import RULES, Patience
 
 
 class FitDivergedError(RuntimeError):
@@ -39,8 +37,7 @@ class FitSettings:
     Attributes:
         iterations: the most iterations (DIP: 3,000 for denoising).
         patience: stop after so many iterations without a lower value of what the stopping rule watches.
-        stopping: ``held-out`` watches the error on held-out pixels; ``es-wmv`` and ``es-emv`` the windowed and the exponential
-            moving variance of the outputs.
+        stopping: the name of the rule, one of `workers.stopping.RULES`.
         learning_rate: of Adam.
         input_noise: standard deviation of the noise added to the input at every step.
         average: weight of the past in the exponential average of the outputs, in [0, 1).
@@ -49,7 +46,7 @@ class FitSettings:
 
     iterations: int = 3000
     patience: int = 300
-    stopping: StoppingRule = "held-out"
+    stopping: str = "held-out"
     learning_rate: float = 0.01
     input_noise: float = 1 / 30
     average: float = 0.99
@@ -129,8 +126,8 @@ class Fit:
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
         self._average: Tensor | None = None
         image = torch.zeros(self._objective.size, device=self.device)
-        windowed = settings.stopping == "es-wmv"
-        self._variance = WindowedVariance(image) if windowed else RunningVariance(image)
+        self._rule = RULES[settings.stopping]
+        self._variance = self._rule.variance(image)
         self._stopping = Patience(settings.patience, image)
         self._steady = Patience(settings.iterations, image)
         self._curve: list[float] = []
@@ -187,8 +184,7 @@ class Fit:
             variance = self._variance.update(output)
             # What the rest of a block does after the rule has stopped is no part of the fit.
             self._steady.update(self.iteration, variance.masked_fill(self._stopping.stopped, torch.inf), self._average)
-            watched = error if self.settings.stopping == "held-out" else variance
-            self._stopping.update(self.iteration, watched, self._average)
+            self._stopping.update(self.iteration, self._rule.criterion(error, variance), self._average)
             for observer in self._observers:
                 observer(self._average)
         return error

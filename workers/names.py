@@ -13,12 +13,9 @@ A name is parsed once, by `parse_name`, and is a string again only in the store 
 
 import re
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import cast
 
-Method = Literal["dense", "imp", "random", "snip", "oes", "decoder"]
-"""How the weights of a round are chosen. ``decoder`` chooses none: it fits a deep decoder of about as many weights."""
-
-METHODS: tuple[Method, ...] = get_args(Method)
+from workers.lottery.methods import METHODS, TRAITS, Method, MethodTraits
 
 _CHAIN = re.compile(
     r"(?P<network>[a-z0-9-]+)\.(?P<method>[a-z]+)\.(?P<initialisation>0|[1-9][0-9]{0,3})"
@@ -55,6 +52,11 @@ class Chain:
     def round(self, number: int) -> "Round":
         """One of its rounds."""
         return Round(self, number)
+
+    @property
+    def traits(self) -> MethodTraits:
+        """How its masks are found."""
+        return TRAITS[self.method]
 
     @property
     def dense(self) -> "Chain":

@@ -1,1 +1,1 @@
-"""Methods as data."""
+"""Methods as data: the arms of a run."""

@@ -12,12 +12,13 @@ from orchestrator.cli.submit import add_inputs, add_settings, plan_of, print_pla
 from orchestrator.errors import UserMistakeError
 from orchestrator.run.layout import RunLayout, word_of
 from orchestrator.run.record import read_run
-from orchestrator.settings.config import change, resolve
+from orchestrator.settings import change, resolve
 from orchestrator.store import Store
-from workers.names import METHODS, Round, parse_name
+from workers.lottery.methods import METHODS, TRAITS
+from workers.names import Round, parse_name
 
 if TYPE_CHECKING:
-    from orchestrator.settings.config import Config
+    from orchestrator.settings import Config
 
 _SUFFIX = ".ticket"
 _LONGEST_NAME = 40
@@ -61,7 +62,7 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _of_record(settings: dict[str, Any]) -> "Config":
-    from orchestrator.settings.config import Config
+    from orchestrator.settings import Config
 
     return Config.model_validate(settings)
 
@@ -128,7 +129,7 @@ def _tickets(store: Store, run: str) -> "list[tuple[Any, int, str]]":
 
 def _methods(options: argparse.Namespace, there: set[str]) -> list[str]:
     """The methods whose tickets are moved; a random mask is as random anywhere."""
-    known = [str(method) for method in METHODS if method in there - {"random"}]
+    known = [str(method) for method in METHODS if method in there and TRAITS[method].sees_images]
     names = known if options.methods is None else [name.strip() for name in options.methods.split(",")]
     wanted = list(dict.fromkeys(names))
     unknown = [name for name in wanted if name not in known]

@@ -8,7 +8,7 @@ from orchestrator.cli.common import decibels, store_of
 from orchestrator.cli.driving import carry_out
 from orchestrator.cli.submit import add_inputs, add_settings, plan_of, print_plan
 from orchestrator.run.layout import RunLayout
-from orchestrator.settings.config import DEFAULT, resolve
+from orchestrator.settings import DEFAULT, resolve
 from orchestrator.store import Store
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import add_assignments, duration, store_of
 from orchestrator.cli.driving import add_where, carry_out
-from orchestrator.settings.config import DEFAULT, resolve
+from orchestrator.settings import DEFAULT, resolve
 from orchestrator.store import Store
 from orchestrator.text import printable
 
 if TYPE_CHECKING:
-    from orchestrator.arms.resolve import Arm
+    from orchestrator.arms.arm import Arm
     from orchestrator.plan.make import Plan, Resolve
-    from orchestrator.settings.config import Config
+    from orchestrator.settings import Config
 
 _SHOWN = 10
 
@@ -102,7 +102,7 @@ def _task(config: "Config") -> str:
 
 def _arm(arm: "Arm", config: "Config") -> str:
     """What an arm does with each image, in a line."""
-    if arm.method is not None:
+    if arm.is_lottery:
         return _lottery(arm, config)
     source = f"the best {arm.size} by {arm.metric}" if arm.networks is None else ", ".join(arm.networks)
     if arm.metric == "random" and arm.networks is None:
@@ -120,11 +120,11 @@ def _lottery(arm: "Arm", config: "Config") -> str:
     lottery = config.lottery
     network = "what is picked" if arm.networks is None else arm.networks[0]
     rounds = lottery.fit_rounds or range(1, lottery.rounds + 1)
-    what = {"dense": network, "decoder": f"deep decoders the size of {network}, pruned"}.get(
-        str(arm.method), f"{network}, pruned by {arm.method}"
-    )
+    what = f"{network}, pruned by {arm.method}"
+    if not arm.traits.prunes:
+        what = f"deep decoders the size of {network}, pruned" if arm.traits.decoder else network
     where = f" on {arm.source}" if arm.source else " on the clean image" if lottery.target == "clean" else ""
-    many = "" if arm.method == "dense" else f" in {len(rounds)} rounds of {lottery.rate:.0%}{where}"
+    many = "" if not arm.traits.many_rounds else f" in {len(rounds)} rounds of {lottery.rate:.0%}{where}"
     return f"{arm.name}: {what}{many}, {lottery.initialisations} initialisations, at full size, chosen by {arm.rule}"
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.arms.resolve import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm
+from orchestrator.arms.arm import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm
 from orchestrator.fit.fit import FitArrays, fit_keys, read_arrays, read_record, stopping_of
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import load_observation, load_picture, load_reference, unrestored
@@ -26,7 +26,7 @@ from orchestrator.run.rows import NOT_BLIND, Row, RowState, rows_from_json, rows
 from orchestrator.score.score import Scored
 from orchestrator.store import create_or_read
 from workers.names import Round, chain_of, parse_name
-from workers.noise import Estimate, estimated_psnr, noise_variance
+from workers.noise import Estimate
 from workers.quality import psnr, psnr_y, ssim
 from workers.tasks import Observation
 from workers.views import ViewName
@@ -189,7 +189,7 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
     for choice in chosen:
         row = _row(context, image, choice, fits, evidence, previews=previews)
         rows.append(row)
-        if choice.arm.method is not None:
+        if choice.arm.is_lottery:
             rows += evidence.rounds(choice, row, fits, previews=previews)
     if previews:
         evidence.show()
@@ -205,6 +205,7 @@ class _Evidence:
 
     def __init__(self, context: RunContext, image: InputImage) -> None:
         self._context, self._image = context, image
+        self._task = context.config.task.make()
         self.picture = load_picture(context, image)
         self.observation: Observation = load_observation(context, image)
         self.before = unrestored(self.observation, context.config)
@@ -232,26 +233,15 @@ class _Evidence:
 
     def noise(self, output: Array) -> Estimate | None:
         """The variance of the noise that a fit left over; None where no noise can be told from the image."""
-        if self._context.config.task.name != "denoise":
-            return None
-        # Of the image itself, fine texture would count as noise.
-        return noise_variance(self.observation.pixels - output)
+        return self._task.estimated_noise(self.observation, output)
 
     def estimate(self, record: FitRecord, output: Array) -> tuple[float, float] | None:
-        """The interval of PSNR that a fit's held-out error allows; None where it says too little.
-
-        It says nothing of what a low-resolution or blurred pixel does not see, nor of the inside of the user's holes.
-        """
-        task = self._context.config.task.name
+        """The interval of PSNR that a fit's held-out error allows; None where it says too little."""
         if record.held_out_error is None or record.held_out_standard_error is None:
             return None
         held_out = Estimate(record.held_out_error, record.held_out_standard_error)
-        if task == "denoise":
-            noise = self.noise(output)
-            return None if noise is None else estimated_psnr(held_out, noise)
-        if task == "inpaint" and self._image.mask is None:
-            return estimated_psnr(self._over_all(held_out, output), None)
-        return None
+        masked = self._image.mask is not None
+        return self._task.psnr_interval(held_out, self.observation, output, masked=masked)
 
     def figures(self, row: Row, record: FitRecord, output: Array, pixels: Array, *, correlated: bool) -> Row:
         """The row of a fit that has restored the image as ``pixels``, which are its ``output`` and what was known."""
@@ -311,18 +301,6 @@ class _Evidence:
                 rows.append(self.figures(row, fit.record, output, pixels, correlated=correlated))
         return rows
 
-    def _over_all(self, held_out: Estimate, output: Array) -> Estimate:
-        """The error of an inpainted image as a whole: measured where it is known, as on hidden pixels where it is not."""
-        known = self.observation.known
-        if known is None:
-            return held_out
-        measured = float(np.square(output[:, known] - self.observation.pixels[:, known], dtype=np.float64).mean())
-        share = float(known.mean())
-        return Estimate(
-            share * measured + (1 - share) * held_out.value,
-            (1 - share) * held_out.standard_error,
-        )
-
 
 def _row(
     context: RunContext, image: InputImage, choice: Chosen, fits: _Fits, evidence: _Evidence, *, previews: bool
@@ -332,17 +310,17 @@ def _row(
     # A cohort fitted at full size needs no second fit: the same fit is both.
     final = fits.get("full", choice.full)
     used = cohort if arm.view == "full" else final + cohort
-    if arm.method is not None:
+    if arm.is_lottery:
         used = used + fits.searches(choice)
     iterations, seconds = choice.cost(used)
     stopping = stopping_of(context.config)
-    falls_back = decision.correlated and stopping == "held-out"
+    falls_back = decision.correlated and stopping.where_correlated != stopping.name
     row = Row(
         image.name,
         arm.name,
         RowState.FAILED,
         rule=decision.rule,
-        stopping="es-emv" if falls_back else stopping,
+        stopping=stopping.where_correlated if decision.correlated else stopping.name,
         iterations=iterations,
         seconds=seconds,
     )

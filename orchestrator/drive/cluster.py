@@ -17,7 +17,7 @@ from orchestrator.drive.local_ray import uninterrupted
 from orchestrator.errors import UserMistakeError
 from orchestrator.resources.share import Resources, resolve_resources
 from orchestrator.schedule.machines import gpus_may_come, machines_there, with_gpu_memory
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 
 
 @contextlib.contextmanager

@@ -19,19 +19,20 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import DamagedError, FitOutOfMemoryError, NodeLeavingError, NotFoundError
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.problem import load_observation, load_reference, measurement_of, operator_of, task_of, view_of
+from orchestrator.fit.problem import load_observation, load_reference, measurement_of, view_of
 from orchestrator.fit.record import Evaluation, FitRecord
 from orchestrator.prune.tickets import iterations_of, leave_next, round_network
 from orchestrator.resources.share import fit_bytes
 from orchestrator.run.context import RunContext
 from orchestrator.run.layout import FitLayout
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import Store, create_or_read
-from workers.fitting import Fit, FitDivergedError, FitSettings, StoppingRule
+from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.names import Chain, PriorName, Round
 from workers.networks.priors import prior_of
 from workers.quality import PsnrObserver, psnr
 from workers.seeds import generator_of, seed_of
+from workers.stopping import StoppingRule, rule_of
 from workers.views import view_size
 
 
@@ -67,10 +68,8 @@ def fit_keys(context: RunContext, job: FitJob) -> FitLayout:
 
 
 def stopping_of(config: Config) -> StoppingRule:
-    """The rule that stops a run's fits: held-out pixels, but where they are known to mislead."""
-    if config.fit.stopping == "auto":
-        return "es-emv" if task_of(config).correlated_noise else "held-out"
-    return config.fit.stopping
+    """The rule that stops a run's fits."""
+    return rule_of(config.fit.stopping, correlated=config.task.kind.correlated_noise)
 
 
 def read_record(store: Store, keys: FitLayout, until: int | None = None) -> FitRecord | None:
@@ -300,11 +299,11 @@ class _Prepared:
         self.fit = Fit(
             network,
             measurement_of(job.image, view, observation, config),
-            operator_of(config),
+            config.task.make().operator,
             FitSettings(
                 iterations=iterations,
                 patience=patience,
-                stopping=stopping_of(config),
+                stopping=stopping_of(config).name,
                 learning_rate=config.fit.learning_rate,
                 input_noise=config.fit.input_noise,
                 average=config.fit.average,

@@ -13,35 +13,15 @@ from orchestrator.images import Picture, decode, decode_mask
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import image_key
-from orchestrator.settings.config import Config, kernel_of
+from orchestrator.settings import Config
 from workers.objective import Measurement
-from workers.operators import Operator
 from workers.seeds import seed_of
 from workers.stopping import held_out_mask
-from workers.tasks import Deblur, Denoise, Inpaint, Jpeg, Observation, SuperResolve, Task, enlarge, observe
+from workers.tasks import Observation, enlarge, observe
 from workers.views import View, ViewName, select_view
 
 Array = NDArray[np.float32]
 _MOST_HIDDEN = 0.2
-
-
-def task_of(config: Config) -> Task:
-    """The run's task."""
-    task = config.task
-    if task.name == "inpaint":
-        return Inpaint(task.missing)
-    if task.name == "super-resolve":
-        return SuperResolve(task.factor, task.downsampling)
-    if task.name == "deblur":
-        return Deblur(kernel_of(task.kernel), 0.0 if task.sigma is None else task.sigma)
-    if task.name == "jpeg":
-        return Jpeg(task.quality)
-    return Denoise(25.0 if task.sigma is None else task.sigma, task.noise, task.peak)
-
-
-def operator_of(config: Config) -> Operator:
-    """What turns a restored image into what was measured."""
-    return task_of(config).operator
 
 
 def _get(context: RunContext, key: str) -> bytes:
@@ -71,7 +51,7 @@ def load_observation(context: RunContext, image: InputImage) -> Observation:
     pixels = load_picture(context, image).pixels
     if context.simulate and image.mask is None:
         random = np.random.default_rng(seed_of(context.config.seed, image.id, "degradation", context.config.task.name))
-        return task_of(context.config).simulate(pixels, random)
+        return context.config.task.make().simulate(pixels, random)
     if image.mask is None:
         return Observation(pixels, None)
     # With --simulate the mask is all that happens to the clean image.

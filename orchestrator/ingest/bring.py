@@ -11,7 +11,7 @@ from orchestrator.ingest.folder import Upload
 from orchestrator.run.inputs import Inputs, Rejected, write_inputs
 from orchestrator.run.layout import RunLayout, image_key
 from orchestrator.run.rows import Row, RowState, rows_to_json
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import Store
 
 _AT_ONCE = 16

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from orchestrator.arms.resolve import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm, Rule
+from orchestrator.arms.arm import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm, Rule
 from orchestrator.errors import NotFoundError
 from orchestrator.fit.fit import fit_keys, read_arrays, read_record
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.problem import task_of
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import Scored
@@ -234,10 +233,9 @@ def _is_correlated(context: RunContext, arm: Arm, correlation: float | None) -> 
     wish = context.config.pick.noise
     if wish != "auto":
         return wish == "correlated"
-    task = task_of(context.config)
+    task = context.config.task.kind
     if task.correlated_noise:
         return True
-    # Of other tasks' residuals no more can be said: a blur correlates them, and a low-resolution pixel holds many. An image
-    # made small has correlated noise whatever it had before.
-    told = task.name == "denoise" and arm.view != "downscale" and correlation is not None
+    # An image made small has correlated noise whatever it had before.
+    told = task.residual_tells and arm.view != "downscale" and correlation is not None
     return told and (correlation or 0.0) > CORRELATED

@@ -8,8 +8,8 @@ from statistics import median
 import numpy as np
 import torch
 
-from orchestrator.arms.resolve import Arm, rounds_in
-from orchestrator.fit.problem import operator_of
+from orchestrator.arms.arm import Arm
+from orchestrator.arms.lottery import rounds_in
 from orchestrator.plan.make import Plan
 from orchestrator.prune.tickets import iterations_of, search_iterations
 from orchestrator.resources.cpus import cpu_count
@@ -97,21 +97,21 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         for arm in plan.arms:
             crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
             sides = view_size(arm.view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
-            if arm.method is not None:
+            if arm.is_lottery:
                 continue
             most = config.iterations(arm.view)
             fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * iteration(arm, *sides)
             fit_seconds += arm.refits * config.fit.iterations * iteration(arm, image.height, image.width)
-        lottery = next((arm for arm in plan.arms if arm.method is not None), None)
+        lottery = next((arm for arm in plan.arms if arm.is_lottery), None)
         if lottery is not None:
-            steps = len(rounds_in(config)) * iterations_of(config) + search_iterations(config)
+            steps = len(rounds_in(config, plan.arms)) * iterations_of(config) + search_iterations(config)
             fit_seconds += steps * iteration(lottery, image.height, image.width)
     banks = {spec for image in plan.images if (spec := bank_of(config, image)) is not None}
     score_seconds = 0.0
     for spec in banks:
         missing = missing_parts(store, config, spec, candidates_of(config))
         if missing:
-            each = _seconds_per_fingerprint(candidates, spec, operator_of(config))
+            each = _seconds_per_fingerprint(candidates, spec, config.task.make().operator)
             score_seconds += sum(len(p.candidates) for p in missing) * each
     return Estimate(score_seconds, fit_seconds, plan.resources.parallel if plan.resources else 1)
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.arms.resolve import Arm, arms_of, is_moved, rounds_in
+from orchestrator.arms.arm import Arm
+from orchestrator.arms.lottery import is_moved, rounds_in
+from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest.folder import Upload, read_folder
 from orchestrator.prune.tickets import check_lottery, check_tickets
@@ -18,7 +20,7 @@ from orchestrator.run.inputs import InputImage, Inputs, Rejected, Source, read_i
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord, check_run_name, new_run_name, read_run
 from orchestrator.score.score import metrics_of
-from orchestrator.settings.config import Config, change
+from orchestrator.settings import Config, change
 from orchestrator.store import Store
 from orchestrator.text import printable
 
@@ -85,8 +87,8 @@ class Plan:
     @property
     def trials(self) -> int:
         """All fits of the run, at most: arms share fits. Of a lottery's chains every round counts."""
-        chains = sum(arm.size for arm in self.arms if arm.method is not None)
-        rounds = len(rounds_in(self.config))
+        chains = sum(arm.size for arm in self.arms if arm.is_lottery)
+        rounds = len(rounds_in(self.config, self.arms))
         return len(self.images) * (self.cohort_size - chains + rounds + self.full_fits)
 
 
@@ -269,7 +271,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _check_together(config: Config, images: Sequence[InputImage], resources: Resources | None) -> None:
     """A search on all images at once needs one network for them, and a place for what it knows of each."""
-    lotteries = [arm for arm in arms_of(config) if arm.method is not None]
+    lotteries = [arm for arm in arms_of(config) if arm.is_lottery]
     if not (config.lottery.together and lotteries):
         return
     if len({image.channels for image in images}) > 1:
@@ -288,7 +290,7 @@ def _check_together(config: Config, images: Sequence[InputImage], resources: Res
 
 
 def _check_lottery(config: Config, *, references: bool) -> None:
-    lotteries = [arm for arm in arms_of(config) if arm.method is not None]
+    lotteries = [arm for arm in arms_of(config) if arm.is_lottery]
     if not lotteries:
         return
     lottery = config.lottery
@@ -296,16 +298,16 @@ def _check_lottery(config: Config, *, references: bool) -> None:
         check_lottery(config)
     except ValueError as error:
         raise UserMistakeError(f"lottery.exempt: {error}") from None
-    searching = any(arm.method in ("imp", "snip", "oes") and not is_moved(config, arm) for arm in lotteries)
+    searching = any(arm.traits.sees_images and not is_moved(config, arm) for arm in lotteries)
     if lottery.target == "clean" and searching and not references:
         raise UserMistakeError("lottery.target=clean: there are no clean images; give --references, or --simulate")
 
 
 def _check_masks(config: Config, *, given: bool, simulate: bool) -> None:
-    inpaint = config.task.name == "inpaint"
-    if given and not inpaint:
+    holes = config.task.kind.needs_masks
+    if given and not holes:
         raise UserMistakeError(f"--masks: the task is {config.task.name}, which has no holes; use --config inpaint")
-    if inpaint and not given and not simulate:
+    if holes and not given and not simulate:
         raise UserMistakeError(
             "--images: inpainting needs to know which pixels are missing; give --masks DIR (or --simulate, which takes"
             " pixels away from clean images)"

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.arms.resolve import finds_apart, rounds_of
+from orchestrator.arms.lottery import finds_apart, rounds_of
 from orchestrator.errors import ImageRejectedError, TicketError
 from orchestrator.fit.fit import Pace, fit_keys, out_of_memory_told, read_record, record_once, run_fit
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.problem import load_observation, load_reference, measurement_of, operator_of, view_of
+from orchestrator.fit.problem import load_observation, load_reference, measurement_of, view_of
 from orchestrator.fit.record import FitRecord
 from orchestrator.prune.tickets import (
     fit_seed,
@@ -109,17 +109,17 @@ class _Search:
     def prepare(self) -> None:
         """Leave in the store what the chain's rounds need, as far as it is not there."""
         chain = self.chain
-        if chain.method in ("dense", "decoder") or chain.source is not None:
+        if not chain.traits.prunes or chain.source is not None:
             return
         rounds = rounds_of(self.context.config, chain)
         with deterministic_operations() if self._deterministic else nullcontext():
-            if chain.method == "imp":
+            if chain.traits.round_by_round:
                 self._leave_start()
                 if finds_apart(self.context.config, chain):
                     self._prune_round_by_round(max(rounds))
             elif numbers := [number for number in rounds if not self._there(number)]:
                 self._prune_at_once(numbers)
-            elif chain.method == "oes":
+            elif chain.traits.learns_masks:
                 self.iterations += self._oes_iterations
 
     @property
@@ -201,7 +201,7 @@ class _Search:
         config, exempt = self.context.config, self.context.config.lottery.exempt
         network = self._initial()
         keep = {number: kept(config, network, number) for number in numbers}
-        if self.chain.method == "random":
+        if not self.chain.traits.sees_images:
             seed = weights_seed(config, self.chain)
             masks = {number: at_random(network, keep[number], exempt, seed) for number in numbers}
             pace = None
@@ -216,7 +216,7 @@ class _Search:
     def _values(self, network: Network) -> tuple[Pace | None, dict[str, Tensor]]:
         config, exempt = self.context.config, self.context.config.lottery.exempt
         objectives = self._objectives(network, self._seeds(0))
-        if self.chain.method == "snip":
+        if not self.chain.traits.learns_masks:
             return None, by_sensitivity(network.to(self.context.device), objectives, exempt)
         # The masks are learnt once, for the sparsest round, and cut to the size of each.
         prior = kept(config, network, max(rounds_of(config, self.chain))) / kept(config, network, 0)
@@ -256,7 +256,7 @@ class _Search:
         if config.lottery.target == "observed":
             observation = load_observation(context, image)
             view = view_of("full", observation, config)
-            return measurement_of(image, view, observation, config), operator_of(config)
+            return measurement_of(image, view, observation, config), config.task.make().operator
         # Whoever asks for this asks for masks that are not blind; results say so.
         reference = load_reference(context, image)
         if reference is None:

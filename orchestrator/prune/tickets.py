@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from orchestrator.arms.resolve import arms_of, chains_of, finds_apart, is_moved, rounds_of
+from orchestrator.arms.lottery import chains_of, finds_apart, is_moved, rounds_of
+from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import DamagedError, NotFoundError, TicketError, UserMistakeError
 from orchestrator.fit.job import FitJob
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout, start_key
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import Store
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.masks import Masks, applied, apply, convolution_weights, kept_after, prunable
@@ -54,9 +55,13 @@ def search_iterations(config: Config) -> int:
     """Iterations, for each image, of searches for masks that do not come out of fits."""
     lottery, total = config.lottery, 0
     for arm in arms_of(config):
-        if arm.method in ("imp", "oes") and not is_moved(config, arm):
-            total += lottery.rewind if arm.method == "imp" else lottery.oes_iterations or iterations_of(config)
-            if arm.method == "imp" and finds_apart(config, Chain("any", "imp", 0, arm.source)):
+        if not arm.is_lottery or is_moved(config, arm):
+            continue
+        if arm.traits.learns_masks:
+            total += lottery.oes_iterations or iterations_of(config)
+        if arm.traits.round_by_round:
+            total += lottery.rewind
+            if finds_apart(config, chains_of(config, arm, "any")[-1]):
                 total += lottery.rounds * iterations_of(config)
     return total * lottery.initialisations
 
@@ -69,7 +74,7 @@ def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) ->
     """
     lottery = config.lottery
     for arm in arms_of(config):
-        if arm.method is None or arm.source is None or lottery.tickets is None:
+        if arm.source is None or lottery.tickets is None:
             continue
         channels: set[int] = set()
         for chain in chains_of(config, arm, (arm.networks or ("picked",))[0]):
@@ -116,7 +121,7 @@ def check_lottery(config: Config) -> None:
     Raises:
         ValueError: a pattern matches none, or nothing is left to prune.
     """
-    networks = {name for arm in arms_of(config) if arm.method is not None for name in arm.networks or ()}
+    networks = {name for arm in arms_of(config) if arm.is_lottery for name in arm.networks or ()}
     for name in networks:
         prunable(prior_of(name).declare(3, config.network.width, input_channels=3), config.lottery.exempt)
 
@@ -162,10 +167,10 @@ def leave_ticket(context: RunContext, key: str, name: Round, images: Sequence[In
         method=chain.method,
         initialisation=chain.initialisation,
         round=name.number,
-        source=() if chain.method == "random" else tuple(image.id for image in images),
+        source=() if not chain.traits.sees_images else tuple(image.id for image in images),
         task=config.task.name,
         target=config.lottery.target,
-        rewind=config.lottery.rewind if chain.method == "imp" else 0,
+        rewind=config.lottery.rewind if chain.traits.round_by_round else 0,
         masks=masks,
     )
     context.store.create(key, ticket.to_bytes())
@@ -180,7 +185,7 @@ def round_network(context: RunContext, image: InputImage, chain: Chain, number: 
     config = context.config
     seed = fit_seed(config, image, chain, number)
     initial = initial_network(config, chain, image.channels)
-    if chain.method == "decoder":
+    if chain.traits.decoder:
         decoder = prior_of(decoder_name(config, chain.network, number, image.channels)).build(
             image.channels,
             config.network.width,
@@ -235,8 +240,8 @@ def leave_next(context: RunContext, job: FitJob, chain: Chain, number: int, fit:
     """Where the masks of a round come out of the fit of the round before: put them into the store."""
     config = context.config
     successor = Chain(chain.network, "imp", chain.initialisation)
-    wanted = any(arm.method == "imp" and arm.source is None for arm in arms_of(config))
-    own = chain.source is None and chain.method in ("dense", "imp")
+    wanted = any(arm.is_lottery and arm.traits.round_by_round and arm.source is None for arm in arms_of(config))
+    own = chain.source is None and (chain.traits.round_by_round or not chain.traits.many_rounds)
     if not own or not wanted or finds_apart(config, successor) or number >= config.lottery.rounds:
         return
     try:

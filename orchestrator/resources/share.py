@@ -10,14 +10,15 @@ from typing import Literal
 
 import torch
 
-from orchestrator.arms.resolve import arms_of, rounds_of
+from orchestrator.arms.lottery import chains_of, rounds_of
+from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import UserMistakeError
 from orchestrator.prune.tickets import decoder_name
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import candidates_of
-from orchestrator.settings.config import Config, ViewName
-from workers.names import Chain, FitName, Round, chain_of
+from orchestrator.settings import Config, ViewName
+from workers.names import FitName, Round, chain_of
 from workers.networks.memory import fit_bytes_per_pixel
 from workers.views import padded_side, view_size
 
@@ -165,7 +166,7 @@ def fit_bytes(config: Config, image: InputImage, view: ViewName, name: FitName) 
 def _largest(config: Config, name: FitName, channels: int) -> str:
     """The network of a fit, or the largest of a chain's, by name."""
     chain = chain_of(name)
-    if chain is not None and chain.method == "decoder":
+    if chain is not None and chain.traits.decoder:
         first = name.number if isinstance(name, Round) else min(rounds_of(config, chain))
         return decoder_name(config, chain.network, first, channels)
     return name.network
@@ -174,11 +175,10 @@ def _largest(config: Config, name: FitName, channels: int) -> str:
 def bytes_per_pixel(config: Config, channels: int) -> float:
     """Memory that fitting an image of so many channels takes per restored pixel: the most of a few of the run's networks."""
     arms = arms_of(config)
-    names = {name for arm in arms if arm.method != "decoder" for name in arm.networks or ()}
+    decoders = [arm for arm in arms if arm.is_lottery and arm.traits.decoder]
+    names = {name for arm in arms if arm not in decoders for name in arm.networks or ()}
     names |= {
-        _largest(config, Chain(arm.networks[0], "decoder", 0), channels)
-        for arm in arms
-        if arm.method == "decoder" and arm.networks
+        _largest(config, chains_of(config, arm, arm.networks[0])[0], channels) for arm in decoders if arm.networks
     }
     if any(arm.networks is None for arm in arms):
         names |= {candidate.id for candidate in candidates_of(config)[:_NETWORKS_LOOKED_AT]}

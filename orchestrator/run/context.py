@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.run.layout import RunLayout
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import Store, open_store
 
 

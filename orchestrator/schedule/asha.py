@@ -4,7 +4,7 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 
-from orchestrator.settings.config import Cohort
+from orchestrator.settings import Cohort
 
 
 class ContestsOfImages(FIFOScheduler):  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """What the scheduler records in the store: fits that failed or were stopped, and images that go no further."""
 
-from orchestrator.arms.resolve import Arm
+from orchestrator.arms.arm import Arm
 from orchestrator.fit.fit import fit_keys, record_once
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import FitRecord

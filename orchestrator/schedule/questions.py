@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orchestrator.arms.resolve import Arm
+from orchestrator.arms.arm import Arm
 from orchestrator.collect.collect import Chosen
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import Scored

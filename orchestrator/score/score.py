@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.arms.resolve import Arm, arms_of
+from orchestrator.arms.arm import Arm
+from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import DamagedError, NotFoundError
-from orchestrator.fit.problem import load_observation, operator_of
+from orchestrator.fit.problem import load_observation
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import BankLayout
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import Store, create_or_read
 from workers.fingerprints import (
     BankSpec,
@@ -67,7 +68,7 @@ def candidates_of(config: Config) -> list[Candidate]:
 
 def metrics_of(config: Config) -> tuple[str, ...]:
     """The metrics that a run computes for every candidate: those its arms choose by, and those asked for beside them."""
-    choosing = [arm.metric for arm in arms_of(config) if arm.networks is None and arm.method is None]
+    choosing = [arm.metric for arm in arms_of(config) if arm.networks is None and not arm.is_lottery]
     return tuple(dict.fromkeys([*choosing, *config.score.also]))
 
 
@@ -77,7 +78,7 @@ def bank_of(config: Config, image: InputImage) -> BankSpec | None:
     if not looking:
         return None
     size_of = square_size if config.score.view == "square" else native_size
-    operator = operator_of(config)
+    operator = config.task.make().operator
     height, width = size_of(image.height, image.width, operator.scale)
     return BankSpec(
         height=height,
@@ -110,7 +111,7 @@ def compute_part(store: Store, part: BankPart, config: Config, device: str) -> N
     """Fingerprint a part's candidates and leave them in the store, uncompressed so that they can be memory-mapped."""
     file = io.BytesIO()
     candidates = [Candidate.parse(text) for text in part.candidates]
-    np.save(file, compute_bank(candidates, part.spec, operator_of(config), device))
+    np.save(file, compute_bank(candidates, part.spec, config.task.make().operator, device))
     layout = BankLayout(part.spec)
     store.put(layout.key, json.dumps(layout.description, indent=2).encode())
     store.put(part.key, file.getvalue())
@@ -144,7 +145,7 @@ def score_image(context: RunContext, image: InputImage, without: Container[str] 
             data = create_or_read(context.store, key, _computed_scores(context, image, candidates, without))
         table = pq.read_table(io.BytesIO(data))
         scores = {metric: table[metric].to_numpy() for metric in metrics}
-    return {arm.name: _cohort(arm, candidates, scores) for arm in arms_of(context.config) if arm.method is None}
+    return {arm.name: _cohort(arm, candidates, scores) for arm in arms_of(context.config) if not arm.is_lottery}
 
 
 def _computed_scores(

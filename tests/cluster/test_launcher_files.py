@@ -603,7 +603,7 @@ def test_the_machines_get_all_that_is_needed_to_install(tmp_path: Path) -> None:
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
     subprocess.run([*wheel, "--editable", str(checkout)], check=True, stderr=subprocess.DEVNULL)
     assert list(tmp_path.glob("dip_orchestrator-*.whl"))
-    code = "import orchestrator.settings.config as c; print(c.__file__, sorted(c.shipped_configs().iterdir())[0])"
+    code = "import orchestrator.settings as c; print(c.__file__, sorted(c.shipped_configs().iterdir())[0])"
     where = {"PATH": os.environ["PATH"], "PYTHONSAFEPATH": "1", "PYTHONPATH": str(checkout)}
     found = subprocess.run([sys.executable, "-c", code], env=where, capture_output=True, text=True, check=True)
     assert all(place.startswith(str(checkout)) for place in found.stdout.split())

@@ -18,7 +18,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout, image_key
 from orchestrator.run.record import RunRecord
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import Store
 
 # Three candidates of different cells, all of which a network of 8 channels can hold.

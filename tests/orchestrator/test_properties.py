@@ -18,7 +18,7 @@ from orchestrator.ingest.folder import _Read, _relative_name, _restored_names
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout, image_id
 from orchestrator.run.record import check_run_name
-from orchestrator.settings.config import Config, described_settings, resolve
+from orchestrator.settings import Config, described_settings, resolve
 from orchestrator.store import check_key
 from workers.names import PriorName
 

@@ -29,7 +29,7 @@ from orchestrator.report import render
 from orchestrator.run.layout import ClaimLayout, FitLayout, RunLayout
 from orchestrator.run.rows import Row, RowState
 from orchestrator.score.score import bank_of, bank_parts, candidates_of, score_image
-from orchestrator.settings.config import resolve
+from orchestrator.settings import resolve
 from orchestrator.store import LocalStore, check_key
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from tests.orchestrator.report.examples import image, report

@@ -19,7 +19,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import LocalStore
 from tests.system.conftest import LONGER, TINY, CommandLine, assert_as_calm, files_below, folder_of, save_rgb
 from tests.system.hook import write_hook

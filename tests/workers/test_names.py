@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.names import METHODS, Chain, FitName, PriorName, Round, chain_of, parse_name
+from workers.lottery.methods import METHODS
+from workers.names import Chain, FitName, PriorName, Round, chain_of, parse_name
 from workers.networks import prior_of
 
 CANDIDATE = "158-1111101111001110001100001"

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.lottery.masks import Masks, apply, layer_counts, prunable, sparsity, unflatten
-from workers.names import METHODS, Method
+from workers.lottery.methods import METHODS, Method
 from workers.networks import Network, prior_of
 from workers.seeds import generator_of
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from orchestrator.arms.resolve import Arm
+from orchestrator.arms.arm import Arm
 from orchestrator.fit.job import FitJob
 from orchestrator.run.inputs import InputImage
 from orchestrator.schedule.actions import Action, Ask, Start
@@ -15,7 +15,7 @@ from orchestrator.schedule.ways.shared import Begin, Served, SharedFits
 from orchestrator.schedule.ways.way import ArmStage, Way
 from orchestrator.schedule.ways.wishes import FitKey, Want, WantMasks, Wish
 from orchestrator.score.score import Scored
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from workers.names import Chain
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from orchestrator.arms.resolve import Arm, chains_of, finds_apart, rounds_of
+from orchestrator.arms.arm import Arm
+from orchestrator.arms.lottery import chains_of, finds_apart, rounds_of
 from orchestrator.run.inputs import InputImage
 from orchestrator.schedule.tally import Tally
 from orchestrator.schedule.ways.way import ArmStage, Way, Wishes
 from orchestrator.schedule.ways.wishes import TO_THE_END, WantMasks
 from orchestrator.score.score import Scored
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from workers.names import Chain, FitName
 
 

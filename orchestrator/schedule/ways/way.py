@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 
-from orchestrator.arms.resolve import Arm
+from orchestrator.arms.arm import Arm
 from orchestrator.collect.collect import Chosen
 from orchestrator.pick.decide import Decision
 from orchestrator.run.inputs import InputImage

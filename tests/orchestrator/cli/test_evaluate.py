@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.arms.resolve import arms_of, chains_of, rounds_of
+from orchestrator.arms.lottery import chains_of, rounds_of
+from orchestrator.arms.resolve import arms_of
 from orchestrator.cli import main
 from orchestrator.plan.make import Plan
 from orchestrator.prune.tickets import weights_seed
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import Encoded, MakeConfig, leave_run
 from workers.lottery.tickets import Ticket

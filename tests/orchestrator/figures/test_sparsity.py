@@ -22,7 +22,8 @@ from orchestrator.run.inputs import InputImage, Inputs, write_inputs
 from orchestrator.run.layout import TOGETHER, RunLayout, slug
 from orchestrator.run.rows import NOT_BLIND, Row, RowState
 from orchestrator.store import LocalStore
-from workers.names import Chain, Method
+from workers.lottery.methods import Method
+from workers.names import Chain
 
 LAYOUT = RunLayout("r")
 IDS = {"b/F16 GT.png": "F16_GT-5fb2ac1e", "a.png": "a-00000001"}

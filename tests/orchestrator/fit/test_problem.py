@@ -8,8 +8,6 @@ from orchestrator.fit.problem import (
     load_observation,
     load_reference,
     measurement_of,
-    operator_of,
-    task_of,
     unrestored,
     view_of,
 )
@@ -18,8 +16,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig
 from workers.objective import Measurement
-from workers.operators import Blur, Downsample, Identity, gaussian_kernel, motion_kernel
-from workers.tasks import Deblur, Denoise, Inpaint, Jpeg, SuperResolve, enlarge
+from workers.tasks import SuperResolve, enlarge
 
 HOLES = np.random.default_rng(0).random((40, 48)) < 0.5
 
@@ -27,31 +24,6 @@ HOLES = np.random.default_rng(0).random((40, 48)) < 0.5
 def measured(context: RunContext, image: InputImage, view: Any = "crop") -> Measurement:
     observation = load_observation(context, image)
     return measurement_of(image, view_of(view, observation, context.config), observation, context.config)
-
-
-@pytest.mark.parametrize(
-    ("settings", "task"),
-    [
-        ({"name": "denoise"}, Denoise(25)),
-        ({"name": "denoise", "sigma": [5, 50]}, Denoise((5, 50))),
-        ({"name": "denoise", "noise": "poisson", "peak": 7}, Denoise(25, "poisson", 7)),
-        ({"name": "inpaint", "missing": 0.25}, Inpaint(0.25)),
-        ({"name": "super-resolve", "factor": 8, "downsampling": "box"}, SuperResolve(8, "box")),
-        ({"name": "deblur"}, Deblur(gaussian_kernel(1.6), 0)),
-        ({"name": "deblur", "kernel": "motion 9 45", "sigma": 3}, Deblur(motion_kernel(9, 45), 3)),
-        ({"name": "deblur", "kernel": [[1, 2, 4]]}, Deblur(np.array([[1, 2, 4]]))),
-        ({"name": "jpeg", "quality": 30}, Jpeg(30)),
-    ],
-)
-def test_the_settings_name_the_task(make_config: MakeConfig, settings: dict[str, Any], task: object) -> None:
-    assert task_of(make_config(task=settings)) == task
-
-
-def test_the_operator_is_the_tasks(make_config: MakeConfig) -> None:
-    assert operator_of(make_config()) == Identity()
-    assert operator_of(make_config(task={"name": "super-resolve", "factor": 3})) == Downsample(3)
-    kernel = [[0, 1, 2]]
-    assert operator_of(make_config(task={"name": "deblur", "kernel": kernel})) == Blur(np.array(kernel))
 
 
 def test_what_is_given_is_observed_as_it_is(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:

@@ -9,7 +9,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from orchestrator.arms.resolve import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm, Rule, arms_of
+from orchestrator.arms.arm import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm, Rule
+from orchestrator.arms.resolve import arms_of
 from orchestrator.fit.fit import FitArrays, fit_keys
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import Evaluation, FitRecord

@@ -16,7 +16,7 @@ from orchestrator.resources.share import Machine, Resources, resolve_resources
 from orchestrator.run.inputs import Source, write_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord, check_run_name
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import ELSEWHERE, Encoded, MakeConfig, leave_run
 from workers.lottery.tickets import Ticket

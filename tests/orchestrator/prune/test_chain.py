@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.arms.resolve import arms_of, chains_of, rounds_of
+from orchestrator.arms.lottery import chains_of, rounds_of
+from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
 from orchestrator.fit.fit import fit_keys, read_record
 from orchestrator.fit.job import FitJob
@@ -19,7 +20,7 @@ from orchestrator.fit.record import FitRecord
 from orchestrator.prune.chain import run_chain
 from orchestrator.prune.tickets import initial_network, read_ticket, round_network
 from orchestrator.run.layout import image_key
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
 from workers.fitting import Fit, FitDivergedError

@@ -23,11 +23,12 @@ from orchestrator.prune.tickets import (
     weights_seed,
 )
 from orchestrator.run.layout import start_key
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.masks import Masks, applied, apply
-from workers.names import METHODS, Chain
+from workers.lottery.methods import METHODS
+from workers.names import Chain
 from workers.networks import Network, prior_of
 
 DECODER = "deep-decoder-8"

@@ -20,7 +20,8 @@ from orchestrator.report import (
     TicketLayers,
 )
 from orchestrator.run.rows import NOT_BLIND, Row, RowState
-from workers.names import Chain, Method
+from workers.lottery.methods import Method
+from workers.names import Chain
 
 HOSTILE = "<img src=x onerror=alert(1)>\n\u202e\udc80\"'&.png"
 PICK = "158-1111101111001110001100001"

@@ -30,7 +30,8 @@ from tests.orchestrator.report.examples import (
 from tests.orchestrator.report.examples import curve as drawn_curve
 from tests.orchestrator.report.test_build import LAYOUT, fitted, page, put_inputs, record
 from tests.orchestrator.report.test_report import Page, numbers
-from workers.names import Chain, Method
+from workers.lottery.methods import Method
+from workers.names import Chain
 
 A, B = LOTTERY_IDS.values()
 

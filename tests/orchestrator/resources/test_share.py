@@ -17,7 +17,7 @@ from orchestrator.resources.share import (
     with_gpus_seen,
 )
 from orchestrator.run.inputs import InputImage
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from tests.orchestrator.conftest import CANDIDATES, MakeConfig
 from workers.names import PriorName
 from workers.networks.memory import fit_bytes_per_pixel

@@ -6,7 +6,7 @@ import pytest
 from orchestrator.fit.job import FitJob
 from orchestrator.run.inputs import InputImage
 from orchestrator.schedule.asha import ContestsOfImages
-from orchestrator.settings.config import Cohort
+from orchestrator.settings import Cohort
 from workers.names import PriorName
 
 STOP, CONTINUE = ContestsOfImages.STOP, ContestsOfImages.CONTINUE

@@ -25,7 +25,7 @@ from orchestrator.schedule.machines import (
     what_is_wrong,
     with_gpu_memory,
 )
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from orchestrator.store import LocalStore
 
 GB = 10**9

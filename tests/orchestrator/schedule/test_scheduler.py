@@ -13,7 +13,7 @@ from orchestrator.schedule.actions import Ask
 from orchestrator.schedule.crashes import MACHINES_THAT_MAY_BE_LOST, Crash
 from orchestrator.schedule.questions import Collect, Decide, Score
 from orchestrator.schedule.queue import Finished
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from tests.orchestrator.schedule.world import RETRIES, World, arm, plan_of, settings
 from workers.names import PriorName
 

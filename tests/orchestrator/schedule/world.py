@@ -18,7 +18,7 @@ from orchestrator.schedule.queue import Finished
 from orchestrator.schedule.scheduler import Scheduler
 from orchestrator.schedule.tally import Tally
 from orchestrator.score.score import Scored
-from orchestrator.settings.config import Config
+from orchestrator.settings import Config
 from workers.names import Chain, FitName, PriorName, Round, parse_name
 
 NETWORKS = ("dip", "dip-inpaint", "deep-decoder-64", "deep-decoder-128", "deep-decoder-32")

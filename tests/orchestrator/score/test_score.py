@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from orchestrator.fit.problem import load_observation, operator_of
+from orchestrator.fit.problem import load_observation
 from orchestrator.run.layout import BankLayout, image_key
 from orchestrator.score.score import Scored, bank_of, bank_parts, candidates_of, compute_part, metrics_of, score_image
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
@@ -177,7 +177,7 @@ def test_an_image_is_scored_by_the_metric_and_the_table_left_in_the_store(
     spec = bank_of(config, bench.image)
     assert spec is not None
     fingerprint = image_fingerprint(load_observation(bench.context, bench.image).pixels, spec)
-    expected = score_bank(compute_bank(candidates_of(config), spec, operator_of(config)), fingerprint, metric)
+    expected = score_bank(compute_bank(candidates_of(config), spec, config.task.make().operator), fingerprint, metric)
     order = np.argsort(expected)
     assert cohorts == {"isnas-dip-blind": [Scored(PriorName(CANDIDATES[at]), float(expected[at])) for at in order[:2]]}
     assert scores_of(bench) == {"candidate": list(CANDIDATES), metric: expected.tolist()}

@@ -1,0 +1,71 @@
+"""Methods as data. An arm says where an image's cohort comes from, what it is fitted to and by which rule one is chosen.
+
+All arms of a run restore the same degraded input, and a fit belongs to no arm: two arms that ask for the same network on
+the same view share it, so that they differ in what they choose and in nothing else.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.settings import ViewName
+from workers.lottery.methods import TRAITS, Method, MethodTraits
+
+Rule = Literal["held-out", "consensus", "held-out+consensus", "weighted-mean"]
+NEEDS_OUTPUTS: frozenset[Rule] = frozenset({"consensus", "held-out+consensus", "weighted-mean"})
+"""Rules that look at the members' images and not at their figures alone."""
+
+HEARS_HELD_OUT: frozenset[Rule] = frozenset({"held-out", "held-out+consensus"})
+"""Rules in which held-out pixels have a say."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method, resolved.
+
+    Attributes:
+        name: in rows and paths.
+        networks: the cohort by name; None takes the ``size`` best candidates by ``metric``.
+        metric: the metric at initialisation that orders the candidates.
+        size: how many are fitted.
+        view: what the cohort is fitted to.
+        rule: how one of the cohort is chosen.
+        full_fits: how many of the best become results at full size: the pick, and with others their mean.
+        rungs: iterations at which the worse part of the cohort ends; empty where all are fitted to the end.
+        asynchronous: whether Tune's ASHA ends members as they go instead.
+        method: how a lottery's masks are found; None for other arms. Its cohort are the rounds of its chains, ``size`` counts
+            the chains, and its one network is None where another arm picks it.
+        source: where its masks were found, None where they are found on the image itself.
+    """
+
+    name: str
+    networks: tuple[str, ...] | None
+    metric: str
+    size: int
+    view: ViewName
+    rule: Rule
+    full_fits: int
+    rungs: tuple[int, ...] = ()
+    asynchronous: bool = False
+    method: Method | None = None
+    source: str | None = None
+
+    @property
+    def refits(self) -> int:
+        """How many are fitted afresh at full size: none where the cohort is at full size already."""
+        return 0 if self.view == "full" else self.full_fits
+
+    @property
+    def is_lottery(self) -> bool:
+        """Whether it fits the rounds of pruning chains."""
+        return self.method is not None
+
+    @property
+    def traits(self) -> MethodTraits:
+        """The traits of a lottery's method.
+
+        Raises:
+            ValueError: the arm is no lottery.
+        """
+        if self.method is None:
+            raise ValueError(f"arm {self.name} is no lottery")
+        return TRAITS[self.method]

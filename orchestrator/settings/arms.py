@@ -1,0 +1,68 @@
+"""The arms of a run: ours by name, and methods of the user's own."""
+
+import typing
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from orchestrator.settings.cohort import HalvingName, RuleName, ViewName
+from orchestrator.settings.names import MetricName, PriorId
+from orchestrator.settings.section import Section
+from workers.lottery.methods import TRAITS, Method, MethodTraits
+
+_LOTTERY = "lottery-"
+LotteryArm = Literal["lottery-imp", "lottery-random", "lottery-snip", "lottery-oes", "lottery-dense", "lottery-decoder"]
+ArmName = Literal["isnas-dip-blind", "isnas-dip", "random", "dip", "nas-dip", "deep-decoder", "all"] | LotteryArm
+ARM_NAMES: tuple[str, ...] = tuple(name for kind in typing.get_args(ArmName) for name in typing.get_args(kind))
+
+
+class ArmSettings(Section):
+    """A method of the user's own: one of ours, with what is different about it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="its name in rows and paths")
+    like: ArmName = Field("isnas-dip-blind", description="the arm it is made from")
+    networks: list[PriorId] | None = Field(
+        None, min_length=1, description="its cohort, by name, instead of a shortlist"
+    )
+    metric: MetricName | None = Field(None, description="instead of score.metric")
+    size: int | None = Field(None, ge=1, description="instead of cohort.size")
+    view: ViewName | None = Field(None, description="instead of cohort.view")
+    rule: RuleName | None = Field(None, description="instead of pick.rule")
+    full_fits: int | None = Field(None, ge=1, description="instead of pick.full_fits")
+    halving: HalvingName | None = Field(None, description="instead of cohort.halving")
+    source: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)+$",
+        description="of a lottery: where in the run lottery.tickets its masks were found",
+    )
+
+    @model_validator(mode="after")
+    def _no_network_twice(self) -> typing.Self:
+        if self.networks is not None and len(set(self.networks)) < len(self.networks):
+            raise ValueError("its list of networks names one twice")
+        return self
+
+    @property
+    def is_lottery(self) -> bool:
+        """Whether it prunes networks."""
+        return self.like in typing.get_args(LotteryArm)
+
+    @property
+    def traits(self) -> MethodTraits:
+        """Of a lottery: how its masks are found."""
+        return TRAITS[typing.cast(Method, self.like.removeprefix(_LOTTERY))]
+
+    @model_validator(mode="after")
+    def _a_lottery_has_settings_of_its_own(self) -> typing.Self:
+        others = {"networks": self.networks, "metric": self.metric, "size": self.size, "view": self.view}
+        given = [name for name, value in {**others, "halving": self.halving}.items() if value is not None]
+        if self.is_lottery and given:
+            raise ValueError(f"{', '.join(given)}: not of a lottery, whose settings are below lottery")
+        if self.source is not None and not self.is_lottery:
+            raise ValueError("source: only a lottery's masks come from somewhere")
+        return self
+
+
+def named_arm(value: object) -> object:
+    """One of our arms, where the settings hold its name alone."""
+    return {"name": value, "like": value} if isinstance(value, str) else value

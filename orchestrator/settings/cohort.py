@@ -1,0 +1,63 @@
+"""The cohort: the shortlist that is fitted, and how one of it is chosen."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from orchestrator.settings.section import Section
+
+ViewName = Literal["crop", "downscale", "full"]
+HalvingName = Literal["none", "synchronous", "asha"]
+
+
+class Cohort(Section):
+    """The shortlist that is fitted to choose from."""
+
+    size: int = Field(15, ge=1, le=10_000, description="how many candidates are fitted (K)")
+    view: ViewName = Field(
+        "crop", description="'crop': the busiest square at native resolution; 'downscale': the image made small; 'full'"
+    )
+    crop_px: int = Field(128, ge=32, le=1024, description="side of the crop in pixels of the restored image")
+    downscale_px: int = Field(64, ge=32, le=1024, description="short side of the image made small, restored, in pixels")
+    iterations: int | None = Field(None, ge=1, description="most iterations of a cohort fit; null: as fit.iterations")
+
+    halving: HalvingName = Field(
+        "none",
+        description="'synchronous': at every rung the worse part of the cohort ends, by held-out error; 'asha': Tune's own"
+        " rule for cohorts on crops, which decides by order of arrival, so that no run repeats another",
+    )
+    first_rung: int = Field(100, ge=1, description="halving: iterations until the first rung")
+    keep_share: float = Field(0.5, gt=0, lt=1, description="halving: the share that goes on from each rung")
+    rung_factor: int = Field(2, ge=2, description="halving: how many times more iterations each next rung has")
+
+    def rungs(self, iterations: int) -> list[int]:
+        """Iterations at which a cohort is halved, ascending, all below the most iterations of a fit."""
+        rungs, rung = [], self.first_rung
+        while rung < iterations:
+            rungs.append(rung)
+            rung *= self.rung_factor
+        return rungs
+
+
+RuleName = Literal["auto", "held-out", "consensus", "held-out+consensus", "weighted-mean"]
+
+
+class Pick(Section):
+    """How one network is chosen without seeing the truth."""
+
+    rule: RuleName = Field(
+        "auto",
+        description="'held-out': least error on held-out pixels; 'consensus': closest to the cohort's median image;"
+        " 'held-out+consensus': both ranks together; 'weighted-mean': closest to the cohort's weighted mean (ISNAS-DIP);"
+        " 'auto': by the task",
+    )
+    noise: Literal["auto", "independent", "correlated"] = Field(
+        "auto",
+        description="whether noise is independent between pixels, so that held-out pixels tell; 'auto': look at the residual,"
+        " and choose by es-emv and consensus where it is not",
+    )
+    full_fits: int = Field(
+        3,
+        ge=1,
+        description="how many of the best are fitted at full size; the least held-out error there is the pick; more than one give a mean",
+    )

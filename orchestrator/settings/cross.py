@@ -1,0 +1,67 @@
+"""Checks of settings against each other.
+
+Each check raises a ValueError, which names the settings and says what to do.
+"""
+
+from collections.abc import Sequence
+
+from orchestrator.settings.arms import ArmSettings
+from orchestrator.settings.cohort import Cohort
+from orchestrator.settings.lottery import Lottery
+from orchestrator.settings.names import check_width
+from orchestrator.settings.score import Score
+from orchestrator.settings.task import Task
+from workers.space import Candidate
+
+
+def check_names(arms: Sequence[ArmSettings]) -> None:
+    """Every arm has a name of its own."""
+    names = [arm.name for arm in arms]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"arms: {', '.join(twice)} is there twice; give one of them another name")
+
+
+def check_widths(width: int, score: Score, arms: Sequence[ArmSettings]) -> None:
+    """Every network that the settings name can be built at the width."""
+    if isinstance(score.candidates, list):
+        for text in score.candidates:
+            needed = Candidate.parse(text).cell.width_multiple
+            if width % needed:
+                raise ValueError(f"candidate {text} needs a network.width that is a multiple of {needed}")
+    for arm in arms:
+        for network in arm.networks or ():
+            check_width(width, network, f"arm {arm.name}: network {network}")
+
+
+def check_lotteries(lottery: Lottery, arms: Sequence[ArmSettings], width: int) -> None:
+    """The lotteries know their network, where their masks come from, and the rounds that they need."""
+    lotteries = [arm for arm in arms if arm.is_lottery]
+    if not lotteries:
+        return
+    if lottery.network == "picked" and len(lotteries) == len(arms):
+        raise ValueError("lottery.network: 'picked' by which arm? There are only lotteries")
+    if lottery.network not in (None, "picked"):
+        check_width(width, str(lottery.network), f"lottery.network {lottery.network}")
+    if lottery.network == "picked" and lottery.together:
+        raise ValueError("lottery.together: images for which different networks are picked have no mask in common")
+    if lottery.together and lottery.tickets is not None:
+        raise ValueError(
+            "lottery.together: masks are found here, on all images, or are another run's (lottery.tickets)"
+        )
+    moved = [arm.name for arm in lotteries if arm.source is not None]
+    if moved and lottery.tickets is None:
+        raise ValueError(f"arm {moved[0]}: it has a source, but lottery.tickets names no run")
+    # Only there the masks of a round come out of the fit of the round before.
+    own = [arm.name for arm in lotteries if arm.traits.round_by_round and arm.source is None]
+    if lottery.fit_rounds is not None and own and lottery.target == "observed" and not lottery.together:
+        raise ValueError(f"lottery.fit_rounds: arm {own[0]} finds its masks round by round, and needs all of them")
+
+
+def check_views(task: Task, cohort: Cohort, arms: Sequence[ArmSettings]) -> None:
+    """No image is made small where that would change the problem."""
+    places = [f"arm {arm.name}" for arm in arms if arm.view == "downscale"]
+    places += ["cohort.view"] * (cohort.view == "downscale")
+    # The task is asked last: its traits come with arrays, which most settings need not wait for.
+    if places and (why := task.kind.why_not_small):
+        raise ValueError(f"{', '.join(places)}: {why}; take crop or full instead of downscale")

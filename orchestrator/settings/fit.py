@@ -1,0 +1,47 @@
+"""The networks, and how one is fitted to an image."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orchestrator.settings.section import Section
+
+
+class Network(Section):
+    """The networks of the search space."""
+
+    width: int = Field(128, ge=4, le=1024, multiple_of=4, description="channels of every scale")
+    input_channels: Annotated[int, Field(ge=1, le=1024)] | Literal["image"] = Field(
+        "image", description="depth of the noise input; 'image' takes the image's own number of channels (ISNAS-DIP)"
+    )
+
+    def input_depth(self, image_channels: int) -> int:
+        """The noise input's channels for an image of so many channels."""
+        return image_channels if self.input_channels == "image" else self.input_channels
+
+
+class Fit(Section):
+    """How a network is fitted to an image."""
+
+    stopping: Literal["auto", "held-out", "es-wmv", "es-emv"] = Field(
+        "auto",
+        description="what stops a fit: least error on held-out pixels, or least windowed or exponential moving variance of"
+        " the outputs; 'auto': held-out but for jpeg, where es-emv",
+    )
+
+    iterations: int = Field(3000, ge=1, description="most iterations")
+    patience: int = Field(300, ge=1, description="stop after so many iterations without a lower held-out error")
+    held_out: float = Field(0.05, gt=0, le=0.5, description="share of the observed pixels that is hidden from the loss")
+    held_out_pixels: int = Field(
+        1000, ge=0, description="hide so many at least, up to a fifth of them: a choice by fewer is a draw of lots"
+    )
+    average: float = Field(0.99, ge=0, lt=1, description="weight of the past in the running average of the outputs")
+    learning_rate: float = Field(0.01, gt=0, le=1, description="of Adam")
+    input_noise: float = Field(1 / 30, ge=0, description="standard deviation of the noise added to the input each step")
+    deterministic: bool = Field(
+        False,
+        description="on a GPU, use only operations that add in a fixed order: equal bytes on equal GPUs with equal versions,"
+        " but slower; a CPU always does (docs/reliability.md)",
+    )
+    block: int = Field(50, ge=1, description="iterations between two looks at the clock; changes no result")
+    checkpoint_s: float = Field(60, gt=0, description="seconds of work between checkpoints")

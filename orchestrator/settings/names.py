@@ -1,0 +1,58 @@
+"""Values that name something: a candidate, a prior, a metric. Each is checked where it is set."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from workers.space import Candidate, InvalidCandidateError
+
+
+def _existing_candidate(value: object) -> object:
+    try:
+        return Candidate.parse(value).id if isinstance(value, str) else value
+    except InvalidCandidateError as error:
+        raise ValueError(str(error)) from None
+
+
+CandidateId = Annotated[str, BeforeValidator(_existing_candidate)]
+
+
+def _existing_prior(value: object) -> object:
+    # Imported here: priors are torch modules, and most settings name none.
+    from workers.networks.priors import prior_of  # noqa: PLC0415
+
+    try:
+        return prior_of(value).id if isinstance(value, str) else value
+    except InvalidCandidateError as error:
+        raise ValueError(str(error)) from None
+
+
+def _known_metric(value: object) -> object:
+    from workers.metrics import resolve_metric  # noqa: PLC0415 - what it imports, --help does not need
+
+    if isinstance(value, str) and value not in ("psd db strip mse", "random"):
+        resolve_metric(value)
+    return value
+
+
+PriorId = Annotated[str, BeforeValidator(_existing_prior)]
+MetricName = Annotated[str, BeforeValidator(_known_metric)]
+
+
+def check_width(width: int, network: str, what: str) -> None:
+    """See whether a network can be built at a width.
+
+    Args:
+        width: the setting ``network.width``.
+        network: the name of a prior.
+        what: the network in the words of the message.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    # Imported here: priors are torch modules, and most settings name none.
+    from workers.networks.priors import prior_of  # noqa: PLC0415
+
+    needed = prior_of(network).width_multiple
+    if width % needed:
+        raise ValueError(f"{what} needs a network.width that is a multiple of {needed}")

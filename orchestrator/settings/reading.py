@@ -1,0 +1,96 @@
+"""The settings of a run from a file, from ``--set a.b=value`` and from ``--arms``.
+
+Every mistake is reported at once, and an unknown key with the nearest name that exists. The resolved settings are stored
+with the run.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.errors import ConfigError
+from orchestrator.settings.arms import ARM_NAMES
+from orchestrator.settings.config import Config
+from orchestrator.settings.files import find_config, parse_yaml, read_yaml
+from orchestrator.settings.mistakes import describe
+from orchestrator.text import printable, shortened
+
+DEFAULT = "quickstart"
+
+
+def _apply(settings: dict[str, Any], assignment: str) -> str | None:
+    """Put ``a.b=value`` into nested settings; returns what is wrong with the assignment, if anything."""
+    path, equals, text = assignment.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        return f"--set {shortened(assignment)}: write it as name.name=value, such as fit.iterations=600"
+    try:
+        value = parse_yaml(text)
+    except ConfigError:
+        return f"--set {path}: {shortened(text)!r} is not a value"
+    place = settings
+    for key in keys[:-1]:
+        inner = place.get(key)
+        if not isinstance(inner, dict):
+            inner = place[key] = {}
+        place = inner
+    place[keys[-1]] = value
+    return None
+
+
+def _choose_arms(settings: dict[str, Any], names: list[str]) -> list[str]:
+    """Put the arms of these names into the settings; returns what is wrong with the names."""
+    given = settings.get("arms")
+    described = (
+        {arm["name"]: arm for arm in given if isinstance(arm, dict) and isinstance(arm.get("name"), str)}
+        if isinstance(given, list)
+        else {}
+    )
+    known = list(dict.fromkeys([*described, *ARM_NAMES]))
+    if not names:
+        return [f"--arms: name one at least; there are: {', '.join(known)}"]
+    mistakes = [
+        f"--arms: no arm is called {shortened(name)!r}; there are: {', '.join(known)}"
+        for name in names
+        if name not in known
+    ]
+    if not mistakes:
+        settings["arms"] = [described.get(name, name) for name in names]
+    return mistakes
+
+
+def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = (), *, arms: str | None = None) -> Config:
+    """The settings of a file with ``--set`` assignments put over them, and with these arms if there are any.
+
+    ``arms`` has names with commas between them: of ours, or of those that the settings describe.
+
+    Raises:
+        ConfigError: with all mistakes, one a line.
+    """
+    settings = read_yaml(find_config(config_file))
+    mistakes = [mistake for assignment in assignments if (mistake := _apply(settings, assignment))]
+    if arms is not None:
+        mistakes += _choose_arms(settings, [name.strip() for name in arms.split(",") if name.strip()])
+    return _validated(settings, mistakes)
+
+
+def change(config: Config, assignments: Iterable[str]) -> Config:
+    """The settings with ``--set`` assignments put over them.
+
+    Raises:
+        ConfigError: with all mistakes, one a line.
+    """
+    settings = config.model_dump(mode="json")
+    mistakes = [mistake for assignment in assignments if (mistake := _apply(settings, assignment))]
+    return _validated(settings, mistakes)
+
+
+def _validated(settings: dict[str, Any], mistakes: list[str]) -> Config:
+    try:
+        config = Config.model_validate(settings)
+    except ValidationError as error:
+        mistakes = [*mistakes, *describe(error)]
+    if mistakes:
+        raise ConfigError("\n".join(map(printable, mistakes)))
+    return config

@@ -1,0 +1,53 @@
+"""What a run takes in, what its trials may use, and what it keeps."""
+
+import typing
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from orchestrator.settings.section import Section
+
+
+class Resources(Section):
+    """What a trial may use."""
+
+    parallel: int | None = Field(
+        None, ge=1, description="trials at the same time at most; null: as many as cores, or as share the GPUs"
+    )
+    threads: int = Field(1, ge=1, le=256, description="CPU threads per trial; results are byte-equal for equal threads")
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] | None = Field(
+        None,
+        description="GPUs per trial, a fraction shares one; auto: as much of one as the fit needs of its memory; null: auto"
+        " where there is a GPU or a cluster can start one, else 0",
+    )
+    score: Literal["auto", "cpu", "gpu"] = Field(
+        "auto",
+        description="where candidates are scored when fits use GPUs; auto: on GPUs, unless most CPUs are in machines without",
+    )
+    retries: int = Field(2, ge=0, description="how often a fit that crashed is tried again")
+    store_patience_s: float = Field(
+        120,
+        ge=0,
+        description="how long a store in trouble is waited for, in seconds; then the run pauses (docs/store.md)",
+    )
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> typing.Self:
+        if isinstance(self.gpus, float) and self.gpus > 1:
+            raise ValueError("a trial uses one GPU at most; gpus must be between 0 and 1")
+        return self
+
+
+class Ingest(Section):
+    """What is taken in."""
+
+    max_pixels: int = Field(100_000_000, ge=1, description="larger images are rejected")
+
+
+class Keep(Section):
+    """What stays in the store when an image is done."""
+
+    fits: Literal["none", "full", "all"] = Field(
+        "full", description="float outputs and whole curves: of no fit, of the full-size fits, or of the cohort too"
+    )
+    report_images: int = Field(50, ge=0, description="images shown with pictures in the report")

@@ -1,0 +1,82 @@
+"""Windowed moving variance of the outputs (ES-WMV, arXiv 2112.06074); `workers.stopping.es_emv` says why it tells when to stop."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from workers.stopping.rule import MovingVariance, StoppingRule
+
+
+class WindowedVariance:
+    """Variance of the last ``window`` outputs (ES-WMV, arXiv 2112.06074): mean squared deviation from their mean.
+
+    Windows begin every ``stride`` outputs, so that one ends every ``stride`` outputs from the ``window``-th on. Each keeps
+    only the mean of its outputs and the sum of squared deviations from it (Welford's recurrence, which does not cancel in
+    float32). So it costs the memory of window / stride images, 10 by default, where the outputs themselves would be
+    ``window`` images.
+
+    Args:
+        output_like: a tensor of the outputs' shape, type and device.
+        window: how many outputs the variance is of.
+        stride: every how many outputs it is known; ``window`` must be a multiple of it.
+
+    Raises:
+        ValueError: ``window`` is not a multiple of ``stride``.
+    """
+
+    def __init__(self, output_like: Tensor, window: int = 100, stride: int = 10) -> None:
+        if window % stride:
+            raise ValueError(f"the window, {window}, is not a multiple of its stride, {stride}")
+        self.window = window
+        self.stride = stride
+        windows = window // stride
+        self._seen = 0
+        self._means = torch.zeros((windows, *output_like.shape), dtype=output_like.dtype, device=output_like.device)
+        self._sums = torch.zeros(windows, dtype=output_like.dtype, device=output_like.device)
+
+    @torch.no_grad()
+    def update(self, output: Tensor) -> Tensor:
+        """Take in the next output; returns the variance (a scalar, per value), infinity where no window ends."""
+        variance = torch.full_like(self._sums[0], torch.inf)
+        for index in range(len(self._means)):
+            before = self._seen - index * self.stride
+            if before < 0:
+                break
+            count = before % self.window + 1
+            if count == 1:
+                self._means[index] = output
+                self._sums[index] = 0
+            else:
+                deviation = output - self._means[index]
+                self._means[index] += deviation / count
+                self._sums[index] += deviation.square().mean() * ((count - 1) / count)
+            if count == self.window:
+                variance = self._sums[index] / self.window
+        self._seen += 1
+        return variance
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything `load_state_dict` needs to go on as if nothing had happened."""
+        return {"seen": torch.tensor(self._seen), "means": self._means.clone(), "sums": self._sums.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from a `state_dict` of one made with the same arguments."""
+        self._seen = int(state["seen"])
+        self._means.copy_(state["means"])
+        self._sums.copy_(state["sums"])
+
+
+class WindowedVarianceRule(StoppingRule):
+    """Least variance of the last outputs, in a window."""
+
+    name: ClassVar[str] = "es-wmv"
+    where_correlated: ClassVar[str] = "es-wmv"
+
+    def variance(self, output_like: Tensor) -> MovingVariance:
+        """The windowed one."""
+        return WindowedVariance(output_like)
+
+    def criterion(self, held_out_error: Tensor, variance: Tensor) -> Tensor:
+        """The variance."""
+        return variance

@@ -1,0 +1,46 @@
+"""Denoising: noise that is independent from pixel to pixel."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.noise import Estimate, estimated_psnr, noise_variance
+from workers.tasks.degrading import NoiseLevel, add_gaussian, clip
+from workers.tasks.task import Observation, Task
+
+
+@dataclass(frozen=True)
+class Denoise(Task):
+    """Noise that is independent from pixel to pixel, clipped to [0, 1] as in the papers.
+
+    Args:
+        sigma: standard deviation of Gaussian noise in 8-bit grey levels (25 means 25/255). A pair (least, most) is a
+            level that nobody knows: drawn uniformly between the two for each image.
+        noise: ``gaussian`` adds noise of level ``sigma``; ``poisson`` counts photons, and ignores ``sigma``.
+        peak: the mean number of photons at white, greater than 0, for ``poisson``.
+    """
+
+    sigma: NoiseLevel = 25.0
+    noise: Literal["gaussian", "poisson"] = "gaussian"
+    peak: float = 30.0
+    name: ClassVar[str] = "denoise"
+    residual_tells: ClassVar[bool] = True
+
+    def simulate(self, clean: NDArray[np.float32], random: np.random.Generator) -> Observation:
+        """The noisy image."""
+        if self.noise == "poisson":
+            return Observation(clip(random.poisson(clean * np.float64(self.peak)) / self.peak))
+        return Observation(add_gaussian(clean, self.sigma, random))
+
+    def estimated_noise(self, observation: Observation, output: NDArray[np.float32]) -> Estimate | None:
+        """From what the fit left over: in the image itself, fine texture would count as noise."""
+        return noise_variance(observation.pixels - output)
+
+    def psnr_interval(
+        self, held_out: Estimate, observation: Observation, output: NDArray[np.float32], *, masked: bool
+    ) -> tuple[float, float] | None:
+        """The held-out error less the noise's variance is the true error."""
+        noise = self.estimated_noise(observation, output)
+        return None if noise is None else estimated_psnr(held_out, noise)

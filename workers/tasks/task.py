@@ -1,0 +1,93 @@
+"""The base of all tasks: the forward model, how an observation is simulated, and the traits that the rest of the code asks for.
+
+Images are (C, H, W) float32 in [0, 1]; all randomness comes from the generator handed in. Nothing here imports torch before
+an operator is asked for, so that commands which only list runs stay light.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.noise import Estimate
+
+if TYPE_CHECKING:
+    from workers.operators import Operator
+
+PickRule = Literal["held-out", "consensus", "held-out+consensus"]
+"""How one network of a cohort is chosen without seeing the truth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What is observed of an image.
+
+    Attributes:
+        pixels: (C, h, w) in [0, 1], 0 where unknown.
+        known: (h, w), true where observed; None where everything is.
+    """
+
+    pixels: NDArray[np.float32]
+    known: NDArray[np.bool_] | None = None
+
+
+class Task(ABC):
+    """What was done to an image, and what follows from it.
+
+    A task overrides the traits in which it differs from noise that is independent between the pixels of the image itself.
+
+    Attributes:
+        name: as in the settings. It is also the seed word of a simulated degradation, so it must stay as it is.
+        pick_rule: the rule that picks from a cohort where the settings say ``auto``.
+        prior: the name of the network that DIP takes for the task.
+        correlated_noise: whether the noise is known to be correlated between pixels, so that held-out pixels mislead.
+        residual_tells: whether what a fit leaves unexplained tells if the noise is correlated. A blur correlates it in any
+            case, a low-resolution pixel holds many pixels, and between missing pixels there are too few neighbours.
+        needs_masks: whether pixels are missing, so that a mask must say which.
+        enlarges: whether the restored image is larger than the given one, by the setting ``task.factor``.
+        why_not_small: why a cohort cannot be fitted to the image made small; None where it can.
+    """
+
+    name: ClassVar[str]
+    pick_rule: ClassVar[PickRule] = "held-out"
+    prior: ClassVar[str] = "dip"
+    correlated_noise: ClassVar[bool] = False
+    residual_tells: ClassVar[bool] = False
+    needs_masks: ClassVar[bool] = False
+    enlarges: ClassVar[bool] = False
+    why_not_small: ClassVar[str | None] = None
+
+    @property
+    def operator(self) -> "Operator":
+        """The forward model; of its result only known pixels are compared with the observation."""
+        from workers.operators import Identity  # noqa: PLC0415
+
+        return Identity()
+
+    @abstractmethod
+    def simulate(self, clean: NDArray[np.float32], random: np.random.Generator) -> Observation:
+        """Observe a clean image (C, H, W) in [0, 1]; equal generators give equal observations."""
+
+    def estimated_noise(self, observation: Observation, output: NDArray[np.float32]) -> Estimate | None:
+        """The variance of the observation's noise, estimated from what a fit's output (C, H, W) leaves over.
+
+        None where it cannot be told.
+        """
+        return None
+
+    def psnr_interval(
+        self, held_out: Estimate, observation: Observation, output: NDArray[np.float32], *, masked: bool
+    ) -> tuple[float, float] | None:
+        """The interval of PSNR, in dB, that the held-out error of an output (C, H, W) allows.
+
+        None where it says too little: held-out pixels know nothing of what a low-resolution or blurred pixel does not see.
+
+        Args:
+            held_out: mean squared error on the held-out pixels.
+            observation: what was fitted.
+            output: the network's output at the image's size.
+            masked: whether the user's mask, and no simulation, says which pixels are known.
+        """
+        return None
