@@ -41,7 +41,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import TOGETHER
 from orchestrator.run.progress import Listener, Stage
-from orchestrator.run.rows import Row, RowState, rows_to_json
+from orchestrator.run.rows import Row, RowState, rows_record
 from orchestrator.run.versions import check_code
 from orchestrator.schedule.machines import Watch, autoscaler_says, with_gpu_memory
 from orchestrator.schedule.queue import Crash, Finished, JobQueue, QueueStanding
@@ -770,7 +770,7 @@ class Pipeline:
         # First, since it fails where Ray itself is lost, which is no fault of the image.
         ray.get(self._queue.drop.remote(progress.image.id))
         rows = [Row(progress.image.name, arm.name, state, reason=reason) for arm in self._plan.arms]
-        self._context.store.create(self._context.layout.row(progress.image.id), rows_to_json(rows).encode())
+        self._context.store.create(self._context.layout.row(progress.image.id), rows_record(rows))
         self._listener.note(f"{progress.image.name}: {state}: {reason}")
         if progress.stage in (ImageStage.WAITING, ImageStage.SCORING):
             self._total["scored"] -= 1

@@ -20,7 +20,14 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.errors import DamagedError, FitOutOfMemoryError, NodeLeavingError, StoreError, StoreUnavailableError
+from orchestrator.errors import (
+    DamagedError,
+    FitOutOfMemoryError,
+    NewerFormatError,
+    NodeLeavingError,
+    StoreError,
+    StoreUnavailableError,
+)
 from orchestrator.fit.job import FitJob
 from orchestrator.run.context import RunContext
 from orchestrator.schedule.asha import ContestsOfImages
@@ -116,6 +123,7 @@ _CAUSES: dict[type[Exception], Cause] = {
     StoreUnavailableError: "store unavailable",
     StoreError: "store",
     DamagedError: "store",
+    NewerFormatError: "store",
     FitOutOfMemoryError: "memory",
     NodeLeavingError: "node",
 }
