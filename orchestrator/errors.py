@@ -41,6 +41,10 @@ class DamagedError(StoreError):
     """An object in the store is not what was written there."""
 
 
+class NewerFormatError(StoreError):
+    """A record in the store was written by a newer version of the project, whose format this version does not know."""
+
+
 class TicketError(OrchestratorError):
     """A lottery ticket is not there, is damaged, or is not of a network that the image can be fitted with."""
 

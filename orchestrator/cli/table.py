@@ -9,7 +9,7 @@ from rich.text import Text
 
 from orchestrator.cli.common import clock_time, decibels
 from orchestrator.figures.comparison import compare
-from orchestrator.figures.sparsity import Transfer, curve, is_blind, matching_sparsity, transfers
+from orchestrator.figures.sparsity import Transfer, curve, matching_sparsity, transfers
 from orchestrator.run.rows import Row, RowState
 from orchestrator.text import printable
 
@@ -147,7 +147,7 @@ def print_comparison(rows: Sequence[Row]) -> None:
     overall = [difference for difference in compare(rows) if difference.image is None]
     if not overall:
         return
-    seeing = {row.arm for row in rows if not is_blind(row)}
+    seeing = {row.arm for row in rows if not row.blind}
     measure = "PSNR" if overall[0].measure == "psnr" else "held-out error"
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")

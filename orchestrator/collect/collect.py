@@ -16,13 +16,13 @@ from orchestrator.arms.arm import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm
 from orchestrator.fit.fit import FitArrays, fit_keys, read_arrays, read_record, stopping_of
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import load_observation, load_picture, load_reference, unrestored
-from orchestrator.fit.record import Evaluation, FitRecord
+from orchestrator.fit.record import FIT_RECORDS, Evaluation, FitRecord
 from orchestrator.images import encode, encode_map, preview, resized
 from orchestrator.pick.decide import Decision, Member, final_order
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import FitLayout, Preview
-from orchestrator.run.rows import NOT_BLIND, Row, RowState, rows_from_json, rows_to_json
+from orchestrator.run.rows import NOT_BLIND, Row, RowState, rows_from_json, rows_record
 from orchestrator.score.score import Scored
 from orchestrator.store import create_or_read
 from workers.names import Round, chain_of, parse_name
@@ -114,7 +114,7 @@ class _Fits:
 
     def _last_pause(self, root: str) -> FitRecord | None:
         store = self._context.store
-        pauses = [FitRecord.from_json(store.get(key)) for key in store.keys(root) if key.startswith(f"{root}/rung-")]
+        pauses = [FIT_RECORDS.read(store, key) for key in store.keys(root) if key.startswith(f"{root}/rung-")]
         return max(pauses, key=lambda record: record.iterations or 0, default=None)
 
 
@@ -195,7 +195,7 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
         evidence.show()
     # Who comes late, and may find fits gone that the first had, changes nothing.
     store.create(layout.cohort(image.id), pack(fits.all()))
-    rows = rows_from_json(create_or_read(store, layout.row(image.id), rows_to_json(rows).encode()))
+    rows = rows_from_json(create_or_read(store, layout.row(image.id), rows_record(rows)))
     _let_go(context, image, chosen)
     return rows
 
@@ -279,7 +279,7 @@ class _Evidence:
         context, image, arm = self._context, self._image, choice.arm.name
         correlated = choice.decision.correlated
         nothing = Row(image.name, arm, RowState.FAILED, picked=False)
-        common = replace(nothing, rule=picked.rule, stopping=picked.stopping, note=picked.note)
+        common = replace(nothing, rule=picked.rule, stopping=picked.stopping, note=picked.note, blind=picked.blind)
         rows = []
         for scored in choice.cohort:
             assert isinstance(scored.name, Round)  # noqa: S101 - a lottery's cohort are rounds
@@ -332,6 +332,7 @@ def _row(
     )
     if not all(fit.record.blind for fit in cohort):
         notes.append(NOT_BLIND)
+        row = replace(row, blind=False)
     row = replace(row, note="; ".join(notes) or None)
     best = done[: arm.full_fits]
     outputs = [fits.output(fit, steady=decision.correlated) for fit in best]

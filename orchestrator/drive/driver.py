@@ -36,7 +36,7 @@ from orchestrator.run.inputs import Inputs, Source
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, read_run
-from orchestrator.run.rows import Row, RowState, read_rows, rows_to_json, write_results
+from orchestrator.run.rows import Row, RowState, read_rows, rows_record, write_results
 from orchestrator.run.versions import code_version, project_version
 from orchestrator.schedule.work import work
 from orchestrator.store import Store
@@ -227,7 +227,7 @@ def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) ->
     for image in plan.images:
         if image.id in reasons:
             rows = [Row(image.name, arm.name, RowState.REJECTED, reason=reasons[image.id]) for arm in plan.arms]
-            if store.create(layout.row(image.id), rows_to_json(rows).encode()):
+            if store.create(layout.row(image.id), rows_record(rows)):
                 listener.note(f"{image.name}: rejected: {reasons[image.id]}")
     fitting = [image for image in plan.images if image.id not in reasons]
     plan = replace(plan, inputs=Inputs(fitting, plan.rejected))

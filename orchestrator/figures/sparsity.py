@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 
 from orchestrator.figures.comparison import Measure, measure_of, paired, quality
 from orchestrator.run.layout import RunLayout, slug
-from orchestrator.run.rows import NOT_BLIND, Row
+from orchestrator.run.rows import Row
 from orchestrator.store import Store
 from orchestrator.text import to_csv
 from workers.names import chain_of, parse_name
@@ -119,11 +119,6 @@ class _Fit:
     difference: float | None
 
 
-def is_blind(row: Row) -> bool:
-    """Whether the masks of a row, if it has any, were found without the clean reference."""
-    return NOT_BLIND not in (row.note or "")
-
-
 def curve(rows: Sequence[Row]) -> list[SparsityPoint]:
     """For every arm and round the figures over all images, then for each image; arms in the order of the rows."""
     measure = measure_of(rows)
@@ -187,7 +182,7 @@ def _point(fits: Sequence[_Fit], measure: Measure, image: str | None) -> Sparsit
         difference=difference,
         low=low,
         high=high,
-        blind=all(is_blind(fit.row) for fit in fits),
+        blind=all(fit.row.blind for fit in fits),
     )
 
 
@@ -270,7 +265,7 @@ def transfers(rows: Sequence[Row], ids: Mapping[str, str]) -> list[Transfer]:
         fits = list(by_cell[number, source, image, method].values())
         mean, _, low, high = paired([fit.difference for fit in fits if fit.difference is not None])
         own = source is not None and slugs.get(image) == slug(source)
-        blind = all(is_blind(fit.row) for fit in fits)
+        blind = all(fit.row.blind for fit in fits)
         cells.append(Transfer(source, image, method, number, own, measure, len(fits), mean, low, high, blind))
     return cells
 

@@ -11,22 +11,22 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from orchestrator.errors import DamagedError, FitOutOfMemoryError, NodeLeavingError, NotFoundError
+from orchestrator.fit.checkpoint import Work, take_up, to_bytes
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import load_observation, load_reference, measurement_of, view_of
-from orchestrator.fit.record import Evaluation, FitRecord
+from orchestrator.fit.record import FIT_RECORDS, Evaluation, FitRecord
 from orchestrator.prune.tickets import iterations_of, leave_next, round_network
 from orchestrator.resources.share import fit_bytes
 from orchestrator.run.context import RunContext
 from orchestrator.run.layout import FitLayout
 from orchestrator.settings import Config
-from orchestrator.store import Store, create_or_read
+from orchestrator.store import Store
 from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.names import Chain, PriorName, Round
 from workers.networks.priors import prior_of
@@ -80,7 +80,7 @@ def read_record(store: Store, keys: FitLayout, until: int | None = None) -> FitR
     for key in (None if until is None else keys.rung(until), keys.result):
         with contextlib.suppress(NotFoundError):
             if key is not None:
-                return FitRecord.from_json(store.get(key))
+                return FIT_RECORDS.read(store, key)
     return None
 
 
@@ -134,21 +134,6 @@ def out_of_memory_told(context: RunContext, job: FitJob) -> Iterator[None]:
         raise FitOutOfMemoryError(_what_would_fit(context, job)) from None
 
 
-class Work(Protocol):
-    """What is done in iterations, and can be taken up again."""
-
-    iteration: int
-
-    def advance(self, iterations: int) -> float:
-        """Do up to so many more; returns how far it has come."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that it is."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-
-
 class Pace:
     """Does work in blocks, tells of each, and leaves checkpoints under a key, from which it is taken up again.
 
@@ -177,7 +162,10 @@ class Pace:
 
     def restore(self, work: Work) -> None:
         """Take up an earlier attempt's state, if there is one."""
-        self._before = _restore_checkpoint(self._store, self._key, work)
+        self._before = 0.0
+        # Without one that can be read the work is begun anew, and comes to the same result.
+        with contextlib.suppress(NotFoundError, DamagedError):
+            self._before = take_up(work, self._store.get(self._key))
         self._started = self._saved = self._clock()
 
     def go(self, work: Work, last: int, finished: Callable[[], bool]) -> None:
@@ -198,9 +186,7 @@ class Pace:
 
     def save(self, work: Work) -> None:
         """Leave a checkpoint."""
-        file = io.BytesIO()
-        torch.save({"seconds": self.seconds, "fit": work.state_dict()}, file)
-        self._store.put(self._key, file.getvalue())
+        self._store.put(self._key, to_bytes(work, self.seconds))
         self._saved = self._clock()
 
     def forget(self) -> None:
@@ -237,7 +223,7 @@ def _run_fit(context: RunContext, job: FitJob, pace: Pace) -> FitRecord:
 
 def record_once(store: Store, key: str, record: FitRecord) -> FitRecord:
     """Leave a record in the store; if another attempt at the fit was faster, its record is the one that counts."""
-    return FitRecord.from_json(create_or_read(store, key, record.to_json()))
+    return FIT_RECORDS.create_or_read(store, key, record)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -366,19 +352,3 @@ class _Prepared:
         )
         curves = (np.array(values, dtype=np.float32) for values in (result.held_out_curve, curve))
         return record, FitArrays(result.output, result.steady_output, *curves)
-
-
-def _restore_checkpoint(store: Store, key: str, work: Work) -> float:
-    """Take up an earlier attempt's state, if there is one; the seconds it had spent."""
-    try:
-        data = store.get(key)
-    except (NotFoundError, DamagedError):
-        # Begun anew, the fit comes to the same result.
-        return 0.0
-    try:
-        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception:
-        # Of many kinds: these bytes are no checkpoint, or no plain one.
-        return 0.0
-    work.load_state_dict(state["fit"])
-    return float(state["seconds"])

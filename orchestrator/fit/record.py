@@ -1,11 +1,10 @@
 """A fit as data: what is known of it afterwards. Light, for processes that compute nothing."""
 
-import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-if TYPE_CHECKING:
-    from workers.views import ViewName
+from orchestrator.run.formats import RecordFormat, same_fields
+from orchestrator.settings import ViewName
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class FitRecord:
     """
 
     candidate: str
-    view: "ViewName"
+    view: ViewName
     state: Literal["done", "failed", "paused"]
     reason: str | None = None
     held_out_error: float | None = None
@@ -53,11 +52,18 @@ class FitRecord:
 
     def to_json(self) -> bytes:
         """Plain JSON."""
-        return json.dumps(asdict(self), allow_nan=False).encode()
+        return FIT_RECORDS.to_json(self)
 
     @classmethod
     def from_json(cls, data: bytes) -> "FitRecord":
-        """The record back."""
-        fields = json.loads(data)
-        evaluation = fields.pop("evaluation")
-        return cls(**fields, evaluation=None if evaluation is None else Evaluation(**evaluation))
+        """The record back.
+
+        Raises:
+            NewerFormatError: a newer version has written it.
+            ValueError: this is no record of a fit.
+        """
+        return FIT_RECORDS.from_json(data)
+
+
+FIT_RECORDS = RecordFormat("the record of a fit", FitRecord, (same_fields,))
+"""Format 0: the same fields without a number."""

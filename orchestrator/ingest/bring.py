@@ -10,7 +10,7 @@ from orchestrator.images import decode_mask, encode_mask
 from orchestrator.ingest.folder import Upload
 from orchestrator.run.inputs import Inputs, Rejected, write_inputs
 from orchestrator.run.layout import RunLayout, image_key
-from orchestrator.run.rows import Row, RowState, rows_to_json
+from orchestrator.run.rows import Row, RowState, rows_record
 from orchestrator.settings import Config
 from orchestrator.store import Store
 
@@ -76,4 +76,4 @@ def write_rejected(store: Store, layout: RunLayout, config: Config, rejected: Se
     """The rows of the files that cannot be worked on."""
     for number, reject in enumerate(rejected):
         rows = [Row(reject.name, arm.name, RowState.REJECTED, reason=reject.reason) for arm in arms_of(config)]
-        store.put(layout.row(f"rejected-{number:06}"), rows_to_json(rows).encode())
+        store.put(layout.row(f"rejected-{number:06}"), rows_record(rows))

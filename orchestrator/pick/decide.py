@@ -4,8 +4,7 @@ The rules take `Member` values, which hold nothing that a clean reference has to
 """
 
 import contextlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from statistics import median
@@ -20,9 +19,9 @@ from orchestrator.errors import NotFoundError
 from orchestrator.fit.fit import fit_keys, read_arrays, read_record
 from orchestrator.fit.job import FitJob
 from orchestrator.run.context import RunContext
+from orchestrator.run.decisions import DECISIONS, RUNGS, Rung
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import Scored
-from orchestrator.store import create_or_read
 from workers.names import Round, parse_name
 from workers.noise import CORRELATED
 
@@ -62,10 +61,9 @@ class Decision:
     residual_correlation: float | None = None
 
     @classmethod
-    def from_json(cls, data: bytes) -> "Decision":
-        """The decision back from its record, which says more than that."""
-        said = json.loads(data)
-        return cls(**{each.name: said[each.name] for each in fields(cls)})
+    def of_record(cls, record: Mapping[str, Any]) -> "Decision":
+        """The decision out of the fields of its record (`orchestrator.run.decisions.DECISIONS`), which says more than that."""
+        return cls(**{each.name: record[each.name] for each in fields(cls)})
 
 
 def _outputs(members: Sequence[Member]) -> Array:
@@ -153,8 +151,7 @@ def halve(context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[str
     """
     key = context.layout.rung(image.id, arm.name, iterations)
     try:
-        decided: list[str] = json.loads(context.store.get(key))["go_on"]
-        return decided
+        return list(RUNGS.read(context.store, key).go_on)
     except NotFoundError:
         pass
     errors: dict[str, float] = {}
@@ -167,9 +164,7 @@ def halve(context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[str
     best = sorted(errors, key=lambda candidate: errors[candidate])[:keep]
     # Where no error is known (an image of one pixel, a cohort that failed) there is nothing to end anyone for.
     go_on = [candidate for candidate in cohort if candidate in best] or list(cohort)
-    said = json.dumps({"held_out_errors": errors, "go_on": go_on}, indent=2).encode()
-    stands: list[str] = json.loads(create_or_read(context.store, key, said))["go_on"]
-    return stands
+    return list(RUNGS.create_or_read(context.store, key, Rung(errors, go_on), indent=2).go_on)
 
 
 def _error_at(context: RunContext, job: FitJob, iterations: int) -> float | None:
@@ -192,7 +187,7 @@ def decide(
     """
     key = context.layout.pick(image.id, arm.name)
     with contextlib.suppress(NotFoundError):
-        return Decision.from_json(context.store.get(key))
+        return Decision.of_record(DECISIONS.read(context.store, key))
     records, failed = {}, {}
     for scored in cohort:
         name = str(scored.name)
@@ -226,7 +221,7 @@ def decide(
     decision = Decision(rule, order_by(rule, members), failed, correlated, correlation)
     scores = [{"candidate": str(scored.name), "score": scored.score} for scored in cohort]
     said = asdict(decision) | {"cohort": scores, "ended_by_halving": list(ended)}
-    return Decision.from_json(create_or_read(context.store, key, json.dumps(said, indent=2).encode()))
+    return Decision.of_record(DECISIONS.create_or_read(context.store, key, said, indent=2))
 
 
 def _is_correlated(context: RunContext, arm: Arm, correlation: float | None) -> bool:

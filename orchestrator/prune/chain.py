@@ -4,7 +4,6 @@ A round's ticket goes to the store before what is fitted with it, and before the
 whoever takes a chain up again finds all that was finished, and within a round its checkpoint.
 """
 
-import io
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -12,11 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from orchestrator.arms.lottery import finds_apart, rounds_of
 from orchestrator.errors import ImageRejectedError, TicketError
+from orchestrator.fit.checkpoint import weights_to_bytes
 from orchestrator.fit.fit import Pace, fit_keys, out_of_memory_told, read_record, record_once, run_fit
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import load_observation, load_reference, measurement_of, view_of
@@ -168,9 +167,7 @@ class _Search:
             seeds = [fit_seed(self.context.config, image, self.chain, 0) for image in self._images]
             work = self._joint_fit(network, self._objectives(network, seeds))
             pace = self._go(work, rewind, 0)
-            file = io.BytesIO()
-            torch.save({name: value.cpu() for name, value in work.network.state_dict().items()}, file)
-            self.context.store.create(key, file.getvalue())
+            self.context.store.create(key, weights_to_bytes(work.network))
             pace.forget()
         else:
             self.iterations += rewind

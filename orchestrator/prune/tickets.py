@@ -4,17 +4,15 @@ The initial weights of a chain are a function of the run's seed, the network and
 masks can be moved and found together. The noise of a round's fit is the same for all methods: they differ in their masks.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
-import torch
-
+from orchestrator import __version__
 from orchestrator.arms.lottery import chains_of, finds_apart, is_moved, rounds_of
 from orchestrator.arms.resolve import arms_of
-from orchestrator.errors import DamagedError, NotFoundError, TicketError, UserMistakeError
+from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError, TicketError, UserMistakeError
+from orchestrator.fit.checkpoint import load_weights
 from orchestrator.fit.job import FitJob
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
@@ -24,7 +22,7 @@ from orchestrator.store import Store
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.masks import Masks, applied, apply, convolution_weights, kept_after, prunable
 from workers.lottery.pruning import by_magnitude
-from workers.lottery.tickets import Ticket, header
+from workers.lottery.tickets import NewerTicketError, Ticket, header
 from workers.names import Chain, Round
 from workers.networks import Network, prior_of
 from workers.seeds import generator_of, seed_of
@@ -71,6 +69,7 @@ def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) ->
 
     Raises:
         UserMistakeError: one is not, or none of the images can be fitted with it.
+        NewerFormatError: a newer version has written one.
     """
     lottery = config.lottery
     for arm in arms_of(config):
@@ -84,6 +83,8 @@ def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) ->
                 try:
                     said = header(store.get(key))
                     channels.add(int(said["out_channels"]))
+                except NewerTicketError as error:
+                    raise _newer(store, key, error) from None
                 except (NotFoundError, DamagedError, ValueError, KeyError, TypeError):
                     raise UserMistakeError(
                         f"arm {arm.name}: the run {lottery.tickets} has no ticket {found} of {arm.source}, or a damaged one"
@@ -145,13 +146,20 @@ def read_ticket(context: RunContext, key: str) -> Ticket:
 
     Raises:
         TicketError: it is not there, or damaged.
+        NewerFormatError: a newer version has written it.
     """
     try:
         return Ticket.from_bytes(context.store.get(key))
     except NotFoundError:
         raise TicketError(f"there is no ticket {context.store.show(key)}") from None
+    except NewerTicketError as error:
+        raise _newer(context.store, key, error) from None
     except (DamagedError, ValueError) as error:
         raise TicketError(f"the ticket {context.store.show(key)} cannot be used: {error}") from None
+
+
+def _newer(store: Store, key: str, error: NewerTicketError) -> NewerFormatError:
+    return NewerFormatError(f"the ticket {store.show(key)} cannot be read by dip-orchestrator {__version__}: {error}")
 
 
 def leave_ticket(context: RunContext, key: str, name: Round, images: Sequence[InputImage], masks: Masks) -> None:
@@ -221,6 +229,7 @@ def load_start(context: RunContext, ticket: str, network: Network) -> None:
 
     Raises:
         TicketError: they are not there, or damaged.
+        NewerFormatError: a newer version has written them.
     """
     key = start_key(ticket)
     try:
@@ -229,10 +238,8 @@ def load_start(context: RunContext, ticket: str, network: Network) -> None:
         # Any other trouble of the store may pass, and is none of the ticket's.
         raise TicketError(f"the weights {context.store.show(key)} cannot be used: {error}") from None
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
-        network.load_state_dict(state)
-    except Exception as error:
-        # Of many kinds: the bytes are no weights, or not of this network.
+        load_weights(network, data, context.store.show(key))
+    except ValueError as error:
         raise TicketError(f"the weights {context.store.show(key)} cannot be used: {error}") from None
 
 

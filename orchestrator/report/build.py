@@ -1,7 +1,6 @@
 """The report of a run, from what is in the store."""
 
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 from orchestrator import __version__
 from orchestrator.errors import NotFoundError
 from orchestrator.figures.comparison import compare
-from orchestrator.figures.sparsity import curve, ids_of, is_blind, transfers
+from orchestrator.figures.sparsity import curve, ids_of, transfers
 from orchestrator.report import (
     ArmPictures,
     Curve,
@@ -28,6 +27,7 @@ from orchestrator.report import (
     text,
 )
 from orchestrator.report.chart import FEW
+from orchestrator.run.decisions import DECISIONS
 from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import TOGETHER, RunLayout
 from orchestrator.run.record import RunRecord
@@ -95,6 +95,11 @@ def _get(store: Store, key: str) -> bytes | None:
         return None
 
 
+def _decision(store: Store, key: str) -> dict[str, Any] | None:
+    data = _get(store, key)
+    return None if data is None else DECISIONS.from_json(data, store.show(key))
+
+
 def _weight(shown: ImageReport) -> int:
     made = [png for arm in shown.arms for png in (arm.restored, arm.mean, arm.spread)]
     return sum(len(png) for png in [shown.degraded, shown.reference, *made] if png is not None)
@@ -105,7 +110,7 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
     if packed is None or not rows:
         return None
     arms = [row.arm for row in rows]
-    decisions = {arm: json.loads(data) for arm in arms if (data := _get(store, layout.pick(ident, arm))) is not None}
+    decisions = {arm: decision for arm in arms if (decision := _decision(store, layout.pick(ident, arm))) is not None}
     fits = [_told(fit, rows, decisions) for fit in pq.read_table(io.BytesIO(packed)).to_pylist()]
     # Of a lottery's rounds, which are very many, the others are drawn with the tickets as far as they are of interest.
     drawn = [fit for fit in fits if isinstance(parse_name(fit["candidate"]), PriorName) or _pickers(fit, rows)]
@@ -188,7 +193,7 @@ def _round_told(row: Row) -> str:
     if not row.round:
         return "dense"
     share = "" if row.sparsity is None else f", {text.percent(row.sparsity)}"
-    return f"{text.method(row.arm, blind=is_blind(row))}, round {row.round}{share}"
+    return f"{text.method(row.arm, blind=row.blind)}, round {row.round}{share}"
 
 
 def _round_pictures(
@@ -201,7 +206,7 @@ def _round_pictures(
             png = _get(store, layout.round_preview(ident, arm, number))
             # The dense network's is every method's.
             if png is not None and not (number == 0 and any(picture.round == 0 for picture in pictures)):
-                pictures.append(RoundPicture(arm, is_blind(row), number, row.sparsity, row.psnr, png))
+                pictures.append(RoundPicture(arm, row.blind, number, row.sparsity, row.psnr, png))
     return pictures
 
 

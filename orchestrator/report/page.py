@@ -17,7 +17,6 @@ from orchestrator.report.chart import Curve
 from orchestrator.report.lottery import LotteryReport, lottery_section
 from orchestrator.report.pictures import data_uri, size_of
 from orchestrator.report.table import Column, Row, Table, table, tone_of
-from orchestrator.run.rows import NOT_BLIND
 
 _SMALL = 640
 """Pictures up to this many pixels stand beside their numbers, enlarged by a whole factor where one fits."""
@@ -414,7 +413,7 @@ def render(report: RunReport) -> str:
     Raises:
         ValueError: A picture is not a PNG.
     """
-    not_blind = {str(row.get("arm")): None for row in report.rows if NOT_BLIND in str(row.get("note") or "")}
+    not_blind = {str(row.get("arm")): None for row in report.rows if not row.get("blind", True)}
     report = _marked(report, not_blind)
     sections = [_section(shown, f"image-{place}") for place, shown in enumerate(report.images, start=1)]
     anchors = {section.image: section.ident for section in sections}

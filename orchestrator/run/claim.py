@@ -10,7 +10,6 @@ the same whoever makes it: results of fits, decisions and rows are create-once, 
 """
 
 import contextlib
-import json
 import os
 import re
 import socket
@@ -18,14 +17,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
 
-from orchestrator.errors import NotFoundError, RunCancelledError, SupersededError, UserMistakeError
+from orchestrator.errors import (
+    NewerFormatError,
+    NotFoundError,
+    RunCancelledError,
+    SupersededError,
+    UserMistakeError,
+)
+from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.layout import ClaimLayout, RunLayout
 from orchestrator.store import Store
 from orchestrator.text import printable
@@ -120,7 +126,21 @@ class Standing:
 
     def to_json(self) -> bytes:
         """Plain JSON."""
-        return json.dumps({**vars(self), "usage": dict(self.usage)}, indent=2).encode()
+        return STANDINGS.to_json(self, indent=2)
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """Somebody's wish that the holder of a claim stops, written at the time ``at``."""
+
+    stop: Stop
+    at: str = ""
+
+
+HOLDERS = RecordFormat("the holder of a claim", Holder, (same_fields,))
+"""Format 0: the same fields without a number; so for the two that follow."""
+STANDINGS = RecordFormat("the state of a claim", Standing, (same_fields,))
+STOP_REQUESTS = RecordFormat("the request to stop", StopRequest, (same_fields,))
 
 
 @dataclass(frozen=True)
@@ -181,12 +201,11 @@ def read_log(store: Store, layout: RunLayout, after: int = 0) -> Iterator[str]:
 
 def _read(store: Store, keys: ClaimLayout) -> Attempt | None:
     try:
-        holder = Holder(**json.loads(store.get(keys.holder)))
+        holder = HOLDERS.read(store, keys.holder)
     except NotFoundError:
         return None
     try:
-        said = json.loads(store.get(keys.state))
-        standing = Standing(**{**said, "state": RunState(said["state"])})
+        standing = STANDINGS.read(store, keys.state)
     except NotFoundError:
         standing = Standing(RunState.RUNNING)
     return Attempt(holder, standing)
@@ -297,13 +316,21 @@ class Claim:
         """See whether somebody has taken the run over, or wants it to stop."""
         number = latest(self._store, self._layout)
         if number > self.holder.number:
-            attempt = _read(self._store, self._layout.claim(number))
-            by = "another driver" if attempt is None else attempt.holder.name
+            try:
+                attempt = _read(self._store, self._layout.claim(number))
+                by = "another driver" if attempt is None else attempt.holder.name
+            except NewerFormatError:
+                # The number alone says whose the run is.
+                by = "a driver of a newer version"
             self._superseded = (
                 f"the run {self._layout.run} has been taken over by {by}; this driver leaves it to that one"
             )
         elif self._stop != "now" and self._store.exists(self._keys.cancel):
-            self._stop = json.loads(self._store.get(self._keys.cancel))["stop"]
+            try:
+                self._stop = STOP_REQUESTS.read(self._store, self._keys.cancel).stop
+            except NewerFormatError:
+                # That it is there says enough; the gentle way loses nothing.
+                self._stop = "drain"
 
     def _beat(self) -> None:
         while self._superseded is None and not self._ended.wait(BEAT_S):
@@ -342,7 +369,7 @@ def take(
             _watch(store, layout, attempt, note=note, clock=clock, sleep=sleep)
         boot, started = _process(os.getpid())
         holder = Holder(number + 1, socket.gethostname(), os.getpid(), boot, started, now(), machine)
-        if store.create(layout.claim(number + 1).holder, json.dumps(asdict(holder), indent=2).encode()):
+        if store.create(layout.claim(number + 1).holder, HOLDERS.to_json(holder, indent=2)):
             return Claim(store, layout, holder, {} if attempt is None else attempt.standing.usage)
 
 
@@ -398,4 +425,4 @@ def ask_to_stop(store: Store, layout: RunLayout, number: int, stop: Stop) -> Non
     """Ask the holder of a claim to stop. Asking again changes only to the sooner."""
     key = layout.claim(number).cancel
     if stop == "now" or not store.exists(key):
-        store.put(key, json.dumps({"stop": stop, "at": now()}).encode())
+        store.put(key, STOP_REQUESTS.to_json(StopRequest(stop, now())))

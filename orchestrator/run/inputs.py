@@ -1,12 +1,12 @@
 """The list of what a run works on, in the store; once it is there it counts, whatever becomes of the folders."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from orchestrator.errors import NotFoundError
+from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.layout import RunLayout
-from orchestrator.store import Store, create_or_read
+from orchestrator.store import Store
 
 SPREAD_SUFFIX = ".tif"
 
@@ -63,21 +63,18 @@ class Inputs:
     rejected: Sequence[Rejected]
 
 
+INPUTS = RecordFormat("the list of inputs", Inputs, (same_fields,))
+"""Format 0: the same fields without a number."""
+
+
 def read_inputs(store: Store, layout: RunLayout) -> Inputs | None:
     """The list of a run's inputs; None while they have not all been brought."""
     try:
-        return _from_json(store.get(layout.inputs))
+        return INPUTS.read(store, layout.inputs)
     except NotFoundError:
         return None
 
 
 def write_inputs(store: Store, layout: RunLayout, inputs: Inputs) -> Inputs:
     """Leave the list in the store, when everything on it is there; the list that counts, which is the first."""
-    return _from_json(create_or_read(store, layout.inputs, json.dumps(asdict(inputs)).encode()))
-
-
-def _from_json(data: bytes) -> Inputs:
-    listed = json.loads(data)
-    return Inputs(
-        [InputImage(**image) for image in listed["images"]], [Rejected(**reject) for reject in listed["rejected"]]
-    )
+    return INPUTS.create_or_read(store, layout.inputs, inputs)

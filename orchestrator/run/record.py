@@ -1,15 +1,15 @@
 """The record of a run: plain JSON in the store."""
 
-import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.errors import NotFoundError, StoreError, UserMistakeError
 from orchestrator.run.claim import RunState, Stop, ask_to_stop, last_attempt, take
+from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.layout import RUNS, RunLayout
 from orchestrator.store import Store
 
@@ -46,21 +46,17 @@ class RunRecord:
 
     def to_json(self) -> bytes:
         """What the run is, as plain JSON."""
-        facts = {name: value for name, value in asdict(self).items() if name not in _STANDING}
-        return json.dumps(facts, indent=2, allow_nan=False).encode()
+        return RUN_RECORDS.to_json(self, indent=2)
 
     @classmethod
     def from_json(cls, data: bytes) -> "RunRecord":
         """What the run is; how it goes is not known from that.
 
         Raises:
+            NewerFormatError: a newer version has written it.
             ValueError: this is no record of a run.
         """
-        try:
-            known = {each.name for each in fields(cls)} - _STANDING
-            return cls(**{name: value for name, value in json.loads(data).items() if name in known})
-        except (TypeError, AttributeError) as error:
-            raise ValueError(str(error)) from None
+        return RUN_RECORDS.from_json(data)
 
     def summary(self) -> dict[str, Any]:
         """The line of a list of runs."""
@@ -87,6 +83,9 @@ class RunRecord:
 
 
 _STANDING = frozenset({"state", "finished", "seconds", "reason", "driver", "stages", "waits_for", "usage"})
+
+RUN_RECORDS = RecordFormat("the record of the run", RunRecord, (same_fields,), leave_out=_STANDING)
+"""Format 0: the same fields without a number."""
 
 
 def new_run_name() -> str:
@@ -117,11 +116,12 @@ def read_run(store: Store, run: str) -> RunRecord:
 
     Raises:
         UserMistakeError: there is no such run.
+        NewerFormatError: a newer version has written its record.
         StoreError: what stands in its place is no record of a run.
     """
     layout = RunLayout(check_run_name(run))
     try:
-        record = RunRecord.from_json(store.get(layout.record))
+        record = RUN_RECORDS.read(store, layout.record)
     except NotFoundError:
         names = ", ".join(store.children(RUNS)[-5:]) or "none"
         raise UserMistakeError(f"no run {run!r} in the store {store.url}; the latest there: {names}") from None

@@ -2,10 +2,12 @@
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
+from typing import Any
 
+from orchestrator.run.formats import RecordFormat
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store
 from orchestrator.text import to_csv
@@ -23,7 +25,7 @@ class RowState(StrEnum):
 
 
 NOT_BLIND = "not blind: the masks were found on the clean reference (lottery.target: clean)"
-"""What the note of a row says then."""
+"""What the note of a row that is not blind says to people."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Row:
     the mask that was applied (of a deep decoder: the share of the dense network's weights that it lacks), ``parameters`` how
     many are left to fit, ``source`` the image whose ticket it is, where it was found elsewhere, and ``psnr_last`` the PSNR
     after the last iteration.
+
+    A row is not ``blind`` if what was fitted was found on a clean reference: its figures then show what could be had, and
+    are no result of a method that sees the degraded image alone.
     """
 
     image: str
@@ -73,6 +78,7 @@ class Row:
     parameters: int | None = None
     source: str | None = None
     psnr_last: float | None = None
+    blind: bool = True
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -80,14 +86,39 @@ _INTEGERS = ("stop_iteration", "iterations", "round", "initialisation", "paramet
 _WORDS = ("image", "arm", "state", "reason", "candidate", "rule", "stopping", "note", "source")
 
 
+@dataclass(frozen=True)
+class _ImageRows:
+    """The rows of one image, as the store has them."""
+
+    rows: Sequence[Row]
+
+
+def _rows_of_a_list(listed: Any) -> Mapping[str, Any]:
+    """Format 0 of an image's rows: a list. Where a row has no ``blind``, only the wording of its note says so."""
+    return {"rows": [{"blind": NOT_BLIND not in (row.get("note") or ""), **row} for row in listed]}
+
+
+_ROWS = RecordFormat("the rows", _ImageRows, (_rows_of_a_list,))
+
+
 def rows_to_json(rows: Iterable[Row]) -> str:
-    """A list of objects."""
+    """Rows for people and other programs: a list of objects."""
     return json.dumps([asdict(row) for row in rows], indent=2, allow_nan=False)
 
 
-def rows_from_json(text: str | bytes) -> list[Row]:
-    """The rows back."""
-    return [Row(**{**fields, "state": RowState(fields["state"])}) for fields in json.loads(text)]
+def rows_record(rows: Sequence[Row]) -> bytes:
+    """An image's rows as the store has them."""
+    return _ROWS.to_json(_ImageRows(rows), indent=2)
+
+
+def rows_from_json(text: str | bytes, place: str = "") -> list[Row]:
+    """The rows back, from a record in the store or from what `rows_to_json` gives.
+
+    Raises:
+        NewerFormatError: a newer version has written them.
+        ValueError: these are no rows.
+    """
+    return list(_ROWS.from_json(text, place).rows)
 
 
 def rows_to_csv(rows: Iterable[Row]) -> str:
@@ -106,6 +137,7 @@ def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
         **dict.fromkeys(_WORDS, pa.string()),
         **dict.fromkeys(_INTEGERS, pa.int64()),
         "picked": pa.bool_(),
+        "blind": pa.bool_(),
     }
     store.put(layout.results("csv"), rows_to_csv(rows).encode())
     buffer = io.BytesIO()
@@ -115,5 +147,10 @@ def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
 
 def read_rows(store: Store, layout: RunLayout) -> list[Row]:
     """The rows there are so far, in the order of the images' names and of the run's arms, also of a run under way."""
-    rows = [row for data in store.get_many(store.keys(layout.rows)) for row in rows_from_json(data)]
+    keys = list(store.keys(layout.rows))
+    rows = [
+        row
+        for key, data in zip(keys, store.get_many(keys), strict=True)
+        for row in rows_from_json(data, store.show(key))
+    ]
     return sorted(rows, key=lambda row: row.image)

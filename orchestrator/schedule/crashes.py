@@ -6,6 +6,7 @@ from typing import Literal
 from orchestrator.errors import (
     DamagedError,
     FitOutOfMemoryError,
+    NewerFormatError,
     NodeLeavingError,
     StoreError,
     StoreUnavailableError,
@@ -77,6 +78,7 @@ _CAUSES: dict[type[Exception], Cause] = {
     StoreUnavailableError: "store unavailable",
     StoreError: "store",
     DamagedError: "store",
+    NewerFormatError: "store",
     FitOutOfMemoryError: "memory",
     NodeLeavingError: "node",
 }

@@ -5,7 +5,7 @@ from orchestrator.fit.fit import fit_keys, record_once
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import FitRecord
 from orchestrator.run.context import RunContext
-from orchestrator.run.rows import Row, rows_to_json
+from orchestrator.run.rows import Row, rows_record
 from orchestrator.schedule.actions import EndImage
 from orchestrator.schedule.queue import Finished
 
@@ -38,6 +38,6 @@ class StoreLedger:
         """Write the rows of an image that goes no further, and delete its fits unless they are to be kept."""
         store, layout = self._context.store, self._context.layout
         rows = [Row(ended.image.name, arm.name, ended.state, reason=ended.reason) for arm in self._arms]
-        store.create(layout.row(ended.image.id), rows_to_json(rows).encode())
+        store.create(layout.row(ended.image.id), rows_record(rows))
         if self._context.config.keep.fits != "all":
             store.delete_all(layout.fits(ended.image.id))

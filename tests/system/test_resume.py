@@ -116,7 +116,7 @@ def test_a_drained_run_ends_what_it_had_under_way_and_starts_nothing(calm: Comma
 # Both sides of the story with a shorter patience, so that the test need not wait for half a minute.
 IMPATIENT = """
 import sys
-from orchestrator.run.record import claim as claims
+from orchestrator.run import claim as claims
 from orchestrator.cli import main
 
 claims.BEAT_S, claims.STALE_S = 0.5, 4.0

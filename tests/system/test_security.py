@@ -21,7 +21,7 @@ from orchestrator.doctor.check import Check, check_cluster, check_token
 
 SERVE = """
 import sys
-from orchestrator.drive.local_ray import local_ray
+from orchestrator.drive import local_ray
 from orchestrator.resources.share import Resources
 
 with local_ray(Resources(1, 1, "cpu", 0.0, 1e9), dashboard=True) as address:

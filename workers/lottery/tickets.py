@@ -31,7 +31,8 @@ from workers.seeds import generator_of
 Target = Literal["observed", "clean"]
 """What the masks were fitted to: the image as it was measured, or the clean one, which only an experiment has."""
 
-_MAGIC = b"dip-ticket 1"
+_KIND, _FORMAT = b"dip-ticket", 1
+_MAGIC = b"%s %d" % (_KIND, _FORMAT)
 _TYPES: dict[str, type] = {
     "network": str,
     "out_channels": int,
@@ -51,6 +52,10 @@ _TYPES: dict[str, type] = {
 }
 _LAYER_TYPES: dict[str, type] = {"name": str, "shape": list, "kept": int}
 _MOST_CHANNELS = 2**16
+
+
+class NewerTicketError(ValueError):
+    """A ticket was written by a newer version, whose format this version does not know."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +163,7 @@ class Ticket:
         """Read a file. It is taken only if it is, byte for byte, what `to_bytes` would write.
 
         Raises:
+            NewerTicketError: a newer version has written it.
             ValueError: the file is something else, or damaged.
         """
         fields = header(data)
@@ -196,9 +202,15 @@ def header(data: bytes) -> dict[str, Any]:
     """The JSON object at the head of a ticket, for who wants no masks; what it says is not checked.
 
     Raises:
+        NewerTicketError: a newer version has written them.
         ValueError: the bytes are no ticket.
     """
     magic, *lines = data.split(b"\n", 2)
+    kind, _, number = magic.rpartition(b" ")
+    if kind == _KIND and number.isdigit() and int(number) > _FORMAT:
+        raise NewerTicketError(
+            f"it has format {int(number)}, and this version knows formats up to {_FORMAT}; install a newer version"
+        )
     if magic != _MAGIC or len(lines) != 2:
         raise ValueError("the bytes are no ticket: they do not begin with 'dip-ticket 1' and a header")
     try:

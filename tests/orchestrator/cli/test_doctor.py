@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
+from orchestrator.doctor import check as doctor
 from orchestrator.doctor.check import Check
-from orchestrator.doctor.check import check as doctor
 
 GOOD = Check("ray", "Ray 2.60.0")
 BAD = Check("store", "the disk\x1b[31m is full", "free some\nspace")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.table import print_comparison, print_lottery, print_rows, printable
-from orchestrator.run.rows import NOT_BLIND, Row, RowState
+from orchestrator.run.rows import Row, RowState
 
 Show = Callable[..., list[str]]
 CANDIDATE = "158-1111101111001110001100001"
@@ -268,7 +268,7 @@ def test_without_references_it_is_told_in_held_out_error(drawn: Show) -> None:
 
 
 def test_masks_that_are_not_blind_are_marked(drawn: Show) -> None:
-    rows = [replace(row, note=NOT_BLIND) for row in ROUNDS]
+    rows = [replace(row, blind=False) for row in ROUNDS]
     assert "lottery-imp (not blind)" in cells(drawn(*rows)[1])[0]
 
 
@@ -290,7 +290,7 @@ def test_tickets_that_were_moved_make_a_matrix_of_sources_and_images(drawn: Show
         ["b-2222", "–", "+0.25 *"],
         ["c-3", "–", "-2.00"],
     ]
-    blind = drawn(*(replace(row, note=NOT_BLIND) for row in rows), **found)
+    blind = drawn(*(replace(row, blind=False) for row in rows), **found)
     assert any(line.startswith("imp (not blind), round 1: dB to dense; found on") for line in blind)
 
 

@@ -843,7 +843,9 @@ def test_masks_that_were_found_on_a_clean_image_are_told_in_every_row(
 ) -> None:
     bench = lottery_bench(make_bench, make_config, encoded)
     leave(bench, "full", "dip.imp.1.r02", 0.3, blind=blind)
-    assert [row.note for row in lottery_rows(bench)] == [None if blind else NOT_BLIND] * 6
+    rows = lottery_rows(bench)
+    assert [row.note for row in rows] == [None if blind else NOT_BLIND] * 6
+    assert [row.blind for row in rows] == [blind] * 6
 
 
 def test_a_ticket_from_elsewhere_is_told_with_its_source(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.doctor import check as doctor
 from orchestrator.doctor.check import (
     RAY_SERIES,
     Check,
@@ -26,7 +27,6 @@ from orchestrator.doctor.check import (
     check_torch,
     examine,
 )
-from orchestrator.doctor.check import check as doctor
 from orchestrator.errors import StoreError, StoreUnavailableError
 from orchestrator.resources.share import Machine
 from orchestrator.store import LocalStore

@@ -12,7 +12,6 @@ from orchestrator.figures.sparsity import (
     Matching,
     SparsityPoint,
     curve,
-    is_blind,
     lottery_to_csv,
     matching_sparsity,
     transfers,
@@ -20,7 +19,7 @@ from orchestrator.figures.sparsity import (
 )
 from orchestrator.run.inputs import InputImage, Inputs, write_inputs
 from orchestrator.run.layout import TOGETHER, RunLayout, slug
-from orchestrator.run.rows import NOT_BLIND, Row, RowState
+from orchestrator.run.rows import Row, RowState
 from orchestrator.store import LocalStore
 from workers.lottery.methods import Method
 from workers.names import Chain
@@ -138,9 +137,8 @@ def test_without_references_the_held_out_error_is_told_in_decibels() -> None:
 
 
 def test_masks_of_the_clean_reference_are_marked() -> None:
-    clean = row("a", "imp", 1, 30.0, note=f"another note; {NOT_BLIND}")
-    blind = row("a", "snip", 1, 30.0, note="another note")
-    assert (is_blind(clean), is_blind(blind), is_blind(row("a", "imp", 1))) == (False, True, True)
+    clean = row("a", "imp", 1, 30.0, blind=False)
+    blind = row("a", "snip", 1, 30.0)
     assert [point.blind for point in curve([clean, blind]) if point.image is None] == [False, True]
 
 
@@ -229,7 +227,7 @@ def test_sources_from_elsewhere_come_last_and_two_arms_with_the_same_fit_count_o
     dense = row(A, "dense", 0, 30.0)
     elsewhere = row(A, "imp", 1, 31.0, source="0-other-12345678")
     together = row(A, "imp", 1, 31.5, source=TOGETHER)
-    own = row(A, "imp", 1, 32.0, source=slug(IDS[A]), note=NOT_BLIND)
+    own = row(A, "imp", 1, 32.0, source=slug(IDS[A]), blind=False)
     cells = transfers([dense, elsewhere, together, own, own], IDS)
     assert [(cell.source, cell.fits, cell.blind) for cell in cells] == [
         (slug(IDS[A]), 1, False),

@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.errors import UserMistakeError
 from orchestrator.images import Encoding
+from orchestrator.ingest import folder as ingest
 from orchestrator.ingest.folder import Upload, read_folder
-from orchestrator.ingest.folder import folder as ingest
 from orchestrator.run.inputs import InputImage, Rejected
 from tests.orchestrator.conftest import Encoded
 

@@ -19,7 +19,7 @@ from orchestrator.report import (
     RunReport,
     TicketLayers,
 )
-from orchestrator.run.rows import NOT_BLIND, Row, RowState
+from orchestrator.run.rows import Row, RowState
 from workers.lottery.methods import Method
 from workers.names import Chain
 
@@ -188,9 +188,8 @@ LOTTERY_IDS = {"cells/a.png": "a-00000001", HOSTILE: "b-00000002"}
 def lottery_rows(clean: str = "oes") -> list[Row]:
     """Two images, two initialisations, two methods of which one saw the reference, and tickets that were moved."""
     methods: tuple[Method, ...] = ("imp", "oes")
-    note = {method: NOT_BLIND if method == clean else None for method in methods}
     own = [
-        round_row(image, method, number, initialisation, note=note[method])
+        round_row(image, method, number, initialisation, blind=method != clean)
         for image in LOTTERY_IDS
         for method in methods
         for number in range(6)
@@ -208,7 +207,7 @@ def lottery_rows(clean: str = "oes") -> list[Row]:
 
 def lottery(rows: Sequence[Row] | None = None, referenced: bool = True) -> LotteryReport:
     told = lottery_rows() if rows is None else rows
-    blind = all(sparsity.is_blind(row) for row in told)
+    blind = all(row.blind for row in told)
     psnr = [1.0, 20.0, 29.0, 25.0, 22.0] if referenced else None
     sparse = [1.0, 20.0, 29.0, 28.5, 28.0] if referenced else None
     layers = TicketLayers("imp", True, 5, [("encoders.0.1", 250, 1000), ("skips.0.1", 8, 16)])

@@ -244,7 +244,7 @@ IMAGE = "x"
 ROWS = [
     *(round_row(IMAGE, "dense", 0, at) for at in range(2)),
     *(round_row(IMAGE, "imp", number, at) for number in range(1, 10) for at in range(2)),
-    *(round_row(IMAGE, "oes", number, note=NOT_BLIND) for number in range(1, 4)),
+    *(round_row(IMAGE, "oes", number, note=NOT_BLIND, blind=False) for number in range(1, 4)),
     round_row(IMAGE, "imp", 4, source=A),
 ]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import RunCancelledError, StoreUnavailableError, SupersededError, UserMistakeError
+from orchestrator.run import claim as claims
 from orchestrator.run.claim import (
     STALE_S,
     Claim,
@@ -25,7 +26,6 @@ from orchestrator.run.claim import (
     wait_until_free,
 )
 from orchestrator.run.layout import RunLayout
-from orchestrator.run.record import claim as claims
 from orchestrator.store import LocalStore
 
 LAYOUT = RunLayout("r")

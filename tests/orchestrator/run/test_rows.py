@@ -48,6 +48,7 @@ FULL = Row(
     parameters=2345,
     source="f16-5fb2ac1e",
     psnr_last=29.75,
+    blind=False,
 )
 BARE = Row("a\nb.txt", "isnas-dip-blind", RowState.REJECTED, reason="not an image")
 LAYOUT = RunLayout("r")
@@ -68,7 +69,9 @@ def test_rows_come_back_from_json_as_they_were() -> None:
 def test_json_has_every_column_and_null_for_what_is_not_known() -> None:
     full, bare = json.loads(rows_to_json([FULL, BARE]))
     assert tuple(full) == tuple(bare) == COLUMNS
-    assert [name for name, value in bare.items() if value is not None] == ["image", "arm", "state", "reason", "picked"]
+    assert [name for name, value in bare.items() if value is not None] == [
+        *("image", "arm", "state", "reason", "picked", "blind"),
+    ]
     assert bare["state"] == "rejected"
 
 
@@ -86,7 +89,9 @@ def test_csv_has_a_header_and_comes_back_with_empty_for_what_is_not_known() -> N
     assert int(full["stop_iteration"]) == 123
     assert (full["picked"], bare["picked"]) == ("False", "True")
     assert bare["image"] == BARE.image
-    assert [name for name, value in bare.items() if value] == ["image", "arm", "state", "reason", "picked"]
+    assert [name for name, value in bare.items() if value] == [
+        *("image", "arm", "state", "reason", "picked", "blind"),
+    ]
     assert bare["state"] == "rejected"
 
 
@@ -107,7 +112,7 @@ def test_the_parquet_types_do_not_depend_on_the_rows(store: LocalStore) -> None:
     assert schemas[0].field("stop_iteration").type == schemas[0].field("iterations").type == pa.int64()
     assert schemas[0].field("round").type == schemas[0].field("parameters").type == pa.int64()
     assert schemas[0].field("note").type == schemas[0].field("source").type == pa.string()
-    assert schemas[0].field("picked").type == pa.bool_()
+    assert schemas[0].field("picked").type == schemas[0].field("blind").type == pa.bool_()
     assert schemas[0].field("psnr").type == pa.float64()
 
 

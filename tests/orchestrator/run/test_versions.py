@@ -8,7 +8,7 @@ import pytest
 
 import workers
 from orchestrator import __version__
-from orchestrator.run.record import versions
+from orchestrator.run import versions
 from orchestrator.run.versions import code_version, project_version
 
 
