@@ -6,7 +6,6 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.doctor.check import Check
-from orchestrator.doctor.check import check as doctor
 
 GOOD = Check("ray", "Ray 2.60.0")
 BAD = Check("store", "the disk\x1b[31m is full", "free some\nspace")
@@ -22,7 +21,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
         if place == "bad":
             yield BAD
 
-    monkeypatch.setattr(doctor, "examine", examine)
+    monkeypatch.setattr("orchestrator.doctor.check.examine", examine)
     return places
 
 

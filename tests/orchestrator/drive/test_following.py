@@ -8,11 +8,11 @@ import pytest
 
 from orchestrator.drive.following import LOOK_EVERY_S, Followed
 from orchestrator.errors import RunFailedError, StoreUnavailableError, UserMistakeError
+from orchestrator.run import claim as claims
 from orchestrator.run.claim import RunState, now
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Stage
 from orchestrator.run.record import RunRecord
-from orchestrator.run.record import claim as claims
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import ELSEWHERE
 
