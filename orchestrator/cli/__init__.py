@@ -8,9 +8,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from orchestrator import __version__
-from orchestrator.cli import cancel, doctor, evaluate, logs, results, resume, runs, status, study, submit, watch
+from orchestrator.cli import (
+    cancel,
+    completion,
+    doctor,
+    evaluate,
+    logs,
+    results,
+    resume,
+    runs,
+    status,
+    study,
+    submit,
+    watch,
+)
 from orchestrator.errors import OrchestratorError
+from orchestrator.version import __version__
 
 COMMANDS = {
     "submit": submit,
@@ -24,8 +37,18 @@ COMMANDS = {
     "runs": runs,
     "results": results,
     "doctor": doctor,
+    "completion": completion,
 }
 EXIT_MISTAKE = 2
+_EXAMPLES = """\
+examples:
+  python -m orchestrator submit --images photos/ --dry-run     what would be done, and how long it would take
+  python -m orchestrator submit --images photos/               restore them
+  python -m orchestrator results RUN                           a row for each image
+  python -m orchestrator submit --help                         all options, in sections
+
+In Python: import orchestrator; run = orchestrator.submit("photos/")
+"""
 EXIT_INTERRUPTED = 130
 
 
@@ -34,16 +57,26 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m orchestrator",
         description="Restore images without training data: for every image, find the untrained network that suits it.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"dip-orchestrator {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         summary = (module.__doc__ or "").splitlines()[0]
-        command = commands.add_parser(name, help=summary, description=module.__doc__, allow_abbrev=False)
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=module.__doc__,
+            epilog=getattr(module, "EXAMPLES", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         command.add_argument("--store", help="where everything is kept (default: $DIP_STORE, else ./dip-store)")
         command.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
         module.add_arguments(command)
-        command.set_defaults(act=module.act)
+        # The parser itself is what `completion` reads.
+        command.set_defaults(act=module.act, parser=parser)
     return parser
 
 

@@ -1,52 +1,17 @@
-"""What several commands share."""
+"""What several commands share: where the store is, and what a person types next."""
 
 import argparse
-import os
 import shlex
 
-from orchestrator.store import Store, open_store
-
-
-def add_assignments(parser: argparse.ArgumentParser, help: str) -> None:
-    """Settings on the command line."""
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help=help)
-
-
-def place_of(options: argparse.Namespace) -> str:
-    """The store the user means: ``--store``, else ``$DIP_STORE``, else ``./dip-store``."""
-    return str(options.store or os.environ.get("DIP_STORE") or "dip-store")
+from orchestrator.drive.handle import store_at
+from orchestrator.store import Store
 
 
 def store_of(options: argparse.Namespace) -> Store:
-    """That store, opened."""
-    return open_store(place_of(options))
+    """The store the user means: ``--store``, else ``$DIP_STORE``, else ``./dip-store``."""
+    return store_at(options.store)
 
 
 def command_for(command: str, run: str, store: Store) -> str:
     """What a person types next."""
     return f"python -m orchestrator {command} {run} --store {shlex.quote(store.url)}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: ``8 s``, ``3 min 20 s``, ``2 h 05 min``, ``4 d 3 h``."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes_left = divmod(minutes, 60)
-    days, hours_left = divmod(hours, 24)
-    if whole < 60:
-        return f"{whole} s"
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{hours} h {minutes_left:02} min" if hours < 48 else f"{days} d {hours_left} h"
-
-
-def clock_time(seconds: float) -> str:
-    """Seconds as a clock shows them: ``0:08``, ``3:20``, ``2:05:00``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def decibels(value: float | None) -> str:
-    """Two decimals, or a dash where there is none."""
-    return "–" if value is None else f"{value:.2f}"

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from orchestrator.cli.common import place_of
+from orchestrator.drive.handle import place_of
 from orchestrator.text import printable
 
 EXIT_WRONG = 1
@@ -23,7 +23,7 @@ def act(options: argparse.Namespace) -> int:
 
     # Not opened here: a mistake in its URL is an answer among others.
     checks = []
-    for check in examine(place_of(options), options.address):
+    for check in examine(place_of(options.store), options.address):
         checks.append(check)
         if not options.json:
             said = (

@@ -1,183 +1,122 @@
-"""Carrying a plan out: on this machine, on the Ray cluster that it belongs to, or by a job on another."""
+"""Start a run from the command line, show how it goes, and print what came out; the exit status says how it ended."""
 
 import argparse
 import sys
-import uuid
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.common import command_for, duration
+from orchestrator.api import Run
+from orchestrator.cli.common import command_for, store_of
+from orchestrator.cli.shown.outcome import show_outcome, status_of
+from orchestrator.cli.shown.plan import print_plan
 from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError, StoreUnavailableError, UserMistakeError
-from orchestrator.figures.sparsity import ids_of
-from orchestrator.run.claim import RunState, latest, wait_until_free
+from orchestrator.run.claim import RunState
 from orchestrator.run.layout import RunLayout
-from orchestrator.run.record import RunRecord
-from orchestrator.run.rows import Row, RowState, read_rows
-from orchestrator.store import Store, check_store
+from orchestrator.run.record import new_run_name
+from orchestrator.run.rows import read_rows
 
 if TYPE_CHECKING:
-    from orchestrator.plan.make import Plan
+    from orchestrator.plan.request import Request
 
-_ARMS_LISTED = 9
-EXIT_SOME_FAILED = 1
 EXIT_RUN_FAILED = 2
 
 
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """Where a run is to be carried out."""
-    parser.add_argument(
-        "--address",
-        metavar="URL",
-        help="a Ray cluster: the address of its dashboard, such as http://127.0.0.1:8265, on whose head the run's driver is"
-        " started as a job; or auto, the cluster that this machine belongs to, with the driver here (default: this machine"
-        " alone)",
-    )
-    parser.add_argument("--detach", action="store_true", help="with --address URL: do not wait for the run's end")
-    parser.add_argument(
-        "--ship-code",
-        action="store_true",
-        help="with --address URL: send this machine's code along, where the cluster has another state of it",
-    )
-    parser.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
+def name_run(options: argparse.Namespace) -> None:
+    """Give the run a name now, if the user gave none: messages about a run that did not end need it."""
+    options.run = new_run_name() if options.run is None else options.run
 
 
-def carry_out(options: argparse.Namespace, store: Store, planned: "Callable[..., Plan]") -> int:
-    """Run a plan with its progress shown, and print what came out; the exit status.
+def carry_out(options: argparse.Namespace, start: Callable[..., Run]) -> int:
+    """Start a run with its progress shown, and print what came out; the exit status.
 
-    ``planned`` makes it, for the machines that it is given as ``resolve``.
+    ``start`` takes the arguments of `orchestrator.api.Where`.
 
     Raises:
-        KeyboardInterrupt: the user stopped it; said so already.
+        KeyboardInterrupt: the user stopped it; that is printed already.
     """
     elsewhere = options.address is not None and "://" in options.address
     if (options.detach or options.ship_code) and not elsewhere:
         raise UserMistakeError("--detach and --ship-code go with --address http://..., a job on a cluster")
-    if elsewhere:
-        return _hand_over(options, store, planned)
-    if options.address is None:
-        return _drive(options, store, planned())
-    from orchestrator.drive.cluster import joined_ray, resolve_on_cluster
-
-    with joined_ray(options.address):
-        return _drive(options, store, planned(resolve=resolve_on_cluster))
+    return _hand_over(options, start) if elsewhere else _drive(options, start)
 
 
-def _drive(options: argparse.Namespace, store: Store, plan: "Plan") -> int:
+def print_request(request: "Request", name: str | None) -> None:
+    """Print the plan of a request; ``name`` says where its settings come from, if not from its effort."""
+    plan = request.plan()
+    print_plan(plan, request.store, name or (plan.sizing.settings if plan.sizing is not None else plan.run))
+
+
+def _drive(options: argparse.Namespace, start: Callable[..., Run]) -> int:
     """Be the driver of a run."""
-    from orchestrator.cli.live import LiveProgress
-    from orchestrator.drive.driver import execute
+    from orchestrator.cli.shown.live import LiveProgress
 
-    joined = options.address is not None
-    # Before anything starts: does the store do what a run cannot do without?
-    check_store(store, f"probe-{uuid.uuid4().hex}")
+    store, name = store_of(options), options.run
+    progress = LiveProgress()
     try:
-        with LiveProgress() as progress:
-            progress.note(f"joining Ray at {options.address} ..." if joined else "starting Ray ...")
-            outcome = execute(store, plan, progress, dashboard=not options.no_dashboard, joined=joined)
+        with progress:
+            run = start(
+                background=False, address=options.address, dashboard=not options.no_dashboard, listener=progress
+            )
     except (KeyboardInterrupt, RunCancelledError) as stopped:
-        said = str(stopped) or "interrupted"
-        print(f"{said}; what was finished is in {store.show(RunLayout(plan.run).root)}")
-        print(f"go on with       {command_for('resume', plan.run, store)}")
+        if not progress.noted:
+            # It was still being planned, and nothing is there to go on with.
+            raise
+        reason = str(stopped) or "interrupted"
+        print(f"{reason}; what was finished is in {store.show(RunLayout(name).root)}")
+        print(f"go on with       {command_for('resume', name, store)}")
         raise KeyboardInterrupt from None
     except (StoreUnavailableError, RayLostError, RunFailedError):
-        print(f"go on with       {command_for('resume', plan.run, store)}")
+        if progress.noted:
+            print(f"go on with       {command_for('resume', name, store)}")
         raise
-    show_outcome(store, outcome.record, outcome.rows)
-    if plan.command == "study":
-        from orchestrator.cli.study import conclude
+    record, rows = run.status(), read_rows(store, RunLayout(name))
+    show_outcome(store, record, rows)
+    if record.command == "study":
+        from orchestrator.cli.shown.study import show_study
 
-        conclude(plan, outcome, store)
-    return status_of(outcome.rows)
+        show_study(store, RunLayout(name))
+    return status_of(rows)
 
 
-def _hand_over(options: argparse.Namespace, store: Store, planned: "Callable[..., Plan]") -> int:
-    """Bring a run to the store, start its driver on a cluster, and follow it."""
-    from orchestrator.cli.live import LiveProgress
-    from orchestrator.drive.handover import Cluster, check_reachable_from_machines, hand_over
+def _hand_over(options: argparse.Namespace, start: Callable[..., Run]) -> int:
+    """Let a job on a cluster be the driver, and follow the run."""
+    from orchestrator.cli.shown.live import LiveProgress
 
-    check_reachable_from_machines(store)
-    cluster = Cluster(options.address)
-    plan = planned(resolve=None)
-    check_store(store, f"probe-{uuid.uuid4().hex}")
-    # By our own clock: the machine of the last driver may be gone without a word.
-    wait_until_free(store, RunLayout(plan.run), note=print)
-    before = latest(store, RunLayout(plan.run))
+    store, name = store_of(options), options.run
     try:
         with LiveProgress() as progress:
-            progress.note(f"run {plan.run}: bringing {len(plan.uploads)} images to {store.url}")
-            job = hand_over(store, plan, cluster, progress, ship_code=options.ship_code)
-            progress.note(f"its driver is the job {job.id} of {job.cluster}")
+            run = start(address=options.address, ship_code=options.ship_code, listener=progress)
     except KeyboardInterrupt:
-        print(f"stopped before the run had a driver; the same submit with --run {plan.run} goes on with it")
+        print(f"stopped before the run had a driver; the same submit with --run {name} goes on with it")
         raise
     if options.detach:
         for command in ("watch", "status", "logs", "cancel"):
-            print(f"{command:<16} {command_for(command, plan.run, store)}")
+            print(f"{command:<16} {command_for(command, name, store)}")
         return 0
-    return follow(store, plan.run, after=before, driver=lambda: cluster.why_it_ended(job))
+    return follow(run)
 
 
-def follow(store: Store, run: str, *, after: int = 0, driver: "Callable[[], str | None]" = lambda: None) -> int:
+def follow(run: Run) -> int:
     """Show a run's progress until it ends, and what came out; the exit status.
-
-    Args:
-        store: Where it is.
-        run: Its name.
-        after: The number of the claim that it goes on from; what earlier drivers said is not shown.
-        driver: What its driver said last, if that is known to have ended; it is asked now and then.
 
     Raises:
         KeyboardInterrupt: the user has seen enough; the run goes on.
         RunFailedError: its driver ended without a word to the store.
     """
-    from orchestrator.cli.live import LiveProgress
-    from orchestrator.drive.following import Followed
+    from orchestrator.cli.shown.live import LiveProgress
 
-    followed = Followed(store, run, after, driver)
     try:
         with LiveProgress() as progress:
-            record = followed.until_it_ends(progress)
+            record = run.follow(progress)
     except KeyboardInterrupt:
-        print(f"the run {run} goes on; come back to it with {command_for('watch', run, store)}")
+        print(f"the run {run.name} goes on; come back to it with {command_for('watch', run.name, run.store)}")
         raise
-    rows = read_rows(store, RunLayout(run))
     if record.state is RunState.FINISHED:
-        show_outcome(store, record, rows)
+        rows = read_rows(run.store, RunLayout(run.name))
+        show_outcome(run.store, record, rows)
         return status_of(rows)
-    print(f"{run} is {record.state}" + (f": {record.reason}" if record.reason else ""), file=sys.stderr)
-    print(f"go on with       {command_for('resume', run, store)}")
+    print(f"{run.name} is {record.state}" + (f": {record.reason}" if record.reason else ""), file=sys.stderr)
+    print(f"go on with       {command_for('resume', run.name, run.store)}")
     if record.state is RunState.CANCELLED:
         raise KeyboardInterrupt
     return EXIT_RUN_FAILED
-
-
-def status_of(rows: Sequence[Row]) -> int:
-    """The exit status of a run that came to its end."""
-    return 0 if all(row.state is RowState.RESTORED for row in rows if row.picked) else EXIT_SOME_FAILED
-
-
-def show_outcome(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
-    """Print a run's results, and where they are."""
-    from orchestrator.cli.table import print_comparison, print_lottery, print_rows
-
-    print()
-    print_rows(rows)
-    print_comparison(rows)
-    if any(row.round is not None for row in rows):
-        print_lottery(rows, ids_of(store, RunLayout(record.run)))
-    rows = [row for row in rows if row.picked]
-    counts = Counter(row.state for row in rows)
-    arms = list(dict.fromkeys(row.arm for row in rows))
-    print()
-    # With several arms an image has several results.
-    images = f"{record.images} images by {len(arms)} arms: " if len(arms) > 1 else ""
-    said = ", ".join(f"{counts[state]} {state}" for state in RowState if counts[state])
-    took = "" if record.seconds is None else f" in {duration(record.seconds)}"
-    print(f"{images}{said}{took}")
-    layout = RunLayout(record.run)
-    for arm in arms if len(arms) <= _ARMS_LISTED else ["<arm>"]:
-        print(f"restored images  {store.show(layout.restored(arm, 'pick', 'x')).removesuffix('x')}")
-    print(f"table            {store.show(layout.results('csv'))}")
-    print(f"report           {store.show(layout.report)}")
-    print(f"next             {command_for('results', record.run, store)}")

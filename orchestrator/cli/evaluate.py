@@ -1,182 +1,46 @@
 """Train the lottery tickets of an earlier run on other images, or for another task, and see what they are worth there."""
 
 import argparse
-import json
-from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.common import store_of
-from orchestrator.cli.driving import carry_out
-from orchestrator.cli.submit import add_inputs, add_settings, plan_of, print_plan
-from orchestrator.errors import UserMistakeError
-from orchestrator.run.layout import RunLayout, word_of
-from orchestrator.run.record import read_run
-from orchestrator.settings import change, resolve
-from orchestrator.store import Store
-from workers.lottery.methods import METHODS, TRAITS
-from workers.names import Round, parse_name
+from orchestrator import api
+from orchestrator.cli.driving import carry_out, name_run, print_request
+from orchestrator.cli.options import add_images, add_settings, add_task, add_where, what_of
 
-if TYPE_CHECKING:
-    from orchestrator.settings import Config
-
-_SUFFIX = ".ticket"
-_LONGEST_NAME = 40
-_BESIDE = ("lottery-dense", "lottery-random", "lottery-snip", "lottery-decoder")
-_AS_THERE = ("initialisations", "rounds", "rate", "exempt", "rewind")
+EXAMPLES = """\
+examples:
+  python -m orchestrator evaluate --tickets tickets --images others/ --simulate
+  python -m orchestrator evaluate --tickets tickets --images others/ --simulate --task inpaint --rounds all
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument(
+    section = parser.add_argument_group("tickets", "docs/lottery.md")
+    section.add_argument(
         "--tickets", required=True, metavar="RUN", help="the run, in the same store, that found the tickets"
     )
-    truth = add_inputs(parser)
-    truth.add_argument(
-        "--simulate", action="store_true", help="the images are clean: degrade them by the task, restore, report PSNR"
-    )
-    parser.add_argument(
+    section.add_argument(
         "--rounds", metavar="N,M", help="rounds whose tickets are trained (default: the last; all: every one)"
     )
-    parser.add_argument(
+    section.add_argument(
         "--methods", metavar="A,B", help="whose tickets: imp, snip, oes (default: all of these that the run has)"
     )
-    parser.add_argument(
+    section.add_argument(
         "--sources", metavar="A,B", help="where those were found: image ids or how they begin (default: everywhere)"
     )
-    add_settings(parser, default=None)
+    add_images(parser, simulate=True)
+    add_task(parser, default="that of that run")
+    add_settings(parser, without="that run's settings")
+    add_where(parser)
 
 
 def act(options: argparse.Namespace) -> int:
     """Plan, and carry the plan out."""
-    store = store_of(options)
-    record = read_run(store, options.tickets)
-    assignments = [*_settings(options, store, record.config), *options.assignments]
-    given = None if options.config is None else resolve(options.config)
-    config = change(_of_record(record.config) if given is None else given, assignments)
-    planned = partial(plan_of, options, store, config, simulate=options.simulate)
+    name_run(options)
+    chosen = {name: getattr(options, name) for name in ("tickets", "rounds", "methods", "sources", "simulate")}
+    what = what_of(options)
     if options.dry_run:
-        print_plan(planned(), store, options.config or options.tickets)
+        print_request(api.evaluation(options.images, **chosen, **what), options.config or options.tickets)
         return 0
-    return carry_out(options, store, planned)
-
-
-def _of_record(settings: dict[str, Any]) -> "Config":
-    from orchestrator.settings import Config
-
-    return Config.model_validate(settings)
-
-
-def _settings(options: argparse.Namespace, store: Store, found: dict[str, Any]) -> list[str]:
-    """What makes a run an evaluation: the networks of the tickets, and an arm for every source and method.
-
-    Raises:
-        UserMistakeError: there are no such tickets.
-    """
-    there = _of_sources(options, _tickets(store, options.tickets))
-    methods = _methods(options, {str(chain.method) for chain, _, _ in there})
-    there = [each for each in there if each[0].method in methods]
-    networks = sorted({chain.network for chain, _, _ in there})
-    if len(networks) > 1:
-        raise UserMistakeError(
-            f"--tickets {options.tickets}: its tickets are of several networks ({', '.join(networks)}); those of one can be"
-            " moved at a time: choose by --sources"
-        )
-    chains: dict[tuple[str, str, int], set[int]] = {}
-    for chain, number, source in there:
-        chains.setdefault((str(chain.method), source, chain.initialisation), set()).add(number)
-    rounds = _rounds(options, set.intersection(*chains.values()))
-    pairs = dict.fromkeys((method, source) for method, source, _ in chains)
-    arms: list[dict[str, Any]] = [{"name": name, "like": name} for name in _BESIDE]
-    arms += [
-        {"name": _arm_name(method, source), "like": f"lottery-{method}", "source": source} for method, source in pairs
-    ]
-    lottery = found["lottery"]
-    seed = found["seed"] if lottery["seed"] is None else lottery["seed"]
-    settings = {
-        "network.width": found["network"]["width"],
-        "network.input_channels": found["network"]["input_channels"],
-        "lottery.network": networks[0],
-        **{f"lottery.{name}": lottery[name] for name in _AS_THERE},
-        # What is found here, to compare with, is found blind; of the tickets each says itself on what it was found.
-        "lottery.target": "observed",
-        "lottery.seed": seed,
-        "lottery.together": False,
-        "lottery.tickets": options.tickets,
-        "lottery.fit_rounds": rounds,
-        "arms": arms,
-    }
-    return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
-
-
-def _tickets(store: Store, run: str) -> "list[tuple[Any, int, str]]":
-    """All tickets of a run: chain, round and source.
-
-    Raises:
-        UserMistakeError: it has none.
-    """
-    root = RunLayout(run).all_tickets
-    found = []
-    for key in store.keys(root):
-        source, _, file = key.removeprefix(f"{root}/").partition("/")
-        name = parse_name(file.removesuffix(_SUFFIX)) if file.endswith(_SUFFIX) else None
-        if isinstance(name, Round):
-            found.append((name.chain, name.number, source))
-    if not found:
-        raise UserMistakeError(f"--tickets {run}: this run has found no lottery tickets")
-    return sorted(found, key=lambda each: (each[2], str(each[0]), each[1]))
-
-
-def _methods(options: argparse.Namespace, there: set[str]) -> list[str]:
-    """The methods whose tickets are moved; a random mask is as random anywhere."""
-    known = [str(method) for method in METHODS if method in there and TRAITS[method].sees_images]
-    names = known if options.methods is None else [name.strip() for name in options.methods.split(",")]
-    wanted = list(dict.fromkeys(names))
-    unknown = [name for name in wanted if name not in known]
-    if unknown or not wanted:
-        raise UserMistakeError(
-            f"--methods: the run {options.tickets} has no tickets of {', '.join(unknown) or 'any method that looks at images'};"
-            f" it has: {', '.join(known) or 'none'}"
-        )
-    return wanted
-
-
-def _of_sources(options: argparse.Namespace, there: "list[tuple[Any, int, str]]") -> "list[tuple[Any, int, str]]":
-    """The tickets that were found where the user wants."""
-    if options.sources is None:
-        return there
-    wanted = [word_of(name) for name in options.sources.split(",")]
-    for name in wanted:
-        if not any(source.startswith(name) for _, _, source in there):
-            known = ", ".join(dict.fromkeys(source for _, _, source in there))
-            raise UserMistakeError(f"--sources: no tickets were found on {name!r}; there are some of: {known}")
-    return [each for each in there if each[2].startswith(tuple(wanted))]
-
-
-def _rounds(options: argparse.Namespace, there: set[int]) -> list[int]:
-    """The rounds to train, of those of which all chains have their tickets."""
-    if not there:
-        raise UserMistakeError(f"--tickets {options.tickets}: no round has tickets of all chains; has the run ended?")
-    if options.rounds is None:
-        return [max(there)]
-    if options.rounds == "all":
-        return sorted(there)
-    try:
-        wanted = sorted({int(word) for word in options.rounds.split(",")})
-    except ValueError:
-        raise UserMistakeError(f"--rounds {options.rounds}: write numbers with commas between them, or all") from None
-    if not set(wanted) <= there:
-        raise UserMistakeError(
-            f"--rounds {options.rounds}: all chains have tickets of the rounds {_listed(sorted(there))}"
-        )
-    return wanted
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
-
-
-def _arm_name(method: str, source: str) -> str:
-    """A name for an arm; of a long source the end is what tells it from others."""
-    name = f"{method}-from-{source}"
-    return name if len(name) <= _LONGEST_NAME else f"{method}-from-{source[len(name) - _LONGEST_NAME :].lstrip('-')}"
+    return carry_out(options, partial(api.evaluate, options.images, **chosen, **what))

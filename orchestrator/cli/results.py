@@ -6,8 +6,7 @@ Of a lottery --json and --csv have a row for every round and initialisation.
 import argparse
 
 from orchestrator.cli.common import store_of
-from orchestrator.cli.table import print_comparison, print_lottery, print_rows
-from orchestrator.figures.sparsity import ids_of
+from orchestrator.cli.shown.outcome import show_rows
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
 from orchestrator.run.rows import read_rows, rows_to_csv, rows_to_json
@@ -31,10 +30,7 @@ def act(options: argparse.Namespace) -> int:
     elif options.csv:
         print(rows_to_csv(rows), end="")
     else:
-        print_rows(rows)
-        print_comparison(rows)
-        if any(row.round is not None for row in rows):
-            print_lottery(rows, ids_of(store, RunLayout(record.run)))
+        show_rows(store, record.run, rows)
         images = len({row.image for row in rows})
         if images < record.images:
             print(f"{images} of {record.images} images so far; the run is {record.state}")

@@ -3,12 +3,20 @@
 import argparse
 from functools import partial
 
-from orchestrator.cli.common import add_assignments, store_of
-from orchestrator.cli.driving import add_where, carry_out
+from orchestrator import api
+from orchestrator.cli.common import store_of
+from orchestrator.cli.driving import carry_out
+from orchestrator.cli.options import add_assignments, add_where
 from orchestrator.errors import UserMistakeError
 from orchestrator.run.claim import RunState, latest
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
+
+EXAMPLES = """\
+examples:
+  python -m orchestrator resume RUN
+  python -m orchestrator resume RUN --set resources.parallel=2 --address auto
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +49,4 @@ def act(options: argparse.Namespace) -> int:
     if changed and read_run(store, options.run).state is RunState.CANCELLED:
         raise UserMistakeError(f"the run {options.run} was cancelled before this driver began")
 
-    from orchestrator.plan.make import resume_plan
-
-    return carry_out(options, store, partial(resume_plan, store, options.run, options.assignments))
+    return carry_out(options, partial(api.resume, options.run, settings=options.assignments, store=options.store))

@@ -3,7 +3,8 @@
 import argparse
 import json
 
-from orchestrator.cli.common import duration, store_of
+from orchestrator.cli.common import store_of
+from orchestrator.cli.shown.units import duration
 from orchestrator.run.record import all_runs
 from orchestrator.text import printable
 

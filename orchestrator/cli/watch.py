@@ -2,11 +2,8 @@
 
 import argparse
 
-from orchestrator.cli.common import store_of
+from orchestrator.api import Run
 from orchestrator.cli.driving import follow
-from orchestrator.run.claim import latest
-from orchestrator.run.layout import RunLayout
-from orchestrator.run.record import read_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +13,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Show its progress, and what came out."""
-    store = store_of(options)
-    record = read_run(store, options.run)
-    # One that no driver has begun yet may be about to be: a job waits for its turn.
-    return follow(store, record.run, after=max(0, latest(store, RunLayout(record.run)) - 1))
+    return follow(Run(options.run, options.store))

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from orchestrator.drive.local_ray import interruptible, local_ray, uninterrupted
+from orchestrator.drive.study import conclude_study
 from orchestrator.errors import (
     OrchestratorError,
     RayLostError,
@@ -26,7 +27,7 @@ from orchestrator.errors import (
 from orchestrator.figures.comparison import write_comparison
 from orchestrator.figures.sparsity import write_lottery
 from orchestrator.ingest.bring import bring, write_rejected
-from orchestrator.plan.make import Plan
+from orchestrator.plan.plan import Plan
 from orchestrator.report.build import write_report
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.resources.share import Resources, too_large
@@ -161,7 +162,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
             ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)
             rows = _write_tables(context.store, ended)
             claim.say(RunState.FINISHED, seconds=took)
-            return Outcome(read_run(store, plan.run), rows)
+            record = read_run(store, plan.run)
         except SupersededError:
             # Nothing that this driver could say counts any more.
             raise
@@ -175,6 +176,9 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
                 raise
             # Nothing is hidden: --debug shows the traceback.
             raise RunFailedError(f"the run {plan.run} failed: {reason}; --debug shows where") from error
+    if plan.command == "study":
+        conclude_study(store, record, plan.images)
+    return Outcome(record, rows)
 
 
 def _ending(error: BaseException) -> tuple[RunState, str]:

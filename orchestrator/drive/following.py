@@ -1,4 +1,4 @@
-"""A run as another process sees it go on: all of it from the store, whoever drives it, and wherever."""
+"""Follow a run from another process: all that is known of it is in the store, whoever drives it, and wherever."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from orchestrator.store import Store
 LOOK_EVERY_S = 2.0
 _ASK_EVERY = 5
 _MOST_UNANSWERED = 30
-"""So often a cluster may not answer before its driver has begun: five minutes, after which it will hardly begin any more."""
+"""How often a cluster may not answer before its driver has begun: for five minutes."""
 
 
 class Followed:

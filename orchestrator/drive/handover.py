@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from orchestrator.drive.driver import begin
 from orchestrator.errors import OrchestratorError, UserMistakeError
 from orchestrator.ingest.bring import bring
-from orchestrator.plan.make import Plan
+from orchestrator.plan.plan import Plan
 from orchestrator.run.claim import latest
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Listener, Stage
@@ -165,27 +165,24 @@ def _when_ready(submit: Callable[[], str]) -> str:
             time.sleep(1)
 
 
-def hand_over(
-    store: Store,
-    plan: Plan,
-    cluster: Cluster,
-    listener: Listener,
-    *,
-    ship_code: bool = False,
-) -> Job:
-    """Bring a run to the store, and start its driver on a cluster."""
-    after = latest(store, RunLayout(plan.run))
+def bring_over(store: Store, plan: Plan, listener: Listener) -> None:
+    """Leave in the store all that a driver needs which knows nothing but the run's name."""
     begin(store, plan, {"dip-orchestrator": project_version()})
-    layout = RunLayout(plan.run)
     if plan.uploads:
         total = len(plan.uploads)
         bring(
             store,
-            layout,
+            RunLayout(plan.run),
             plan.inputs,
             plan.uploads,
             max_pixels=plan.config.ingest.max_pixels,
             white_is_known=plan.source.white_is_known,
             tell=lambda done: listener.update([Stage("upload", done, total)]),
         )
-    return cluster.drive(store, plan.run, plan.told_again, after=after, ship_code=ship_code)
+
+
+def hand_over(store: Store, plan: Plan, cluster: Cluster, listener: Listener, *, ship_code: bool = False) -> Job:
+    """Bring a run to the store, and start its driver on a cluster."""
+    after = latest(store, RunLayout(plan.run))
+    bring_over(store, plan, listener)
+    return cluster.drive(store, plan.run, plan.changed_settings, after=after, ship_code=ship_code)

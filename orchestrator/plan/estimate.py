@@ -10,7 +10,7 @@ import torch
 
 from orchestrator.arms.arm import Arm
 from orchestrator.arms.lottery import rounds_in
-from orchestrator.plan.make import Plan
+from orchestrator.plan.plan import Plan
 from orchestrator.prune.tickets import iterations_of, search_iterations
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.score.score import bank_of, candidates_of, missing_parts

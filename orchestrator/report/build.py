@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from orchestrator import __version__
 from orchestrator.errors import NotFoundError
 from orchestrator.figures.comparison import compare
 from orchestrator.figures.sparsity import curve, ids_of, transfers
@@ -33,6 +32,7 @@ from orchestrator.run.layout import TOGETHER, RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row
 from orchestrator.store import Store
+from orchestrator.version import __version__
 from workers.names import Chain, PriorName, Round, parse_name
 
 MOST_BYTES = 128 * 2**20

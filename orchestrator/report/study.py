@@ -12,7 +12,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from orchestrator import __version__
 from orchestrator.figures.study import HELD_OUT, CohortSize, Study, Table, Tau
 from orchestrator.report import text
 from orchestrator.report.chart import (
@@ -32,6 +31,7 @@ from orchestrator.report.table import tone_of
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.store import Store
+from orchestrator.version import __version__
 from workers.metrics import TASK_LOSS
 
 POINTS = 300_000

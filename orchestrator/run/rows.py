@@ -5,12 +5,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.run.formats import RecordFormat
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store
 from orchestrator.text import to_csv
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class RowState(StrEnum):
@@ -126,11 +129,10 @@ def rows_to_csv(rows: Iterable[Row]) -> str:
     return to_csv(COLUMNS, map(asdict, rows))
 
 
-def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
-    """Leave the table in the store, as CSV and as Parquet."""
-    # Imported here: the commands that list and show need no Parquet, and answer sooner without it.
+def rows_to_table(rows: Iterable[Row]) -> "pa.Table":
+    """An Arrow table; an unknown value is null."""
+    # Imported here: the commands that list and show need no Arrow, and answer sooner without it.
     import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
 
     kinds = {
         **dict.fromkeys(COLUMNS, pa.float64()),
@@ -139,9 +141,16 @@ def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
         "picked": pa.bool_(),
         "blind": pa.bool_(),
     }
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=pa.schema(kinds.items()))
+
+
+def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
+    """Leave the table in the store, as CSV and as Parquet."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     store.put(layout.results("csv"), rows_to_csv(rows).encode())
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=pa.schema(kinds.items())), buffer)
+    pq.write_table(rows_to_table(rows), buffer)
     store.put(layout.results("parquet"), buffer.getvalue())
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import workers
-from orchestrator import __version__
+from orchestrator.version import __version__
 
 
 def code_version() -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from orchestrator.fit.job import FitJob
-from orchestrator.plan.make import Plan
+from orchestrator.plan.plan import Plan
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import TOGETHER
 from orchestrator.run.progress import Stage

@@ -6,7 +6,7 @@ from ray.exceptions import RayError
 
 from orchestrator.collect.collect import let_go_of_the_rest
 from orchestrator.errors import RayLostError
-from orchestrator.plan.make import Plan
+from orchestrator.plan.plan import Plan
 from orchestrator.resources.share import Resources
 from orchestrator.run.claim import Claim
 from orchestrator.run.context import RunContext

@@ -19,7 +19,7 @@ from orchestrator.text import printable, shortened
 DEFAULT = "quickstart"
 
 
-def _apply(settings: dict[str, Any], assignment: str) -> str | None:
+def apply_assignment(settings: dict[str, Any], assignment: str) -> str | None:
     """Put ``a.b=value`` into nested settings; returns what is wrong with the assignment, if anything."""
     path, equals, text = assignment.partition("=")
     keys = path.strip().split(".")
@@ -69,7 +69,7 @@ def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = (), *, arms
         ConfigError: with all mistakes, one a line.
     """
     settings = read_yaml(find_config(config_file))
-    mistakes = [mistake for assignment in assignments if (mistake := _apply(settings, assignment))]
+    mistakes = [mistake for assignment in assignments if (mistake := apply_assignment(settings, assignment))]
     if arms is not None:
         mistakes += _choose_arms(settings, [name.strip() for name in arms.split(",") if name.strip()])
     return _validated(settings, mistakes)
@@ -82,7 +82,7 @@ def change(config: Config, assignments: Iterable[str]) -> Config:
         ConfigError: with all mistakes, one a line.
     """
     settings = config.model_dump(mode="json")
-    mistakes = [mistake for assignment in assignments if (mistake := _apply(settings, assignment))]
+    mistakes = [mistake for assignment in assignments if (mistake := apply_assignment(settings, assignment))]
     return _validated(settings, mistakes)
 
 

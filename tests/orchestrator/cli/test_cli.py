@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import __version__
 from orchestrator.cli import COMMANDS, main
-from orchestrator.cli.common import decibels, duration
+from orchestrator.cli.shown.units import decibels, duration
 from orchestrator.drive.following import Followed
 from orchestrator.drive.handover import Job
 from orchestrator.errors import UserMistakeError
@@ -581,8 +581,9 @@ class Elsewhere:
 def cluster(run: Command, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
     """A cluster that shares this machine's folders."""
     made = Elsewhere(run.store)
-    monkeypatch.setattr("orchestrator.drive.handover.Cluster", made)
-    monkeypatch.setattr("orchestrator.drive.handover.check_reachable_from_machines", lambda store: None)
+    for module in ("handover", "start"):
+        monkeypatch.setattr(f"orchestrator.drive.{module}.Cluster", made)
+    monkeypatch.setattr("orchestrator.drive.start.check_reachable_from_machines", lambda store: None)
     return made
 
 
@@ -647,7 +648,7 @@ def test_a_run_that_is_under_way_is_not_handed_over(
 
     what = ["r1"] if command == "resume" else ["--images", images, "--run", "r1"]
     assert run("submit", "--images", images, "--run", "r1", *THERE, "--detach").status == 0
-    monkeypatch.setattr("orchestrator.cli.driving.wait_until_free", held)
+    monkeypatch.setattr("orchestrator.drive.start.wait_until_free", held)
     assert run(command, *what, *THERE) == (2, "", f"{command}: the run r1 is under way, by somebody\n")
     assert len(cluster.asked) == 1
 
@@ -687,7 +688,7 @@ def test_a_folder_as_the_store_of_a_job_is_refused_before_anything_is_asked_or_l
     def asked(address: str) -> None:
         raise AssertionError(f"{address} was asked")
 
-    monkeypatch.setattr("orchestrator.drive.handover.Cluster", asked)
+    monkeypatch.setattr("orchestrator.drive.start.Cluster", asked)
     (line,) = run.mistake(*what, "--address", "http://127.0.0.1:1")
     assert line.startswith(
         f"{what[0]}: --store {run.store.url}: a folder of this machine cannot be seen by the cluster"

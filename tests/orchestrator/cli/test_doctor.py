@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.doctor import check as doctor
 from orchestrator.doctor.check import Check
 
 GOOD = Check("ray", "Ray 2.60.0")
@@ -22,7 +21,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
         if place == "bad":
             yield BAD
 
-    monkeypatch.setattr(doctor, "examine", examine)
+    monkeypatch.setattr("orchestrator.doctor.check.examine", examine)
     return places
 
 

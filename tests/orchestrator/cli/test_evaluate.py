@@ -10,7 +10,7 @@ import torch
 from orchestrator.arms.lottery import chains_of, rounds_of
 from orchestrator.arms.resolve import arms_of
 from orchestrator.cli import main
-from orchestrator.plan.make import Plan
+from orchestrator.plan.plan import Plan
 from orchestrator.prune.tickets import weights_seed
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
@@ -111,7 +111,7 @@ def evaluate(bare: Evaluate, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
     bare.found(A, "imp", "oes", "random")
     bare.found(B, "imp")
     bare.store.put(f"{LAYOUT.all_tickets}/{A}/{NETWORK}.imp.0.start.pt", b"x")
-    monkeypatch.setattr("orchestrator.cli.evaluate.print_plan", lambda plan, store, name: bare.plans.append(plan))
+    monkeypatch.setattr("orchestrator.cli.driving.print_plan", lambda plan, store, name: bare.plans.append(plan))
     return bare
 
 
@@ -321,10 +321,11 @@ def test_an_evaluation_is_a_run_like_any_other(evaluate: Evaluate, monkeypatch: 
     """Without --dry-run it is handed to whoever carries runs out."""
     carried: list[Plan] = []
 
-    def carry_out(options: Any, store: Any, planned: Callable[[], Plan]) -> int:
-        carried.append(planned())
+    def carry_out(options: Any, start: Callable[[], Any]) -> int:
+        start()
         return 3
 
+    monkeypatch.setattr("orchestrator.api._start", lambda request: carried.append(request.plan()))
     monkeypatch.setattr("orchestrator.cli.evaluate.carry_out", carry_out)
     where = ["--store", evaluate.store.url, "--images", str(evaluate.images)]
     assert main(["evaluate", *where, "--tickets", "found", "--run", "mine"]) == 3

@@ -13,7 +13,8 @@ from ray._raylet import AuthenticationTokenLoader
 
 from orchestrator.drive.handover import Cluster, Job, check_reachable_from_machines, hand_over
 from orchestrator.errors import UserMistakeError
-from orchestrator.plan.make import Plan, make_plan, resume_plan
+from orchestrator.plan.make import make_plan, resume_plan
+from orchestrator.plan.plan import Plan
 from orchestrator.run.inputs import Source, read_inputs
 from orchestrator.run.layout import RunLayout, image_key
 from orchestrator.run.progress import Stage

@@ -9,7 +9,8 @@ import torch
 
 from orchestrator.errors import ConfigError, UserMistakeError
 from orchestrator.images import encode_mask
-from orchestrator.plan.make import Plan, Resolve, make_plan, resume_plan
+from orchestrator.plan.make import Resolve, make_plan, resume_plan
+from orchestrator.plan.plan import Plan
 from orchestrator.prune.tickets import weights_seed
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.resources.share import Machine, Resources, resolve_resources

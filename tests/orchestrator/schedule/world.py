@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.fit.job import FitJob
 from orchestrator.pick.decide import Decision
-from orchestrator.plan.make import Plan
+from orchestrator.plan.plan import Plan
 from orchestrator.run.inputs import InputImage, Inputs, Source
 from orchestrator.schedule.actions import Action, Ask, Compute, EndImage, Note, Start
 from orchestrator.schedule.banks import Banks

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.live import PLAIN_EVERY_S, LiveProgress, StageClock
+from orchestrator.cli.shown.live import PLAIN_EVERY_S, LiveProgress, StageClock
 from orchestrator.run.progress import Stage
 
 

@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.common import duration
+from orchestrator.cli.shown.units import duration
 from orchestrator.run.progress import Stage
 from orchestrator.text import printable
 
@@ -41,12 +41,17 @@ class StageClock:
 
 
 class LiveProgress:
-    """Shows a run's stages; a context manager. On a terminal they are redrawn in place, elsewhere told now and then."""
+    """Shows a run's stages; a context manager. On a terminal they are redrawn in place, elsewhere printed now and then.
+
+    Attributes:
+        noted: whether anything has been noted, as it is once a run has been planned.
+    """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console or Console(highlight=False)
         self._clock = clock
         self._stage_clock = StageClock(clock)
+        self.noted = False
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._told: tuple[int, ...] = ()
         self._told_at = -PLAIN_EVERY_S
@@ -66,6 +71,7 @@ class LiveProgress:
 
     def note(self, message: str) -> None:
         """A line that stays."""
+        self.noted = True
         self._console.print(Text(printable(message)), soft_wrap=True)
 
     def update(self, stages: Sequence[Stage]) -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.table import print_comparison, print_lottery, print_rows, printable
+from orchestrator.cli.shown.lottery import print_lottery
+from orchestrator.cli.shown.rows import print_comparison, print_rows, printable
 from orchestrator.run.rows import Row, RowState
 
 Show = Callable[..., list[str]]

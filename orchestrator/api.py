@@ -1,0 +1,332 @@
+"""The Python interface: what the commands call, and what ``import orchestrator`` offers.
+
+    import orchestrator
+
+    run = orchestrator.submit("photos/", task="denoise", effort="quick")   # returns when its driver has started
+    run.wait()                                                             # until every image has its row
+    table = run.results()                                                  # a pyarrow.Table; .to_pandas()
+    pixels = run.restored("a.png")                                         # (channels, height, width) in [0, 1]
+
+A run is driven by a process of its own on this machine, unless `Where` says otherwise, so that a notebook stays free. That
+process goes on when this one ends, and when Ctrl-C ends a `Run.wait`; `Run.cancel` stops it. Whoever can read the store can
+make a `Run` of a name and follow it.
+
+Every error that is raised on purpose is an `orchestrator.errors.OrchestratorError`: a `UserMistakeError` where something cannot
+be done as asked (a `ConfigError` lists all mistakes in settings), a `StoreError` where the store could not be read or written,
+and a `RunFailedError`, `RunCancelledError` or `RayLostError` where a run did not come to its end. Importing this module imports
+neither torch nor Ray nor pyarrow.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
+
+from orchestrator.drive.handle import Run, Silent, store_at
+from orchestrator.errors import UserMistakeError
+from orchestrator.run.inputs import Source
+from orchestrator.run.progress import Listener
+from orchestrator.run.record import all_runs, check_run_name, new_run_name, read_run
+from orchestrator.settings.effort import TASK_OPTIONS, Effort, Wanted, check_effort
+
+if TYPE_CHECKING:
+    from orchestrator.plan.request import Request
+
+__all__ = ["Run", "What", "Where", "evaluate", "resume", "runs", "study", "submit"]
+
+Settings = Mapping[str, object] | Iterable[str]
+"""Settings by dotted name, ``{"fit.iterations": 600}``, or as the command line has them, ``["fit.iterations=600"]``."""
+
+
+class What(TypedDict, total=False):
+    """What a run works on, and how. Everything may be left out.
+
+    Attributes:
+        references: the folder of clean images of the same names and sizes, which only PSNR and SSIM are computed from.
+        masks: inpainting: the folder of masks of the images' names and sizes.
+        mask_known: which of a mask's pixels are known, ``white`` (default) or ``black``.
+        task: what the images suffer from: ``denoise``, ``inpaint``, ``super-resolve``, ``deblur`` or ``jpeg``.
+        sigma: denoise, deblur: the Gaussian noise that ``simulate`` adds, in 8-bit grey levels from 0 to 255, or the interval
+            (low, high) that it is drawn from for each image.
+        factor: super-resolve: how many times larger the restored image is: 2, 3, 4 or 8.
+        kernel: deblur: ``"gaussian SIGMA"``, ``"motion LENGTH DEGREES"`` (pixels), a .npy or text file, or rows of numbers.
+        quality: jpeg: the quality at which ``simulate`` compresses, from 1 to 95.
+        effort: the sizes, ``quick``, ``standard`` or ``thorough``; where neither it nor ``config`` is given, the sizes suit the
+            machine (docs/tasks.md).
+        config: a file of settings, or the name of one that ships.
+        settings: settings that override all of those, by dotted name.
+        store: a folder or ``s3://bucket/prefix``; None means ``$DIP_STORE``, else ``./dip-store``.
+        run: the run's name; a run of the same name, settings and images goes on where it was. None makes a name of the time.
+    """
+
+    references: str | Path | None
+    masks: str | Path | None
+    mask_known: Literal["white", "black"]
+    task: str | None
+    sigma: float | tuple[float, float] | None
+    factor: int | None
+    kernel: str | Sequence[Sequence[float]] | None
+    quality: int | None
+    effort: Effort | None
+    config: str | Path | None
+    settings: Settings
+    store: str | Path | None
+    run: str | None
+
+
+class Where(TypedDict, total=False):
+    """Where a run is driven, and what this process does meanwhile. Everything may be left out.
+
+    Attributes:
+        address: a Ray cluster: the URL of its dashboard, on whose head the driver is started as a job; or ``auto``, the cluster
+            that this machine belongs to. None (default) is this machine alone.
+        background: True (default) starts a driver of its own and returns once the images are in the store. False makes this
+            process the driver: it blocks until the run has ended, and Ctrl-C or SIGTERM stop the run. A job on a cluster is
+            always in the background.
+        wait: True calls `Run.wait` before the run is returned; the default is False.
+        ship_code: send this machine's code along to a cluster that has another state of it.
+        dashboard: start Ray's dashboard; the default is False.
+        listener: hears what happens while this process works or waits; see `orchestrator.run.progress.Listener`.
+    """
+
+    address: str | None
+    background: bool
+    wait: bool
+    ship_code: bool
+    dashboard: bool
+    listener: Listener | None
+
+
+class Options(What, Where, total=False):
+    """All options of a new run."""
+
+
+def submit(
+    images: str | Path, *, simulate: bool = False, arms: str | Sequence[str] | None = None, **options: Unpack[Options]
+) -> Run:
+    """Restore a folder of images.
+
+    Args:
+        images: The folder; its images are degraded, or clean where they are to be degraded first.
+        simulate: The images are clean: degrade them by the task, restore them, report PSNR.
+        arms: The methods that restore every image, by name; None takes those of the settings (`isnas-dip-blind`).
+        options: See `What` and `Where`.
+
+    Returns:
+        The run; when that is, `Where` says.
+
+    Raises:
+        UserMistakeError: something cannot be done as asked.
+        KeyboardInterrupt: with ``background=False``: the run was stopped, and what is finished is in the store. Else: this
+            process was stopped while it brought images to the store; the same call with the run's name goes on.
+        OrchestratorError: what the head of this module lists, as soon as this process drives the run or waits for it.
+    """
+    what, where = _split(options)
+    return _start(submission(images, simulate=simulate, arms=arms, **what), **where)
+
+
+def study(images: str | Path, *, candidates: str | int, **options: Unpack[Options]) -> Run:
+    """Fit every candidate on every image, and find what foretells the best: for researchers; it takes long.
+
+    Args:
+        images: The folder of images, clean ones that are degraded first, or degraded ones with ``references``.
+        candidates: A CSV file of ids, the name of a list that ships (isnas522), or a number of random ones.
+        options: See `What` and `Where`.
+
+    Returns:
+        The run; the study's table and figures are in ``study/`` of its folder.
+
+    Raises:
+        OrchestratorError: as `submit` does.
+    """
+    what, where = _split(options)
+    return _start(study_request(images, candidates=candidates, **what), **where)
+
+
+def evaluate(
+    images: str | Path,
+    *,
+    tickets: str,
+    rounds: str | None = None,
+    methods: str | None = None,
+    sources: str | None = None,
+    simulate: bool = False,
+    **options: Unpack[Options],
+) -> Run:
+    """Train the lottery tickets of an earlier run on other images, or for another task.
+
+    Args:
+        images: The folder of images.
+        tickets: The run, in the same store, that found the tickets; its settings are used where no others are given.
+        rounds: Rounds whose tickets are trained, with commas between them, or ``all``; None takes the last.
+        methods: Methods of imp, snip and oes, with commas between them; None takes all of these that the run has.
+        sources: Ids of images that tickets were found on, or how they begin, with commas between them; None takes all.
+        simulate: The images are clean: degrade them by the task, restore them, report PSNR.
+        options: See `What` and `Where`.
+
+    Returns:
+        The run.
+
+    Raises:
+        OrchestratorError: as `submit` does.
+    """
+    what, where = _split(options)
+    request = evaluation(
+        images, tickets=tickets, rounds=rounds, methods=methods, sources=sources, simulate=simulate, **what
+    )
+    return _start(request, **where)
+
+
+def resume(run: str, *, settings: Settings = (), store: str | Path | None = None, **where: Unpack[Where]) -> Run:
+    """Go on with a run that was interrupted, cancelled or lost: from the store alone, where it was.
+
+    Args:
+        run: Its name.
+        settings: Other values for settings that change no result, such as ``resources.parallel``.
+        store: As in `What`.
+        where: See `Where`.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserMistakeError: there is no such run, another process drives it, or a setting would change its results.
+        OrchestratorError: as `submit` does.
+    """
+    # Imported here: planning imports torch.
+    from orchestrator.plan.request import OldRun
+
+    opened = store_at(store)
+    return _start(OldRun(opened, read_run(opened, run).run, tuple(_assignments(settings))), **where)
+
+
+def runs(store: str | Path | None = None) -> list[Run]:
+    """All runs of a store, oldest first; ``store`` as in `What`.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    opened = store_at(store)
+    return [Run.of(opened, record.run) for record in all_runs(opened)]
+
+
+def submission(
+    images: str | Path, *, simulate: bool = False, arms: str | Sequence[str] | None = None, **what: Unpack[What]
+) -> "Request":
+    """The request that `submit` starts; its ``plan()`` is what a dry run shows."""
+    names = arms if arms is None or isinstance(arms, str) else ",".join(arms)
+    wanted = _wanted(what, _assignments(what.get("settings", ())), arms=names)
+    return _new_run(images, what, wanted, "submit", simulate=simulate)
+
+
+def study_request(images: str | Path, *, candidates: str | int, **what: Unpack[What]) -> "Request":
+    """The request that `study` starts."""
+    from orchestrator.plan.study import study_settings
+
+    wanted = _wanted(what, [*_assignments(what.get("settings", ())), *study_settings(str(candidates))])
+    # Without references the images are the clean ones.
+    return _new_run(images, what, wanted, "study", simulate=what.get("references") is None)
+
+
+def evaluation(
+    images: str | Path,
+    *,
+    tickets: str,
+    rounds: str | None = None,
+    methods: str | None = None,
+    sources: str | None = None,
+    simulate: bool = False,
+    **what: Unpack[What],
+) -> "Request":
+    """The request that `evaluate` starts."""
+    from orchestrator.plan.evaluation import TicketChoice, evaluation_settings
+    from orchestrator.plan.plan import config_of
+
+    opened = store_at(what.get("store"))
+    found = read_run(opened, tickets)
+    choice = TicketChoice(tickets, rounds, methods, sources)
+    assignments = [*evaluation_settings(choice, opened, found.config), *_assignments(what.get("settings", ()))]
+    wanted = _wanted(what, assignments)
+    if wanted.base is None:
+        wanted = replace(wanted, base=config_of(found))
+    return _new_run(images, what, wanted, "evaluate", simulate=simulate)
+
+
+def _split(options: Options) -> tuple[What, Where]:
+    """What is to be done apart from where.
+
+    Raises:
+        TypeError: there is no such option, as with any function.
+    """
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"there is no option {sorted(unknown)[0]!r}; there are: {', '.join(Options.__annotations__)}")
+    what = {name: value for name, value in options.items() if name in What.__annotations__}
+    where = {name: value for name, value in options.items() if name in Where.__annotations__}
+    return cast(What, what), cast(Where, where)
+
+
+def _assignments(settings: Settings) -> list[str]:
+    """Settings as the command line has them."""
+    if isinstance(settings, str):
+        raise UserMistakeError(f"settings: give a dictionary or a list, such as [{settings!r}]")
+    if isinstance(settings, Mapping):
+        return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+    return list(settings)
+
+
+def _wanted(what: What, assignments: Sequence[str], *, arms: str | None = None) -> Wanted:
+    options: dict[str, object] = {"name": what.get("task"), **{name: what.get(name) for name in TASK_OPTIONS}}
+    config = what.get("config")
+    return Wanted(
+        None if config is None else str(config),
+        check_effort(what.get("effort")),
+        {name: value for name, value in options.items() if value is not None},
+        assignments,
+        arms,
+    )
+
+
+def _new_run(images: str | Path, what: What, wanted: Wanted, command: str, *, simulate: bool) -> "Request":
+    from orchestrator.plan.request import NewRun
+
+    colour = what.get("mask_known", "white")
+    if colour not in ("white", "black"):
+        raise UserMistakeError(f"mask_known: white or black, not {colour!r}")
+    references, masks = (None if place is None else str(place) for place in (what.get("references"), what.get("masks")))
+    if command != "study" and simulate and references is not None:
+        raise UserMistakeError("simulate: the images are the clean ones then; give no references")
+    run = what.get("run")
+    name = new_run_name() if run is None else check_run_name(run)
+    source = Source(str(images), references, masks, colour == "white")
+    return NewRun(store_at(what.get("store")), name, source, wanted, simulate, command)
+
+
+def _start(
+    request: "Request",
+    *,
+    address: str | None = None,
+    background: bool = True,
+    wait: bool = False,
+    ship_code: bool = False,
+    dashboard: bool = False,
+    listener: Listener | None = None,
+) -> Run:
+    """Start a run, as `Where` says."""
+    elsewhere = address is not None and "://" in address
+    if ship_code and not elsewhere:
+        raise UserMistakeError("ship_code: it goes with the address of a cluster's dashboard, http://...")
+    # Imported here: it imports torch and Ray.
+    from orchestrator.drive import start
+
+    heard = listener or Silent()
+    if address is not None and elsewhere:
+        begun = start.begin_on_cluster(request, heard, address=address, ship_code=ship_code)
+    elif background:
+        begun = start.begin_in_background(request, heard, address=address, dashboard=dashboard)
+    else:
+        start.drive_here(request, heard, address=address, dashboard=dashboard)
+        return Run.of(request.store, request.run)
+    run = Run.of(request.store, request.run, after=begun.after, why_it_ended=begun.why_it_ended)
+    return run.wait(heard) if wait else run

@@ -1,0 +1,52 @@
+"""What came out of a run, for people."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from orchestrator.cli.common import command_for
+from orchestrator.cli.shown.units import duration
+from orchestrator.figures.sparsity import ids_of
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import RunRecord
+from orchestrator.run.rows import Row, RowState
+from orchestrator.store import Store
+
+_ARMS_LISTED = 9
+EXIT_SOME_FAILED = 1
+
+
+def status_of(rows: Sequence[Row]) -> int:
+    """The exit status of a run that came to its end."""
+    return 0 if all(row.state is RowState.RESTORED for row in rows if row.picked) else EXIT_SOME_FAILED
+
+
+def show_rows(store: Store, run: str, rows: Sequence[Row]) -> None:
+    """Print the rows of a run, how its arms differ, and the figures of its lotteries."""
+    from orchestrator.cli.shown.lottery import print_lottery
+    from orchestrator.cli.shown.rows import print_comparison, print_rows
+
+    print_rows(rows)
+    print_comparison(rows)
+    if any(row.round is not None for row in rows):
+        print_lottery(rows, ids_of(store, RunLayout(run)))
+
+
+def show_outcome(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
+    """Print a run's results, and where they are."""
+    print()
+    show_rows(store, record.run, rows)
+    rows = [row for row in rows if row.picked]
+    counts = Counter(row.state for row in rows)
+    arms = list(dict.fromkeys(row.arm for row in rows))
+    print()
+    # With several arms an image has several results.
+    images = f"{record.images} images by {len(arms)} arms: " if len(arms) > 1 else ""
+    states = ", ".join(f"{counts[state]} {state}" for state in RowState if counts[state])
+    took = "" if record.seconds is None else f" in {duration(record.seconds)}"
+    print(f"{images}{states}{took}")
+    layout = RunLayout(record.run)
+    for arm in arms if len(arms) <= _ARMS_LISTED else ["<arm>"]:
+        print(f"restored images  {store.show(layout.restored(arm, 'pick', 'x')).removesuffix('x')}")
+    print(f"table            {store.show(layout.results('csv'))}")
+    print(f"report           {store.show(layout.report)}")
+    print(f"next             {command_for('results', record.run, store)}")

@@ -1,0 +1,99 @@
+"""Start a run: drive it in this process, in a process of its own, or as a job on a cluster."""
+
+import uuid
+from dataclasses import dataclass
+
+from orchestrator.drive.background import BackgroundDriver, drive_in_background
+from orchestrator.drive.cluster import joined_ray, resolve_on_cluster
+from orchestrator.drive.driver import Outcome, execute
+from orchestrator.drive.handover import Cluster, Job, bring_over, check_reachable_from_machines, hand_over
+from orchestrator.plan.make import resolve_here
+from orchestrator.plan.plan import Plan
+from orchestrator.plan.request import Request
+from orchestrator.run.claim import latest, wait_until_free
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.progress import Listener
+from orchestrator.store import Store, check_store
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run whose driver works elsewhere; ``after`` is the number of the last claim before the driver's own."""
+
+    driver: BackgroundDriver | tuple[Cluster, Job]
+    after: int
+
+    def why_it_ended(self) -> str | None:
+        """What its driver said last, if it has come to an end; None while it is under way."""
+        if isinstance(self.driver, BackgroundDriver):
+            return self.driver.why_it_ended()
+        cluster, job = self.driver
+        return cluster.why_it_ended(job)
+
+
+def drive_here(request: Request, listener: Listener, *, address: str | None, dashboard: bool) -> Outcome:
+    """Drive a run in this process until it ends: with a Ray of its own, or joined to the cluster at ``address``.
+
+    Raises:
+        UserMistakeError: something cannot be done as asked.
+        KeyboardInterrupt: the user stopped the run; see `orchestrator.drive.driver.execute` for this and what else may be.
+    """
+    if address is None:
+        plan = request.plan()
+        # Before anything starts: does the store do what a run cannot do without?
+        check_store(request.store, f"probe-{uuid.uuid4().hex}")
+        _tell_sizing(plan, listener)
+        listener.note("starting Ray ...")
+        return execute(request.store, plan, listener, dashboard=dashboard)
+    with joined_ray(address):
+        plan = request.plan(resolve_on_cluster)
+        check_store(request.store, f"probe-{uuid.uuid4().hex}")
+        _tell_sizing(plan, listener)
+        listener.note(f"joining Ray at {address} ...")
+        return execute(request.store, plan, listener, joined=True)
+
+
+def begin_in_background(request: Request, listener: Listener, *, address: str | None, dashboard: bool) -> Begun:
+    """Bring a run to the store, and start its driver as a process of its own on this machine.
+
+    Raises:
+        UserMistakeError: something cannot be done as asked, or the run is under way.
+    """
+    # The machines of a cluster are not known before it is joined, which its driver does.
+    plan = request.plan(resolve_here if address is None else None)
+    after = _make_ready(request.store, plan, listener)
+    bring_over(request.store, plan, listener)
+    driver = drive_in_background(
+        request.store, plan.run, plan.changed_settings, after=after, address=address, dashboard=dashboard
+    )
+    return Begun(driver, after)
+
+
+def begin_on_cluster(request: Request, listener: Listener, *, address: str, ship_code: bool) -> Begun:
+    """Bring a run to the store, and start its driver as a job on the cluster whose dashboard is at ``address``.
+
+    Raises:
+        UserMistakeError: something cannot be done as asked, the run is under way, or the cluster cannot be reached.
+    """
+    check_reachable_from_machines(request.store)
+    cluster = Cluster(address)
+    plan = request.plan(None)
+    after = _make_ready(request.store, plan, listener)
+    job = hand_over(request.store, plan, cluster, listener, ship_code=ship_code)
+    listener.note(f"its driver is the job {job.id} of {job.cluster}")
+    return Begun((cluster, job), after)
+
+
+def _make_ready(store: Store, plan: Plan, listener: Listener) -> int:
+    """Make sure that a run can be handed to another driver; the number of its last claim."""
+    check_store(store, f"probe-{uuid.uuid4().hex}")
+    # By our own clock: the machine of the last driver may be gone without a word.
+    wait_until_free(store, RunLayout(plan.run), note=listener.note)
+    listener.note(f"run {plan.run}: bringing {len(plan.uploads)} images to {store.url}")
+    _tell_sizing(plan, listener)
+    return latest(store, RunLayout(plan.run))
+
+
+def _tell_sizing(plan: Plan, listener: Listener) -> None:
+    if plan.sizing is not None and plan.sizing.effort is not None:
+        listener.note(f"effort {plan.sizing.effort}: {plan.sizing.why}")

@@ -1,0 +1,142 @@
+"""Checks of a plan: whether a run can be done as asked, and whether it is the one that was begun."""
+
+from collections.abc import Sequence
+
+from orchestrator.arms.lottery import is_moved
+from orchestrator.arms.resolve import arms_of
+from orchestrator.errors import UserMistakeError
+from orchestrator.plan.plan import config_of, flat
+from orchestrator.prune.tickets import check_lottery
+from orchestrator.resources.share import Resources
+from orchestrator.run.inputs import InputImage, Inputs, Source
+from orchestrator.run.record import RunRecord
+from orchestrator.settings import Config
+from orchestrator.text import printable
+
+_MAY_CHANGE = frozenset(
+    {
+        *("resources.parallel", "resources.gpus", "resources.retries", "resources.store_patience_s"),
+        *("fit.checkpoint_s", "keep.report_images"),
+    }
+)
+"""Settings that change no result."""
+_CHANGES_SHOWN = 3
+
+
+def check_unchanged(
+    record: RunRecord, config: Config, resources: Resources | None, *, simulate: bool, command: str
+) -> None:
+    """A run goes on with the settings that it was begun with.
+
+    Raises:
+        UserMistakeError: a setting is another; the difference is shown.
+    """
+    before, now = flat(config_of(record).model_dump(mode="json")), flat(config.model_dump(mode="json"))
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in _MAY_CHANGE]
+    # A run that no driver has worked on yet has no device.
+    device = record.machine.get("device") if resources is None else resources.device
+    others = {
+        "--simulate": (record.simulate, simulate),
+        "device": (record.machine.get("device", device), device),
+        "command": (record.command, command),
+    }
+    before |= {key: was for key, (was, _) in others.items()}
+    now |= {key: given for key, (_, given) in others.items()}
+    changed += [key for key, (was, given) in others.items() if was != given]
+    if changed:
+        shown = "; ".join(f"{key}: {before.get(key)}, now {now.get(key)}" for key in changed[:_CHANGES_SHOWN])
+        more = f"; and {len(changed) - _CHANGES_SHOWN} more" if len(changed) > _CHANGES_SHOWN else ""
+        raise UserMistakeError(
+            f"the store has a run {record.run} with other settings ({shown}{more}); choose another name, or go on with it as"
+            f" it was begun: resume {record.run}"
+        )
+
+
+def check_mask_colour(record: RunRecord, source: Source) -> None:
+    """A run goes on with masks that are read in the same colour.
+
+    Raises:
+        UserMistakeError: the other colour is known now.
+    """
+    if source.masks is not None and record.source.get("white_is_known", True) != source.white_is_known:
+        raise UserMistakeError(
+            f"--mask-known: the run {record.run} was begun with the other colour; choose another name"
+        )
+
+
+def check_same_inputs(run: str, there: Inputs, given: Inputs) -> None:
+    """A run goes on with the images that it was begun with.
+
+    Raises:
+        UserMistakeError: others are given; the difference is shown.
+    """
+    before, now = ({image.name: image for image in inputs.images} for inputs in (there, given))
+    rejected = {reject.name for inputs in (there, given) for reject in inputs.rejected}
+    differences = [f"{name} is new" for name in now if name not in before and name not in rejected]
+    differences += [f"{name} is missing" for name in before if name not in now and name not in rejected]
+    differences += [f"{name} has changed" for name in now if name in before and before[name] != now[name]]
+    if differences:
+        more = f" and {len(differences) - _CHANGES_SHOWN} more" if len(differences) > _CHANGES_SHOWN else ""
+        raise UserMistakeError(
+            f"--images: the run {run} was begun with other images ({printable('; '.join(differences[:_CHANGES_SHOWN]))}{more});"
+            f" choose another name, or go on with those: resume {run}"
+        )
+
+
+def check_together(config: Config, images: Sequence[InputImage], resources: Resources | None) -> None:
+    """A search on all images at once needs one network for them, and memory for all of them.
+
+    Raises:
+        UserMistakeError: they differ in channels, or do not fit into the memory of a trial.
+    """
+    lotteries = [arm for arm in arms_of(config) if arm.is_lottery]
+    if not (config.lottery.together and lotteries):
+        return
+    if len({image.channels for image in images}) > 1:
+        raise UserMistakeError("lottery.together: grey and colour images have no network in common; submit them apart")
+    # Target, noise input and two weights of every pixel, in float32.
+    scale = config.task.scale
+    needed = sum(
+        4 * (image.channels + config.network.input_depth(image.channels) + 2) * scale**2 * image.height * image.width
+        for image in images
+    )
+    if resources is not None and needed > resources.trial_memory / 2:
+        raise UserMistakeError(
+            f"lottery.together: the images take {needed / 1e9:.1f} GB in one trial, which has"
+            f" {resources.trial_memory / 1e9:.1f} GB here; submit fewer of them"
+        )
+
+
+def check_lotteries(config: Config, *, references: bool) -> None:
+    """Lotteries need patterns that name convolutions, and clean images where they look at those.
+
+    Raises:
+        UserMistakeError: they lack one of these.
+    """
+    lotteries = [arm for arm in arms_of(config) if arm.is_lottery]
+    if not lotteries:
+        return
+    lottery = config.lottery
+    try:
+        check_lottery(config)
+    except ValueError as error:
+        raise UserMistakeError(f"lottery.exempt: {error}") from None
+    searching = any(arm.traits.sees_images and not is_moved(config, arm) for arm in lotteries)
+    if lottery.target == "clean" and searching and not references:
+        raise UserMistakeError("lottery.target=clean: there are no clean images; give --references, or --simulate")
+
+
+def check_masks(config: Config, *, given: bool, simulate: bool) -> None:
+    """Inpainting needs masks, or a simulation that makes holes; no other task has any.
+
+    Raises:
+        UserMistakeError: masks are missing, or are given where there are no holes.
+    """
+    holes = config.task.kind.needs_masks
+    if given and not holes:
+        raise UserMistakeError(f"--masks: the task is {config.task.name}, which has no holes; use --task inpaint")
+    if holes and not given and not simulate:
+        raise UserMistakeError(
+            "--images: inpainting needs to know which pixels are missing; give --masks DIR (or --simulate, which takes"
+            " pixels away from clean images)"
+        )

@@ -1,0 +1,114 @@
+"""A run decided before it does anything: the dry run prints the plan that the real run consumes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.arms.arm import Arm
+from orchestrator.arms.lottery import rounds_in
+from orchestrator.arms.resolve import arms_of
+from orchestrator.errors import UserMistakeError
+from orchestrator.ingest.folder import Upload
+from orchestrator.resources.share import Resources
+from orchestrator.run.inputs import InputImage, Inputs, Rejected, Source
+from orchestrator.run.record import RunRecord
+from orchestrator.score.score import metrics_of
+from orchestrator.settings import Config
+from orchestrator.settings.effort import Sizing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that has not begun, or goes on: ``continued`` is the record of what an earlier attempt began.
+
+    ``uploads`` are the files on this machine that are to be brought to the store first; none where it has them all.
+    ``resources`` are None where the machines are not known yet, as it is carried out elsewhere. ``sizing`` says who chose its
+    sizes; None of a run that is resumed.
+    """
+
+    run: str
+    config: Config
+    resources: Resources | None
+    simulate: bool
+    inputs: Inputs
+    source: Source
+    uploads: Sequence[Upload] = ()
+    command: str = "submit"
+    continued: RunRecord | None = None
+    sizing: Sizing | None = None
+
+    @property
+    def images(self) -> Sequence[InputImage]:
+        """The images that will be worked on."""
+        return self.inputs.images
+
+    @property
+    def rejected(self) -> Sequence[Rejected]:
+        """The files that cannot be."""
+        return self.inputs.rejected
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The methods that restore every image."""
+        return arms_of(self.config)
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates are scored; none where every arm names its networks."""
+        wanted = self.config.score.candidates
+        count = wanted if isinstance(wanted, int) else len(wanted)
+        return count if metrics_of(self.config) else 0
+
+    @property
+    def cohort_size(self) -> int:
+        """How many networks are fitted for each image to choose from, over all arms; what arms share counts for each."""
+        return sum(arm.size for arm in self.arms)
+
+    @property
+    def full_fits(self) -> int:
+        """How many of those are fitted afresh at full size, over all arms."""
+        return sum(arm.refits for arm in self.arms)
+
+    @property
+    def changed_settings(self) -> list[str]:
+        """The settings of a run that goes on which are not those of its record, of the form ``a.b=value``."""
+        if self.continued is None:
+            return []
+        before = flat(config_of(self.continued).model_dump(mode="json"))
+        now = flat(self.config.model_dump(mode="json"))
+        return [f"{key}={json.dumps(value)}" for key, value in now.items() if before.get(key) != value]
+
+    @property
+    def trials(self) -> int:
+        """All fits of the run, at most: arms share fits. Of a lottery's chains every round counts."""
+        chains = sum(arm.size for arm in self.arms if arm.is_lottery)
+        rounds = len(rounds_in(self.config, self.arms))
+        return len(self.images) * (self.cohort_size - chains + rounds + self.full_fits)
+
+
+def config_of(record: RunRecord) -> Config:
+    """Read the settings of a run's record; one that did not exist then has its default.
+
+    Raises:
+        UserMistakeError: this version does not know one of them.
+    """
+    try:
+        return Config.model_validate(record.config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserMistakeError(
+            f"the run {record.run} was begun with settings that this version does not know ({where}: {first['msg']});"
+            f" it was begun with version {record.machine.get('dip-orchestrator')}"
+        ) from None
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, such as ``fit.iterations``."""
+    named: dict[str, Any] = {}
+    for key, value in settings.items():
+        named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return named

@@ -1,0 +1,52 @@
+"""What a user asks for, before anything is looked at, and the plan that it becomes for the machines at hand."""
+
+from dataclasses import dataclass, replace
+
+from orchestrator.plan.effort import choose_effort
+from orchestrator.plan.make import Resolve, make_plan, resolve_here, resume_plan
+from orchestrator.plan.plan import Plan
+from orchestrator.run.inputs import Source
+from orchestrator.settings.effort import Wanted
+from orchestrator.store import Store
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run of these images with these settings; ``run`` is its name, ``command`` the kind of run."""
+
+    store: Store
+    run: str
+    source: Source
+    wanted: Wanted
+    simulate: bool
+    command: str
+
+    def plan(self, resolve: Resolve | None = resolve_here) -> Plan:
+        """Plan the run for the machines that ``resolve`` knows; see `orchestrator.plan.make.make_plan` for it and for errors."""
+        sizing, config = choose_effort(self.wanted, resolve)
+        plan = make_plan(
+            self.store,
+            config,
+            self.source,
+            simulate=self.simulate,
+            run=self.run,
+            command=self.command,
+            resolve=resolve,
+        )
+        return replace(plan, sizing=sizing)
+
+
+@dataclass(frozen=True)
+class OldRun:
+    """A run that goes on; ``assignments`` are settings of the form ``a.b=value`` that change no result."""
+
+    store: Store
+    run: str
+    assignments: tuple[str, ...] = ()
+
+    def plan(self, resolve: Resolve | None = resolve_here) -> Plan:
+        """Plan what is left of it; see `orchestrator.plan.make.resume_plan` for errors."""
+        return resume_plan(self.store, self.run, self.assignments, resolve=resolve)
+
+
+Request = NewRun | OldRun

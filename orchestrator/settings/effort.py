@@ -1,0 +1,148 @@
+"""Effort and task options: few words that stand for many settings.
+
+An effort is a set of sizes: how many candidates are scored, how many networks are fitted, how wide they are and how long they
+are fitted. The sizes of ``quick`` are those of configs/quickstart.yaml; the sizes of ``standard`` are the papers', those of
+configs/TASK.yaml where there is one and else of configs/denoise.yaml; ``thorough`` has what `_THOROUGH` adds to them.
+
+Settings come from four places. A later one overrides an earlier one: the file of ``--config``, ``--effort``, the options of the
+task, ``--set``.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any, Literal, get_args
+
+from pydantic import ValidationError
+
+from orchestrator.errors import ConfigError, UserMistakeError
+from orchestrator.settings.config import Config
+from orchestrator.settings.files import find_config, read_yaml, shipped_configs
+from orchestrator.settings.reading import apply_assignment, change, resolve
+
+Effort = Literal["quick", "standard", "thorough"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+
+TASK_OPTIONS = ("sigma", "factor", "kernel", "quality")
+"""The settings of tasks that have an option of their own."""
+
+_SIZES = (
+    *("network.width", "score.candidates", "score.draws", "cohort.size", "cohort.crop_px", "cohort.iterations"),
+    *("fit.iterations", "fit.patience", "fit.average", "fit.block", "pick.full_fits"),
+)
+"""The settings that an effort decides."""
+
+_THOROUGH: Mapping[str, int] = {"score.candidates": 2000, "cohort.size": 30, "pick.full_fits": 5}
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """The effort of a run, None where a file of settings or another run decides the sizes, and why it is this one."""
+
+    effort: Effort | None
+    why: str
+    settings: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The settings that a user asks for.
+
+    Attributes:
+        base: a file of settings or the name of one that ships, or the settings of another run; None leaves the sizes to the
+            effort.
+        effort: the sizes by name; None leaves them to ``base``.
+        task: the task's ``name`` and options by name (`TASK_OPTIONS`), those that are given.
+        assignments: settings of the form ``a.b=value``.
+        arms: names with commas between them; None leaves the arms to the settings.
+    """
+
+    base: str | Config | None = None
+    effort: Effort | None = None
+    task: Mapping[str, object] = field(default_factory=dict)
+    assignments: Sequence[str] = ()
+    arms: str | None = None
+
+    def resolve(self, effort: Effort | None) -> Config:
+        """Resolve the settings with the sizes of an effort; None takes those of ``base``.
+
+        Raises:
+            ConfigError: the settings hold mistakes; the message lists them all.
+            UserMistakeError: an option does not belong to the task.
+        """
+        task = self._task_name()
+        base: str | Config = self.base if self.base is not None else file_of(effort or "quick", task)
+        sizes = [] if effort is None else _sizes(effort, task)
+        assignments = [*sizes, *self._task_assignments(), *self.assignments]
+        config = change(base, assignments) if isinstance(base, Config) else resolve(base, assignments, arms=self.arms)
+        self._check_options(config)
+        return config
+
+    def resources(self) -> Config:
+        """Resolve only what the settings ask of the machines, all else at its default, to choose an effort by.
+
+        Where these hold a mistake, they are at their defaults too; `resolve` reports it.
+        """
+        try:
+            return Config.model_validate({"resources": self._raw().get("resources", {})})
+        except ValidationError:
+            return Config()
+
+    def _raw(self) -> dict[str, Any]:
+        """The settings as they are given, before anything is checked and without sizes."""
+        if isinstance(self.base, Config):
+            settings = self.base.model_dump(mode="json")
+        else:
+            settings = {} if self.base is None else read_yaml(find_config(self.base))
+        for assignment in (*self._task_assignments(), *self.assignments):
+            apply_assignment(settings, assignment)
+        return settings
+
+    def _task_name(self) -> str:
+        task = self._raw().get("task")
+        name = task.get("name") if isinstance(task, dict) else None
+        return name if isinstance(name, str) else "denoise"
+
+    def _task_assignments(self) -> list[str]:
+        return [f"task.{name}={json.dumps(value)}" for name, value in self.task.items()]
+
+    def _check_options(self, config: Config) -> None:
+        # Imported here: --help needs no arrays.
+        from workers.tasks import TASKS  # noqa: PLC0415
+
+        for option in self.task:
+            tasks = [name for name, task in TASKS.items() if option in signature(task).parameters]
+            if option in TASK_OPTIONS and config.task.name not in tasks:
+                theirs = " or ".join(f"--task {task}" for task in tasks)
+                raise UserMistakeError(f"--{option}: the task is {config.task.name}; this option goes with {theirs}")
+
+
+def file_of(effort: Effort, task: str) -> str:
+    """The name of the shipped settings that an effort takes its sizes from."""
+    if effort == "quick":
+        return "quickstart"
+    return task if (shipped_configs() / f"{task}.yaml").is_file() else "denoise"
+
+
+def check_effort(name: str | None) -> Effort | None:
+    """The effort of this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for effort in EFFORTS:
+        if name == effort:
+            return effort
+    if name is not None:
+        raise ConfigError(f"effort: there is no {name!r}; there are: {', '.join(EFFORTS)}")
+    return None
+
+
+def _sizes(effort: Effort, task: str) -> list[str]:
+    """The sizes of an effort, as assignments."""
+    settings = resolve(file_of(effort, task)).model_dump(mode="json")
+    values = {name: settings[name.partition(".")[0]][name.partition(".")[2]] for name in _SIZES}
+    if effort == "thorough":
+        values |= _THOROUGH
+    return [f"{name}={json.dumps(value)}" for name, value in values.items()]
