@@ -46,7 +46,7 @@ def act(options: argparse.Namespace) -> int:
 def conclude(plan: "Plan", outcome: "Outcome", store: Store) -> None:
     """Put the figures of a finished run together, and show them."""
     from orchestrator.figures.study import read_table, study_of, write_study
-    from orchestrator.report.study import write_study_page
+    from orchestrator.report.study.page import write_study_page
 
     layout = RunLayout(plan.run)
     table = read_table(store, layout, plan.images)
