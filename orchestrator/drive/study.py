@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.figures.study import read_table, study_of, write_study
-from orchestrator.report.study import write_study_page
+from orchestrator.report.study.page import write_study_page
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord

@@ -25,7 +25,7 @@ from orchestrator.report import (
     render,
     text,
 )
-from orchestrator.report.chart import FEW
+from orchestrator.report.svg.curves import FEW
 from orchestrator.run.decisions import DECISIONS
 from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import TOGETHER, RunLayout

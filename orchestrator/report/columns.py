@@ -1,4 +1,4 @@
-"""Tables as the page's template writes them: which columns there are, and what their cells say and are sorted by."""
+"""Tables as the templates write them: which columns there are, and what their cells say and are sorted by."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ from itertools import groupby
 from orchestrator.report import text
 
 Row = Mapping[str, object]
+
 
 _TONES = {
     "good": ("restored", "finished", "complete", "completed", "done", "succeeded"),
@@ -57,6 +58,11 @@ class Table:
     columns: Sequence[Column]
     groups: Sequence[tuple[str, int]]  # (title, number of columns); empty when no column is in a group
     rows: Sequence[Line]
+
+
+def names_in(value: object) -> list[str]:
+    """The names that a cell holds; none where it holds anything else."""
+    return [str(name) for name in value] if isinstance(value, Sequence) else []
 
 
 def tone_of(state: object) -> str:

@@ -10,8 +10,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from orchestrator.figures.study import HELD_OUT, CohortSize, Study, Table, Tau, cohort_sizes_of, tau_of
-from orchestrator.report import study as page_of_study
-from orchestrator.report.study import render_study, write_study_page
+from orchestrator.report.study import page as page_of_study
+from orchestrator.report.study import scatter
+from orchestrator.report.study.page import render_study, write_study_page
 from orchestrator.run.claim import RunState
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
@@ -356,7 +357,7 @@ def test_a_large_study_is_a_page_that_a_browser_opens() -> None:
 
 
 def test_of_very_many_points_some_are_drawn_with_the_best_and_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_of_study, "POINTS", 50 * (1 + len(METRICS)))
+    monkeypatch.setattr(scatter, "POINTS", 50 * (1 + len(METRICS)))
     found = table({"a.png": 400})
     page = rendered(found)
     plain, listed = points(page, "scatter-1-1")

@@ -2,17 +2,14 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import pairwise
-from xml.etree import ElementTree
 
 import pytest
 
-from orchestrator.report import ArmPictures, ImageReport, RunReport, chart, render, text
+from orchestrator.report import ArmPictures, ImageReport, RunReport, render, text
 from tests.orchestrator.report.examples import (
     HOSTILE,
     NOTE,
     PICK,
-    curve,
     image,
     lottery_report,
     png,
@@ -68,108 +65,6 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for found, attributes in self.tags if found == tag]
-
-
-def numbers(svg: str) -> list[float]:
-    """Every coordinate of a drawing, which must be well-formed."""
-    tree = ElementTree.fromstring(svg)  # noqa: S314 (our own drawing)
-    places = ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r")
-    single = [element.get(place) for element in tree.iter() for place in places if element.get(place) is not None]
-    lines = [point for element in tree.iter() for point in re.split(r"[ ,]", element.get("points", "")) if point]
-    return [float(value) for value in [*(value for value in single if value), *lines]]
-
-
-HARD_CURVES = {
-    "ordinary": [0.2, 0.05, 0.01, 0.02],
-    "one point": [0.1],
-    "constant": [0.1, 0.1, 0.1],
-    "zero and below": [0.0, -1.0, 0.1, 0.2],
-    "gaps": [0.1, NAN, 0.2, INF, 0.05, 0.04],
-    "extremes": [1e300, 1e-300, 0.1, 1e11, 1e-11],
-    "tiny and near": [2.00001e-7, 2.00002e-7, 2.00003e-7],
-}
-
-
-@pytest.mark.parametrize("held_out", HARD_CURVES.values(), ids=HARD_CURVES.keys())
-@pytest.mark.parametrize("stop", [-5, 0, 7, 20, 10**9])
-def test_a_drawing_has_only_finite_coordinates_inside_its_frame(held_out: list[float], stop: int) -> None:
-    for svg in (
-        chart.held_out_chart([curve(held_out, stop=stop)], "a"),
-        chart.psnr_chart([curve(held_out, held_out, stop=stop)], "b"),
-    ):
-        assert svg is not None
-        found = numbers(svg)
-        assert all(math.isfinite(value) and 0 <= value <= chart.WIDTH for value in found)
-        assert re.search(r"nan|inf\b", svg) is None
-
-
-@pytest.mark.parametrize("held_out", [[], [NAN, NAN], [INF], [0.0, -1.0]])
-def test_nothing_is_drawn_where_nothing_can_be(held_out: list[float]) -> None:
-    assert chart.held_out_chart([curve(held_out)], "a") is None
-    assert chart.held_out_chart([], "a") is None
-    assert chart.psnr_chart([curve([0.1], None)], "a") is None
-    assert chart.psnr_chart([curve([0.1], [NAN])], "a") is None
-
-
-def test_lists_of_unequal_length_are_drawn_as_far_as_both_go() -> None:
-    short = replace(curve([0.2, 0.1, 0.05]), iterations=[0, 10])
-    assert chart.held_out_chart([short], "a") is not None
-
-
-def test_a_gap_breaks_the_line_and_a_lone_point_is_a_dot() -> None:
-    svg = chart.held_out_chart([curve([0.1, 0.2, NAN, 0.3, NAN, 0.1, 0.2], stop=0)], "a")
-    assert svg is not None
-    assert svg.count("<polyline") == 2
-    assert svg.count('class="lone"') == 1
-
-
-def test_the_stop_lies_on_the_line_even_if_its_iteration_was_thinned_away() -> None:
-    line = chart._line(replace(curve([0.1, 0.001]), stop_iteration=5), "c0", [0.1, 0.001], chart._log_of_error)
-    assert line.stop is not None
-    assert line.stop == pytest.approx((5, -2))
-
-
-def test_a_stop_beyond_what_was_measured_is_not_marked() -> None:
-    svg = chart.held_out_chart([curve([0.1, 0.2], stop=11)], "a")
-    assert svg is not None
-    assert 'class="stop"' not in svg
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(1e-9, 1e3), (1e-3, 1e-1), (0.01, 0.12), (0.002, 0.009), (0.01, 0.0101), (1e-7, 1.2e-7), (1, 1)]
-)
-def test_the_ticks_of_errors_are_few_distinct_and_true(low: float, high: float) -> None:
-    start, end, ticks = chart._log_span(math.log10(low), math.log10(high))
-    labels = [label for _, label in ticks]
-    assert 2 <= len(ticks) <= 9
-    assert len(set(labels)) == len(labels)
-    for value, label in ticks:
-        assert start <= value <= end
-        mantissa, _, power = label.partition("×10")
-        plain = power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
-        shown = float(mantissa.replace(",", "")) * 10 ** int(plain or 0)
-        assert math.log10(shown) == pytest.approx(value, abs=1e-3)
-
-
-@pytest.mark.parametrize(("low", "high"), [(10, 34), (25.0, 25.0), (-3, 4), (26.91, 27.02)])
-def test_the_ticks_of_decibels_are_few_distinct_and_evenly_spread(low: float, high: float) -> None:
-    _, _, ticks = chart.decibel_span(low, high)
-    steps = [b[0] - a[0] for a, b in pairwise(ticks)]
-    assert 3 <= len(ticks) <= 8
-    assert len({label for _, label in ticks}) == len(ticks)
-    assert steps == pytest.approx([steps[0]] * len(steps))
-
-
-def test_a_fit_of_one_iteration_has_no_fractions_of_iterations_on_its_axis() -> None:
-    svg = chart.held_out_chart([curve([0.1], stop=0)], "a")
-    assert svg is not None
-    assert re.findall(r'class="tick x"[^>]*>([^<]*)<', svg) == ["0", "1"]
-
-
-def test_a_drawing_tells_where_each_fit_stopped_and_escapes_its_label() -> None:
-    svg = chart.held_out_chart([curve([0.2, 0.05, 0.01, 0.02], label="<b>&")], "a")
-    assert svg is not None
-    assert "&lt;b&gt;&amp;: stopped at iteration 20, 0.010000." in svg
 
 
 @every_report
@@ -426,8 +321,6 @@ def test_of_many_curves_only_those_of_the_picks_have_a_colour_and_a_name() -> No
     legend = re.findall(r'<ul class="legend".*?</ul>', html, re.DOTALL)[0]
     words = " ".join(re.sub(r"<[^>]*>", " ", legend).split())
     assert words == (f"{PICK} stopped at 20, picked by blind, published dip stopped at 20, picked by dip 12 other fits")
-    assert chart.styles_of([curve([0.1])] * 8) == ["c0 lead", "c1", "c2", "c3", "c4", "c5", "c0 dashed", "c1 dashed"]
-    assert chart.styles_of([curve([0.1])] * 9) == ["other"] * 9
 
 
 def test_many_curves_are_told_as_a_number() -> None:

@@ -1,0 +1,48 @@
+"""What is told beside the pictures of an image: a headline and a list of facts."""
+
+from collections.abc import Callable
+
+from orchestrator.report import text
+from orchestrator.report.columns import Row
+
+
+def headline_of(row: Row) -> tuple[str, str, str] | None:
+    """The most telling figure of a result: the figure, its unit, and what it is; None where no figure is known."""
+    before, after = text.decibels(row.get("psnr_degraded")), text.decibels(row.get("psnr"))
+    if text.number(row.get("gain")) is not None:
+        return text.gain(row["gain"]), "dB", f"PSNR gained: from {before} to {after} dB"
+    if text.number(row.get("psnr")) is not None:
+        return after, "dB", "PSNR of the restored picture"
+    if text.lower_end(row.get("psnr_estimated")) is not None:
+        return text.interval(row["psnr_estimated"]), "dB", "estimated PSNR, without a reference"
+    if text.number(row.get("held_out_error")) is not None:
+        return text.error(row["held_out_error"]), "", "held-out error; lower is better, within this image"
+    return None
+
+
+def facts_of(row: Row, *, many: bool) -> list[tuple[str, str, str]]:
+    """Everything else that is known of a result: term, value, and the kind of value."""
+    measured = text.number(row.get("psnr")) is not None
+    estimated = text.lower_end(row.get("psnr_estimated")) is not None
+    # Without a PSNR one of these is the headline already.
+    said = "" if measured else "psnr_estimated" if estimated else "held_out_error"
+    known: list[tuple[str, str, Callable[[object], str], str]] = [
+        ("SSIM", "ssim", text.similarity, ""),
+        ("PSNR Y", "psnr_y", text.decibels, " dB"),
+        ("PSNR at the ideal stop", "psnr_oracle_stop", text.decibels, " dB"),
+        ("PSNR of the mean of the best few", "psnr_mean", text.decibels, " dB"),
+        ("Estimated PSNR", "psnr_estimated", text.interval, " dB"),
+        ("Held-out error", "held_out_error", text.error, ""),
+        ("Stopped at iteration", "stop_iteration", text.count, ""),
+        ("Time", "seconds", text.duration, ""),
+    ]
+    facts = [
+        (term, f"{show(row.get(key))}{unit}", "number")
+        for term, key, show, unit in known
+        if key != said and show(row.get(key)) != text.UNKNOWN
+    ]
+    method = [("Method", "arm", "text")]
+    words = [("Chosen by", "rule", "text"), ("Stopped by", "stopping", "text"), ("Network", "candidate", "code")]
+    told = [(term, str(row[key]), kind) for term, key, kind in [*method, *words] if row.get(key) is not None]
+    # Among several methods it is the first thing to know whose figures these are.
+    return [*told[:1], *facts, *told[1:]] if many else [*facts, *told]

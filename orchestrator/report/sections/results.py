@@ -1,0 +1,120 @@
+"""Results: a line for each image and method, and what the figures mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from orchestrator.report.columns import Column, Row, Table, table
+from orchestrator.report.contents import Page, identified
+from orchestrator.report.quality import ARM, BEFORE, NETWORK, QUALITY, STATE, TIME, by_arm, derived
+from orchestrator.report.sections import Section
+
+_IMAGE = Column("image", "Image", "name", str)
+_RESULTS = (_IMAGE, ARM, STATE, BEFORE, *QUALITY, TIME, NETWORK)
+
+
+_GUIDE = (
+    (
+        "PSNR",
+        "psnr",
+        "How close a picture is to the reference, in decibels. Higher is better; 1 dB more is about a fifth less "
+        "squared error, 3 dB more is half. The gain is what the restoration added.",
+    ),
+    (
+        "PSNR Y",
+        "psnr_y",
+        "The PSNR of the brightness alone, without the colours. Papers on super-resolution give this one.",
+    ),
+    (
+        "Estimated PSNR",
+        "psnr_low",
+        "What the hidden pixels say of the PSNR, without any reference: with 95 % confidence it lies between these two "
+        "figures. Of a noisy picture it is told for pixels the network has not seen, and rather higher for the whole. "
+        "There is a dash where too little is known to tell it within 1 dB.",
+    ),
+    (
+        "SSIM",
+        "ssim",
+        "How alike the local structure of the picture and the reference is: 1 is identical, 0 is unrelated.",
+    ),
+    (
+        "Held-out error",
+        "",
+        "Some pixels are hidden from the network while it is fitted. This is its mean squared error on those pixels, "
+        "on a scale where black is 0 and white is 1. Lower is better. It needs no reference, holds some of the noise "
+        "of the picture itself, and may be compared only within one image.",
+    ),
+    (
+        "Stopped at",
+        "",
+        "A network fitted for too long copies the noise as well. The fit is stopped where the held-out error was "
+        "least or, with a rule that begins with “es”, where its outputs varied least; this is the number of steps it "
+        "had made by then.",
+    ),
+    (
+        "Ideal stop",
+        "psnr_oracle_stop",
+        "The best PSNR the same fit reached at any moment. Only the reference can tell that moment, so the difference "
+        "to the restored PSNR is the price of stopping blindly.",
+    ),
+    (
+        "Mean of best",
+        "mean",
+        "The average of the pictures from the best few networks. It is often smoother, and often closer to the "
+        "reference, than any single one.",
+    ),
+    (
+        "Spread map",
+        "spread",
+        "Where the best few networks disagree: black where all say the same, brightest where they differ most. Trust "
+        "the bright places least. Each map has its own scale, so the brightness of two maps cannot be compared.",
+    ),
+    (
+        "Network",
+        "",
+        "The shape of the network that was picked. The pick is made blindly, and the "
+        "reference, where there is one, is never looked at.",
+    ),
+    (
+        "Chosen by",
+        "rule",
+        "How the network was picked: by the least held-out error, by consensus (closest to what most networks "
+        "say), by both together, or as the closest to the networks' weighted mean.",
+    ),
+    (
+        "Notes",
+        "note",
+        "Where a picture was not stopped and chosen as the settings ask, a note beside it says why.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Results:
+    results: Table
+    several: bool  # whether there are several methods
+    guide: Sequence[tuple[str, str]]  # (term, what it means)
+
+
+def _fill(page: Page) -> _Results | None:
+    rows = page.report.rows
+    if not rows:
+        return None
+    many = len(by_arm(rows)) > 1
+    anchors = {shown.image: ident for ident, shown in identified(page.report)}
+    guide = [(term, said) for term, needed, said in _GUIDE if not needed or needed in page.known]
+    return _Results(_results(rows, anchors, many=many), many, guide)
+
+
+def _results(rows: Sequence[Row], anchors: Mapping[str, str], *, many: bool) -> Table:
+    columns = [column for column in _RESULTS if many or column is not ARM]
+    told: list[Row] = []
+    for _, group in groupby(rows, key=lambda row: row.get("image")):
+        own = list(group)
+        same = len(own) > 1 and all({**row, "arm": ""} == {**own[0], "arm": ""} for row in own)
+        # An image that could not be worked on ended alike for all methods: that is said once.
+        told += [{**own[0], "arm": "every method"}] if same and own[0].get("state") != "restored" else own
+    return table(columns, [derived(row) for row in told], anchors)
+
+
+SECTION = Section("results", 30, _fill)
