@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from orchestrator.arms.chains import iterations_of
 from orchestrator.errors import DamagedError, FitOutOfMemoryError, NodeLeavingError, NotFoundError
 from orchestrator.fit.checkpoint import Work, take_up, to_bytes
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import load_observation, load_reference, measurement_of, view_of
 from orchestrator.fit.record import FIT_RECORDS, Evaluation, FitRecord
-from orchestrator.prune.tickets import iterations_of, leave_next, round_network
+from orchestrator.prune.tickets import leave_next, round_network
 from orchestrator.resources.share import fit_bytes
 from orchestrator.run.context import RunContext
 from orchestrator.run.layout import FitLayout
@@ -29,7 +30,7 @@ from orchestrator.settings import Config
 from orchestrator.store import Store
 from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.names import Chain, PriorName, Round
-from workers.networks.priors import prior_of
+from workers.networks import parameter_count, prior_of
 from workers.quality import PsnrObserver, psnr
 from workers.seeds import generator_of, seed_of
 from workers.stopping import StoppingRule, rule_of
@@ -271,7 +272,7 @@ class _Prepared:
                 input_channels=config.network.input_depth(channels),
                 generator=generator_of("fit weights", seed),
             )
-            self.parameters = sum(parameter.numel() for parameter in network.parameters())
+            self.parameters = parameter_count(network)
             iterations, patience = config.iterations(job.view), config.fit.patience
         else:
             drawn = round_network(context, job.image, job.name.chain, job.name.number)

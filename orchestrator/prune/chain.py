@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
+from orchestrator.arms.chains import fit_seed, initial_network, iterations_of, kept, weights_seed
 from orchestrator.arms.lottery import finds_apart, rounds_of
 from orchestrator.errors import ImageRejectedError, TicketError
 from orchestrator.fit.checkpoint import weights_to_bytes
@@ -20,17 +21,7 @@ from orchestrator.fit.fit import Pace, fit_keys, out_of_memory_told, read_record
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import load_observation, load_reference, measurement_of, view_of
 from orchestrator.fit.record import FitRecord
-from orchestrator.prune.tickets import (
-    fit_seed,
-    initial_network,
-    iterations_of,
-    kept,
-    leave_ticket,
-    load_start,
-    read_ticket,
-    ticket_key,
-    weights_seed,
-)
+from orchestrator.prune.tickets import leave_ticket, load_start, read_ticket, ticket_key
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import TOGETHER, start_key

@@ -1,15 +1,11 @@
-"""Lottery tickets in the store: the network of a chain's round, and what a round leaves for the next.
-
-The initial weights of a chain are a function of the run's seed, the network and the initialisation, and of no image, so that
-masks can be moved and found together. The noise of a round's fit is the same for all methods: they differ in their masks.
-"""
+"""Lottery tickets in the store: the network of a chain's round, and what a round leaves for the next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 from orchestrator import __version__
-from orchestrator.arms.lottery import chains_of, finds_apart, is_moved, rounds_of
+from orchestrator.arms.chains import decoder_name, fit_seed, initial_network, kept, weights_seed
+from orchestrator.arms.lottery import chains_of, finds_apart, rounds_of
 from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError, TicketError, UserMistakeError
 from orchestrator.fit.checkpoint import load_weights
@@ -20,12 +16,12 @@ from orchestrator.run.layout import RunLayout, start_key
 from orchestrator.settings import Config
 from orchestrator.store import Store
 from workers.fitting import Fit, FitDivergedError
-from workers.lottery.masks import Masks, applied, apply, convolution_weights, kept_after, prunable
+from workers.lottery.masks import Masks, applied, apply, convolution_weights
 from workers.lottery.pruning import by_magnitude
 from workers.lottery.tickets import NewerTicketError, Ticket, header
 from workers.names import Chain, Round
-from workers.networks import Network, prior_of
-from workers.seeds import generator_of, seed_of
+from workers.networks import Network, parameter_count, prior_of
+from workers.seeds import generator_of
 
 
 @dataclass(frozen=True)
@@ -37,31 +33,6 @@ class RoundNetwork:
     sparsity: float
     parameters: int
     blind: bool = True
-
-
-def iterations_of(config: Config) -> int:
-    """Iterations of every round: all are run, so that it shows what comes after the best."""
-    return config.lottery.iterations or config.fit.iterations
-
-
-def fit_seed(config: Config, image: InputImage, chain: Chain, number: int) -> int:
-    """The seed of a round's noise: the same for all methods, which differ in their masks alone."""
-    return seed_of(config.seed, image.id, "lottery", chain.network, chain.initialisation, number)
-
-
-def search_iterations(config: Config) -> int:
-    """Iterations, for each image, of searches for masks that do not come out of fits."""
-    lottery, total = config.lottery, 0
-    for arm in arms_of(config):
-        if not arm.is_lottery or is_moved(config, arm):
-            continue
-        if arm.traits.learns_masks:
-            total += lottery.oes_iterations or iterations_of(config)
-        if arm.traits.round_by_round:
-            total += lottery.rewind
-            if finds_apart(config, chains_of(config, arm, "any")[-1]):
-                total += lottery.rounds * iterations_of(config)
-    return total * lottery.initialisations
 
 
 def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) -> None:
@@ -98,39 +69,6 @@ def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) ->
             raise UserMistakeError(
                 f"arm {arm.name}: its tickets are of images with {min(channels)} channel(s), and none of the images has as many"
             )
-
-
-def weights_seed(config: Config, chain: Chain) -> int:
-    """The seed of a chain's initial weights."""
-    seed = config.seed if config.lottery.seed is None else config.lottery.seed
-    return seed_of(seed, "lottery", chain.network, chain.initialisation)
-
-
-def initial_network(config: Config, chain: Chain, channels: int) -> Network:
-    """A chain's network with its initial weights."""
-    return prior_of(chain.network).build(
-        channels,
-        config.network.width,
-        input_channels=config.network.input_depth(channels),
-        generator=generator_of("fit weights", weights_seed(config, chain)),
-    )
-
-
-def check_lottery(config: Config) -> None:
-    """See whether the exempt convolutions are there.
-
-    Raises:
-        ValueError: a pattern matches none, or nothing is left to prune.
-    """
-    networks = {name for arm in arms_of(config) if arm.is_lottery for name in arm.networks or ()}
-    for name in networks:
-        prunable(prior_of(name).declare(3, config.network.width, input_channels=3), config.lottery.exempt)
-
-
-def kept(config: Config, network: Network, number: int) -> int:
-    """How many weights are left in a round, for every method the same."""
-    weights = sum(layer.weight.numel() for layer in prunable(network, config.lottery.exempt).values())
-    return kept_after(weights, config.lottery.rate, number)
 
 
 def ticket_key(context: RunContext, image: InputImage, chain: Chain, number: int) -> str:
@@ -201,9 +139,9 @@ def round_network(context: RunContext, image: InputImage, chain: Chain, number: 
             generator=generator_of("fit weights", weights_seed(config, chain)),
         )
         lacking = 1 - convolution_weights(decoder) / convolution_weights(initial)
-        return RoundNetwork(decoder, seed, lacking, _parameters(decoder))
+        return RoundNetwork(decoder, seed, lacking, parameter_count(decoder))
     if number == 0:
-        return RoundNetwork(initial, seed, 0.0, _parameters(initial))
+        return RoundNetwork(initial, seed, 0.0, parameter_count(initial))
     key = ticket_key(context, image, chain, number)
     ticket = read_ticket(context, key)
     depth = config.network.input_depth(image.channels)
@@ -221,7 +159,7 @@ def round_network(context: RunContext, image: InputImage, chain: Chain, number: 
     gone = sum(int((~mask).sum()) for mask in ticket.masks.values())
     # What was found on no image has seen no clean one.
     blind = ticket.target == "observed" or not ticket.source
-    return RoundNetwork(initial, seed, ticket.sparsity, _parameters(initial) - gone, blind)
+    return RoundNetwork(initial, seed, ticket.sparsity, parameter_count(initial) - gone, blind)
 
 
 def load_start(context: RunContext, ticket: str, network: Network) -> None:
@@ -259,25 +197,3 @@ def leave_next(context: RunContext, job: FitJob, chain: Chain, number: int, fit:
         raise FitDivergedError(f"its weights cannot be pruned: {error}") from None
     key = context.layout.ticket(job.image.id, successor.round(number + 1))
     leave_ticket(context, key, successor.round(number + 1), [job.image], masks)
-
-
-def _parameters(network: Network) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-@cache
-def _decoder_parameters(channels: int, out_channels: int) -> int:
-    return _parameters(prior_of(f"deep-decoder-{channels}").declare(out_channels, 1, input_channels=1))
-
-
-def decoder_name(config: Config, network: str, number: int, out_channels: int) -> str:
-    """The largest deep decoder that has no more parameters than are left of a network in a round."""
-    depth = config.network.input_depth(out_channels)
-    declared = prior_of(network).declare(out_channels, config.network.width, input_channels=depth)
-    # What is pruned are weights of convolutions; biases and normalisation are parameters too.
-    most = _parameters(declared) - kept(config, declared, 0) + kept(config, declared, number)
-    least, above = 4, 1025
-    while above - least > 1:
-        middle = (least + above) // 2
-        least, above = (middle, above) if _decoder_parameters(middle, out_channels) <= most else (least, middle)
-    return f"deep-decoder-{least}"

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.arms.arm import Arm
+from orchestrator.arms.candidates import candidates_of, metrics_of
 from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import DamagedError, NotFoundError
 from orchestrator.fit.problem import load_observation
@@ -34,7 +35,7 @@ from workers.fingerprints import (
     square_size,
 )
 from workers.names import FitName, PriorName, parse_name
-from workers.space import Candidate, sample_candidates
+from workers.space import Candidate
 
 
 @dataclass(frozen=True)
@@ -56,20 +57,6 @@ class BankPart:
     def key(self) -> str:
         """Where it is kept."""
         return BankLayout(self.spec).part(self.candidates)
-
-
-def candidates_of(config: Config) -> list[Candidate]:
-    """The candidates of a run, in order."""
-    wanted = config.score.candidates
-    if isinstance(wanted, int):
-        return sample_candidates(wanted, config.score.seed, width=config.network.width)
-    return [Candidate.parse(text) for text in wanted]
-
-
-def metrics_of(config: Config) -> tuple[str, ...]:
-    """The metrics that a run computes for every candidate: those its arms choose by, and those asked for beside them."""
-    choosing = [arm.metric for arm in arms_of(config) if arm.networks is None and not arm.is_lottery]
-    return tuple(dict.fromkeys([*choosing, *config.score.also]))
 
 
 def bank_of(config: Config, image: InputImage) -> BankSpec | None:

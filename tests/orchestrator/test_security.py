@@ -20,6 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.arms.candidates import candidates_of
 from orchestrator.errors import ConfigError, DamagedError, StoreError
 from orchestrator.figures.study import read_table
 from orchestrator.fit.fit import FitArrays, fit_keys, read_arrays, run_fit
@@ -28,7 +29,7 @@ from orchestrator.fit.record import FitRecord
 from orchestrator.report import render
 from orchestrator.run.layout import ClaimLayout, FitLayout, RunLayout
 from orchestrator.run.rows import Row, RowState
-from orchestrator.score.score import bank_of, bank_parts, candidates_of, score_image
+from orchestrator.score.score import bank_of, bank_parts, score_image
 from orchestrator.settings import resolve
 from orchestrator.store import LocalStore, check_key
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig

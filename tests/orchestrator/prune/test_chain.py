@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from orchestrator.arms.chains import initial_network
 from orchestrator.arms.lottery import chains_of, rounds_of
 from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
@@ -18,7 +19,7 @@ from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import load_observation, measurement_of, view_of
 from orchestrator.fit.record import FitRecord
 from orchestrator.prune.chain import run_chain
-from orchestrator.prune.tickets import initial_network, read_ticket, round_network
+from orchestrator.prune.tickets import read_ticket, round_network
 from orchestrator.run.layout import image_key
 from orchestrator.settings import Config
 from orchestrator.store import LocalStore

@@ -8,26 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.arms.chains import initial_network, weights_seed
 from orchestrator.errors import StoreUnavailableError, TicketError
 from orchestrator.fit.fit import run_fit
 from orchestrator.fit.job import FitJob
-from orchestrator.prune.tickets import (
-    check_lottery,
-    initial_network,
-    iterations_of,
-    leave_next,
-    leave_ticket,
-    read_ticket,
-    round_network,
-    ticket_key,
-    weights_seed,
-)
+from orchestrator.prune.tickets import leave_next, leave_ticket, read_ticket, round_network, ticket_key
 from orchestrator.run.layout import start_key
 from orchestrator.settings import Config
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.masks import Masks, applied, apply
-from workers.lottery.methods import METHODS
 from workers.names import Chain
 from workers.networks import Network, prior_of
 
@@ -49,11 +39,6 @@ def settings(make_config: MakeConfig, *, arms: list[Any] | None = None, seed: in
     return make_config(
         arms=arms or ["lottery-imp"], seed=seed, lottery=lottery, fit={"iterations": 2, "patience": 2, "block": 2}
     )
-
-
-def with_seed(config: Config, seed: int) -> Config:
-    """The same settings with a seed of the lottery's own."""
-    return config.model_copy(update={"lottery": config.lottery.model_copy(update={"seed": seed})})
 
 
 @pytest.fixture
@@ -102,23 +87,6 @@ def state_bytes(state: dict[str, Any]) -> bytes:
 # The weights that a chain begins with, and the noise of its rounds.
 
 
-def test_a_chain_s_weights_follow_its_network_its_initialisation_and_the_seed_alone(make_config: MakeConfig) -> None:
-    config = settings(make_config)
-    seed = weights_seed(config, CHAIN)
-    for method in METHODS:
-        assert weights_seed(config, Chain(DECODER, method, 0)) == seed
-        assert weights_seed(config, Chain(DECODER, method, 0, "f16-5fb2ac1e")) == seed
-    others = [
-        weights_seed(config, replace(CHAIN, network="dip")),
-        weights_seed(config, replace(CHAIN, initialisation=1)),
-        weights_seed(settings(make_config, seed=1), CHAIN),
-    ]
-    assert len({seed, *others}) == 4
-    # With a seed of its own it is that, whatever the run's is.
-    own = {weights_seed(with_seed(settings(make_config, seed=number), 7), CHAIN) for number in (0, 3)}
-    assert own == {weights_seed(settings(make_config, seed=7), CHAIN)}
-
-
 def test_a_chain_s_weights_are_those_of_no_image(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
@@ -155,11 +123,6 @@ def test_methods_face_the_same_noise_and_rounds_images_and_initialisations_their
         round_network(again.context, again.image, CHAIN.dense, 0).seed,
     }
     assert len(seeds) == 6
-
-
-def test_every_round_runs_all_its_iterations(make_config: MakeConfig) -> None:
-    assert iterations_of(settings(make_config)) == 2
-    assert iterations_of(settings(make_config, iterations=9)) == 9
 
 
 # The network of a round.
@@ -452,12 +415,3 @@ def test_the_last_round_and_rounds_of_other_methods_leave_none(bench: Bench) -> 
     assert list(bench.store.keys(bench.context.layout.all_tickets)) == []
     leave_next(bench.context, job, CHAIN, 1, fitted(network))
     assert len(list(bench.store.keys(bench.context.layout.all_tickets))) == 1
-
-
-def test_patterns_that_match_no_convolution_are_found_before_a_run(make_config: MakeConfig) -> None:
-    check_lottery(settings(make_config, network="dip", exempt=["skips.*"]))
-    check_lottery(settings(make_config, arms=["dip"], network="dip", exempt=["no.such"]))
-    with pytest.raises(ValueError, match=r"no convolution matches 'no\.such'"):
-        check_lottery(settings(make_config, network="dip", exempt=["no.such"]))
-    with pytest.raises(ValueError, match="leave no convolution to prune"):
-        check_lottery(settings(make_config, exempt=["*"]))

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from orchestrator.arms.candidates import candidates_of
 from orchestrator.fit.problem import load_observation
 from orchestrator.run.layout import BankLayout, image_key
-from orchestrator.score.score import Scored, bank_of, bank_parts, candidates_of, compute_part, metrics_of, score_image
+from orchestrator.score.score import Scored, bank_of, bank_parts, compute_part, score_image
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from workers.fingerprints import CHEAP_METRICS, compute_bank, image_fingerprint, score_bank
 from workers.names import PriorName
@@ -44,13 +45,6 @@ def only(cohorts: dict[str, list[Scored]]) -> list[Scored]:
     """The cohort of the one arm there is."""
     (cohort,) = cohorts.values()
     return cohort
-
-
-def test_the_candidates_are_those_listed_or_as_many_as_wanted(make_config: MakeConfig) -> None:
-    assert [candidate.id for candidate in candidates_of(make_config())] == list(CANDIDATES)
-    few, many = (candidates_of(make_config(score={"candidates": count, "seed": 4})) for count in (5, 9))
-    assert (len(few), many[:5]) == (5, few)
-    assert candidates_of(make_config(score={"candidates": 5, "seed": 5})) != few
 
 
 def test_a_bank_follows_the_settings_and_the_images_channels_but_not_its_exact_size(
@@ -117,16 +111,6 @@ def test_a_longer_list_of_candidates_takes_the_full_parts_that_are_there(
     assert len(fill_bank(five)) == 3
     seven = Bench(replace(five.context, config=make_config(score={"candidates": 7, "chunk": 2})), five.image)
     assert len(fill_bank(seven)) == 2
-
-
-def test_the_metrics_are_those_that_arms_choose_by_and_those_asked_for_beside_them(make_config: MakeConfig) -> None:
-    assert metrics_of(make_config()) == ("psd db strip mse",)
-    config = make_config(
-        arms=["random", "dip", "isnas-dip-blind", {"name": "low-pass", "metric": "psd 99_per_bw"}],
-        score={"also": ["psd strip hist emd", "random"]},
-    )
-    assert metrics_of(config) == ("random", "psd db strip mse", "psd 99_per_bw", "psd strip hist emd")
-    assert metrics_of(make_config(arms=["dip", "deep-decoder"])) == ()
 
 
 def test_a_bank_gives_the_cheap_metrics_always_and_dear_ones_where_they_are_wanted(
