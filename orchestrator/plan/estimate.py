@@ -14,7 +14,7 @@ from orchestrator.arms.chains import iterations_of, search_iterations
 from orchestrator.arms.lottery import rounds_in
 from orchestrator.plan.plan import Plan
 from orchestrator.resources.cpus import cpu_count
-from orchestrator.score.score import bank_of, missing_parts
+from orchestrator.score.bank import bank_of, missing_parts
 from orchestrator.store import Store
 from workers.fingerprints import BankSpec, compute_bank
 from workers.fitting import Fit, FitSettings

@@ -22,7 +22,7 @@ from orchestrator.schedule.ports import Share
 from orchestrator.schedule.scheduler import Scheduler
 from orchestrator.schedule.tally import Tally
 from orchestrator.schedule.telemetry import Gauges
-from orchestrator.score.score import bank_of, bank_parts, missing_parts
+from orchestrator.score.bank import bank_of, bank_parts, missing_parts
 from workers.fingerprints import BankSpec
 
 

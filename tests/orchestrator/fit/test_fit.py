@@ -2,6 +2,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -13,13 +14,17 @@ import torch
 from PIL import Image
 
 from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
-from orchestrator.fit.fit import FitArrays, fit_keys, read_arrays, read_record, run_fit, stopping_of
+from orchestrator.fit import fit
+from orchestrator.fit.arrays import FitArrays, read_arrays
+from orchestrator.fit.fit import stopping_of
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.problem import load_observation, load_reference, view_of
-from orchestrator.fit.record import Evaluation, FitRecord
+from orchestrator.fit.problem import Problem
+from orchestrator.fit.record import Evaluation, FitRecord, fit_keys, read_record
+from orchestrator.fit.subject import prior_subject
+from orchestrator.run.context import RunContext
 from orchestrator.run.layout import FitLayout, image_key
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
-from workers.names import parse_name
+from workers.names import PriorName, parse_name
 from workers.quality import psnr
 
 
@@ -39,6 +44,12 @@ def bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> B
 
 def job_of(bench: Bench, view: Any = "crop", candidate: str = CANDIDATES[0], until: int | None = None) -> FitJob:
     return FitJob(bench.image, view, parse_name(candidate), until)
+
+
+def run_fit(context: RunContext, job: FitJob, **how: Any) -> FitRecord:
+    """The fit of a prior."""
+    assert isinstance(job.name, PriorName)
+    return fit.run_fit(context, job, partial(prior_subject, context, job.image, job.view, job.name), **how)
 
 
 def arrays_of(bench: Bench, job: FitJob) -> FitArrays:
@@ -105,7 +116,7 @@ def test_the_evaluation_is_that_of_the_output_against_the_reference(bench: Bench
     job = job_of(bench, "full")
     record = run_fit(bench.context, job)
     arrays = arrays_of(bench, job)
-    reference = load_reference(bench.context, bench.image)
+    reference = Problem(bench.context, bench.image).reference
     assert reference is not None
     assert record.evaluation is not None
     assert record.evaluation.psnr == pytest.approx(psnr(arrays.output, reference))
@@ -269,9 +280,9 @@ def test_the_crop_of_a_fit_does_not_follow_the_reference(
     bench = make_bench(make_config(), encoded(64, 70, noise_seed=1), encoded(64, 70))
     job = job_of(bench)
     record = run_fit(bench.context, job)
-    reference = load_reference(bench.context, bench.image)
+    reference = Problem(bench.context, bench.image).reference
     assert reference is not None
-    view = view_of("crop", load_observation(bench.context, bench.image), bench.context.config)
+    view = Problem(bench.context, bench.image).view("crop")
     assert record.evaluation is not None
     assert record.evaluation.psnr == pytest.approx(psnr(arrays_of(bench, job).output, view.take(reference)[0]))
 
@@ -310,9 +321,9 @@ def test_super_resolution_restores_more_pixels_than_it_is_given(
     record = run_fit(bench.context, job_of(bench, view))
     output = arrays_of(bench, job_of(bench, view)).output
     assert output.shape == {"crop": (3, 32, 32), "downscale": (3, 48, 58), "full": (3, 80, 96)}[view]
-    reference = load_reference(bench.context, bench.image)
+    reference = Problem(bench.context, bench.image).reference
     assert reference is not None
-    of_view = view_of(record.view, load_observation(bench.context, bench.image), config).of_restored(2)
+    of_view = Problem(bench.context, bench.image).view(record.view).of_restored(2)
     assert record.evaluation is not None
     assert record.evaluation.psnr == pytest.approx(psnr(output, of_view.take(reference)[0]))
 
@@ -369,7 +380,7 @@ def test_what_lies_in_the_holes_of_a_mask_changes_no_fit(
 def test_a_run_stops_by_held_out_pixels_but_where_they_mislead(
     make_config: MakeConfig, task: str, wish: str, rule: str
 ) -> None:
-    assert stopping_of(make_config(task={"name": task}, fit={"stopping": wish})) == rule
+    assert stopping_of(make_config(task={"name": task}, fit={"stopping": wish})).name == rule
 
 
 def test_a_fit_stopped_by_the_variance_of_its_outputs_says_where(

@@ -14,12 +14,12 @@ from orchestrator.arms.chains import initial_network
 from orchestrator.arms.lottery import chains_of, rounds_of
 from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
-from orchestrator.fit.fit import fit_keys, read_record
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.problem import load_observation, measurement_of, view_of
-from orchestrator.fit.record import FitRecord
+from orchestrator.fit.problem import Problem
+from orchestrator.fit.record import FitRecord, fit_keys, read_record
 from orchestrator.prune.chain import run_chain
-from orchestrator.prune.tickets import read_ticket, round_network
+from orchestrator.prune.rounds import round_subject
+from orchestrator.prune.tickets import read_ticket
 from orchestrator.run.layout import image_key
 from orchestrator.settings import Config
 from orchestrator.store import LocalStore
@@ -224,9 +224,9 @@ def test_rounds_that_are_asked_for_are_fitted_and_no_others(
 def fitted_by_hand(bench: Bench, chain: Chain, number: int, iterations: int) -> Network:
     """The network of a round, fitted once more with the same loss and noise, but by other means."""
     context, image = bench.context, bench.image
-    observation = load_observation(context, image)
-    measurement = measurement_of(image, view_of("full", observation, context.config), observation, context.config)
-    drawn = round_network(context, image, chain, number)
+    problem = Problem(context, image)
+    measurement = problem.measurement(problem.view("full"))
+    drawn = round_subject(context, image, chain.round(number))
     objective = Objective(drawn.network, measurement, Identity(), input_noise=1 / 30, seed=drawn.seed)
     JointFit(drawn.network, [objective], learning_rate=0.01).advance(iterations)
     return drawn.network
@@ -571,9 +571,8 @@ def test_masks_follow_the_pixels_that_a_fit_may_see_and_not_those_that_are_hidde
     arm, lottery = CASES[case]
     config = settings(make_config, arm, lottery=lottery)
     plain, hidden, seen = (benches(config, name) for name in ("plain", "hidden", "seen"))
-    observation = load_observation(plain[0].context, plain[0].image)
-    view = view_of("full", observation, config)
-    held_out = measurement_of(plain[0].image, view, observation, config).held_out
+    problem = Problem(plain[0].context, plain[0].image)
+    held_out = problem.measurement(problem.view("full")).held_out
     assert 0.1 < held_out.mean() < 0.3
     picture = given(plain[0])
     replaced(hidden[0], np.where(held_out[..., None], 255 - picture, picture))

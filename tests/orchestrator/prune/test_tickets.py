@@ -1,6 +1,7 @@
 import io
 import os
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +13,8 @@ from orchestrator.arms.chains import initial_network, weights_seed
 from orchestrator.errors import StoreUnavailableError, TicketError
 from orchestrator.fit.fit import run_fit
 from orchestrator.fit.job import FitJob
-from orchestrator.prune.tickets import leave_next, leave_ticket, read_ticket, round_network, ticket_key
+from orchestrator.prune.rounds import leave_next, round_subject
+from orchestrator.prune.tickets import leave_ticket, read_ticket, ticket_key
 from orchestrator.run.layout import start_key
 from orchestrator.settings import Config
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
@@ -91,7 +93,7 @@ def test_a_chain_s_weights_are_those_of_no_image(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
     benches = [make_bench(settings(make_config), encoded(noise_seed=n), name=f"{n}.png") for n in (1, 2)]
-    first, second = (round_network(each.context, each.image, CHAIN.dense, 0) for each in benches)
+    first, second = (round_subject(each.context, each.image, CHAIN.dense.round(0)) for each in benches)
     assert_equal_weights(first.network, second.network.state_dict())
     assert first.seed != second.seed
     other = initial_network(benches[0].context.config, replace(CHAIN, initialisation=1), 3)
@@ -107,7 +109,7 @@ def test_methods_face_the_same_noise_and_rounds_images_and_initialisations_their
     for chain in chains:
         leave(bench, chain)
     chains.append(Chain(DECODER, "decoder", 0))
-    seeds = {round_network(bench.context, bench.image, chain, 1).seed for chain in chains}
+    seeds = {round_subject(bench.context, bench.image, chain.round(1)).seed for chain in chains}
     assert len(seeds) == 1
     other = make_bench(settings(make_config), encoded(), name="b.png")
     again = changed(bench, settings(make_config, seed=1))
@@ -116,11 +118,11 @@ def test_methods_face_the_same_noise_and_rounds_images_and_initialisations_their
     leave(bench, number=2)
     leave(bench, replace(CHAIN, initialisation=1))
     seeds |= {
-        round_network(bench.context, bench.image, CHAIN.dense, 0).seed,
-        round_network(bench.context, bench.image, CHAIN, 2).seed,
-        round_network(bench.context, bench.image, replace(CHAIN, initialisation=1), 1).seed,
-        round_network(other.context, other.image, CHAIN, 1).seed,
-        round_network(again.context, again.image, CHAIN.dense, 0).seed,
+        round_subject(bench.context, bench.image, CHAIN.dense.round(0)).seed,
+        round_subject(bench.context, bench.image, CHAIN.round(2)).seed,
+        round_subject(bench.context, bench.image, replace(CHAIN, initialisation=1).round(1)).seed,
+        round_subject(other.context, other.image, CHAIN.round(1)).seed,
+        round_subject(again.context, again.image, CHAIN.dense.round(0)).seed,
     }
     assert len(seeds) == 6
 
@@ -129,7 +131,7 @@ def test_methods_face_the_same_noise_and_rounds_images_and_initialisations_their
 
 
 def test_round_0_is_the_whole_network(bench: Bench) -> None:
-    dense = round_network(bench.context, bench.image, CHAIN.dense, 0)
+    dense = round_subject(bench.context, bench.image, CHAIN.dense.round(0))
     assert_equal_weights(dense.network, initial_network(bench.context.config, CHAIN, 3).state_dict())
     assert (dense.sparsity, dense.parameters) == (0.0, PARAMETERS)
     assert applied(dense.network) == {}
@@ -137,7 +139,7 @@ def test_round_0_is_the_whole_network(bench: Bench) -> None:
 
 def test_a_round_has_the_masks_of_its_ticket_on_the_initial_weights(bench: Bench) -> None:
     masks = leave(bench)
-    drawn = round_network(bench.context, bench.image, CHAIN, 1)
+    drawn = round_subject(bench.context, bench.image, CHAIN.round(1))
     initial = initial_network(bench.context.config, CHAIN, 3).state_dict()
     assert_equal_weights(drawn.network, masked(initial, masks))
     gone = sum(int(np.count_nonzero(~mask.numpy())) for mask in masks.values())
@@ -160,7 +162,7 @@ def test_a_ticket_tells_what_it_is_and_is_left_once(bench: Bench) -> None:
     assert (ticket.method, ticket.initialisation, ticket.round) == ("imp", 0, 1)
     assert (ticket.source, ticket.task, ticket.target, ticket.rewind) == ((bench.image.id,), "denoise", "observed", 0)
     # By itself it builds the network that the round was fitted with.
-    assert_equal_weights(ticket.build(), round_network(bench.context, bench.image, CHAIN, 1).network.state_dict())
+    assert_equal_weights(ticket.build(), round_subject(bench.context, bench.image, CHAIN.round(1)).network.state_dict())
 
 
 def test_a_random_ticket_has_no_source_and_only_imp_s_rewind(bench: Bench, make_config: MakeConfig) -> None:
@@ -174,7 +176,7 @@ def test_a_random_ticket_has_no_source_and_only_imp_s_rewind(bench: Bench, make_
         key = start_key(ticket_key(bench.context, bench.image, chain, 1))
         bench.store.put(key, state_bytes(initial_network(config, chain, 3).state_dict()))
         # Also in a run that finds masks on what was observed.
-        blind[method] = round_network(bench.context, bench.image, chain, 1).blind
+        blind[method] = round_subject(bench.context, bench.image, chain.round(1)).blind
     here = (bench.image.id,)
     assert said == {
         "random": ((), 0, "clean"),
@@ -184,7 +186,7 @@ def test_a_random_ticket_has_no_source_and_only_imp_s_rewind(bench: Bench, make_
     }
     assert blind == {"random": True, "snip": False, "oes": False, "imp": False}
     leave(bench)
-    assert round_network(bench.context, bench.image, CHAIN, 1).blind
+    assert round_subject(bench.context, bench.image, CHAIN.round(1)).blind
 
 
 def test_a_ticket_that_was_found_elsewhere_is_read_there(bench: Bench, make_config: MakeConfig) -> None:
@@ -194,7 +196,7 @@ def test_a_ticket_that_was_found_elsewhere_is_read_there(bench: Bench, make_conf
     here = changed(bench, settings(make_config, tickets="earlier"))
     chain = replace(CHAIN, source=source)
     assert ticket_key(here.context, here.image, chain, 1) == f"runs/earlier/tickets/{source}/{CHAIN.round(1)}.ticket"
-    drawn = round_network(here.context, here.image, chain, 1)
+    drawn = round_subject(here.context, here.image, chain.round(1))
     assert_equal_weights(drawn.network, masked(initial_network(here.context.config, chain, 3).state_dict(), masks))
     # Without such a run it is one of this run.
     assert ticket_key(bench.context, bench.image, chain, 1).startswith(f"runs/test/tickets/{source}/")
@@ -205,7 +207,7 @@ def test_a_ticket_that_was_found_elsewhere_is_read_there(bench: Bench, make_conf
 
 def why_not(bench: Bench) -> str:
     with pytest.raises(TicketError) as caught:
-        round_network(bench.context, bench.image, CHAIN, 1)
+        round_subject(bench.context, bench.image, CHAIN.round(1))
     return str(caught.value)
 
 
@@ -268,9 +270,9 @@ def test_a_rewound_round_begins_from_the_weights_beside_its_ticket(bench: Bench,
         bench.store.put(key, nothing)
         assert why_not(rewound).startswith(f"the weights {bench.store.show(key)} cannot be used: ")
     bench.store.put(key, state_bytes(later))
-    assert_equal_weights(round_network(rewound.context, bench.image, CHAIN, 1).network, masked(later, masks))
+    assert_equal_weights(round_subject(rewound.context, bench.image, CHAIN.round(1)).network, masked(later, masks))
     # The ticket says so, whatever the settings of the run that takes it over are.
-    assert_equal_weights(round_network(bench.context, bench.image, CHAIN, 1).network, masked(later, masks))
+    assert_equal_weights(round_subject(bench.context, bench.image, CHAIN.round(1)).network, masked(later, masks))
 
 
 def test_a_store_in_trouble_is_no_fault_of_the_weights(
@@ -287,7 +289,7 @@ def test_a_store_in_trouble_is_no_fault_of_the_weights(
 
     monkeypatch.setattr(rewound.context.store, "get", away)
     with pytest.raises(StoreUnavailableError, match="nobody answers"):
-        round_network(rewound.context, bench.image, CHAIN, 1)
+        round_subject(rewound.context, bench.image, CHAIN.round(1))
 
 
 # Deep decoders of as many parameters.
@@ -305,7 +307,7 @@ def test_the_decoder_is_the_largest_of_no_more_parameters_than_are_left(
 ) -> None:
     config = settings(make_config, network="dip", rounds=4, exempt=exempt)
     bench = make_bench(config, encoded())
-    drawn = round_network(bench.context, bench.image, Chain("dip", "decoder", 0), number)
+    drawn = round_subject(bench.context, bench.image, Chain("dip", "decoder", 0).round(number))
     whole = prior_of("dip").declare(3, 8, input_channels=3)
     parameters = sum(parameter.numel() for parameter in whole.parameters())
     convolutions = {
@@ -331,7 +333,7 @@ def test_where_no_decoder_is_small_enough_it_is_the_smallest(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
     bench = make_bench(settings(make_config, network="deep-decoder-4", rate=0.9), encoded())
-    drawn = round_network(bench.context, bench.image, Chain("deep-decoder-4", "decoder", 0), 2)
+    drawn = round_subject(bench.context, bench.image, Chain("deep-decoder-4", "decoder", 0).round(2))
     assert (drawn.parameters, drawn.sparsity) == (decoder_parameters(4), 0.0)
 
 
@@ -344,7 +346,6 @@ def fitted(network: Network) -> Fit:
 
 
 def test_the_next_round_keeps_the_largest_of_the_weights_that_are_left(bench: Bench) -> None:
-    job = FitJob(bench.image, "full", CHAIN)
     network = initial_network(bench.context.config, replace(CHAIN, initialisation=1), 3)
     values = {
         name: layer.weight.detach().abs().numpy().copy()
@@ -352,9 +353,9 @@ def test_the_next_round_keeps_the_largest_of_the_weights_that_are_left(bench: Be
         if isinstance(layer, torch.nn.Conv2d)
     }
     before = some_masks(network, share=0.9)
-    leave_next(bench.context, job, CHAIN.dense, 0, fitted(network))
+    leave_next(bench.context, bench.image, CHAIN.dense.round(0), fitted(network))
     apply(network, before)
-    leave_next(bench.context, job, CHAIN, 1, fitted(network))
+    leave_next(bench.context, bench.image, CHAIN.round(1), fitted(network))
     # A quarter of 408 goes, then of the 306 that are left (halves to even).
     for number, keep in ((1, 306), (2, 306 - 76)):
         masks = read_ticket(bench.context, ticket_key(bench.context, bench.image, CHAIN, number)).masks
@@ -370,7 +371,7 @@ def test_weights_that_are_no_numbers_leave_no_masks(bench: Bench) -> None:
     with torch.no_grad():
         network.get_parameter("layers.0.weight")[0, 0] = torch.nan
     with pytest.raises(FitDivergedError, match=r"^its weights cannot be pruned: a weight is "):
-        leave_next(bench.context, FitJob(bench.image, "full", CHAIN), CHAIN.dense, 0, fitted(network))
+        leave_next(bench.context, bench.image, CHAIN.dense.round(0), fitted(network))
     assert list(bench.store.keys(bench.context.layout.all_tickets)) == []
 
 
@@ -394,14 +395,15 @@ def test_a_round_leaves_masks_only_where_they_come_out_of_it(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, changes: dict[str, Any], left: bool
 ) -> None:
     bench = make_bench(settings(make_config, **changes), encoded(noise_seed=1), encoded())
-    record = run_fit(bench.context, FitJob(bench.image, "full", CHAIN.dense.round(0)))
+    name = CHAIN.dense.round(0)
+    subject_of = partial(round_subject, bench.context, bench.image, name)
+    record = run_fit(bench.context, FitJob(bench.image, "full", name), subject_of)
     assert record.state == "done"
     there = list(bench.store.keys(bench.context.layout.all_tickets))
     assert there == ([f"runs/test/tickets/a-0123abcd/{CHAIN.round(1)}.ticket"] if left else [])
 
 
 def test_the_last_round_and_rounds_of_other_methods_leave_none(bench: Bench) -> None:
-    job = FitJob(bench.image, "full", CHAIN)
     network = initial_network(bench.context.config, CHAIN, 3)
     for chain, number in (
         (CHAIN, 2),
@@ -411,7 +413,7 @@ def test_the_last_round_and_rounds_of_other_methods_leave_none(bench: Bench) -> 
         (replace(CHAIN, source="all-images"), 1),
         (replace(CHAIN.dense, source="all-images"), 0),
     ):
-        leave_next(bench.context, job, chain, number, fitted(network))
+        leave_next(bench.context, bench.image, chain.round(number), fitted(network))
     assert list(bench.store.keys(bench.context.layout.all_tickets)) == []
-    leave_next(bench.context, job, CHAIN, 1, fitted(network))
+    leave_next(bench.context, bench.image, CHAIN.round(1), fitted(network))
     assert len(list(bench.store.keys(bench.context.layout.all_tickets))) == 1

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from orchestrator.arms.candidates import candidates_of
-from orchestrator.fit.problem import load_observation
+from orchestrator.fit.problem import Problem
 from orchestrator.run.layout import BankLayout, image_key
-from orchestrator.score.score import Scored, bank_of, bank_parts, compute_part, score_image
+from orchestrator.score.bank import bank_of, bank_parts, compute_part
+from orchestrator.score.score import Scored, score_image
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from workers.fingerprints import CHEAP_METRICS, compute_bank, image_fingerprint, score_bank
 from workers.names import PriorName
@@ -160,7 +161,7 @@ def test_an_image_is_scored_by_the_metric_and_the_table_left_in_the_store(
     cohorts = score_image(bench.context, bench.image)
     spec = bank_of(config, bench.image)
     assert spec is not None
-    fingerprint = image_fingerprint(load_observation(bench.context, bench.image).pixels, spec)
+    fingerprint = image_fingerprint(Problem(bench.context, bench.image).observation.pixels, spec)
     expected = score_bank(compute_bank(candidates_of(config), spec, config.task.make().operator), fingerprint, metric)
     order = np.argsort(expected)
     assert cohorts == {"isnas-dip-blind": [Scored(PriorName(CANDIDATES[at]), float(expected[at])) for at in order[:2]]}
