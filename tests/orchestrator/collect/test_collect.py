@@ -32,7 +32,7 @@ from orchestrator.fit.record import Evaluation, FitRecord, fit_keys
 from orchestrator.pick.decide import Decision
 from orchestrator.run.rows import NOT_BLIND, Row, RowState, rows_from_json
 from orchestrator.score.score import Scored
-from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
+from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig, Reads
 from workers.names import PriorName, parse_name
 from workers.noise import Estimate, estimated_psnr, noise_variance
 from workers.quality import psnr, psnr_y
@@ -894,3 +894,15 @@ def test_the_network_that_an_arm_has_picked_is_the_first_in_its_final_order_that
     assert picked_network(bench.context, bench.image, choice) == B
     leave(bench, "full", B, 0.5, held_out_error=0.3)
     assert picked_network(bench.context, bench.image, choice) == A
+
+
+@pytest.mark.parametrize("simulate", [True, False])
+def test_collecting_reads_every_input_once(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, read: Reads, simulate: bool
+) -> None:
+    bench = make_bench(make_config(), encoded(), None if simulate else encoded(noise_seed=1), simulate=simulate)
+    leave(bench, "full", B, 0.5)
+    keys = read(bench)
+    assert collected(bench, [B], previews=True).psnr is not None
+    inputs = ["a-0123abcd.png"] if simulate else ["a-0123abcd.png", "a-0123abcd.ref"]
+    assert keys == [image_key(name) for name in inputs]

@@ -23,7 +23,7 @@ from orchestrator.fit.record import Evaluation, FitRecord, fit_keys, read_record
 from orchestrator.fit.subject import prior_subject
 from orchestrator.run.context import RunContext
 from orchestrator.run.layout import FitLayout, image_key
-from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
+from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig, Reads
 from workers.names import PriorName, parse_name
 from workers.quality import psnr
 
@@ -617,3 +617,15 @@ def test_a_fit_on_a_gpu_is_deterministic_if_asked(
             with pytest.raises(MadeError):
                 run_fit(replace(bench.context, device=device), job_of(bench))
     assert made == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("simulate", "inputs"), [(True, ["a-0123abcd.png"]), (False, ["a-0123abcd.png", "a-0123abcd.ref"])]
+)
+def test_a_fit_reads_every_input_once(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, read: Reads, simulate: bool, inputs: list[str]
+) -> None:
+    bench = make_bench(make_config(), encoded(), None if simulate else encoded(noise_seed=1), simulate=simulate)
+    keys = read(bench)
+    assert run_fit(bench.context, job_of(bench)).evaluation is not None
+    assert keys == [image_key(name) for name in inputs]

@@ -4,11 +4,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.errors import ImageRejectedError
 from orchestrator.fit.problem import Problem
 from orchestrator.images import decode
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
-from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig
+from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig, Reads
 from workers.objective import Measurement
 from workers.tasks import SuperResolve, enlarge
 
@@ -177,3 +178,42 @@ def test_a_reference_is_decoded_on_the_scale_of_its_image(
     assert Problem(without.context, without.image).reference is None
     bench = make_bench(make_config(), encoded(noise_seed=1), encoded())
     np.testing.assert_array_equal(Problem(bench.context, bench.image).reference, decode(encoded()).pixels)
+
+
+@pytest.mark.parametrize("task", ["denoise", "inpaint", "super-resolve", "deblur", "jpeg"])
+def test_degrading_a_clean_image_leaves_the_reference_as_it_is(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, task: str
+) -> None:
+    bench = make_bench(make_config(task={"name": task, "factor": 2}), encoded(), simulate=True)
+    problem = Problem(bench.context, bench.image)
+    assert not np.array_equal(problem.unrestored, decode(encoded()).pixels)
+    np.testing.assert_array_equal(problem.reference, decode(encoded()).pixels)
+
+
+def test_the_observation_needs_no_reference(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
+    bench = make_bench(make_config(), encoded(noise_seed=1), b"no picture")
+    problem = Problem(bench.context, bench.image)
+    problem.measurement(problem.view("crop"))
+    with pytest.raises(ImageRejectedError):
+        _ = problem.reference
+
+
+@pytest.mark.parametrize(
+    ("given", "inputs"), [({}, 1), ({"simulate": True}, 1), ({"reference": True}, 2), ({"mask": HOLES}, 2)], ids=str
+)
+def test_every_input_is_read_once(
+    make_bench: MakeBench,
+    make_config: MakeConfig,
+    encoded: Encoded,
+    read: Reads,
+    given: dict[str, Any],
+    inputs: int,
+) -> None:
+    if "reference" in given:
+        given = {"reference": encoded()}
+    bench = make_bench(make_config(task={"name": "inpaint"}), encoded(noise_seed=1), **given)
+    keys = read(bench)
+    problem = Problem(bench.context, bench.image)
+    for _ in range(2):
+        _ = problem.picture, problem.reference, problem.unrestored, problem.measurement(problem.view("crop"))
+    assert len(keys) == len(set(keys)) == inputs

@@ -23,7 +23,7 @@ from orchestrator.prune.tickets import read_ticket
 from orchestrator.run.layout import image_key
 from orchestrator.settings import Config
 from orchestrator.store import LocalStore
-from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
+from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig, Reads
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.joint import JointFit
 from workers.lottery.oes import MaskSearch
@@ -624,3 +624,14 @@ def test_rounds_of_a_chain_are_those_that_its_arm_has(make_config: MakeConfig) -
         (f"{NETWORK}.dense.0", [0]),
         (f"{NETWORK}.imp.0", [1, 2]),
     ]
+
+
+@pytest.mark.parametrize("target", ["observed", "clean"])
+def test_a_chain_reads_every_input_once(
+    benches: Callable[..., list[Bench]], make_config: MakeConfig, read: Reads, target: str
+) -> None:
+    images = benches(settings(make_config, "lottery-snip", lottery={"target": target}))
+    keys = read(images[0])
+    *_, chain = jobs_of(images)
+    assert run_chain(images[0].context, chain).state == "done"
+    assert keys == [image_key("a-0123abcd.png"), image_key("a-0123abcd.ref")]
