@@ -30,6 +30,7 @@ from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import Problem
 from orchestrator.fit.record import Evaluation, FitRecord, fit_keys
 from orchestrator.pick.decide import Decision
+from orchestrator.run.layout import image_key
 from orchestrator.run.rows import NOT_BLIND, Row, RowState, rows_from_json
 from orchestrator.score.score import Scored
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig, Reads

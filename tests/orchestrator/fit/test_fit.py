@@ -619,13 +619,12 @@ def test_a_fit_on_a_gpu_is_deterministic_if_asked(
     assert made == [False, False, False, True]
 
 
-@pytest.mark.parametrize(
-    ("simulate", "inputs"), [(True, ["a-0123abcd.png"]), (False, ["a-0123abcd.png", "a-0123abcd.ref"])]
-)
+@pytest.mark.parametrize("simulate", [True, False])
 def test_a_fit_reads_every_input_once(
-    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, read: Reads, simulate: bool, inputs: list[str]
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, read: Reads, simulate: bool
 ) -> None:
     bench = make_bench(make_config(), encoded(), None if simulate else encoded(noise_seed=1), simulate=simulate)
     keys = read(bench)
     assert run_fit(bench.context, job_of(bench)).evaluation is not None
+    inputs = ["a-0123abcd.png"] if simulate else ["a-0123abcd.png", "a-0123abcd.ref"]
     assert keys == [image_key(name) for name in inputs]

@@ -198,22 +198,15 @@ def test_the_observation_needs_no_reference(make_bench: MakeBench, make_config: 
         _ = problem.reference
 
 
-@pytest.mark.parametrize(
-    ("given", "inputs"), [({}, 1), ({"simulate": True}, 1), ({"reference": True}, 2), ({"mask": HOLES}, 2)], ids=str
-)
+@pytest.mark.parametrize("given", ["nothing more", "simulate", "reference", "mask"])
 def test_every_input_is_read_once(
-    make_bench: MakeBench,
-    make_config: MakeConfig,
-    encoded: Encoded,
-    read: Reads,
-    given: dict[str, Any],
-    inputs: int,
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, read: Reads, given: str
 ) -> None:
-    if "reference" in given:
-        given = {"reference": encoded()}
-    bench = make_bench(make_config(task={"name": "inpaint"}), encoded(noise_seed=1), **given)
+    more: dict[str, Any] = {"simulate": True, "reference": encoded(), "mask": HOLES}
+    known = {given: more[given]} if given in more else {}
+    bench = make_bench(make_config(task={"name": "inpaint"}), encoded(noise_seed=1), **known)
     keys = read(bench)
     problem = Problem(bench.context, bench.image)
     for _ in range(2):
         _ = problem.picture, problem.reference, problem.unrestored, problem.measurement(problem.view("crop"))
-    assert len(keys) == len(set(keys)) == inputs
+    assert len(keys) == len(set(keys)) == (2 if given in ("reference", "mask") else 1)
