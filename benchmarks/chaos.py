@@ -73,14 +73,14 @@ def act(module):
 
     fit, record_once = module.run_fit, module.record_once
 
-    def told_fit(context, job, *, on_progress, **options):
+    def told_fit(context, job, subject_of, *, on_progress, **options):
         key = module.fit_keys(context, job).root
 
         def progress(iteration, error):
             tell("block", key, iteration)
             on_progress(iteration, error)
 
-        return fit(context, job, on_progress=progress, **options)
+        return fit(context, job, subject_of, on_progress=progress, **options)
 
     def told_record(store, key, record):
         recorded = record_once(store, key, record)

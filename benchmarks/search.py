@@ -23,7 +23,8 @@ from orchestrator import cli
 from orchestrator.arms.arm import Rule
 from orchestrator.figures.comparison import paired
 from orchestrator.figures.study import expected_best, tau_of
-from orchestrator.fit.fit import read_arrays, read_record
+from orchestrator.fit.arrays import read_arrays
+from orchestrator.fit.record import read_record
 from orchestrator.pick.decide import Member, values_by
 from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import RunLayout

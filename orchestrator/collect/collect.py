@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.arms.arm import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm
-from orchestrator.fit.fit import FitArrays, fit_keys, read_arrays, read_record, stopping_of
+from orchestrator.fit.arrays import FitArrays, read_arrays
+from orchestrator.fit.fit import stopping_of
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.problem import load_observation, load_picture, load_reference, unrestored
-from orchestrator.fit.record import FIT_RECORDS, Evaluation, FitRecord
+from orchestrator.fit.problem import Problem
+from orchestrator.fit.record import FIT_RECORDS, Evaluation, FitRecord, fit_keys, read_record
 from orchestrator.images import encode, encode_map, preview, resized
 from orchestrator.pick.decide import Decision, Member, final_order
 from orchestrator.run.context import RunContext
@@ -206,10 +207,11 @@ class _Evidence:
     def __init__(self, context: RunContext, image: InputImage) -> None:
         self._context, self._image = context, image
         self._task = context.config.task.make()
-        self.picture = load_picture(context, image)
-        self.observation: Observation = load_observation(context, image)
-        self.before = unrestored(self.observation, context.config)
-        self.reference = load_reference(context, image)
+        problem = Problem(context, image)
+        self.picture = problem.picture
+        self.observation: Observation = problem.observation
+        self.before = problem.unrestored
+        self.reference = problem.reference
 
     def show(self) -> None:
         """Small pictures of what all arms have in common."""

@@ -1,9 +1,10 @@
-"""What a fit works on, loaded from the store where it is worked on.
+"""The problem that an image poses, loaded from the store where it is worked on.
 
-Two doors: `load_observation` gives what fitting, stopping and picking may see; `load_reference` gives the clean image, and
-only the evaluation calls it, and a search for masks that was asked to look at it (``lottery.target: clean``), which says so. All randomness here is a function of the run's seed and the image, so that every candidate
-and arm faces the same noise and the same held-out pixels.
+All randomness here is a function of the run's seed and the image, so that every candidate and arm faces the same noise and
+the same held-out pixels.
 """
+
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ from orchestrator.images import Picture, decode, decode_mask
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import image_key
-from orchestrator.settings import Config
 from workers.objective import Measurement
 from workers.seeds import seed_of
 from workers.stopping import held_out_mask
@@ -24,82 +24,99 @@ Array = NDArray[np.float32]
 _MOST_HIDDEN = 0.2
 
 
-def _get(context: RunContext, key: str) -> bytes:
-    """An input's bytes.
+class Problem:
+    """An image's inputs. Each is read and decoded once, when it is first asked for.
 
-    Raises:
-        ImageRejectedError: they are not what was brought; that concerns this image alone.
+    It has two doors. ``observation``, with what is made of it, is what fitting, stopping and picking may see. ``reference``
+    is the clean image. Only evaluation uses it, and a search for masks that was asked to (``lottery.target: clean``), whose
+    results say so.
+
+    Every piece of work makes its own. The pixels (C, H, W) are in [0, 1] and belong to the problem: do not change them.
+
+    Args:
+        context: The run.
+        image: The image.
     """
-    try:
-        return context.store.get(key)
-    except DamagedError as error:
-        raise ImageRejectedError(f"its copy in the store is damaged ({error})") from None
 
+    def __init__(self, context: RunContext, image: InputImage) -> None:
+        self._context, self.image = context, image
 
-def load_picture(context: RunContext, image: InputImage) -> Picture:
-    """The image as it was given.
+    @cached_property
+    def picture(self) -> Picture:
+        """The image as it was given; in a simulation it is the clean one.
 
-    Raises:
-        ImageRejectedError: the file cannot be decoded.
-    """
-    data = _get(context, image_key(image.file))
-    return decode(data, max_pixels=context.config.ingest.max_pixels)
+        Raises:
+            ImageRejectedError: the file is damaged, or cannot be decoded.
+        """
+        data = self._get(image_key(self.image.file))
+        return decode(data, max_pixels=self._context.config.ingest.max_pixels)
 
+    @cached_property
+    def observation(self) -> Observation:
+        """The degraded image; in a simulation it is degraded here, from the clean one.
 
-def load_observation(context: RunContext, image: InputImage) -> Observation:
-    """What is observed of the image; in a simulation the given one is clean and degraded here."""
-    pixels = load_picture(context, image).pixels
-    if context.simulate and image.mask is None:
-        random = np.random.default_rng(seed_of(context.config.seed, image.id, "degradation", context.config.task.name))
-        return context.config.task.make().simulate(pixels, random)
-    if image.mask is None:
-        return Observation(pixels, None)
-    # With --simulate the mask is all that happens to the clean image.
-    data = _get(context, image_key(image.mask))
-    known = decode_mask(data, max_pixels=context.config.ingest.max_pixels)
-    return observe(pixels, known)
+        Raises:
+            ImageRejectedError: a file is damaged, or cannot be decoded.
+        """
+        config, pixels = self._context.config, self.picture.pixels
+        if self._context.simulate and self.image.mask is None:
+            random = np.random.default_rng(seed_of(config.seed, self.image.id, "degradation", config.task.name))
+            return config.task.make().simulate(pixels, random)
+        if self.image.mask is None:
+            return Observation(pixels, None)
+        # In a simulation too the user's mask is all that happens to the clean image.
+        known = decode_mask(self._get(image_key(self.image.mask)), max_pixels=config.ingest.max_pixels)
+        return observe(pixels, known)
 
+    @cached_property
+    def reference(self) -> Array | None:
+        """The clean image on the degraded one's scale, of the restored image's size; None if there is none.
 
-def load_reference(context: RunContext, image: InputImage) -> Array | None:
-    """The clean image on the degraded one's scale, of the restored image's size, or None where there is none.
+        Raises:
+            ImageRejectedError: a file cannot be decoded.
+        """
+        if self.image.reference is None:
+            return None
+        if self._context.simulate:
+            # A clean image whose sides are no multiples of the scale loses the rest when it is made small.
+            scale = self._context.config.task.scale
+            return self.picture.pixels[:, : scale * self.image.height, : scale * self.image.width]
+        data = self._context.store.get(image_key(self.image.reference))
+        like = self.picture.encoding
+        return decode(data, max_pixels=self._context.config.ingest.max_pixels, like=like).pixels
 
-    For the evaluation, and for masks that are to be found on it.
-    """
-    if image.reference is None:
-        return None
-    given = load_picture(context, image)
-    if context.simulate:
-        # A clean image whose sides are no multiples of the scale loses the rest when it is made small.
-        scale = context.config.task.scale
-        return given.pixels[:, : scale * image.height, : scale * image.width]
-    data = context.store.get(image_key(image.reference))
-    return decode(data, max_pixels=context.config.ingest.max_pixels, like=given.encoding).pixels
+    @property
+    def unrestored(self) -> Array:
+        """The image without a restoration, at the restored image's size: the observation, enlarged if it is smaller."""
+        scale = self._context.config.task.scale
+        return self.observation.pixels if scale == 1 else enlarge(self.observation.pixels, scale)
 
+    def view(self, name: ViewName) -> View:
+        """The view of a fit, chosen from the degraded image alone."""
+        config = self._context.config
+        return select_view(
+            name,
+            self.observation.pixels,
+            known=self.observation.known,
+            crop_px=config.cohort.crop_px,
+            downscale_px=config.cohort.downscale_px,
+            scale=config.task.scale,
+        )
 
-def unrestored(observation: Observation, config: Config) -> Array:
-    """What one has without a restoration, at the restored image's size: the observation itself, or it enlarged."""
-    scale = config.task.scale
-    return observation.pixels if scale == 1 else enlarge(observation.pixels, scale)
+    def measurement(self, view: View) -> Measurement:
+        """What a fit of a view may see, and which pixels are held out: the same for all candidates."""
+        config = self._context.config
+        random = np.random.default_rng(seed_of(config.seed, self.image.id, "held-out", view.name))
+        pixels, known = view.take(self.observation.pixels, self.observation.known)
+        observed = view.out_height * view.out_width if known is None else int(known.sum())
+        enough = config.fit.held_out_pixels / max(1, observed)
+        share = max(config.fit.held_out, min(_MOST_HIDDEN, enough))
+        hidden = held_out_mask(view.out_height, view.out_width, share, random, known)
+        return Measurement(pixels, hidden, known)
 
-
-def view_of(name: ViewName, observation: Observation, config: Config) -> View:
-    """The view of a fit, chosen from the degraded image alone."""
-    return select_view(
-        name,
-        observation.pixels,
-        known=observation.known,
-        crop_px=config.cohort.crop_px,
-        downscale_px=config.cohort.downscale_px,
-        scale=config.task.scale,
-    )
-
-
-def measurement_of(image: InputImage, view: View, observation: Observation, config: Config) -> Measurement:
-    """What a fit of a view may see, with the pixels that are hidden from it: the same for all its candidates."""
-    random = np.random.default_rng(seed_of(config.seed, image.id, "held-out", view.name))
-    pixels, known = view.take(observation.pixels, observation.known)
-    observed = view.out_height * view.out_width if known is None else int(known.sum())
-    enough = config.fit.held_out_pixels / max(1, observed)
-    share = max(config.fit.held_out, min(_MOST_HIDDEN, enough))
-    hidden = held_out_mask(view.out_height, view.out_width, share, random, known)
-    return Measurement(pixels, hidden, known)
+    def _get(self, key: str) -> bytes:
+        try:
+            return self._context.store.get(key)
+        except DamagedError as error:
+            # It concerns this image alone.
+            raise ImageRejectedError(f"its copy in the store is damaged ({error})") from None

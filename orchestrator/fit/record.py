@@ -1,10 +1,16 @@
-"""A fit as data: what is known of it afterwards. Light, for processes that compute nothing."""
+"""The record of a fit, and its place in the store. Light, for processes that compute nothing."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestrator.errors import NotFoundError
+from orchestrator.fit.job import FitJob
+from orchestrator.run.context import RunContext
 from orchestrator.run.formats import RecordFormat, same_fields
+from orchestrator.run.layout import FitLayout
 from orchestrator.settings import ViewName
+from orchestrator.store import Store
 
 
 @dataclass(frozen=True)
@@ -67,3 +73,25 @@ class FitRecord:
 
 FIT_RECORDS = RecordFormat("the record of a fit", FitRecord, (same_fields,))
 """Format 0: the same fields without a number."""
+
+
+def fit_keys(context: RunContext, job: FitJob) -> FitLayout:
+    """Where a fit's objects are."""
+    return context.layout.fit(job.image.id, job.view, job.name)
+
+
+def read_record(store: Store, keys: FitLayout, until: int | None = None) -> FitRecord | None:
+    """The record of a fit's pause after ``until`` iterations, or else of its end; None if there is neither.
+
+    A fit that another arm has taken further is thus compared at a rung as it was there.
+    """
+    for key in (None if until is None else keys.rung(until), keys.result):
+        with contextlib.suppress(NotFoundError):
+            if key is not None:
+                return FIT_RECORDS.read(store, key)
+    return None
+
+
+def record_once(store: Store, key: str, record: FitRecord) -> FitRecord:
+    """Leave a record in the store; returns the one that counts, which is the first attempt's."""
+    return FIT_RECORDS.create_or_read(store, key, record)

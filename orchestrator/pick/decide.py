@@ -16,8 +16,9 @@ from scipy.stats import rankdata
 
 from orchestrator.arms.arm import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm, Rule
 from orchestrator.errors import NotFoundError
-from orchestrator.fit.fit import fit_keys, read_arrays, read_record
+from orchestrator.fit.arrays import read_arrays
 from orchestrator.fit.job import FitJob
+from orchestrator.fit.record import fit_keys, read_record
 from orchestrator.run.context import RunContext
 from orchestrator.run.decisions import DECISIONS, RUNGS, Rung
 from orchestrator.run.inputs import InputImage

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from orchestrator.arms.chains import check_lottery
 from orchestrator.arms.lottery import is_moved
 from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import UserMistakeError
 from orchestrator.plan.plan import config_of, flat
-from orchestrator.prune.tickets import check_lottery
 from orchestrator.resources.share import Resources
 from orchestrator.run.inputs import InputImage, Inputs, Source
 from orchestrator.run.record import RunRecord

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from orchestrator.arms.arm import Arm
+from orchestrator.arms.candidates import candidates_of
+from orchestrator.arms.chains import iterations_of, search_iterations
 from orchestrator.arms.lottery import rounds_in
 from orchestrator.plan.plan import Plan
-from orchestrator.prune.tickets import iterations_of, search_iterations
 from orchestrator.resources.cpus import cpu_count
-from orchestrator.score.score import bank_of, candidates_of, missing_parts
+from orchestrator.score.bank import bank_of, missing_parts
 from orchestrator.store import Store
 from workers.fingerprints import BankSpec, compute_bank
 from workers.fitting import Fit, FitSettings

@@ -15,7 +15,7 @@ from orchestrator.plan.checks import (
     check_unchanged,
 )
 from orchestrator.plan.plan import Plan, config_of
-from orchestrator.prune.tickets import check_tickets
+from orchestrator.prune.moved import check_tickets
 from orchestrator.resources.share import Resources, resolve_resources, this_machine, too_large
 from orchestrator.run.inputs import Inputs, Rejected, Source, read_inputs
 from orchestrator.run.layout import RunLayout

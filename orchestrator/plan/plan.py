@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.arms.arm import Arm
+from orchestrator.arms.candidates import metrics_of
 from orchestrator.arms.lottery import rounds_in
 from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import UserMistakeError
@@ -15,7 +16,6 @@ from orchestrator.ingest.folder import Upload
 from orchestrator.resources.share import Resources
 from orchestrator.run.inputs import InputImage, Inputs, Rejected, Source
 from orchestrator.run.record import RunRecord
-from orchestrator.score.score import metrics_of
 from orchestrator.settings import Config
 from orchestrator.settings.effort import Sizing
 

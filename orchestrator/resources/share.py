@@ -10,13 +10,13 @@ from typing import Literal
 
 import torch
 
+from orchestrator.arms.candidates import candidates_of
+from orchestrator.arms.chains import decoder_name
 from orchestrator.arms.lottery import chains_of, rounds_of
 from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import UserMistakeError
-from orchestrator.prune.tickets import decoder_name
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.run.inputs import InputImage
-from orchestrator.score.score import candidates_of
 from orchestrator.settings import Config, ViewName
 from workers.names import FitName, Round, chain_of
 from workers.networks.memory import fit_bytes_per_pixel

@@ -6,7 +6,7 @@ from orchestrator.fit.job import FitJob
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.rows import RowState
 from orchestrator.schedule.questions import Question
-from orchestrator.score.score import BankPart
+from orchestrator.score.bank import BankPart
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from orchestrator.errors import RunFailedError
 from orchestrator.schedule.actions import Action, Compute, Note
 from orchestrator.schedule.tally import Tally
-from orchestrator.score.score import BankPart
+from orchestrator.score.bank import BankPart
 from workers.fingerprints import BankSpec
 
 

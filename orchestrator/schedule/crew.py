@@ -17,7 +17,7 @@ from orchestrator.schedule.questions import Question
 from orchestrator.schedule.queue import JobQueue, QueueStanding
 from orchestrator.schedule.tune import SessionSpec, run_session
 from orchestrator.schedule.workers import ImageWorkers, compute_bank_part
-from orchestrator.score.score import BankPart
+from orchestrator.score.bank import BankPart
 
 Reference = Any
 """A task of Ray's: hashable."""

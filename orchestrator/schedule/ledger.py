@@ -1,9 +1,8 @@
 """What the scheduler records in the store: fits that failed or were stopped, and images that go no further."""
 
 from orchestrator.arms.arm import Arm
-from orchestrator.fit.fit import fit_keys, record_once
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.record import FitRecord
+from orchestrator.fit.record import FitRecord, fit_keys, record_once
 from orchestrator.run.context import RunContext
 from orchestrator.run.rows import Row, rows_record
 from orchestrator.schedule.actions import EndImage

@@ -9,7 +9,7 @@ from orchestrator.resources.share import Resources
 from orchestrator.schedule.actions import EndImage
 from orchestrator.schedule.questions import Question
 from orchestrator.schedule.queue import QueueStanding
-from orchestrator.score.score import BankPart
+from orchestrator.score.bank import BankPart
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from orchestrator.schedule.tally import Tally
 from orchestrator.schedule.ways.image import ImageStage, ImageWay, MasksWanted
 from orchestrator.schedule.ways.way import ArmStage
 from orchestrator.schedule.ways.wishes import FitKey
-from orchestrator.score.score import bank_of
+from orchestrator.score.bank import bank_of
 from workers.names import Chain
 
 _LOOK_AHEAD = 1000

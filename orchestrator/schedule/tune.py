@@ -11,7 +11,6 @@ again: the driver is told why, and decides (`orchestrator.schedule.pipeline`).
 import logging
 import os
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,10 +24,6 @@ from orchestrator.run.context import RunContext
 from orchestrator.schedule.asha import ContestsOfImages
 from orchestrator.schedule.crashes import crash_of
 from orchestrator.schedule.queue import Finished
-from workers.names import Chain
-
-REPORT_EVERY_S = 2.0
-"""Tune handles a few hundred reports a second in all; a fit's progress need not be told more often than a person looks."""
 
 
 @dataclass(frozen=True)
@@ -112,56 +107,12 @@ class TellTheQueue(tune.Callback):  # type: ignore[misc]
         ray.get(self._queue.finish.remote(Finished(trial.config["job"], "failed", crash=crash_of(text))))
 
 
-_LOOK_EVERY_S = 1.0
-
-
-class Notice:
-    """Whether Ray has been told that this machine will be taken away (a spot warning); it is asked once a second."""
-
-    def __init__(self) -> None:
-        self._asked = 0.0
-
-    def __call__(self) -> bool:
-        """Ask."""
-        if time.monotonic() - self._asked < _LOOK_EVERY_S:
-            return False
-        self._asked = time.monotonic()
-        # Ray has no public way to ask (2.60); without an answer the fit goes on from its last checkpoint instead.
-        try:
-            leaving = ray._private.worker.global_worker.gcs_client.get_draining_nodes()
-        except Exception:
-            return False
-        return ray.get_runtime_context().get_node_id() in leaving
-
-
 def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
-    """The trainable: one fit, reported now and then, its result in the store."""
+    """The trainable: one job."""
     # Imported here: the queue and the sessions run in processes of their own that have no use for torch.
-    import torch  # noqa: PLC0415
+    from orchestrator.schedule import trial  # noqa: PLC0415
 
-    from orchestrator.fit.fit import run_fit  # noqa: PLC0415
-    from orchestrator.prune.chain import run_chain  # noqa: PLC0415
-    from orchestrator.run.versions import check_code  # noqa: PLC0415
-
-    check_code(context.code)
-
-    # Workers are reused and a new thread inherits whatever was set last, so the number is set where the work is done.
-    torch.set_num_threads(context.threads)
-    last = time.monotonic()
-    # A contest is decided by what is reported; elsewhere reports are only to be looked at.
-    every = 0.0 if config["job"].contest is not None else REPORT_EVERY_S
-
-    def progress(iteration: int, error: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= every:
-            last = time.monotonic()
-            tune.report({"iteration": iteration, "held_out_error": error})
-
-    work = run_chain if isinstance(config["job"].name, Chain) else run_fit
-    record = work(context, config["job"], on_progress=progress, must_leave=Notice())
-    if context.device != "cpu":
-        torch.cuda.empty_cache()
-    tune.report({"iteration": record.iterations or 0, "fit_state": record.state})
+    trial.fit_trial(config["job"], context)
 
 
 @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]

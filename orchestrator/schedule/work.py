@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ray.exceptions import RayError
 
+from orchestrator.arms.candidates import candidates_of
 from orchestrator.collect.collect import let_go_of_the_rest
 from orchestrator.errors import RayLostError
 from orchestrator.plan.plan import Plan
@@ -21,7 +22,7 @@ from orchestrator.schedule.ports import Share
 from orchestrator.schedule.scheduler import Scheduler
 from orchestrator.schedule.tally import Tally
 from orchestrator.schedule.telemetry import Gauges
-from orchestrator.score.score import bank_of, bank_parts, candidates_of, missing_parts
+from orchestrator.score.bank import bank_of, bank_parts, missing_parts
 from workers.fingerprints import BankSpec
 
 

@@ -11,7 +11,8 @@ from orchestrator.pick.decide import decide, halve
 from orchestrator.run.context import RunContext
 from orchestrator.run.versions import check_code
 from orchestrator.schedule.questions import Collect, Decide, Halve, PickNetwork, Question, Score
-from orchestrator.score.score import BankPart, compute_part, score_image
+from orchestrator.score.bank import BankPart, compute_part
+from orchestrator.score.score import score_image
 from workers.names import parse_name
 
 

@@ -1,11 +1,9 @@
 """The shortlist: every candidate scored against an image by what its untrained network prefers.
 
-The bank of fingerprints is computed once per network width, channels and size, in parts of a few candidates, and stays in
-the store for all later runs; scoring an image is then arithmetic on memory-mapped arrays.
+Scoring an image is arithmetic on the memory-mapped arrays of a bank.
 """
 
 import io
-import json
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
@@ -15,26 +13,21 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.arms.arm import Arm
+from orchestrator.arms.candidates import candidates_of, metrics_of
 from orchestrator.arms.resolve import arms_of
-from orchestrator.errors import DamagedError, NotFoundError
-from orchestrator.fit.problem import load_observation
+from orchestrator.errors import NotFoundError
+from orchestrator.fit.problem import Problem
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
-from orchestrator.run.layout import BankLayout
-from orchestrator.settings import Config
-from orchestrator.store import Store, create_or_read
+from orchestrator.score.bank import bank_of, bank_parts, open_part
+from orchestrator.store import create_or_read
 from workers.fingerprints import (
-    BankSpec,
-    bank_metrics,
-    compute_bank,
     image_fingerprint,
-    native_size,
     random_scores,
     score_bank,
-    square_size,
 )
 from workers.names import FitName, PriorName, parse_name
-from workers.space import Candidate, sample_candidates
+from workers.space import Candidate
 
 
 @dataclass(frozen=True)
@@ -43,87 +36,6 @@ class Scored:
 
     name: FitName
     score: float
-
-
-@dataclass(frozen=True)
-class BankPart:
-    """A piece of a bank: one scoring task's work and one object in the store."""
-
-    spec: BankSpec
-    candidates: tuple[str, ...]
-
-    @property
-    def key(self) -> str:
-        """Where it is kept."""
-        return BankLayout(self.spec).part(self.candidates)
-
-
-def candidates_of(config: Config) -> list[Candidate]:
-    """The candidates of a run, in order."""
-    wanted = config.score.candidates
-    if isinstance(wanted, int):
-        return sample_candidates(wanted, config.score.seed, width=config.network.width)
-    return [Candidate.parse(text) for text in wanted]
-
-
-def metrics_of(config: Config) -> tuple[str, ...]:
-    """The metrics that a run computes for every candidate: those its arms choose by, and those asked for beside them."""
-    choosing = [arm.metric for arm in arms_of(config) if arm.networks is None and not arm.is_lottery]
-    return tuple(dict.fromkeys([*choosing, *config.score.also]))
-
-
-def bank_of(config: Config, image: InputImage) -> BankSpec | None:
-    """The bank that scores an image; None where no score looks at networks at all."""
-    looking = [metric for metric in metrics_of(config) if metric != "random"]
-    if not looking:
-        return None
-    size_of = square_size if config.score.view == "square" else native_size
-    operator = config.task.make().operator
-    height, width = size_of(image.height, image.width, operator.scale)
-    return BankSpec(
-        height=height,
-        width=width,
-        channels=image.channels,
-        input_channels=config.network.input_depth(image.channels),
-        network_width=config.network.width,
-        draws=config.score.draws,
-        seed=config.score.seed,
-        metrics=bank_metrics(looking),
-        operator=operator.name,
-        scale=operator.scale,
-    )
-
-
-def bank_parts(config: Config, spec: BankSpec, candidates: Sequence[Candidate]) -> list[BankPart]:
-    """The parts that hold these candidates, in order."""
-    ids = [candidate.id for candidate in candidates]
-    chunk = config.score.chunk
-    return [BankPart(spec, tuple(ids[start : start + chunk])) for start in range(0, len(ids), chunk)]
-
-
-def missing_parts(store: Store, config: Config, spec: BankSpec, candidates: Sequence[Candidate]) -> list[BankPart]:
-    """Those parts that the store does not hold yet."""
-    there = set(store.keys(BankLayout(spec).root))
-    return [part for part in bank_parts(config, spec, candidates) if part.key not in there]
-
-
-def compute_part(store: Store, part: BankPart, config: Config, device: str) -> None:
-    """Fingerprint a part's candidates and leave them in the store, uncompressed so that they can be memory-mapped."""
-    file = io.BytesIO()
-    candidates = [Candidate.parse(text) for text in part.candidates]
-    np.save(file, compute_bank(candidates, part.spec, config.task.make().operator, device))
-    layout = BankLayout(part.spec)
-    store.put(layout.key, json.dumps(layout.description, indent=2).encode())
-    store.put(part.key, file.getvalue())
-
-
-def _open_part(store: Store, part: BankPart) -> NDArray[np.void]:
-    try:
-        opened: NDArray[np.void] = np.load(store.local_path(part.key), mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError):
-        place = store.show(part.key)
-        raise DamagedError(f"{place} is no part of a bank; delete it, and it is computed again") from None
-    return opened
 
 
 def score_image(context: RunContext, image: InputImage, without: Container[str] = ()) -> dict[str, list[Scored]]:
@@ -156,9 +68,9 @@ def _computed_scores(
     scores = {metric: random_scores(candidates, config.seed, image.id) for metric in metrics_of(config)}
     spec = bank_of(config, image)
     if spec is not None:
-        fingerprint = image_fingerprint(load_observation(context, image).pixels, spec)
+        fingerprint = image_fingerprint(Problem(context, image).observation.pixels, spec)
         parts = [
-            (part, None if part.key in without else _open_part(context.store, part))
+            (part, None if part.key in without else open_part(context.store, part))
             for part in bank_parts(config, spec, candidates)
         ]
         for metric in scores.keys() - {"random"}:

@@ -16,7 +16,7 @@ from orchestrator.images import decode, encode_mask
 from orchestrator.run.claim import Holder, Standing, now
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
-from orchestrator.run.layout import RunLayout, image_key
+from orchestrator.run.layout import IMAGES, RunLayout, image_key
 from orchestrator.run.record import RunRecord
 from orchestrator.settings import Config
 from orchestrator.store import Store
@@ -53,6 +53,7 @@ class Bench:
 
 
 MakeBench = Callable[..., Bench]
+Reads = Callable[[Bench], list[str]]
 
 
 ELSEWHERE = Holder(1, "elsewhere.example", 7, "another boot", "1", "2026-01-31T14:25:01+00:00", {})
@@ -147,3 +148,22 @@ def make_bench(tmp_path: Path) -> MakeBench:
         return Bench(context, image)
 
     return make
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    """The keys of a run's inputs in the order in which they are read from now on; each is a GET on S3."""
+
+    def watch(bench: Bench) -> list[str]:
+        keys: list[str] = []
+        get = bench.store.get
+
+        def told(key: str) -> bytes:
+            if key.startswith(f"{IMAGES}/"):
+                keys.append(key)
+            return get(key)
+
+        monkeypatch.setattr(bench.store, "get", told)
+        return keys
+
+    return watch

@@ -8,6 +8,7 @@ import pickle
 import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.arms.candidates import candidates_of
 from orchestrator.errors import ConfigError, DamagedError, StoreError
 from orchestrator.figures.study import read_table
-from orchestrator.fit.fit import FitArrays, fit_keys, read_arrays, run_fit
+from orchestrator.fit.arrays import FitArrays, read_arrays
+from orchestrator.fit.fit import run_fit
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.record import FitRecord
+from orchestrator.fit.record import FitRecord, fit_keys
+from orchestrator.fit.subject import prior_subject
 from orchestrator.report import render
 from orchestrator.run.layout import ClaimLayout, FitLayout, RunLayout
 from orchestrator.run.rows import Row, RowState
-from orchestrator.score.score import bank_of, bank_parts, candidates_of, score_image
+from orchestrator.score.bank import bank_of, bank_parts
+from orchestrator.score.score import score_image
 from orchestrator.settings import resolve
 from orchestrator.store import LocalStore, check_key
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
@@ -257,7 +262,9 @@ def test_a_checkpoint_is_never_code(bench: Bench, evil: Evil, form: str) -> None
     bench.store.put(fit_keys(bench.context, job).checkpoint, data)
     # Whether the fit fails or begins anew is no matter of security.
     with contextlib.suppress(pickle.UnpicklingError):
-        run_fit(bench.context, job)
+        run_fit(
+            bench.context, job, partial(prior_subject, bench.context, bench.image, "crop", PriorName(CANDIDATES[0]))
+        )
 
 
 def test_the_arrays_of_a_fit_are_never_code(evil: Evil) -> None:

@@ -28,7 +28,7 @@ def act(module):
     fates = json.loads(os.environ["FATES"])
     fit = module.run_fit
 
-    def poisoned(context, job, *, on_progress, **options):
+    def poisoned(context, job, subject_of, *, on_progress, **options):
         fate = fates[str(job.name)]
         with open(os.environ["TRIES"], "a") as file:
             print(fate, job.view, job.alone, file=file)
@@ -42,7 +42,7 @@ def act(module):
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             on_progress(iteration, error)
 
-        return fit(context, job, on_progress=progress, **options)
+        return fit(context, job, subject_of, on_progress=progress, **options)
 
     module.run_fit = poisoned
     advance = module.Fit.advance

@@ -37,7 +37,7 @@ import ray
 def act(module):
     fit = module.run_fit
 
-    def told(context, job, *, on_progress, **options):
+    def told(context, job, subject_of, *, on_progress, **options):
         node = ray.get_runtime_context().get_node_id()
 
         def progress(iteration, error):
@@ -45,7 +45,7 @@ def act(module):
                 print(node, job.image.id, job.view, job.name, iteration, file=file)
             on_progress(iteration, error)
 
-        return fit(context, job, on_progress=progress, **options)
+        return fit(context, job, subject_of, on_progress=progress, **options)
 
     module.run_fit = told
 """
@@ -72,12 +72,12 @@ import ray
 def act(module):
     fit = module.run_fit
 
-    def told(context, job, **options):
+    def told(context, job, subject_of, **options):
         assert context.device == "cuda"
         node = ray.get_runtime_context().get_node_id()
         with open(os.environ["TRACE"], "a") as file:
             print(node, os.environ["CUDA_VISIBLE_DEVICES"], job.gpus, file=file)
-        return fit(dataclasses.replace(context, device="cpu"), job, **options)
+        return fit(dataclasses.replace(context, device="cpu"), job, subject_of, **options)
 
     module.run_fit = told
 """

@@ -42,6 +42,11 @@ def _block_makers(
     return makers
 
 
+def parameter_count(network: nn.Module) -> int:
+    """How many parameters a network has that a fit may change."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def _used_blocks(candidate: Candidate) -> set[str]:
     used = {f"{kind}{level}" for kind in ("enc", "up", "dec") for level in range(1, LEVELS + 1)} | {"output"}
     for level in range(LEVELS):

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator.arms.chains import weights_seed
 from orchestrator.arms.lottery import chains_of, rounds_of
 from orchestrator.arms.resolve import arms_of
 from orchestrator.cli import main
 from orchestrator.plan.plan import Plan
-from orchestrator.prune.tickets import weights_seed
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.settings import Config

@@ -25,14 +25,15 @@ from orchestrator.collect.collect import (
     picked_network,
     thin,
 )
-from orchestrator.fit.fit import FitArrays, fit_keys
+from orchestrator.fit.arrays import FitArrays
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.problem import load_observation, load_reference
-from orchestrator.fit.record import Evaluation, FitRecord
+from orchestrator.fit.problem import Problem
+from orchestrator.fit.record import Evaluation, FitRecord, fit_keys
 from orchestrator.pick.decide import Decision
+from orchestrator.run.layout import image_key
 from orchestrator.run.rows import NOT_BLIND, Row, RowState, rows_from_json
 from orchestrator.score.score import Scored
-from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
+from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig, Reads
 from workers.names import PriorName, parse_name
 from workers.noise import Estimate, estimated_psnr, noise_variance
 from workers.quality import psnr, psnr_y
@@ -501,7 +502,7 @@ def test_the_estimated_psnr_is_an_interval_where_the_held_out_pixels_allow_one(
         return collected(bench, [A]), bench
 
     row, bench = row_of("denoise", 0.01)
-    noise = noise_variance(load_observation(bench.context, bench.image).pixels - np.float32(0.5))
+    noise = noise_variance(Problem(bench.context, bench.image).observation.pixels - np.float32(0.5))
     assert (row.psnr_low, row.psnr_high) == estimated_psnr(Estimate(0.5, 0.01), noise)
     row, _ = row_of("inpaint", 0.01)
     assert (row.psnr_low, row.psnr_high) == estimated_psnr(Estimate(0.5, 0.01), None)
@@ -522,7 +523,7 @@ def test_the_psnr_of_an_inpainted_image_is_measured_where_it_is_known_and_estima
 ) -> None:
     clean = encoded(96, 96)
     bench = make_bench(make_config(task={"name": "inpaint", "missing": 0.25}), clean, simulate=True)
-    observation = load_observation(bench.context, bench.image)
+    observation = Problem(bench.context, bench.image).observation
     assert observation.known is not None
     leave(bench, "full", A, 0.5, held_out_error=0.04, held_out_standard_error=0.002)
     row = collected(bench, [A])
@@ -651,9 +652,9 @@ def test_super_resolution_is_compared_with_the_enlarged_image(
     leave(bench, "full", B, 0.5)
     row = collected(bench, [B])
     assert pixels(restored(bench)).shape == (40, 48, 3)
-    clean = load_reference(bench.context, bench.image)
+    clean = Problem(bench.context, bench.image).reference
     assert clean is not None
-    before = enlarge(load_observation(bench.context, bench.image).pixels, 2)
+    before = enlarge(Problem(bench.context, bench.image).observation.pixels, 2)
     assert row.psnr_degraded == pytest.approx(psnr(before, clean))
     assert row.psnr_y == pytest.approx(psnr_y(np.full_like(clean, 0.5), clean))
 
@@ -670,7 +671,7 @@ def test_a_masked_image_is_painted_in_and_was_degraded_by_its_holes(
     assert (pixels(restored(bench))[~known] == 128).all()
     expected = pixels(encoded())[known] if keep_known else 128
     assert (pixels(restored(bench))[known] == expected).all()
-    clean = load_reference(bench.context, bench.image)
+    clean = Problem(bench.context, bench.image).reference
     assert clean is not None
     assert row.psnr_degraded == pytest.approx(psnr(clean * known, clean))
     assert row.psnr_y is None
@@ -894,3 +895,15 @@ def test_the_network_that_an_arm_has_picked_is_the_first_in_its_final_order_that
     assert picked_network(bench.context, bench.image, choice) == B
     leave(bench, "full", B, 0.5, held_out_error=0.3)
     assert picked_network(bench.context, bench.image, choice) == A
+
+
+@pytest.mark.parametrize("simulate", [True, False])
+def test_collecting_reads_every_input_once(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, read: Reads, simulate: bool
+) -> None:
+    bench = make_bench(make_config(), encoded(), None if simulate else encoded(noise_seed=1), simulate=simulate)
+    leave(bench, "full", B, 0.5)
+    keys = read(bench)
+    assert collected(bench, [B], previews=True).psnr is not None
+    inputs = ["a-0123abcd.png"] if simulate else ["a-0123abcd.png", "a-0123abcd.ref"]
+    assert keys == [image_key(name) for name in inputs]

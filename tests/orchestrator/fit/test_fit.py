@@ -2,6 +2,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -13,13 +14,17 @@ import torch
 from PIL import Image
 
 from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
-from orchestrator.fit.fit import FitArrays, fit_keys, read_arrays, read_record, run_fit, stopping_of
+from orchestrator.fit import fit
+from orchestrator.fit.arrays import FitArrays, read_arrays
+from orchestrator.fit.fit import stopping_of
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.problem import load_observation, load_reference, view_of
-from orchestrator.fit.record import Evaluation, FitRecord
-from orchestrator.run.layout import FitLayout, image_key
-from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
-from workers.names import parse_name
+from orchestrator.fit.problem import Problem
+from orchestrator.fit.record import FitRecord, fit_keys, read_record
+from orchestrator.fit.subject import prior_subject
+from orchestrator.run.context import RunContext
+from orchestrator.run.layout import image_key
+from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig, Reads
+from workers.names import PriorName, parse_name
 from workers.quality import psnr
 
 
@@ -39,6 +44,12 @@ def bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> B
 
 def job_of(bench: Bench, view: Any = "crop", candidate: str = CANDIDATES[0], until: int | None = None) -> FitJob:
     return FitJob(bench.image, view, parse_name(candidate), until)
+
+
+def run_fit(context: RunContext, job: FitJob, **how: Any) -> FitRecord:
+    """The fit of a prior."""
+    assert isinstance(job.name, PriorName)
+    return fit.run_fit(context, job, partial(prior_subject, context, job.image, job.view, job.name), **how)
 
 
 def arrays_of(bench: Bench, job: FitJob) -> FitArrays:
@@ -105,7 +116,7 @@ def test_the_evaluation_is_that_of_the_output_against_the_reference(bench: Bench
     job = job_of(bench, "full")
     record = run_fit(bench.context, job)
     arrays = arrays_of(bench, job)
-    reference = load_reference(bench.context, bench.image)
+    reference = Problem(bench.context, bench.image).reference
     assert reference is not None
     assert record.evaluation is not None
     assert record.evaluation.psnr == pytest.approx(psnr(arrays.output, reference))
@@ -269,9 +280,9 @@ def test_the_crop_of_a_fit_does_not_follow_the_reference(
     bench = make_bench(make_config(), encoded(64, 70, noise_seed=1), encoded(64, 70))
     job = job_of(bench)
     record = run_fit(bench.context, job)
-    reference = load_reference(bench.context, bench.image)
+    reference = Problem(bench.context, bench.image).reference
     assert reference is not None
-    view = view_of("crop", load_observation(bench.context, bench.image), bench.context.config)
+    view = Problem(bench.context, bench.image).view("crop")
     assert record.evaluation is not None
     assert record.evaluation.psnr == pytest.approx(psnr(arrays_of(bench, job).output, view.take(reference)[0]))
 
@@ -310,9 +321,9 @@ def test_super_resolution_restores_more_pixels_than_it_is_given(
     record = run_fit(bench.context, job_of(bench, view))
     output = arrays_of(bench, job_of(bench, view)).output
     assert output.shape == {"crop": (3, 32, 32), "downscale": (3, 48, 58), "full": (3, 80, 96)}[view]
-    reference = load_reference(bench.context, bench.image)
+    reference = Problem(bench.context, bench.image).reference
     assert reference is not None
-    of_view = view_of(record.view, load_observation(bench.context, bench.image), config).of_restored(2)
+    of_view = Problem(bench.context, bench.image).view(record.view).of_restored(2)
     assert record.evaluation is not None
     assert record.evaluation.psnr == pytest.approx(psnr(output, of_view.take(reference)[0]))
 
@@ -369,7 +380,7 @@ def test_what_lies_in_the_holes_of_a_mask_changes_no_fit(
 def test_a_run_stops_by_held_out_pixels_but_where_they_mislead(
     make_config: MakeConfig, task: str, wish: str, rule: str
 ) -> None:
-    assert stopping_of(make_config(task={"name": task}, fit={"stopping": wish})) == rule
+    assert stopping_of(make_config(task={"name": task}, fit={"stopping": wish})).name == rule
 
 
 def test_a_fit_stopped_by_the_variance_of_its_outputs_says_where(
@@ -454,25 +465,6 @@ def test_a_fit_that_its_rule_stops_before_the_rung_is_finished(
     assert files_of(bench, job_of(bench)) == {"result.json", "arrays.npz"}
 
 
-def test_arrays_and_records_come_back_as_they_were() -> None:
-    output = np.ones((3, 4, 5), np.float32)
-    arrays = FitArrays(output, 2 * output, np.arange(3, dtype=np.float32), np.zeros(0, np.float32))
-    assert_equal_arrays(FitArrays.from_bytes(arrays.to_bytes()), arrays)
-    for record in (
-        FitRecord("a", "crop", "failed", reason="why"),
-        FitRecord("a", "crop", "paused", held_out_error=0.25, stop_iteration=3, iterations=4),
-        FitRecord(
-            *("a", "full", "done", None, 0.1, 0.01, 5, 4, 6, 0.125, 7, 0.5, False, 8.5, "0a"),
-            Evaluation(1.5, 1.25, 2.5, 1),
-        ),
-    ):
-        assert FitRecord.from_json(record.to_json()) == record
-
-
-def test_a_fit_without_a_record_is_not_finished(bench: Bench) -> None:
-    assert read_record(bench.store, FitLayout("runs/test/fits/x")) is None
-
-
 def test_a_fit_whose_machine_is_about_to_go_leaves_its_checkpoint_at_once(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
@@ -505,41 +497,6 @@ def test_a_fit_that_has_come_to_its_end_need_not_leave(bench: Bench) -> None:
     assert record.state == "done"
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
-        ),
-    ],
-    ids=["Python", "CUDA", "CPU"],
-)
-def test_want_of_memory_is_told_with_the_size_that_would_fit(bench: Bench, error: Exception) -> None:
-    def fails(iteration: int, value: float) -> None:
-        raise error
-
-    with pytest.raises(FitOutOfMemoryError) as caught:
-        run_fit(bench.context, job_of(bench, "full"), on_progress=fails)
-    match = re.fullmatch(
-        r"out of memory: fitting 48x40 pixels takes about [\d.]+ GB, and [\d.]+ GB are free; (\d+)x\1 pixels would fit, or a"
-        r" lower network\.width",
-        str(caught.value),
-    )
-    assert match
-    # What did not fit is no advice.
-    assert int(match[1]) ** 2 < 48 * 40
-
-
-def test_other_errors_are_not_taken_for_want_of_memory(bench: Bench) -> None:
-    def fails(iteration: int, value: float) -> None:
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
-
-    with pytest.raises(RuntimeError, match="illegal memory access"):
-        run_fit(bench.context, job_of(bench), on_progress=fails)
-
-
 def test_of_two_attempts_the_first_that_ends_counts_and_the_other_takes_over_its_record(bench: Bench) -> None:
     job = job_of(bench)
     keys = fit_keys(bench.context, job)
@@ -554,6 +511,14 @@ def test_of_two_attempts_the_first_that_ends_counts_and_the_other_takes_over_its
     assert first[0].seconds > 0
     assert second == first[0] == read_record(bench.store, keys)
     assert files_of(bench, job) == {"result.json", "arrays.npz"}
+
+
+def test_want_of_memory_is_an_error_of_the_fit(bench: Bench) -> None:
+    def full(iteration: int, value: float) -> None:
+        raise MemoryError
+
+    with pytest.raises(FitOutOfMemoryError):
+        run_fit(bench.context, job_of(bench), on_progress=full)
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None], ids=["empty", "other", "cut"])
@@ -606,3 +571,14 @@ def test_a_fit_on_a_gpu_is_deterministic_if_asked(
             with pytest.raises(MadeError):
                 run_fit(replace(bench.context, device=device), job_of(bench))
     assert made == [False, False, False, True]
+
+
+@pytest.mark.parametrize("simulate", [True, False])
+def test_a_fit_reads_every_input_once(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, read: Reads, simulate: bool
+) -> None:
+    bench = make_bench(make_config(), encoded(), None if simulate else encoded(noise_seed=1), simulate=simulate)
+    keys = read(bench)
+    assert run_fit(bench.context, job_of(bench)).evaluation is not None
+    inputs = ["a-0123abcd.png"] if simulate else ["a-0123abcd.png", "a-0123abcd.ref"]
+    assert keys == [image_key(name) for name in inputs]

@@ -4,17 +4,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.fit.problem import (
-    load_observation,
-    load_reference,
-    measurement_of,
-    unrestored,
-    view_of,
-)
+from orchestrator.errors import ImageRejectedError
+from orchestrator.fit.problem import Problem
 from orchestrator.images import decode
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
-from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig
+from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig, Reads
 from workers.objective import Measurement
 from workers.tasks import SuperResolve, enlarge
 
@@ -22,14 +17,14 @@ HOLES = np.random.default_rng(0).random((40, 48)) < 0.5
 
 
 def measured(context: RunContext, image: InputImage, view: Any = "crop") -> Measurement:
-    observation = load_observation(context, image)
-    return measurement_of(image, view_of(view, observation, context.config), observation, context.config)
+    problem = Problem(context, image)
+    return problem.measurement(problem.view(view))
 
 
 def test_what_is_given_is_observed_as_it_is(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
     for task in ("denoise", "super-resolve", "deblur", "jpeg"):
         bench = make_bench(make_config(task={"name": task}), encoded(), encoded(noise_seed=1))
-        observation = load_observation(bench.context, bench.image)
+        observation = Problem(bench.context, bench.image).observation
         np.testing.assert_array_equal(observation.pixels, decode(encoded()).pixels)
         assert observation.known is None
 
@@ -40,11 +35,11 @@ def test_a_users_mask_says_what_is_known_and_is_all_that_happens_to_an_image(
 ) -> None:
     config = make_config(task={"name": "inpaint", "missing": 0.9})
     bench = make_bench(config, encoded(), mask=HOLES, simulate=simulate)
-    observation = load_observation(bench.context, bench.image)
+    observation = Problem(bench.context, bench.image).observation
     assert observation.known is not None
     np.testing.assert_array_equal(observation.known, HOLES)
     np.testing.assert_array_equal(observation.pixels, decode(encoded()).pixels * HOLES)
-    reference = load_reference(bench.context, bench.image)
+    reference = Problem(bench.context, bench.image).reference
     assert (reference is not None) == simulate
     if reference is not None:
         np.testing.assert_array_equal(reference, decode(encoded()).pixels)
@@ -55,13 +50,13 @@ def test_a_simulation_is_a_function_of_the_seed_the_image_and_the_task(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, task: str
 ) -> None:
     bench = make_bench(make_config(task={"name": task}), encoded(), simulate=True)
-    first = load_observation(bench.context, bench.image).pixels
-    np.testing.assert_array_equal(load_observation(bench.context, bench.image).pixels, first)
+    first = Problem(bench.context, bench.image).observation.pixels
+    np.testing.assert_array_equal(Problem(bench.context, bench.image).observation.pixels, first)
     assert not np.array_equal(first, decode(encoded()).pixels)
-    other = load_observation(bench.context, replace(bench.image, id="other")).pixels
+    other = Problem(bench.context, replace(bench.image, id="other")).observation.pixels
     reseeded = replace(bench.context, config=bench.context.config.model_copy(update={"seed": 1}))
     assert not np.array_equal(first, other)
-    assert not np.array_equal(first, load_observation(reseeded, bench.image).pixels)
+    assert not np.array_equal(first, Problem(reseeded, bench.image).observation.pixels)
 
 
 @pytest.mark.parametrize(
@@ -146,10 +141,10 @@ def test_super_resolution_of_a_clean_image_that_is_no_multiple_of_the_scale_leav
 ) -> None:
     config = make_config(task={"name": "super-resolve", "factor": 4})
     bench = make_bench(config, encoded(43, 50), simulate=True)
-    observation = load_observation(bench.context, bench.image)
+    observation = Problem(bench.context, bench.image).observation
     clean = decode(encoded(43, 50)).pixels[:, :40, :48]
     assert observation.pixels.shape == (3, bench.image.height, bench.image.width) == (3, 10, 12)
-    reference = load_reference(bench.context, bench.image)
+    reference = Problem(bench.context, bench.image).reference
     assert reference is not None
     np.testing.assert_array_equal(reference, clean)
     np.testing.assert_array_equal(observation.pixels, SuperResolve(4).simulate(clean, np.random.default_rng()).pixels)
@@ -161,9 +156,9 @@ def test_without_a_restoration_one_has_the_observation_or_it_enlarged(
     for task, scale in (("denoise", 1), ("super-resolve", 2)):
         config = make_config(task={"name": task, "factor": 2})
         bench = make_bench(config, encoded())
-        observation = load_observation(bench.context, bench.image)
-        expected = observation.pixels if scale == 1 else enlarge(observation.pixels, 2)
-        np.testing.assert_array_equal(unrestored(observation, config), expected)
+        problem = Problem(bench.context, bench.image)
+        pixels = problem.observation.pixels
+        np.testing.assert_array_equal(problem.unrestored, pixels if scale == 1 else enlarge(pixels, 2))
 
 
 def test_a_view_is_measured_in_pixels_of_the_restored_image(
@@ -171,8 +166,8 @@ def test_a_view_is_measured_in_pixels_of_the_restored_image(
 ) -> None:
     config = make_config(task={"name": "super-resolve", "factor": 2}, cohort={"crop_px": 32, "downscale_px": 40})
     bench = make_bench(config, encoded())
-    observation = load_observation(bench.context, bench.image)
-    views = [view_of(name, observation, config) for name in ("crop", "downscale", "full")]
+    problem = Problem(bench.context, bench.image)
+    views = [problem.view(name) for name in ("crop", "downscale", "full")]
     assert [(view.out_height, view.out_width) for view in views] == [(16, 16), (20, 24), (40, 48)]
 
 
@@ -180,6 +175,38 @@ def test_a_reference_is_decoded_on_the_scale_of_its_image(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
     without = make_bench(make_config(), encoded(noise_seed=1))
-    assert load_reference(without.context, without.image) is None
+    assert Problem(without.context, without.image).reference is None
     bench = make_bench(make_config(), encoded(noise_seed=1), encoded())
-    np.testing.assert_array_equal(load_reference(bench.context, bench.image), decode(encoded()).pixels)
+    np.testing.assert_array_equal(Problem(bench.context, bench.image).reference, decode(encoded()).pixels)
+
+
+@pytest.mark.parametrize("task", ["denoise", "inpaint", "super-resolve", "deblur", "jpeg"])
+def test_degrading_a_clean_image_leaves_the_reference_as_it_is(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, task: str
+) -> None:
+    bench = make_bench(make_config(task={"name": task, "factor": 2}), encoded(), simulate=True)
+    problem = Problem(bench.context, bench.image)
+    assert not np.array_equal(problem.unrestored, decode(encoded()).pixels)
+    np.testing.assert_array_equal(problem.reference, decode(encoded()).pixels)
+
+
+def test_the_observation_needs_no_reference(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
+    bench = make_bench(make_config(), encoded(noise_seed=1), b"no picture")
+    problem = Problem(bench.context, bench.image)
+    problem.measurement(problem.view("crop"))
+    with pytest.raises(ImageRejectedError):
+        _ = problem.reference
+
+
+@pytest.mark.parametrize("given", ["nothing more", "simulate", "reference", "mask"])
+def test_every_input_is_read_once(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, read: Reads, given: str
+) -> None:
+    more: dict[str, Any] = {"simulate": True, "reference": encoded(), "mask": HOLES}
+    known = {given: more[given]} if given in more else {}
+    bench = make_bench(make_config(task={"name": "inpaint"}), encoded(noise_seed=1), **known)
+    keys = read(bench)
+    problem = Problem(bench.context, bench.image)
+    for _ in range(2):
+        _ = problem.picture, problem.reference, problem.unrestored, problem.measurement(problem.view("crop"))
+    assert len(keys) == len(set(keys)) == (2 if given in ("reference", "mask") else 1)

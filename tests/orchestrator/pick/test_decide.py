@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from orchestrator.arms.arm import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm, Rule
 from orchestrator.arms.resolve import arms_of
-from orchestrator.fit.fit import FitArrays, fit_keys
+from orchestrator.fit.arrays import FitArrays
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.record import Evaluation, FitRecord
+from orchestrator.fit.record import Evaluation, FitRecord, fit_keys
 from orchestrator.pick.decide import Decision, Member, decide, final_order, halve, order_by, values_by
 from orchestrator.score.score import Scored
 from orchestrator.store import Store

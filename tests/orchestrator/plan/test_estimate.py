@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from orchestrator.arms.arm import Arm
+from orchestrator.arms.candidates import candidates_of
 from orchestrator.plan.estimate import Estimate, estimate, halved_iterations
 from orchestrator.plan.make import make_plan
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.run.inputs import Source
-from orchestrator.score.score import bank_of, bank_parts, candidates_of, compute_part
+from orchestrator.score.bank import bank_of, bank_parts, compute_part
 from orchestrator.settings import Config
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import CANDIDATES, Encoded, MakeConfig

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.arms.chains import weights_seed
 from orchestrator.errors import ConfigError, UserMistakeError
 from orchestrator.images import encode_mask
 from orchestrator.plan.make import Resolve, make_plan, resume_plan
 from orchestrator.plan.plan import Plan
-from orchestrator.prune.tickets import weights_seed
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.resources.share import Machine, Resources, resolve_resources
 from orchestrator.run.inputs import Source, write_inputs

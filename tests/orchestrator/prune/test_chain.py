@@ -10,19 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
+from orchestrator.arms.chains import initial_network
 from orchestrator.arms.lottery import chains_of, rounds_of
 from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
-from orchestrator.fit.fit import fit_keys, read_record
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.problem import load_observation, measurement_of, view_of
-from orchestrator.fit.record import FitRecord
+from orchestrator.fit.problem import Problem
+from orchestrator.fit.record import FitRecord, fit_keys, read_record
 from orchestrator.prune.chain import run_chain
-from orchestrator.prune.tickets import initial_network, read_ticket, round_network
+from orchestrator.prune.rounds import round_subject
+from orchestrator.prune.tickets import read_ticket
 from orchestrator.run.layout import image_key
 from orchestrator.settings import Config
 from orchestrator.store import LocalStore
-from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
+from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig, Reads
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.joint import JointFit
 from workers.lottery.oes import MaskSearch
@@ -223,9 +224,9 @@ def test_rounds_that_are_asked_for_are_fitted_and_no_others(
 def fitted_by_hand(bench: Bench, chain: Chain, number: int, iterations: int) -> Network:
     """The network of a round, fitted once more with the same loss and noise, but by other means."""
     context, image = bench.context, bench.image
-    observation = load_observation(context, image)
-    measurement = measurement_of(image, view_of("full", observation, context.config), observation, context.config)
-    drawn = round_network(context, image, chain, number)
+    problem = Problem(context, image)
+    measurement = problem.measurement(problem.view("full"))
+    drawn = round_subject(context, image, chain.round(number))
     objective = Objective(drawn.network, measurement, Identity(), input_noise=1 / 30, seed=drawn.seed)
     JointFit(drawn.network, [objective], learning_rate=0.01).advance(iterations)
     return drawn.network
@@ -261,7 +262,7 @@ def test_rewound_rounds_begin_from_the_weights_that_the_dense_network_had(
         assert record.iterations == rewind
         tickets = tickets_of(images[0])
         start = tickets.pop(f"a-0123abcd/{NETWORK}.imp.0.start.pt")
-        starts[rewind] = torch.load(BytesIO(start), weights_only=True)
+        starts[rewind] = torch.load(BytesIO(start), weights_only=True)["weights"]
         by_hand = fitted_by_hand(images[0], Chain(NETWORK, "dense", 0), 0, rewind)
         assert all(torch.equal(value, by_hand.state_dict()[name]) for name, value in starts[rewind].items())
         assert {Ticket.from_bytes(data).rewind for data in tickets.values()} == {rewind}
@@ -528,7 +529,7 @@ def test_values_that_are_no_numbers_make_no_masks(
     benches: Callable[..., list[Bench]], make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = {"layers.0": torch.full((8, 8, 1, 1), torch.nan)}
-    monkeypatch.setattr("orchestrator.prune.chain.by_sensitivity", lambda network, objectives, exempt: nothing)
+    monkeypatch.setattr("orchestrator.prune.search.by_sensitivity", lambda network, objectives, exempt: nothing)
     _, record = run(benches(settings(make_config, "lottery-snip")))
     assert (record.state, record.reason) == (
         "failed",
@@ -570,9 +571,8 @@ def test_masks_follow_the_pixels_that_a_fit_may_see_and_not_those_that_are_hidde
     arm, lottery = CASES[case]
     config = settings(make_config, arm, lottery=lottery)
     plain, hidden, seen = (benches(config, name) for name in ("plain", "hidden", "seen"))
-    observation = load_observation(plain[0].context, plain[0].image)
-    view = view_of("full", observation, config)
-    held_out = measurement_of(plain[0].image, view, observation, config).held_out
+    problem = Problem(plain[0].context, plain[0].image)
+    held_out = problem.measurement(problem.view("full")).held_out
     assert 0.1 < held_out.mean() < 0.3
     picture = given(plain[0])
     replaced(hidden[0], np.where(held_out[..., None], 255 - picture, picture))
@@ -624,3 +624,14 @@ def test_rounds_of_a_chain_are_those_that_its_arm_has(make_config: MakeConfig) -
         (f"{NETWORK}.dense.0", [0]),
         (f"{NETWORK}.imp.0", [1, 2]),
     ]
+
+
+@pytest.mark.parametrize("target", ["observed", "clean"])
+def test_a_chain_reads_every_input_once(
+    benches: Callable[..., list[Bench]], make_config: MakeConfig, read: Reads, target: str
+) -> None:
+    images = benches(settings(make_config, "lottery-snip", lottery={"target": target}))
+    keys = read(images[0])
+    *_, chain = jobs_of(images)
+    assert run_chain(images[0].context, chain).state == "done"
+    assert sorted(keys) == [image_key("a-0123abcd.png"), image_key("a-0123abcd.ref")]

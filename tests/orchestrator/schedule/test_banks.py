@@ -4,7 +4,7 @@ from orchestrator.errors import RunFailedError
 from orchestrator.schedule.actions import Compute, Note
 from orchestrator.schedule.banks import Banks
 from orchestrator.schedule.tally import Tally
-from orchestrator.score.score import BankPart
+from orchestrator.score.bank import BankPart
 from workers.fingerprints import BankSpec
 
 SPECS = [BankSpec(side, side, 3, 3, 32, draws=1, seed=0, metrics=("psd",)) for side in (64, 128)]

@@ -15,7 +15,7 @@ from orchestrator.schedule.loop import Loop
 from orchestrator.schedule.ports import Answered, Share, Unanswered
 from orchestrator.schedule.questions import Collect, Question
 from orchestrator.schedule.queue import Finished, QueueStanding
-from orchestrator.score.score import BankPart
+from orchestrator.score.bank import BankPart
 from tests.orchestrator.schedule.test_banks import PARTS, SPECS
 from tests.orchestrator.schedule.world import RETRIES, World, arm, plan_of, settings
 from workers.fingerprints import BankSpec

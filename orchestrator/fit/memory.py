@@ -1,0 +1,56 @@
+"""Limits of memory around a fit, and advice when it is too little."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+from orchestrator.errors import FitOutOfMemoryError
+from orchestrator.fit.job import FitJob
+from orchestrator.resources.share import fit_bytes
+from orchestrator.run.context import RunContext
+from workers.views import view_size
+
+
+@contextlib.contextmanager
+def share_of_memory(context: RunContext, job: FitJob) -> Iterator[None]:
+    """Limit the job to its share of GPU memory; turn out-of-memory into an error that says which size would fit.
+
+    Raises:
+        FitOutOfMemoryError: there is too little memory.
+    """
+    if context.device != "cpu" and job.gpus:
+        # Shares of a GPU are bookkeeping to Ray; with this no fit takes the memory of another.
+        torch.cuda.set_per_process_memory_fraction(1.0 if job.alone else job.gpus)
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise FitOutOfMemoryError(_what_would_fit(context, job)) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On a CPU torch says it in words only.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _what_would_fit(context: RunContext, job: FitJob) -> str:
+    """The message: how large an image the memory that is free now can hold."""
+    config, scale = context.config, context.config.task.scale
+    needed = fit_bytes(config, job.image, job.view, job.name)
+    if context.device == "cpu":
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info()
+    crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
+    sides = view_size(job.view, job.image.height, job.image.width, crop_px=crop, downscale_px=downscale, scale=scale)
+    height, length = (scale * side for side in sides)
+    # What is free may be more than what could be had a moment ago; a size that did not fit is no advice.
+    side = min((0.8 * free / needed) ** 0.5, 0.7) * (height * length) ** 0.5
+    return (
+        f"out of memory: fitting {length}x{height} pixels takes about {needed / 1e9:.1f} GB, and"
+        f" {free / 1e9:.1f} GB are free; {side:.0f}x{side:.0f} pixels would fit, or a lower network.width"
+    )

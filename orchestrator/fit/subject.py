@@ -1,0 +1,63 @@
+"""The subject of a fit: which network is fitted, and how long.
+
+Fitting knows no lottery. Whoever asks for a fit hands over its subject: `prior_subject` makes that of a prior,
+`orchestrator.prune.rounds` that of a round, and `orchestrator.schedule.trial` decides between them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.run.context import RunContext
+from orchestrator.run.inputs import InputImage
+from orchestrator.settings import ViewName
+from workers.fitting import Fit
+from workers.names import PriorName
+from workers.networks import Network, parameter_count, prior_of
+from workers.seeds import generator_of, seed_of
+
+
+def _nothing(fit: Fit) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to fit.
+
+    Attributes:
+        network: Its weights are trained in place.
+        seed: The seed of the fit's noise.
+        iterations: The most that are run.
+        patience: Iterations without a better held-out error before the fit may stop.
+        parameters: How many are fitted; of a pruned network, those that are left.
+        sparsity: The share of all convolution weights that a pruned network lacks; None for a prior.
+        blind: False if the network was found on a clean reference.
+        before_record: Called with the finished fit before its record is written, so that what others need of it exists when
+            the fit counts as done. It may raise `workers.fitting.FitDivergedError`.
+    """
+
+    network: Network
+    seed: int
+    iterations: int
+    patience: int
+    parameters: int
+    sparsity: float | None = None
+    blind: bool = True
+    before_record: Callable[[Fit], None] = _nothing
+
+
+def prior_subject(context: RunContext, image: InputImage, view: ViewName, name: PriorName) -> Subject:
+    """A prior with fresh weights, a function of the run's seed, the image, the view and the prior.
+
+    Raises:
+        InvalidCandidateError: no prior has this name.
+    """
+    config = context.config
+    seed = seed_of(config.seed, image.id, view, str(name))
+    network = prior_of(name.network).build(
+        image.channels,
+        config.network.width,
+        input_channels=config.network.input_depth(image.channels),
+        generator=generator_of("fit weights", seed),
+    )
+    return Subject(network, seed, config.iterations(view), config.fit.patience, parameter_count(network))
