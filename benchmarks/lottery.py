@@ -17,7 +17,9 @@ from statistics import fmean
 from benchmarks.common import table
 from benchmarks.images import write_images
 from orchestrator import cli
-from orchestrator.figures.sparsity import curve, ids_of, matching_sparsity, transfers
+from orchestrator.figures.sparsity import curve, matching_sparsity
+from orchestrator.figures.transfer import transfers
+from orchestrator.run.inputs import image_ids
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.rows import Row, read_rows
 from orchestrator.store import Store, open_store
@@ -113,7 +115,7 @@ def _share(value: float | None) -> str:
 def print_transfers(store: Store, runs: dict[tuple[str, str], str]) -> None:
     """A matrix for each method: where tickets were found, and where they were trained."""
     cells = {
-        key: transfers(read_rows(store, RunLayout(run)), ids_of(store, RunLayout(run))) for key, run in runs.items()
+        key: transfers(read_rows(store, RunLayout(run)), image_ids(store, RunLayout(run))) for key, run in runs.items()
     }
     methods = dict.fromkeys(cell.method for key in cells for cell in cells[key] if cell.source is not None)
     for method in methods:

@@ -25,7 +25,7 @@ from orchestrator.figures.comparison import paired
 from orchestrator.figures.study import expected_best, tau_of
 from orchestrator.fit.arrays import read_arrays
 from orchestrator.fit.record import read_record
-from orchestrator.pick.decide import Member, values_by
+from orchestrator.pick.rules import Member, values_by
 from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.rows import Row, read_rows

@@ -25,7 +25,7 @@ from orchestrator.errors import (
     UserMistakeError,
 )
 from orchestrator.figures.comparison import write_comparison
-from orchestrator.figures.sparsity import write_lottery
+from orchestrator.figures.transfer import write_lottery
 from orchestrator.ingest.bring import bring, write_rejected
 from orchestrator.plan.plan import Plan
 from orchestrator.report.build import write_report

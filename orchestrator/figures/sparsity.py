@@ -1,21 +1,18 @@
-"""The figures of lottery tickets: quality over sparsity, matching sparsity, and tickets that were moved.
+"""The figures of sparse networks: quality over sparsity, and how far an arm may be pruned without loss.
 
 Differences are paired: a sparse fit less the dense fit of the same image and initialisation, on the same degraded image. How
-quality falls with sparsity, and how far tickets carry, are the questions of arXiv 2410.24187 (lottery image priors) and
-arXiv 2406.05288 (Optimal Eye Surgeon). Nothing here fits or decides.
+quality falls with sparsity is a question of arXiv 2410.24187 (lottery image priors) and arXiv 2406.05288 (Optimal Eye
+Surgeon). Nothing here fits or decides.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import takewhile
 from statistics import fmean, stdev
 
 from orchestrator.figures.comparison import Measure, measure_of, paired, quality
-from orchestrator.run.layout import RunLayout, slug
 from orchestrator.run.rows import Row
-from orchestrator.store import Store
 from orchestrator.text import to_csv
-from workers.names import chain_of, parse_name
 
 
 @dataclass(frozen=True)
@@ -79,38 +76,7 @@ class Matching:
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """How one source's tickets of a round do on one image, less the dense fits of the same initialisations.
-
-    Attributes:
-        source: where the tickets were found; None on the image itself, or, for a method that looks at none, nowhere.
-        image: the name of the image they were fitted to.
-        method: how they were found.
-        round: the pruning round.
-        own: whether the image is the source.
-        measure: what quality is told in.
-        fits: how many initialisations.
-        mean: of the differences in dB; above 0 the ticket does better than the dense network.
-        low: lower end of the mean's 95 % confidence interval over initialisations, by Student's t; None for one alone.
-        high: its upper end.
-        blind: whether the masks were found without a clean reference.
-    """
-
-    source: str | None
-    image: str
-    method: str
-    round: int
-    own: bool
-    measure: Measure
-    fits: int
-    mean: float
-    low: float | None
-    high: float | None
-    blind: bool
-
-
-@dataclass(frozen=True)
-class _Fit:
+class RoundFit:
     """A row that came to something, and how much better it is than its dense fit (None without one)."""
 
     row: Row
@@ -122,8 +88,8 @@ class _Fit:
 def curve(rows: Sequence[Row]) -> list[SparsityPoint]:
     """For every arm and round the figures over all images, then for each image; arms in the order of the rows."""
     measure = measure_of(rows)
-    by_round: dict[tuple[str, int], list[_Fit]] = {}
-    for fit in _fits(rows, measure):
+    by_round: dict[tuple[str, int], list[RoundFit]] = {}
+    for fit in round_fits(rows, measure):
         by_round.setdefault((fit.row.arm, fit.round), []).append(fit)
     arms = list(dict.fromkeys(arm for arm, _ in by_round))
     rounds = sorted(by_round, key=lambda key: (arms.index(key[0]), key[1]))
@@ -137,7 +103,8 @@ def curve(rows: Sequence[Row]) -> list[SparsityPoint]:
     ]
 
 
-def _fits(rows: Sequence[Row], measure: Measure) -> list[_Fit]:
+def round_fits(rows: Sequence[Row], measure: Measure) -> list[RoundFit]:
+    """The fits of a lottery's rounds, each once, with what they differ by from the dense fit of their initialisation."""
     known: dict[tuple[str, str, int, int | None], tuple[Row, float]] = {}
     dense: dict[tuple[str, int | None], float] = {}
     for row in rows:
@@ -152,12 +119,12 @@ def _fits(rows: Sequence[Row], measure: Measure) -> list[_Fit]:
     for (_, image, number, initialisation), (row, value) in known.items():
         # Every arm has the same dense fits: compared with themselves they tell nothing.
         against = dense.get((image, initialisation)) if number > 0 else None
-        fits.append(_Fit(row, number, value, None if against is None else value - against))
+        fits.append(RoundFit(row, number, value, None if against is None else value - against))
     return fits
 
 
-def _point(fits: Sequence[_Fit], measure: Measure, image: str | None) -> SparsityPoint:
-    by_image: dict[str, list[_Fit]] = {}
+def _point(fits: Sequence[RoundFit], measure: Measure, image: str | None) -> SparsityPoint:
+    by_image: dict[str, list[RoundFit]] = {}
     for fit in fits:
         by_image.setdefault(fit.row.image, []).append(fit)
     groups = list(by_image.values())
@@ -232,68 +199,6 @@ def _last_of(rounds: Sequence[tuple[float | None, float | None]], tolerance: flo
     return last
 
 
-def transfers(rows: Sequence[Row], ids: Mapping[str, str]) -> list[Transfer]:
-    """What tickets come to away from where they were found, for each source, image, method and round.
-
-    After the sources of a method and round come the lines to compare with, which have none: on each image, its own tickets,
-    and other methods' of equal round.
-
-    Args:
-        rows: The rows of a run.
-        ids: The id of each image by its name. Sources stand in their order; those that are no image of the run come last.
-    """
-    measure = measure_of(rows)
-    by_cell: dict[tuple[int, str | None, str, str], dict[int | None, _Fit]] = {}
-    for fit in _fits(rows, measure):
-        chain = chain_of(parse_name(fit.row.candidate or ""))
-        if chain is not None and fit.difference is not None:
-            cell = (fit.round, fit.row.source, fit.row.image, str(chain.method))
-            # Two arms may have the same fit.
-            by_cell.setdefault(cell, {}).setdefault(fit.row.initialisation, fit)
-    moved = {number for number, source, _, _ in by_cell if source is not None}
-    names = list(ids)
-    slugs = {name: slug(ident) for name, ident in ids.items()}
-    places = {ident: place for place, ident in enumerate(slugs.values())}
-
-    def order(key: tuple[int, str | None, str, str]) -> tuple[object, ...]:
-        number, source, image, method = key
-        place = len(places) if source is None else places.get(slug(source), len(places))
-        return source is None, method, number, place, source or "", names.index(image) if image in ids else len(names)
-
-    cells = []
-    for number, source, image, method in sorted((key for key in by_cell if key[0] in moved), key=order):
-        fits = list(by_cell[number, source, image, method].values())
-        mean, _, low, high = paired([fit.difference for fit in fits if fit.difference is not None])
-        own = source is not None and slugs.get(image) == slug(source)
-        blind = all(fit.row.blind for fit in fits)
-        cells.append(Transfer(source, image, method, number, own, measure, len(fits), mean, low, high, blind))
-    return cells
-
-
-def lottery_to_csv(points: Sequence[SparsityPoint]) -> str:
+def sparsity_to_csv(points: Sequence[SparsityPoint]) -> str:
     """Comma-separated values with a header; the lines over all images have no image."""
     return to_csv([field.name for field in fields(SparsityPoint)], map(asdict, points))
-
-
-def transfers_to_csv(cells: Sequence[Transfer]) -> str:
-    """Comma-separated values with a header; lines to compare with have no source."""
-    return to_csv([field.name for field in fields(Transfer)], map(asdict, cells))
-
-
-def ids_of(store: Store, layout: RunLayout) -> dict[str, str]:
-    """The id of each image of a run by its name, in the order of the run; none before the list of inputs is there."""
-    # Imported here: what it needs takes long to import, and most who show results have no tickets.
-    from orchestrator.run.inputs import read_inputs  # noqa: PLC0415
-
-    inputs = read_inputs(store, layout)
-    return {} if inputs is None else {image.name: image.id for image in inputs.images}
-
-
-def write_lottery(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
-    """Leave the figures in the store, where rows have rounds, and those of moved tickets where there are such."""
-    points = curve(rows)
-    if points:
-        store.put(layout.lottery("sparsity.csv"), lottery_to_csv(points).encode())
-        cells = transfers(rows, ids_of(store, layout))
-        if cells:
-            store.put(layout.lottery("transfer.csv"), transfers_to_csv(cells).encode())

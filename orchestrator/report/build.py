@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from orchestrator.errors import NotFoundError
 from orchestrator.figures.comparison import compare
-from orchestrator.figures.sparsity import curve, ids_of, transfers
+from orchestrator.figures.sparsity import curve
+from orchestrator.figures.transfer import transfers
 from orchestrator.report import (
     ArmPictures,
     Curve,
@@ -27,7 +28,7 @@ from orchestrator.report import (
 )
 from orchestrator.report.svg.curves import FEW
 from orchestrator.run.decisions import DECISIONS
-from orchestrator.run.inputs import read_inputs
+from orchestrator.run.inputs import image_ids, read_inputs
 from orchestrator.run.layout import TOGETHER, RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row
@@ -141,7 +142,7 @@ def _lottery(
     points = curve(rows)
     if not points:
         return None
-    ids = ids_of(store, layout)
+    ids = image_ids(store, layout)
     together = [row for row in rows if row.source == TOGETHER]
     first = [row for row in together if row.image == together[0].image]
     return LotteryReport(points, transfers(rows, ids), ids, images, _layers(store, layout, TOGETHER, first))

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.figures.sparsity import SparsityPoint, Transfer
+from orchestrator.figures.sparsity import SparsityPoint
+from orchestrator.figures.transfer import Transfer
 from orchestrator.report.columns import Row
 from orchestrator.report.svg.curves import Curve
 
@@ -53,7 +54,7 @@ class LotteryReport:
 
     Attributes:
         points: As `orchestrator.figures.sparsity.curve` gives them.
-        transfers: As `orchestrator.figures.sparsity.transfers` gives them.
+        transfers: As `orchestrator.figures.transfer.transfers` gives them.
         ids: The id of each image by its name.
         images: Those that are shown.
         together: Layers of the tickets that were found on all images together.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.figures.sparsity import Transfer
+from orchestrator.figures.transfer import Transfer
 from orchestrator.report import text
 from orchestrator.report.contents import LotteryReport, TicketLayers
 from orchestrator.run.layout import TOGETHER, slug

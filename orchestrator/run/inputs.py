@@ -78,3 +78,9 @@ def read_inputs(store: Store, layout: RunLayout) -> Inputs | None:
 def write_inputs(store: Store, layout: RunLayout, inputs: Inputs) -> Inputs:
     """Leave the list in the store, when everything on it is there; the list that counts, which is the first."""
     return INPUTS.create_or_read(store, layout.inputs, inputs)
+
+
+def image_ids(store: Store, layout: RunLayout) -> dict[str, str]:
+    """The id of each image of a run by its name, in the order of the run; none before the list of inputs is there."""
+    inputs = read_inputs(store, layout)
+    return {} if inputs is None else {image.name: image.id for image in inputs.images}

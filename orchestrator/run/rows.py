@@ -85,8 +85,6 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-_INTEGERS = ("stop_iteration", "iterations", "round", "initialisation", "parameters")
-_WORDS = ("image", "arm", "state", "reason", "candidate", "rule", "stopping", "note", "source")
 
 
 @dataclass(frozen=True)
@@ -134,14 +132,9 @@ def rows_to_table(rows: Iterable[Row]) -> "pa.Table":
     # Imported here: the commands that list and show need no Arrow, and answer sooner without it.
     import pyarrow as pa  # noqa: PLC0415
 
-    kinds = {
-        **dict.fromkeys(COLUMNS, pa.float64()),
-        **dict.fromkeys(_WORDS, pa.string()),
-        **dict.fromkeys(_INTEGERS, pa.int64()),
-        "picked": pa.bool_(),
-        "blind": pa.bool_(),
-    }
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=pa.schema(kinds.items()))
+    from orchestrator.run.parquet import columns_of  # noqa: PLC0415
+
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=pa.schema(columns_of(Row)))
 
 
 def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.arms.arm import Arm
-from orchestrator.collect.collect import Chosen
+from orchestrator.collect.fits import Chosen
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import Scored
 from workers.names import FitName

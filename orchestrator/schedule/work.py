@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ray.exceptions import RayError
 
 from orchestrator.arms.candidates import candidates_of
-from orchestrator.collect.collect import let_go_of_the_rest
+from orchestrator.collect.collect import delete_leftovers
 from orchestrator.errors import RayLostError
 from orchestrator.plan.plan import Plan
 from orchestrator.resources.share import Resources
@@ -62,7 +62,7 @@ def _loop(
     rows = set(context.store.keys(context.layout.rows))
     ended = {image.id for image in plan.images if context.layout.row(image.id) in rows}
     if plan.continued is not None:
-        let_go_of_the_rest(context, ended)
+        delete_leftovers(context, ended)
     images = [image for image in plan.images if image.id not in ended]
     ledger = StoreLedger(context, plan.arms)
     crew = RayCrew(context, resources, joined=joined)

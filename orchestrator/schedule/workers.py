@@ -6,8 +6,10 @@ from typing import Any
 import ray
 import torch
 
-from orchestrator.collect.collect import collect, picked_network
-from orchestrator.pick.decide import decide, halve
+from orchestrator.collect.collect import collect
+from orchestrator.collect.fits import picked_network
+from orchestrator.pick.decide import decide
+from orchestrator.pick.halve import halve
 from orchestrator.run.context import RunContext
 from orchestrator.run.versions import check_code
 from orchestrator.schedule.questions import Collect, Decide, Halve, PickNetwork, Question, Score

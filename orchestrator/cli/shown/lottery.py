@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.shown.units import decibels
-from orchestrator.figures.sparsity import Transfer, curve, matching_sparsity, transfers
+from orchestrator.figures.sparsity import curve, matching_sparsity
+from orchestrator.figures.transfer import Transfer, transfers
 from orchestrator.run.rows import Row
 from orchestrator.text import printable
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from orchestrator.cli.common import command_for
 from orchestrator.cli.shown.units import duration
-from orchestrator.figures.sparsity import ids_of
+from orchestrator.run.inputs import image_ids
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState
@@ -28,7 +28,7 @@ def show_rows(store: Store, run: str, rows: Sequence[Row]) -> None:
     print_rows(rows)
     print_comparison(rows)
     if any(row.round is not None for row in rows):
-        print_lottery(rows, ids_of(store, RunLayout(run)))
+        print_lottery(rows, image_ids(store, RunLayout(run)))
 
 
 def show_outcome(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:

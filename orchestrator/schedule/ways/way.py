@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from orchestrator.arms.arm import Arm
-from orchestrator.collect.collect import Chosen
+from orchestrator.collect.fits import Chosen
 from orchestrator.pick.decide import Decision
 from orchestrator.run.inputs import InputImage
 from orchestrator.schedule.questions import Decide, Halve

@@ -1,6 +1,3 @@
-import csv
-import io
-from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
@@ -8,56 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.figures.comparison import paired
-from orchestrator.figures.sparsity import (
-    Matching,
-    SparsityPoint,
-    curve,
-    lottery_to_csv,
-    matching_sparsity,
-    transfers,
-    write_lottery,
-)
-from orchestrator.run.inputs import InputImage, Inputs, write_inputs
-from orchestrator.run.layout import TOGETHER, RunLayout, slug
+from orchestrator.figures.sparsity import Matching, SparsityPoint, curve, matching_sparsity
 from orchestrator.run.rows import Row, RowState
-from orchestrator.store import LocalStore
-from workers.lottery.methods import Method
-from workers.names import Chain
-
-LAYOUT = RunLayout("r")
-IDS = {"b/F16 GT.png": "F16_GT-5fb2ac1e", "a.png": "a-00000001"}
-F16, A = IDS
-
-
-def row(
-    image: str,
-    method: Method,
-    number: int,
-    psnr: float | None = None,
-    *,
-    initialisation: int = 0,
-    source: str | None = None,
-    **known: object,
-) -> Row:
-    name = Chain("dip", method if number else "dense", initialisation, source).round(number)
-    arm = f"lottery-{method}" if source is None else f"{method}-from-{source}"
-    figures: dict[str, object] = {"sparsity": 1 - 0.8**number, "parameters": 1000 - number, "picked": False, **known}
-    return Row(
-        image,
-        arm,
-        RowState.RESTORED,
-        candidate=str(name),
-        psnr=psnr,
-        round=number,
-        initialisation=initialisation,
-        source=source,
-        **figures,  # type: ignore[arg-type]
-    )
-
-
-def rounds(image: str, method: Method, *psnr: float, initialisation: int = 0) -> list[Row]:
-    """Round 0 and the rounds after it."""
-    return [row(image, method, number, value, initialisation=initialisation) for number, value in enumerate(psnr)]
+from tests.orchestrator.figures.lotteries import rounds, row
 
 
 def test_a_point_has_the_figures_of_its_fits() -> None:
@@ -174,94 +124,3 @@ def test_matching_sparsity_is_found_as_by_trying_every_round(
     ]
     assert matching.sparsity == max((sparsity for sparsity in good if sparsity is not None), default=None)
     assert (matching.cautious or 0) <= (matching.sparsity or 0)
-
-
-def moved_rows() -> list[Row]:
-    f16, a = slug(IDS[F16]), slug(IDS[A])
-    rows = [row(image, "dense", 0, 30.0 + at, initialisation=at) for image in IDS for at in range(2)]
-    for image, ident in IDS.items():
-        for source in (a, f16):
-            gain = 0.5 if source == slug(ident) else -0.25
-            rows += [
-                row(image, "imp", 4, 30.0 + at + gain * (1 + at), initialisation=at, source=source) for at in range(2)
-            ]
-        rows += [row(image, "random", number, 28.0, initialisation=0) for number in (4, 5)]
-        rows += [row(image, "imp", 4, 30.75, initialisation=0)]
-    return rows
-
-
-def test_moved_tickets_are_told_by_source_and_image_in_the_order_of_the_run() -> None:
-    cells = transfers(moved_rows(), IDS)
-    moved = [cell for cell in cells if cell.source is not None]
-    f16, a = slug(IDS[F16]), slug(IDS[A])
-    assert [(cell.source, cell.image, cell.own) for cell in moved] == [
-        (f16, F16, True),
-        (f16, A, False),
-        (a, F16, False),
-        (a, A, True),
-    ]
-    assert {(cell.method, cell.round, cell.measure, cell.fits) for cell in moved} == {("imp", 4, "psnr", 2)}
-    own, other = moved[:2]
-    assert (own.mean, own.low, own.high) == pytest.approx((0.75, *paired([0.5, 1.0])[2:]))
-    assert other.mean == pytest.approx(-0.375)
-
-
-def test_lines_to_compare_with_are_other_methods_and_own_tickets_of_equal_round() -> None:
-    lines = [cell for cell in transfers(moved_rows(), IDS) if cell.source is None]
-    assert [(cell.method, cell.round, cell.image, cell.mean, cell.low) for cell in lines] == [
-        ("imp", 4, F16, 0.75, None),
-        ("imp", 4, A, 0.75, None),
-        ("random", 4, F16, -2.0, None),
-        ("random", 4, A, -2.0, None),
-    ]
-    assert not any(cell.own for cell in lines)
-
-
-def test_where_no_ticket_was_moved_there_is_nothing_to_tell() -> None:
-    assert transfers(rounds("a", "imp", 30.0, 31.0), {"a": "a-1"}) == []
-    # Nor of one whose image has no dense fit.
-    assert transfers([row(A, "imp", 1, 30.0, source="x-1")], IDS) == []
-
-
-def test_sources_from_elsewhere_come_last_and_two_arms_with_the_same_fit_count_once() -> None:
-    dense = row(A, "dense", 0, 30.0)
-    elsewhere = row(A, "imp", 1, 31.0, source="0-other-12345678")
-    together = row(A, "imp", 1, 31.5, source=TOGETHER)
-    own = row(A, "imp", 1, 32.0, source=slug(IDS[A]), blind=False)
-    cells = transfers([dense, elsewhere, together, own, own], IDS)
-    assert [(cell.source, cell.fits, cell.blind) for cell in cells] == [
-        (slug(IDS[A]), 1, False),
-        ("0-other-12345678", 1, True),
-        (TOGETHER, 1, True),
-    ]
-
-
-def read(text: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(text)))
-
-
-def test_the_figures_are_left_in_the_store_where_there_are_any(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    write_lottery(store, LAYOUT, [Row("a", "dip", RowState.RESTORED, psnr=30.0)])
-    assert list(store.keys("runs")) == []
-    own = rounds(A, "imp", 30.0, 31.0)
-    write_lottery(store, LAYOUT, own)
-    assert list(store.keys("runs")) == [LAYOUT.lottery("sparsity.csv")]
-    dense, pruned, *_ = read(store.get(LAYOUT.lottery("sparsity.csv")).decode())
-    assert (dense["arm"], dense["image"], dense["difference"]) == ("lottery-imp", "", "")
-    assert (pruned["round"], float(pruned["difference"]), pruned["low"], pruned["blind"]) == ("1", 1.0, "", "True")
-
-
-def test_moved_tickets_are_left_with_the_images_of_the_run_as_their_sources(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    images = [InputImage(name, ident, name, None, name, 8, 12, 1) for name, ident in IDS.items()]
-    write_inputs(store, LAYOUT, Inputs(images, []))
-    write_lottery(store, LAYOUT, moved_rows())
-    found = read(store.get(LAYOUT.lottery("transfer.csv")).decode())
-    assert [(line["image"], line["own"]) for line in found if line["source"]] == [
-        (F16, "True"),
-        (A, "False"),
-        (F16, "False"),
-        (A, "True"),
-    ]
-    assert read(lottery_to_csv(curve(moved_rows()))) == read(store.get(LAYOUT.lottery("sparsity.csv")).decode())

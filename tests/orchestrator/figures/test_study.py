@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from orchestrator.collect.collect import Fitted, pack
+from orchestrator.collect.fits import Fitted
+from orchestrator.collect.packed import pack
 from orchestrator.figures.comparison import paired
 from orchestrator.figures.study import (
     HELD_OUT,

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.collect.collect import Fitted, pack
+from orchestrator.collect.fits import Fitted
+from orchestrator.collect.packed import pack
 from orchestrator.fit.record import Evaluation, FitRecord
 from orchestrator.report import ImageReport, build
 from orchestrator.run.claim import RunState

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.collect.collect import pack
+from orchestrator.collect.packed import pack
 from orchestrator.report import LotteryImage, build
 from orchestrator.run.layout import TOGETHER
 from orchestrator.run.rows import NOT_BLIND, Row, RowState

@@ -2,7 +2,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.figures.sparsity import curve, transfers
+from orchestrator.figures.sparsity import curve
+from orchestrator.figures.transfer import transfers
 from orchestrator.report import LotteryReport, RunReport, render
 from orchestrator.report.matrices import Matrix
 from orchestrator.report.sections.lottery import _risen, lottery_section

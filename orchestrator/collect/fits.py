@@ -1,0 +1,131 @@
+"""The fits of an image as an arm sees them: its cohort, its decision, and what was fitted at full size."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.arms.arm import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm
+from orchestrator.fit.arrays import FitArrays, read_arrays
+from orchestrator.fit.job import FitJob
+from orchestrator.fit.record import FIT_RECORDS, FitRecord, fit_keys, read_record
+from orchestrator.pick.decide import Decision
+from orchestrator.pick.rules import Member, final_order
+from orchestrator.run.context import RunContext
+from orchestrator.run.inputs import InputImage
+from orchestrator.run.layout import FitLayout
+from orchestrator.score.score import Scored
+from workers.names import chain_of, parse_name
+from workers.views import ViewName
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What an arm made of an image: its cohort with scores, its decision, and what it had fitted at full size, in order.
+
+    ``ended`` has the members that halving ended, and after how many iterations.
+    """
+
+    arm: Arm
+    cohort: Sequence[Scored]
+    decision: Decision
+    full: Sequence[str]
+    ended: Mapping[str, int]
+
+    def cost(self, fits: "Sequence[Fitted]") -> tuple[int, float]:
+        """Iterations and seconds of the arm's fits. What another arm went on with after halving is not this arm's."""
+        iterations, seconds = 0, 0.0
+        for record in (fit.record for fit in fits):
+            every = record.iterations or 0
+            own = min(every, self.ended.get(record.candidate, every)) if record.view == self.arm.view else every
+            iterations += own
+            seconds += record.seconds * (own / every if every else 1)
+        return iterations, round(seconds, 3)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit that came to an end, or paused for good: its record, and its curves if it has a result."""
+
+    record: FitRecord
+    held_out: Array | None = None
+    psnr: Array | None = None
+
+
+class Fits:
+    """An image's fits, each read once, whichever arms ask for it; of their images, only those that are asked for."""
+
+    def __init__(self, context: RunContext, image: InputImage) -> None:
+        self._context, self._image = context, image
+        self._read: dict[tuple[ViewName, str], Fitted | None] = {}
+
+    def get(self, view: ViewName, candidates: Iterable[str]) -> list[Fitted]:
+        """The fits of these candidates that have a record, in their order."""
+        for candidate in candidates:
+            if (view, candidate) not in self._read:
+                self._read[view, candidate] = self._load(view, candidate)
+        return [fit for candidate in candidates if (fit := self._read[view, candidate]) is not None]
+
+    def searches(self, choice: Chosen) -> list[Fitted]:
+        """What was spent on a lottery's masks beside the fits: what its chains' own records say."""
+        chains = dict.fromkeys(str(chain_of(scored.name)) for scored in choice.cohort)
+        records = [read_record(self._context.store, self._keys(choice.arm.view, chain)) for chain in chains]
+        return [Fitted(record) for record in records if record is not None]
+
+    def all(self) -> list[Fitted]:
+        """All that were asked for, those at full size first."""
+        fits = [fit for fit in self._read.values() if fit is not None]
+        return sorted(fits, key=lambda fit: fit.record.view != "full")
+
+    def output(self, fit: Fitted, *, steady: bool) -> Array:
+        """The restored image (C, H, W): where the fit was stopped, or where its outputs varied least."""
+        arrays = self._arrays(fit.record)
+        return arrays.steady if steady else arrays.output
+
+    def _keys(self, view: ViewName, candidate: str) -> FitLayout:
+        return fit_keys(self._context, FitJob(self._image, view, parse_name(candidate)))
+
+    def _arrays(self, record: FitRecord) -> FitArrays:
+        return read_arrays(self._context.store, self._keys(record.view, record.candidate), record)
+
+    def _load(self, view: ViewName, candidate: str) -> Fitted | None:
+        keys = self._keys(view, candidate)
+        record = read_record(self._context.store, keys) or self._last_pause(keys.root)
+        if record is None or record.state != "done":
+            return None if record is None else Fitted(record)
+        arrays = self._arrays(record)
+        return Fitted(record, arrays.held_out, arrays.psnr)
+
+    def _last_pause(self, root: str) -> FitRecord | None:
+        store = self._context.store
+        pauses = [FIT_RECORDS.read(store, key) for key in store.keys(root) if key.startswith(f"{root}/rung-")]
+        return max(pauses, key=lambda record: record.iterations or 0, default=None)
+
+
+def by_final_order(choice: Chosen, fits: Fits, done: Sequence[Fitted]) -> list[Fitted]:
+    """The fits at full size, the pick first; those of a cohort at full size are in their final order already."""
+    rule = choice.decision.rule
+    if choice.arm.view == "full":
+        return list(done)
+    by_candidate = {fit.record.candidate: fit for fit in done}
+    scores = {str(scored.name): scored.score for scored in choice.cohort}
+    members = [
+        Member(
+            candidate,
+            scores[candidate],
+            fit.record.held_out_error,
+            fits.output(fit, steady=False) if rule in HEARS_HELD_OUT & NEEDS_OUTPUTS else None,
+        )
+        for candidate, fit in by_candidate.items()
+    ]
+    return [by_candidate[candidate] for candidate in final_order(rule, members)]
+
+
+def picked_network(context: RunContext, image: InputImage, choice: Chosen) -> str | None:
+    """The network that an arm has picked for an image; None if it has none."""
+    fits = Fits(context, image)
+    done = [fit for fit in fits.get("full", choice.full) if fit.record.state == "done"]
+    return next((fit.record.candidate for fit in by_final_order(choice, fits, done)), None)

@@ -1,0 +1,91 @@
+"""The rows of an image: one for each arm, and of a lottery one for each of its rounds."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.collect.evidence import Evidence
+from orchestrator.collect.fits import Chosen, Fits, Fitted, by_final_order
+from orchestrator.collect.restored import restore
+from orchestrator.fit.fit import stopping_of
+from orchestrator.images import preview
+from orchestrator.pick.decide import Decision
+from orchestrator.run.rows import NOT_BLIND, Row, RowState
+from workers.names import Round
+
+
+def arm_row(choice: Chosen, fits: Fits, evidence: Evidence, *, previews: bool) -> Row:
+    """The row of what an arm has made of the image, once its files are written."""
+    context, arm, decision = evidence.context, choice.arm, choice.decision
+    cohort = fits.get(arm.view, [str(scored.name) for scored in choice.cohort])
+    # A cohort fitted at full size needs no second fit: the same fit is both.
+    final = fits.get("full", choice.full)
+    used = cohort if arm.view == "full" else final + cohort
+    if arm.is_lottery:
+        used = used + fits.searches(choice)
+    iterations, seconds = choice.cost(used)
+    stopping = stopping_of(context.config)
+    falls_back = decision.correlated and stopping.where_correlated != stopping.name
+    row = Row(
+        evidence.image.name,
+        arm.name,
+        RowState.FAILED,
+        rule=decision.rule,
+        stopping=stopping.where_correlated if decision.correlated else stopping.name,
+        iterations=iterations,
+        seconds=seconds,
+    )
+    done = by_final_order(choice, fits, [fit for fit in final if fit.record.state == "done"])
+    if not done:
+        return replace(row, reason=_why_nothing(decision, final))
+    notes = [_why_not_held_out(decision)] * (
+        context.config.pick.noise == "auto" and (falls_back or decision.rule != arm.rule)
+    )
+    if not all(fit.record.blind for fit in cohort):
+        notes.append(NOT_BLIND)
+        row = replace(row, blind=False)
+    row = replace(row, note="; ".join(notes) or None)
+    best = done[: arm.full_fits]
+    outputs = [fits.output(fit, steady=decision.correlated) for fit in best]
+    records = [fit.record for fit in best]
+    correlated = decision.correlated
+    return restore(evidence, row, records, outputs, correlated=correlated, previews=previews)
+
+
+def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, previews: bool) -> list[Row]:
+    """Rows of a lottery's rounds that the image was not restored with, and small pictures of those of its first chains."""
+    context, image = evidence.context, evidence.image
+    arm = choice.arm.name
+    correlated = choice.decision.correlated
+    nothing = Row(image.name, arm, RowState.FAILED, picked=False)
+    common = replace(nothing, rule=picked.rule, stopping=picked.stopping, note=picked.note, blind=picked.blind)
+    rows = []
+    for scored in choice.cohort:
+        assert isinstance(scored.name, Round)  # noqa: S101 - a lottery's cohort are rounds
+        name, chain, number = str(scored.name), scored.name.chain, scored.name.number
+        row = replace(common, candidate=name, source=chain.source, initialisation=chain.initialisation, round=number)
+        fit = next(iter(fits.get("full", [name])), None)
+        if fit is None or fit.record.state != "done":
+            reason = choice.decision.failed.get(name) if fit is None else fit.record.reason
+            rows.append(replace(row, reason=reason))
+            continue
+        output = fits.output(fit, steady=correlated)
+        pixels = evidence.with_known(output)
+        if previews and chain.initialisation == 0:
+            context.store.put(context.layout.round_preview(image.id, arm, number), preview(pixels))
+        if name != picked.candidate:
+            row = replace(row, iterations=fit.record.iterations, seconds=fit.record.seconds)
+            rows.append(evidence.figures(row, fit.record, output, pixels, correlated=correlated))
+    return rows
+
+
+def _why_not_held_out(decision: Decision) -> str:
+    seen = "" if decision.residual_correlation is None else f" ({decision.residual_correlation:.2f})"
+    return (
+        f"what the fits leave over is correlated between neighbouring pixels{seen}, so held-out pixels mislead: stopped where"
+        " the outputs varied least and chosen by consensus"
+    )
+
+
+def _why_nothing(decision: Decision, final: Sequence[Fitted]) -> str:
+    reasons = [fit.record.reason for fit in final if fit.record.reason] or list(decision.failed.values())
+    return f"no fit came to an end; the last reason: {reasons[-1] if reasons else 'unknown'}"

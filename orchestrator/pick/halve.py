@@ -1,0 +1,48 @@
+"""Halving: at a rung the worse part of a cohort ends."""
+
+from collections.abc import Sequence
+
+from orchestrator.arms.arm import Arm
+from orchestrator.errors import NotFoundError
+from orchestrator.fit.arrays import read_arrays
+from orchestrator.fit.job import FitJob
+from orchestrator.fit.record import fit_keys, read_record
+from orchestrator.run.context import RunContext
+from orchestrator.run.decisions import RUNGS, Rung
+from orchestrator.run.inputs import InputImage
+from workers.names import parse_name
+
+
+def halve(context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[str], iterations: int) -> list[str]:
+    """Which members of a cohort go on from a rung: those of least held-out error, in the cohort's order.
+
+    The decision is recorded, and one that is there already stands. Fits that have ended by themselves compete with those
+    that paused.
+    """
+    key = context.layout.rung(image.id, arm.name, iterations)
+    try:
+        return list(RUNGS.read(context.store, key).go_on)
+    except NotFoundError:
+        pass
+    errors: dict[str, float] = {}
+    for candidate in cohort:
+        error = _error_at(context, FitJob(image, arm.view, parse_name(candidate), iterations), iterations)
+        if error is not None:
+            errors[candidate] = error
+    # As many as are wanted at full size go on in any case.
+    keep = max(arm.full_fits, round(context.config.cohort.keep_share * len(cohort)))
+    best = sorted(errors, key=lambda candidate: errors[candidate])[:keep]
+    # Where no error is known (an image of one pixel, a cohort that failed) there is nothing to end anyone for.
+    go_on = [candidate for candidate in cohort if candidate in best] or list(cohort)
+    return list(RUNGS.create_or_read(context.store, key, Rung(errors, go_on), indent=2).go_on)
+
+
+def _error_at(context: RunContext, job: FitJob, iterations: int) -> float | None:
+    """The least held-out error of a fit within so many iterations, also if it has gone further since; None without one."""
+    keys = fit_keys(context, job)
+    record = read_record(context.store, keys, iterations)
+    if record is None or record.state == "failed" or record.held_out_error is None:
+        return None
+    if record.state == "paused":
+        return record.held_out_error
+    return float(read_arrays(context.store, keys, record).held_out[:iterations].min())

@@ -1,0 +1,107 @@
+"""The rules that choose one network of a cohort without seeing the truth: pure functions of `Member` values.
+
+A member holds nothing that a clean reference has touched.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from orchestrator.arms.arm import HEARS_HELD_OUT, Rule
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A fitted member of a cohort as the rules may see it; ``score`` is its metric at initialisation, lower is better.
+
+    ``output`` is its restored view (C, H, W), for the rules that look at images.
+    """
+
+    candidate: str
+    score: float
+    held_out_error: float | None
+    output: Array | None = None
+
+
+def _outputs(members: Sequence[Member]) -> Array:
+    return np.stack([member.output for member in members if member.output is not None])
+
+
+def _distances(outputs: Array, centre_of: Callable[[Array], NDArray[Any]]) -> list[float]:
+    """Mean squared distance of each output (K, C, H, W) to their common centre, row by row: a cohort may be hundreds."""
+    sums = np.zeros(len(outputs))
+    for row in range(outputs.shape[2]):
+        rows = outputs[:, :, row]
+        sums += np.square(rows - centre_of(rows), dtype=np.float64).sum(axis=(1, 2))
+    distances: list[float] = (sums / outputs[0].size).tolist()
+    return distances
+
+
+def _held_out(members: Sequence[Member]) -> list[float]:
+    """The held-out errors: they estimate true error plus noise variance, alike for all members.
+
+    An image too small to hold pixels out has none; the scores stand for them.
+    """
+    if any(member.held_out_error is None for member in members):
+        return [member.score for member in members]
+    return [member.held_out_error or 0.0 for member in members]
+
+
+def _from_median(members: Sequence[Member]) -> list[float]:
+    """Mean squared distance to the pixelwise median of the outputs: far from what most agree on is likely wrong."""
+    return _distances(_outputs(members), partial(np.median, axis=0))
+
+
+def _from_weighted_mean(members: Sequence[Member]) -> list[float]:
+    """ISNAS-DIP (arXiv 2111.15362, section 4.3): distance to the mean of the outputs.
+
+    It is weighted by (max - m) / (max - min) of the metric m; where all are equal, so are the weights.
+    """
+    scores = np.array([member.score for member in members], dtype=np.float64)
+    spread = scores.max() - scores.min()
+    weights = (scores.max() - scores) / spread if spread > 0 else np.ones_like(scores)
+    return _distances(_outputs(members), partial(np.average, axis=0, weights=weights))
+
+
+def _both(members: Sequence[Member]) -> list[float]:
+    """The sum of the two ranks: where held-out pixels see only part of what is restored (super-resolution)."""
+    ranks: list[float] = (rankdata(_held_out(members)) + rankdata(_from_median(members))).tolist()
+    return ranks
+
+
+_RULES: dict[Rule, Callable[[Sequence[Member]], list[float]]] = {
+    "held-out": _held_out,
+    "consensus": _from_median,
+    "held-out+consensus": _both,
+    "weighted-mean": _from_weighted_mean,
+}
+
+
+def values_by(rule: Rule, members: Sequence[Member]) -> list[float]:
+    """What a rule thinks of each member; lower is better.
+
+    All rules but ``held-out`` need the members' outputs, of equal shape.
+    """
+    return _RULES[rule](members) if members else []
+
+
+def order_by(rule: Rule, members: Sequence[Member]) -> list[str]:
+    """The members' names, best first; equal ones stay in their order. See `values_by`."""
+    return [members[at].candidate for at in np.argsort(values_by(rule, members), kind="stable")]
+
+
+def final_order(rule: Rule, fitted: Sequence[Member]) -> list[str]:
+    """The order of the best few once they have been fitted at full size, given in the cohort's order.
+
+    Their held-out errors there are over more pixels, and of the fits that become the result, so they have the last word;
+    for super-resolution together with the few's consensus, since a fit may go wrong where no low-resolution pixel sees it.
+    Rules that hear nothing of held-out pixels keep the cohort's order.
+    """
+    return order_by(rule, fitted) if rule in HEARS_HELD_OUT else [member.candidate for member in fitted]

@@ -1,0 +1,186 @@
+from io import BytesIO
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from orchestrator.collect.restored import mean_weights
+from orchestrator.run.rows import Row, RowState
+from tests.orchestrator.collect.left import A, B, collected, leave, leave_all, pixels, restored
+from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig
+
+
+def test_the_picks_output_becomes_a_file_of_the_images_size_and_format(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(), encoded(40, 48))
+    leave_all(bench)
+    row = collected(bench, [B, A])
+    picture = Image.open(BytesIO(restored(bench)))
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (48, 40))
+    assert (pixels(restored(bench)) == 64).all()  # 0.25 * 255
+    assert (pixels(restored(bench, "mean")) == 128).all()
+    assert row == Row(
+        "a.png",
+        "isnas-dip-blind",
+        RowState.RESTORED,
+        candidate=B,
+        rule="held-out",
+        stopping="held-out",
+        stop_iteration=2,
+        held_out_error=0.2,
+        iterations=12,
+        seconds=41.0,
+        parameters=1234,
+    )
+
+
+def test_a_deep_tiff_stays_one(make_bench: MakeBench, make_config: MakeConfig) -> None:
+    file = BytesIO()
+    samples = np.linspace(0, 65535, 36 * 40).reshape(36, 40).astype(np.uint16)
+    tifffile.imwrite(file, samples, photometric="minisblack", metadata=None)
+    bench = make_bench(make_config(), file.getvalue(), name="a.tif")
+    leave(bench, "full", B, 0.5)
+    collected(bench, [B])
+    again = tifffile.imread(BytesIO(restored(bench)))
+    assert (again.dtype, again.shape) == (np.uint16, (36, 40))
+    assert (again == 32768).all()
+    assert bench.image.restored == "a.tif"
+
+
+def test_a_jpeg_becomes_a_png(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
+    bench = make_bench(make_config(), encoded(33, 34, kind="JPEG"), name="a.jpg")
+    leave(bench, "full", B, 0.5)
+    collected(bench, [B])
+    assert Image.open(BytesIO(restored(bench))).format == "PNG"
+    assert bench.store.exists(bench.context.layout.restored("isnas-dip-blind", "pick", "a.png"))
+
+
+def test_transparency_is_kept_as_it_was(make_bench: MakeBench, make_config: MakeConfig) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (36, 40, 4), dtype=np.uint8)
+    file = BytesIO()
+    Image.fromarray(samples).save(file, "PNG")
+    bench = make_bench(make_config(), file.getvalue())
+    assert bench.image.channels == 3
+    leave(bench, "full", B, 0.5)
+    leave(bench, "full", A, 0.25)
+    collected(bench, [B, A])
+    for which in ("pick", "mean"):
+        again = pixels(restored(bench, which))
+        assert again.shape == (36, 40, 4)
+        np.testing.assert_array_equal(again[..., 3], samples[..., 3])
+    assert (pixels(restored(bench))[..., :3] == 128).all()
+
+
+def test_a_single_full_fit_has_no_mean(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
+    bench = make_bench(make_config(), encoded(), encoded())
+    leave_all(bench, evaluated=True)
+    row = collected(bench, [B], previews=True)
+    layout = bench.context.layout
+    assert not bench.store.exists(layout.restored("isnas-dip-blind", "mean", bench.image.restored))
+    assert not bench.store.exists(layout.restored("isnas-dip-blind", "spread", bench.image.spread))
+    assert not bench.store.exists(layout.preview(bench.image.id, "mean", "isnas-dip-blind"))
+    assert row.psnr_mean is None
+    assert row.psnr is not None
+
+
+def test_previews_are_left_where_they_are_wanted(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(keep={"fits": "all"}), encoded(noise_seed=1), encoded())
+    leave_all(bench, evaluated=True)
+    collected(bench, [B, A])
+    folder = f"{bench.context.layout.root}/previews"
+    assert list(bench.store.keys(folder)) == []
+    bench.store.delete_all(bench.context.layout.rows)
+    collected(bench, [B, A], previews=True)
+    own = "isnas-dip-blind"
+    names = [key.removeprefix(f"{folder}/{bench.image.id}/") for key in bench.store.keys(folder)]
+    assert sorted(names) == [
+        "degraded.png",
+        f"{own}/mean.png",
+        f"{own}/restored.png",
+        f"{own}/spread.png",
+        "reference.png",
+    ]
+    shown = {name: pixels(bench.store.get(f"{folder}/{bench.image.id}/{name}")) for name in names}
+    np.testing.assert_array_equal(shown["degraded.png"], pixels(encoded(noise_seed=1)))
+    np.testing.assert_array_equal(shown["reference.png"], pixels(encoded()))
+    assert (shown[f"{own}/restored.png"] == 64).all()
+    # The map is shown from nothing to its own maximum.
+    assert (shown[f"{own}/spread.png"] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("errors", "noise", "weights"),
+    [
+        # True errors 0.1 and 0.3.
+        ([0.3, 0.5], 0.2, [0.75, 0.25]),
+        ([0.3, 0.3, 0.3], 0.2, [1 / 3, 1 / 3, 1 / 3]),
+        # At most nine tenths of the least error are noise: 0.01 and 0.03 are left.
+        ([0.1, 0.12], 0.5, [0.75, 0.25]),
+        ([0.1, 0.3], 0.0, [0.75, 0.25]),
+        ([0.1, None], 0.05, [0.5, 0.5]),
+        ([0.4], 0.1, [1.0]),
+        ([0.0, 0.1], 0.05, [1.0, 0.0]),
+    ],
+)
+def test_a_fit_weighs_in_the_mean_as_one_over_its_estimated_error(
+    errors: list[float | None], noise: float, weights: list[float]
+) -> None:
+    assert mean_weights(errors, noise) == pytest.approx(weights, abs=1e-9)
+
+
+@hypothesis_settings(deadline=None, derandomize=True)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.floats(0, 1))
+def test_weights_sum_to_one_and_less_error_weighs_no_less(errors: list[float], noise: float) -> None:
+    weights = mean_weights(errors, noise)
+    assert weights.sum() == pytest.approx(1)
+    assert (np.diff(weights[np.argsort(errors)]) <= 1e-12).all()
+
+
+def test_the_mean_is_weighted_and_the_map_shows_where_fits_disagree(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(task={"name": "deblur"}), encoded(40, 48))
+    left = np.zeros((3, 40, 48), dtype=np.float32)
+    left[:2, :, :24] = 0.8
+    leave(bench, "full", A, left, held_out_error=0.1)
+    leave(bench, "full", B, 0.0, held_out_error=0.3)
+    row = collected(bench, [B, A])
+    assert row.candidate == A
+    # No noise is told from a blurred image: weights 3/4 and 1/4.
+    assert (pixels(restored(bench, "mean"))[:, :24] == (153, 153, 0)).all()
+    assert (pixels(restored(bench, "mean"))[:, 24:] == 0).all()
+    spread = tifffile.imread(BytesIO(restored(bench, "spread")))
+    assert (spread.dtype, spread.shape) == (np.float32, (40, 48))
+    # Standard deviation over the fits, 0.4 in two channels of three.
+    np.testing.assert_allclose(spread[:, :24], 0.8 / 3, rtol=1e-6)
+    assert (spread[:, 24:] == 0).all()
+    assert bench.store.exists(bench.context.layout.restored("isnas-dip-blind", "spread", "a.png.tif"))
+
+
+def test_super_resolution_writes_a_larger_image_with_its_alpha(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (20, 24, 4), dtype=np.uint8)
+    file = BytesIO()
+    Image.fromarray(samples).save(file, "PNG")
+    config = make_config(task={"name": "super-resolve", "factor": 2})
+    bench = make_bench(config, file.getvalue())
+    leave(bench, "full", B, 0.5)
+    leave(bench, "full", A, 0.25)
+    collected(bench, [B, A], previews=True)
+    for which in ("pick", "mean"):
+        again = pixels(restored(bench, which))
+        assert again.shape == (40, 48, 4)
+        np.testing.assert_array_equal(again[..., 3], samples[..., 3].repeat(2, axis=0).repeat(2, axis=1))
+    assert (pixels(restored(bench))[..., :3] == 128).all()
+    assert tifffile.imread(BytesIO(restored(bench, "spread"))).shape == (40, 48)
+    # Beside it the given image is shown as large.
+    key = bench.context.layout.preview(bench.image.id, "degraded")
+    assert pixels(bench.store.get(key)).shape == (40, 48, 3)
