@@ -110,7 +110,7 @@ class RecordFormat(Generic[T]):
         try:
             for upgrade in self._upgrades[number:]:
                 value = upgrade(value)
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, LookupError, AttributeError) as error:
             raise ValueError(f"a record of format {number} lacks what it needs: {error}") from None
         if not isinstance(value, dict):
             raise ValueError("it is no JSON object")
