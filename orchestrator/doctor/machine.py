@@ -195,7 +195,7 @@ def check_machine(usable: "Machine", whole: "Machine") -> Check:
 def folders_of(place: str) -> Iterator[tuple[str, Path, str]]:
     """Where a run writes on this machine: what, which folder, and how another is chosen."""
     if place.lower().startswith("s3://"):
-        from orchestrator.store.s3 import cache_folder  # noqa: PLC0415 - it imports boto3
+        from orchestrator.store.s3.connection import cache_folder  # noqa: PLC0415 - it imports boto3
 
         yield "the store's copies", Path(cache_folder()).expanduser(), "set DIP_CACHE to another place"
     elif "://" not in place:

@@ -189,6 +189,7 @@ def test_a_decision_is_made_from_the_store_and_recorded_there(
     assert decision == Decision("held-out", [B, C, A], {})
     recorded = json.loads(bench.store.get(bench.context.layout.pick(bench.image.id, arm.name)))
     assert recorded == asdict(decision) | {
+        "format": 1,
         "cohort": [{"candidate": A, "score": 1.0}, {"candidate": B, "score": 2.0}, {"candidate": C, "score": 3.0}],
         "ended_by_halving": [],
     }
@@ -389,7 +390,8 @@ def test_the_better_half_goes_on_from_a_rung_in_the_cohorts_order(halved: Bench)
         leave_record(halved, candidate, paused(error), rung=2)
     assert halve(halved.context, halved.image, arm, CANDIDATES, 2) == [B, C]
     key = halved.context.layout.rung(halved.image.id, arm.name, 2)
-    assert json.loads(halved.store.get(key)) == {"held_out_errors": {A: 0.3, B: 0.1, C: 0.2}, "go_on": [B, C]}
+    recorded = {"format": 1, "held_out_errors": {A: 0.3, B: 0.1, C: 0.2}, "go_on": [B, C]}
+    assert json.loads(halved.store.get(key)) == recorded
     leave_record(halved, B, paused(0.1), rung=4)
     leave_record(halved, C, paused(0.05), rung=4)
     assert halve(halved.context, halved.image, arm, [B, C], 4) == [C]

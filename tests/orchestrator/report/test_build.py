@@ -8,7 +8,7 @@ import pytest
 from orchestrator.collect.collect import Fitted, pack
 from orchestrator.fit.record import Evaluation, FitRecord
 from orchestrator.report import ImageReport, build
-from orchestrator.run.claim import RunState
+from orchestrator.run.attempt import RunState
 from orchestrator.run.inputs import InputImage, Inputs, write_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord

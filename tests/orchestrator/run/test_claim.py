@@ -13,18 +13,8 @@ import pytest
 
 from orchestrator.errors import RunCancelledError, StoreUnavailableError, SupersededError, UserMistakeError
 from orchestrator.run import claim as claims
-from orchestrator.run.claim import (
-    STALE_S,
-    Claim,
-    RunState,
-    Standing,
-    ask_to_stop,
-    last_attempt,
-    latest,
-    read_log,
-    take,
-    wait_until_free,
-)
+from orchestrator.run.attempt import Holder, RunState, Standing, last_attempt, latest, now, read_log
+from orchestrator.run.claim import STALE_S, Claim, ask_to_stop, take, wait_until_free
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import LocalStore
 
@@ -71,13 +61,13 @@ def taken(store: LocalStore, clock: Clock | None = None) -> Claim:
 def elsewhere(store: LocalStore, number: int, beat: int = 0) -> None:
     """A claim of a driver on another machine, with a sign of life."""
     boot, started = "another boot", "1"
-    holder = claims.Holder(number, "elsewhere.example", 7, boot, started, "2026-01-31T14:25:01+00:00", {})
+    holder = Holder(number, "elsewhere.example", 7, boot, started, "2026-01-31T14:25:01+00:00", {})
     store.put(LAYOUT.claim(number).holder, json.dumps(vars(holder)).encode())
     alive(store, number, beat)
 
 
 def alive(store: LocalStore, number: int, beat: int, state: str = "running") -> None:
-    store.put(LAYOUT.claim(number).state, json.dumps({"state": state, "beat": beat, "at": claims.now()}).encode())
+    store.put(LAYOUT.claim(number).state, json.dumps({"state": state, "beat": beat, "at": now()}).encode())
 
 
 def until(condition: Iterator[bool] | object) -> None:
@@ -348,7 +338,7 @@ def test_what_a_run_has_used_is_carried_on_by_whoever_holds_it_next(store: Local
 
 def test_what_a_holder_that_was_silent_has_used_is_carried_on_too(store: LocalStore) -> None:
     elsewhere(store, 1, beat=5)
-    standing = {"state": "running", "beat": 5, "at": claims.now(), "usage": {"gpu_hours": 2.0}}
+    standing = {"state": "running", "beat": 5, "at": now(), "usage": {"gpu_hours": 2.0}}
     store.put(LAYOUT.claim(1).state, json.dumps(standing).encode())
     with taken(store):
         assert said(store).usage == {"gpu_hours": 2.0}

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.fit.record import FIT_RECORDS
 from orchestrator.pick.decide import Decision
-from orchestrator.run.claim import last_attempt
+from orchestrator.run.attempt import last_attempt
 from orchestrator.run.decisions import DECISIONS
 from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import RunLayout
