@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import RunCancelledError, StoreUnavailableError, SupersededError, UserMistakeError
+from orchestrator.errors import (
+    NewerFormatError,
+    RunCancelledError,
+    StoreUnavailableError,
+    SupersededError,
+    UserMistakeError,
+)
 from orchestrator.run import claim as claims
 from orchestrator.run.attempt import Holder, RunState, Standing, last_attempt, latest, now, read_log
 from orchestrator.run.claim import STALE_S, Claim, ask_to_stop, take, wait_until_free
@@ -275,6 +281,20 @@ def test_a_word_that_cannot_be_read_does_not_silence_a_driver(store: LocalStore,
         until(lambda: claim.stop == "now")
         with pytest.raises(RunCancelledError):
             claim.heed()
+
+
+def test_a_holder_and_a_request_to_stop_of_a_newer_version_are_heeded_though_they_cannot_be_read(
+    store: LocalStore, quick: None
+) -> None:
+    with taken(store) as claim:
+        store.put(LAYOUT.claim(1).cancel, b'{"format": 9, "stop": "later"}')
+        until(lambda: claim.stop == "drain")
+        claim.check()
+        store.put(LAYOUT.claim(2).holder, b'{"format": 9}')
+        with pytest.raises(SupersededError, match="taken over by a driver of a newer version"):
+            claim.confirm()
+    with pytest.raises(NewerFormatError, match=r"the holder of a claim .*holder\.json has format 9"):
+        taken(store)
 
 
 # How it goes, in the holder's words.
