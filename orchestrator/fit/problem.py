@@ -16,12 +16,10 @@ from orchestrator.run.layout import image_key
 from orchestrator.settings import Config
 from workers.objective import Measurement
 from workers.seeds import seed_of
-from workers.stopping import held_out_mask
 from workers.tasks import Observation, enlarge, observe
 from workers.views import View, ViewName, select_view
 
 Array = NDArray[np.float32]
-_MOST_HIDDEN = 0.2
 
 
 def _get(context: RunContext, key: str) -> bytes:
@@ -98,8 +96,4 @@ def measurement_of(image: InputImage, view: View, observation: Observation, conf
     """What a fit of a view may see, with the pixels that are hidden from it: the same for all its candidates."""
     random = np.random.default_rng(seed_of(config.seed, image.id, "held-out", view.name))
     pixels, known = view.take(observation.pixels, observation.known)
-    observed = view.out_height * view.out_width if known is None else int(known.sum())
-    enough = config.fit.held_out_pixels / max(1, observed)
-    share = max(config.fit.held_out, min(_MOST_HIDDEN, enough))
-    hidden = held_out_mask(view.out_height, view.out_width, share, random, known)
-    return Measurement(pixels, hidden, known)
+    return Measurement.hiding(pixels, known, random, share=config.fit.held_out, fewest=config.fit.held_out_pixels)
