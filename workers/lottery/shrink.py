@@ -6,8 +6,7 @@ from which it leaves none, can be taken out, and the kernels that remain are sma
 In DIP's network this changes nothing. A filter without weights gives its bias everywhere. Batch normalisation by the
 batch's own statistics turns any constant into its shift; activation, resizing and reflection padding keep it constant.
 What the next convolution makes of it, the batch normalisation behind takes away again. Only the last convolution has
-none behind
-it: there a constant is a bias.
+none behind it: there a constant is a bias.
 """
 
 from copy import deepcopy
@@ -34,8 +33,7 @@ def shrink(network: Network) -> DipNetwork:
     copies of what remains, on the same device, with the masks of that applied.
 
     Equal up to rounding are the function and, for any loss and input, the gradients of all parameters that remain. What
-    is
-    removed has no influence on the image, with one exception: constants that reach the last convolution. They become
+    is removed has no influence on the image, with one exception: constants that reach the last convolution. They become
     part of its bias. Before, their weights and shifts were trained beside that bias, and all together moved it further
     in a step.
 
