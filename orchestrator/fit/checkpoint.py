@@ -1,8 +1,9 @@
 """What torch writes into the store, with the number of its format: checkpoints, and the weights that rounds begin from.
 
-A checkpoint is the state of work that is not finished. It saves time and holds no result. So whatever is wrong with one, the work is begun anew: it is damaged, belongs to
-another network, lacks something, or was written by a newer version. Begun anew, the work comes to the same result; and a
-refusal, as for records of a newer format, would stop a run for want of a file that it does not need.
+A checkpoint is the state of work that is not finished. It saves time and holds no result. So whatever is wrong with
+one, the work is begun anew: it is damaged, belongs to another network, lacks something, or was written by a newer
+version. Begun anew, the work comes to the same result; and a refusal, as for records of a newer format, would stop a
+run for want of a file that it does not need.
 
 The weights that a chain's rounds begin from are a result. A newer format of theirs is refused.
 """

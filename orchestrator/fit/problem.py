@@ -1,7 +1,7 @@
 """The problem that an image poses, loaded from the store where it is worked on.
 
-All randomness here is a function of the run's seed and the image, so that every candidate and arm faces the same noise and
-the same held-out pixels.
+All randomness here is a function of the run's seed and the image, so that every candidate and arm faces the same noise
+and the same held-out pixels.
 """
 
 from functools import cached_property
@@ -25,9 +25,9 @@ Array = NDArray[np.float32]
 class Problem:
     """An image's inputs. Each is read and decoded once, when it is first asked for.
 
-    It has two doors. ``observation``, with what is made of it, is what fitting, stopping and picking may see. ``reference``
-    is the clean image. Only evaluation uses it, and a search for masks that was asked to (``lottery.target: clean``), whose
-    results say so.
+    It has two doors. ``observation``, with what is made of it, is what fitting, stopping and picking may see.
+    ``reference`` is the clean image. Only evaluation uses it, and a search for masks that was asked to
+    (``lottery.target: clean``), whose results say so.
 
     Every piece of work makes its own. The pixels (C, H, W) are in [0, 1] and belong to the problem: do not change them.
 

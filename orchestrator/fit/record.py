@@ -32,10 +32,10 @@ class FitRecord:
     """What is known of a fit that ended, or paused at a rung.
 
     A ``failed`` one says why in ``reason``. ``held_out_error`` is the mean squared error on the hidden pixels at
-    ``stop_iteration`` (of a paused one: the least so far), ``seconds`` the time spent computing, over all attempts that left a
-    checkpoint, ``arrays`` tells which outputs and curves are this record's. ``parameters`` are those that are fitted; of a
-    pruned network (of all its convolution weights the share ``sparsity`` is gone) those that are left. It is not ``blind`` if
-    what was fitted was found on a clean reference. For the rest see
+    ``stop_iteration`` (of a paused one: the least so far), ``seconds`` the time spent computing, over all attempts that
+    left a checkpoint, ``arrays`` tells which outputs and curves are this record's. ``parameters`` are those that are
+    fitted; of a pruned network (of all its convolution weights the share ``sparsity`` is gone) those that are left. It
+    is not ``blind`` if what was fitted was found on a clean reference. For the rest see
     `workers.fitting.FitResult`.
     """
 

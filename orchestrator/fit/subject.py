@@ -32,8 +32,8 @@ class Subject:
         parameters: How many are fitted; of a pruned network, those that are left.
         sparsity: The share of all convolution weights that a pruned network lacks; None for a prior.
         blind: False if the network was found on a clean reference.
-        before_record: Called with the finished fit before its record is written, so that what others need of it exists when
-            the fit counts as done. It may raise `workers.fitting.FitDivergedError`.
+        before_record: Called with the finished fit before its record is written, so that what others need of it exists
+            when the fit counts as done. It may raise `workers.fitting.FitDivergedError`.
     """
 
     network: Network

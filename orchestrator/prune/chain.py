@@ -1,7 +1,7 @@
 """A pruning chain as work on the store: its masks found, its rounds fitted, one after the other.
 
-A round's ticket goes to the store before what is fitted with it, and before the round that it comes out of counts as done; so
-whoever takes a chain up again finds all that was finished, and within a round its checkpoint.
+A round's ticket goes to the store before what is fitted with it, and before the round that it comes out of counts as
+done; so whoever takes a chain up again finds all that was finished, and within a round its checkpoint.
 """
 
 import time
@@ -34,8 +34,9 @@ def run_chain(
 ) -> FitRecord:
     """Find a chain's masks and fit its rounds, or what is left of that.
 
-    A job for several images together only finds the masks. Arguments and errors are those of `orchestrator.fit.fit.run_fit`.
-    A round whose fit has no result has failed by itself, and fails the chain if the next round comes out of it.
+    A job for several images together only finds the masks. Arguments and errors are those of
+    `orchestrator.fit.fit.run_fit`. A round whose fit has no result has failed by itself, and fails the chain if the
+    next round comes out of it.
 
     Returns:
         The chain's record, which is then in the store.

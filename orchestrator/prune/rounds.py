@@ -1,6 +1,7 @@
 """The rounds of a chain: the subject of a round's fit, and the masks that the fit leaves for the next round.
 
-The initial weights of a chain and the noise of its rounds are functions of the settings: see `orchestrator.arms.chains`.
+The initial weights of a chain and the noise of its rounds are functions of the settings: see
+`orchestrator.arms.chains`.
 """
 
 from functools import partial

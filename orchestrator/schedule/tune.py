@@ -5,7 +5,7 @@ they become known, with no barrier between images. A *session* is one Tuner in a
 of trials it takes no more and the next session carries on while it drains, so that no experiment grows without bound.
 
 The store knows what is finished; nothing of Tune's own state is ever read back. A trial that crashed is not Tune's to try
-again: the driver is told why, and decides (`orchestrator.schedule.pipeline`).
+again: the driver is told why, and decides (`orchestrator.schedule.crashes`).
 """
 
 import logging

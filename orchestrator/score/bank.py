@@ -1,7 +1,7 @@
 """The bank of fingerprints that images are scored by.
 
-It is computed once per network width, channels and size, in parts of a few candidates, and stays in the store for all later
-runs.
+It is computed once per network width, channels and size, in parts of a few candidates, and stays in the store for all
+later runs.
 """
 
 import io

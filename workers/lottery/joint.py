@@ -15,8 +15,8 @@ class JointFit:
     """A network being fitted to the sum of several images' losses, each image from a noise input of its own.
 
     Only its weights are of use: nothing is averaged, and nothing stops it. With one image they are those of
-    `workers.fitting.Fit` after as many iterations. Of every image its input, target and weights are kept; what the backward
-    pass needs, which is much more, is that of one image at a time.
+    `workers.fitting.Fit` after as many iterations. Of every image its input, target and weights are kept; what the
+    backward pass needs, which is much more, is that of one image at a time.
 
     Args:
         network: its weights are trained in place.

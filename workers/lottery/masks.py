@@ -1,7 +1,7 @@
 """Masks: which weights of a network's convolutions are left.
 
-A mask set has for the name of a convolution, as in ``named_modules()``, a bool tensor of its weight's shape, true where the
-weight is kept. A convolution that is not in it is untouched. Biases and batch normalisation have no masks.
+A mask set has for the name of a convolution, as in ``named_modules()``, a bool tensor of its weight's shape, true where
+the weight is kept. A convolution that is not in it is untouched. Biases and batch normalisation have no masks.
 """
 
 import math
@@ -51,8 +51,8 @@ def kept_after(prunable_weights: int, rate: float, rounds: int) -> int:
 def top(values: Mapping[str, Tensor], keep: int) -> Masks:
     """Keep exactly the ``keep`` weights with the largest values, over all layers together.
 
-    Of equal values the earlier one goes first: by layer, then by place in the weight. So the masks, which are on the CPU,
-    are a function of the values alone. Of weights valued minus infinity none is kept while there are others.
+    Of equal values the earlier one goes first: by layer, then by place in the weight. So the masks, which are on the
+    CPU, are a function of the values alone. Of weights valued minus infinity none is kept while there are others.
 
     Raises:
         ValueError: a value is not a number, or there are not so many weights.
@@ -79,8 +79,8 @@ def apply(network: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
     A mask becomes a buffer ``weight_mask`` of its convolution, which follows the network to another device, and the
     weight's gradient is multiplied by it: what an optimiser without weight decay has at zero without a gradient stays
-    there. The buffer is no part of the state dict, so that states of the network with and without masks are alike. A deep
-    copy of a network does not hold its masks (PyTorch copies no gradient hooks): apply them to it as well.
+    there. The buffer is no part of the state dict, so that states of the network with and without masks are alike. A
+    deep copy of a network does not hold its masks (PyTorch copies no gradient hooks): apply them to it as well.
 
     Raises:
         ValueError: a mask's name is not that of a convolution, or its shape is not the weight's.

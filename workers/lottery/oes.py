@@ -6,9 +6,9 @@ Every weight w has a probability p to be kept. At every step a mask m is drawn, 
     L(w m) + strength * sum of KL(Bernoulli(p) || Bernoulli(prior)),    p = sigmoid(logits),
     m = sigmoid((logits + log u - log(1 - u)) / temperature),           u uniform on (0, 1)
 
-in the logits, which begin at 0. The weights with the largest logits make the mask. The released code takes 60,000 steps with a
-strength of 1e-9 and the share to keep as the prior. It masks biases and batch normalisation as well; here only weights of
-convolutions are masked, as by every other method, so that masks of equal sparsity compare.
+in the logits, which begin at 0. The weights with the largest logits make the mask. The released code takes 60,000 steps
+with a strength of 1e-9 and the share to keep as the prior. It masks biases and batch normalisation as well; here only
+weights of convolutions are masked, as by every other method, so that masks of equal sparsity compare.
 """
 
 import math
@@ -33,13 +33,14 @@ _SMALLEST = 1e-7
 class MaskSearch:
     """Mask probabilities being learnt for one or more images, advanced in blocks of iterations.
 
-    The network keeps its weights; it is moved to the device and laid out as for a fit. A `state_dict` between blocks holds
-    everything; a search that loads it continues exactly as the first would have (bit for bit on a CPU with the same number
-    of threads). What the backward pass needs is that of one image at a time.
+    The network keeps its weights; it is moved to the device and laid out as for a fit. A `state_dict` between blocks
+    holds everything; a search that loads it continues exactly as the first would have (bit for bit on a CPU with the
+    same number of threads). What the backward pass needs is that of one image at a time.
 
     Args:
         network: with its initial weights.
-        objectives: the images, on ``device``; the loss is the sum of theirs, and their noise goes on with every iteration.
+        objectives: the images, on ``device``; the loss is the sum of theirs, and their noise goes on with every
+            iteration.
         exempt: patterns of layers to leave alone, see `workers.lottery.masks.prunable`.
         prior: the share of weights to keep, in (0, 1).
         strength: of the pull towards the prior.

@@ -64,9 +64,9 @@ def at_random(network: Network, keep: int, exempt: Sequence[str], seed: int) -> 
 def by_sensitivity(network: Network, objectives: Sequence[Objective], exempt: Sequence[str] = ()) -> dict[str, Tensor]:
     """How much the loss depends on each weight being there, at initialisation (SNIP, arXiv 1810.02340, section 4.1).
 
-    With c a factor of weight w that is 1, that is |dL/dc| = |w dL/dw|; L is the sum of the objectives' losses, each on one
-    draw of its input noise. SNIP divides by the sum over all weights, which changes no order. Weights and gradients are as
-    they were, but the objectives' noise has gone on by one draw.
+    With c a factor of weight w that is 1, that is |dL/dc| = |w dL/dw|; L is the sum of the objectives' losses, each on
+    one draw of its input noise. SNIP divides by the sum over all weights, which changes no order. Weights and gradients
+    are as they were, but the objectives' noise has gone on by one draw.
 
     Args:
         network: on the objectives' device.

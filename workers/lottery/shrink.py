@@ -4,9 +4,9 @@ A mask makes nothing faster: dense kernels multiply by its zeros too. But a chan
 from which it leaves none, can be taken out, and the kernels that remain are smaller.
 
 In DIP's network this changes nothing. A filter without weights gives its bias everywhere. Batch normalisation by the
-batch's own statistics turns any constant into its shift; activation, resizing and reflection padding keep it constant. What
-the next convolution makes of it, the batch normalisation behind takes away again. Only the last convolution has none behind
-it: there a constant is a bias.
+batch's own statistics turns any constant into its shift; activation, resizing and reflection padding keep it constant.
+What the next convolution makes of it, the batch normalisation behind takes away again. Only the last convolution has
+none behind it: there a constant is a bias.
 """
 
 from copy import deepcopy
@@ -28,18 +28,19 @@ def shrink(network: Network) -> DipNetwork:
     """A smaller network that computes the same as one of DIP's with masks applied (`workers.lottery.masks.apply`).
 
     A channel stays if weights that the masks keep lead from the noise input to it and from it to the image. Masks alone
-    decide, not values: a weight that is zero but not masked can still be trained. Input and image keep their channels, and
-    every layer keeps one at least, whether needed or not. The given network is left as it is; the new one has copies of what
-    remains, on the same device, with the masks of that applied.
+    decide, not values: a weight that is zero but not masked can still be trained. Input and image keep their channels,
+    and every layer keeps one at least, whether needed or not. The given network is left as it is; the new one has
+    copies of what remains, on the same device, with the masks of that applied.
 
-    Equal up to rounding are the function and, for any loss and input, the gradients of all parameters that remain. What is
-    removed has no influence on the image, with one exception: constants that reach the last convolution. They become part of
-    its bias. Before, their weights and shifts were trained beside that bias, and all together moved it further in a step.
+    Equal up to rounding are the function and, for any loss and input, the gradients of all parameters that remain. What
+    is removed has no influence on the image, with one exception: constants that reach the last convolution. They become
+    part of its bias. Before, their weights and shifts were trained beside that bias, and all together moved it further
+    in a step.
 
-    Rounding is large where masks have cut a layer off. Each batch normalisation multiplies the rounding of a constant, and of
-    its gradient, by up to 316 (1 over the root of its epsilon). So a chain of layers that carry nothing but constants gives
-    noise in float32, and its gradients can overflow. Of such layers the new network keeps one channel each, and its noise is
-    another.
+    Rounding is large where masks have cut a layer off. Each batch normalisation multiplies the rounding of a constant,
+    and of its gradient, by up to 316 (1 over the root of its epsilon). So a chain of layers that carry nothing but
+    constants gives noise in float32, and its gradients can overflow. Of such layers the new network keeps one channel
+    each, and its noise is another.
 
     Raises:
         ValueError: it is no network of DIP.

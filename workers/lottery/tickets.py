@@ -6,10 +6,10 @@ A ticket has the masks and the seed of the initial weights, not the weights. Thr
     network = ticket.build()
     fit = Fit(network, measurement, operator, settings, seed=0)
 
-The file has three parts. The first line says ``dip-ticket 1``. The second is one JSON object: the fields of `Ticket`, of
-which masks appear as ``layers`` with name, shape and how many weights are kept, the true ``sparsity``, and ``sha256``, the
-digest of this line without it and of what follows it. The rest are the masks' bits, layer after layer in C order, eight to a
-byte, the first in the highest bit; zeros fill the last byte.
+The file has three parts. The first line says ``dip-ticket 1``. The second is one JSON object: the fields of `Ticket`,
+of which masks appear as ``layers`` with name, shape and how many weights are kept, the true ``sparsity``, and
+``sha256``, the digest of this line without it and of what follows it. The rest are the masks' bits, layer after layer
+in C order, eight to a byte, the first in the highest bit; zeros fill the last byte.
 """
 
 import hashlib
@@ -74,7 +74,8 @@ class Ticket:
         source: the ids of the images that they were found on; empty where none had a part.
         task: the task that these were degraded by.
         target: what the masks were fitted to.
-        rewind: the iteration whose weights a round began with; 0 are the initial ones, which alone a ticket can rebuild.
+        rewind: the iteration whose weights a round began with; 0 are the initial ones, which alone a ticket can
+            rebuild.
         masks: what is left of the convolutions; on the CPU.
 
     Raises:
