@@ -10,7 +10,7 @@ import orchestrator
 from orchestrator import api
 from orchestrator.errors import ConfigError, OrchestratorError, UserMistakeError
 from orchestrator.plan.request import NewRun, OldRun, Request
-from orchestrator.run.claim import RunState
+from orchestrator.run.attempt import RunState
 from orchestrator.run.record import RunRecord
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import Encoded, MakeConfig, leave_run

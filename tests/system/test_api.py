@@ -9,7 +9,7 @@ import pytest
 
 import orchestrator
 from orchestrator.errors import RunCancelledError
-from orchestrator.run.claim import RunState
+from orchestrator.run.attempt import RunState
 from tests.system.conftest import TINY, save_rgb
 
 

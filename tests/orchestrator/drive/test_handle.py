@@ -10,7 +10,7 @@ import pytest
 from orchestrator.drive.handle import Run
 from orchestrator.errors import RunCancelledError, RunFailedError, UserMistakeError
 from orchestrator.images import decode
-from orchestrator.run.claim import Holder, RunState, Standing, now
+from orchestrator.run.attempt import Holder, RunState, Standing, now
 from orchestrator.run.inputs import InputImage, Inputs, write_inputs
 from orchestrator.run.layout import RunLayout, image_key
 from orchestrator.run.progress import Stage
