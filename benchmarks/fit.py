@@ -11,7 +11,7 @@ Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
 import argparse
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from statistics import median
 
 import numpy as np
@@ -21,7 +21,7 @@ from skimage.transform import resize
 
 from benchmarks.common import machine, print_table, spread
 from workers.fitting import Fit, FitSettings
-from workers.networks import build, noise_input
+from workers.networks import noise_input, prior_of
 from workers.objective import Measurement
 from workers.operators import Identity
 from workers.quality import psnr
@@ -31,21 +31,24 @@ from workers.stopping import held_out_mask
 from workers.tasks import Denoise
 
 
+@cache
 def picture(side: int) -> np.ndarray:
     """A clean RGB picture (3, side, side) in [0, 1] that comes with scikit-image."""
     return resize(data.astronaut(), (side, side), anti_aliasing=True).transpose(2, 0, 1).astype(np.float32)
 
 
-def our_fit(
-    candidate: Candidate, side: int, width: int, device: str, *, deterministic: bool = False
-) -> Callable[[int], None]:
+def measurement(clean: np.ndarray, seed: int = 0) -> Measurement:
+    """The picture with noise of sigma 25, a twentieth of its pixels held out."""
+    random = np.random.default_rng(seed)
+    noisy = Denoise(25).simulate(clean, random).pixels
+    return Measurement(noisy, held_out_mask(*noisy.shape[1:], 0.05, random))
+
+
+def our_fit(prior: str, side: int, width: int, device: str, *, deterministic: bool = False) -> Callable[[int], None]:
     """A function that runs so many iterations of ours."""
-    random = np.random.default_rng(0)
-    noisy = Denoise(25).simulate(picture(side), random).pixels
-    network = build(candidate, 3, 3, width, generator=generator_of("benchmark"))
-    measurement = Measurement(noisy, held_out_mask(side, side, 0.05, random))
+    network = prior_of(prior).build(3, width, input_channels=3, generator=generator_of("benchmark"))
     settings = FitSettings(iterations=10**9, patience=10**9, deterministic=deterministic)
-    fit = Fit(network, measurement, Identity(), settings, seed=0, device=device)
+    fit = Fit(network, measurement(picture(side)), Identity(), settings, seed=0, device=device)
 
     def run(iterations: int) -> None:
         fit.advance(iterations)
@@ -53,13 +56,13 @@ def our_fit(
     return run
 
 
-def plain_loop(candidate: Candidate, side: int, width: int, device: str) -> Callable[[int], None]:
+def plain_loop(prior: str, side: int, width: int, device: str) -> Callable[[int], None]:
     """A function that runs so many iterations of the plain loop."""
     clean = picture(side)
-    target = torch.from_numpy(Denoise(25).simulate(clean, np.random.default_rng(0)).pixels)[None].to(device)
-    network = build(candidate, 3, 3, width, generator=generator_of("benchmark")).to(device)
+    target = torch.from_numpy(measurement(clean).pixels)[None].to(device)
+    network = prior_of(prior).build(3, width, input_channels=3, generator=generator_of("benchmark")).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    fixed = noise_input(3, side, side, generator_of("benchmark input")).to(device)
+    fixed = noise_input(*network.input_shape(side, side), generator_of("benchmark input")).to(device)
     best = 0.0
 
     def run(iterations: int) -> None:
@@ -107,7 +110,7 @@ def main() -> None:
     for side in options.sides:
         rows, ratios = [], []
         for candidate in candidates:
-            runs = [make(candidate, side, options.width, options.device) for make in (our_fit, other)]
+            runs = [make(candidate.id, side, options.width, options.device) for make in (our_fit, other)]
             for run in runs:
                 milliseconds(run, 3, options.device)
             rounds = [

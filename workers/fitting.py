@@ -36,8 +36,8 @@ class FitSettings:
 
     Attributes:
         iterations: the most iterations (DIP: 3,000 for denoising).
-        patience: stop after so many iterations without a lower value of what the stopping rule watches.
-        stopping: the name of the rule, one of `workers.stopping.RULES`.
+        patience: the fit stops after so many iterations without a lower criterion of the stopping rule.
+        stopping: the name of the stopping rule, one of `workers.stopping.RULES`.
         learning_rate: of Adam.
         input_noise: standard deviation of the noise added to the input at every step.
         average: weight of the past in the exponential average of the outputs, in [0, 1).
@@ -60,7 +60,7 @@ class Observer(Protocol):
         """Take in the averaged output (1, C, H, W) after an iteration."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps of the observer."""
+        """The observer's part of a checkpoint."""
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from a checkpoint."""
@@ -68,7 +68,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit gives: all of it known without a clean image.
+    """The result of a fit: all of it is known without a clean image.
 
     Attributes:
         output: the averaged output (C, H, W) at ``stop_iteration``, where the stopping rule's value was least.
@@ -154,7 +154,7 @@ class Fit:
         return self._curve[self._best_iteration - 1]
 
     def _operations(self) -> AbstractContextManager[None]:
-        """What all that is computed on the device is computed in."""
+        """The context in which everything on the device is computed."""
         return deterministic_operations() if self.settings.deterministic else nullcontext()
 
     @property
@@ -164,7 +164,7 @@ class Fit:
 
     @property
     def _best_iteration(self) -> int:
-        """Where the stopping rule's value was least; the last one while it has none."""
+        """The iteration where the stopping rule's criterion was least; the last one while there is none."""
         return int(self._stopping.best_iteration) or self.iteration
 
     def _step(self) -> Tensor:

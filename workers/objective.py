@@ -5,6 +5,7 @@ same loss (`workers.lottery`), so that whatever finds a mask sees no hidden pixe
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,7 +15,10 @@ from torch import Tensor
 from workers.networks import Network, noise_input
 from workers.operators import Operator
 from workers.seeds import generator_of
+from workers.stopping import held_out_mask
 from workers.views import pad
+
+_MOST_HIDDEN = 0.2
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,30 @@ class Measurement:
     pixels: NDArray[np.float32]
     held_out: NDArray[np.bool_]
     known: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def hiding(
+        cls,
+        pixels: NDArray[np.float32],
+        known: NDArray[np.bool_] | None,
+        random: np.random.Generator,
+        *,
+        share: float = 0.05,
+        fewest: int = 1000,
+    ) -> Self:
+        """A measurement of which pixels are hidden at random.
+
+        Args:
+            pixels: (C, h, w).
+            known: (h, w), true where measured; None where everything is.
+            random: decides which pixels are hidden.
+            share: the share of the known pixels that is hidden, in (0, 1).
+            fewest: how many pixels are hidden at least, up to a fifth of the known ones: a choice by fewer is a draw of lots.
+        """
+        height, width = pixels.shape[1:]
+        observed = height * width if known is None else int(known.sum())
+        share = max(share, min(_MOST_HIDDEN, fewest / max(1, observed)))
+        return cls(pixels, held_out_mask(height, width, share, random, known), known)
 
 
 class Objective:

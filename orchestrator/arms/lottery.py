@@ -1,4 +1,4 @@
-"""Which chains and rounds an arm of a lottery is made of, and where their masks come from."""
+"""The chains and rounds of an arm of a lottery, and the source of their masks."""
 
 from collections.abc import Iterable
 
@@ -37,6 +37,6 @@ def rounds_of(config: Config, chain: Chain) -> list[int]:
 
 
 def finds_apart(config: Config, chain: Chain) -> bool:
-    """Whether a chain's masks are all found before its rounds are fitted: not where each comes out of the fit before it."""
+    """Whether a chain's masks are all found before its rounds are fitted, and do not come out of the fits themselves."""
     own = chain.source is None and not config.lottery.together
     return not (chain.traits.round_by_round and own and config.lottery.target == "observed")

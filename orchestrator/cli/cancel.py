@@ -4,7 +4,7 @@ import argparse
 
 from orchestrator.api import Run
 from orchestrator.cli.common import command_for
-from orchestrator.run.claim import RunState
+from orchestrator.run.attempt import RunState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Print what is found, a line each."""
-    from orchestrator.doctor.check import examine
+    from orchestrator.doctor.examine import examine
 
     # Not opened here: a mistake in its URL is an answer among others.
     checks = []

@@ -10,7 +10,7 @@ from orchestrator.cli.common import command_for, store_of
 from orchestrator.cli.shown.outcome import show_outcome, status_of
 from orchestrator.cli.shown.plan import print_plan
 from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError, StoreUnavailableError, UserMistakeError
-from orchestrator.run.claim import RunState
+from orchestrator.run.attempt import RunState
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import new_run_name
 from orchestrator.run.rows import read_rows

@@ -3,7 +3,7 @@
 import argparse
 
 from orchestrator.cli.common import store_of
-from orchestrator.run.claim import read_log
+from orchestrator.run.attempt import read_log
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
 

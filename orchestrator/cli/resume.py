@@ -8,7 +8,7 @@ from orchestrator.cli.common import store_of
 from orchestrator.cli.driving import carry_out
 from orchestrator.cli.options import add_assignments, add_where
 from orchestrator.errors import UserMistakeError
-from orchestrator.run.claim import RunState, latest
+from orchestrator.run.attempt import RunState, latest
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
 

@@ -31,7 +31,8 @@ from orchestrator.plan.plan import Plan
 from orchestrator.report.build import write_report
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.resources.share import Resources, too_large
-from orchestrator.run.claim import Claim, RunState, now, take
+from orchestrator.run.attempt import RunState, now
+from orchestrator.run.claim import Claim, take
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import Inputs, Source
 from orchestrator.run.layout import RunLayout

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from orchestrator.errors import OrchestratorError, RunFailedError
-from orchestrator.run.claim import RunState, latest, read_log
+from orchestrator.run.attempt import RunState, latest, read_log
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, read_run

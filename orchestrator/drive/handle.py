@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from orchestrator.drive.following import Followed
 from orchestrator.errors import NotFoundError, RunCancelledError, RunFailedError, UserMistakeError
-from orchestrator.run.claim import RunState, latest
+from orchestrator.run.attempt import RunState, latest
 from orchestrator.run.inputs import InputImage, read_inputs
 from orchestrator.run.layout import RunLayout, image_key
 from orchestrator.run.progress import Listener, Stage

@@ -19,7 +19,7 @@ from orchestrator.drive.driver import begin
 from orchestrator.errors import OrchestratorError, UserMistakeError
 from orchestrator.ingest.bring import bring
 from orchestrator.plan.plan import Plan
-from orchestrator.run.claim import latest
+from orchestrator.run.attempt import latest
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.versions import project_version

@@ -10,7 +10,8 @@ from orchestrator.drive.handover import Cluster, Job, bring_over, check_reachabl
 from orchestrator.plan.make import resolve_here
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.request import Request
-from orchestrator.run.claim import latest, wait_until_free
+from orchestrator.run.attempt import latest
+from orchestrator.run.claim import wait_until_free
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Listener
 from orchestrator.store import Store, check_store

@@ -71,7 +71,8 @@ def take_up(work: Work, data: bytes) -> float:
     try:
         saved = _read(data)
         seconds, state = float(saved["seconds"]), saved["fit"]
-        _check(state, fresh)
+        network = getattr(work, "network", None)
+        _check(state, fresh, list(fresh["logits"].values() if network is None else network.parameters()))
         work.load_state_dict(state)
     except (MemoryError, torch.OutOfMemoryError):
         raise
@@ -123,37 +124,35 @@ def _weights_without_number(saved: Saved) -> Saved:
     return saved
 
 
-def _check(state: Any, fresh: dict[str, Any]) -> None:
+def _check(state: Any, fresh: dict[str, Any], weights: Sequence[Tensor]) -> None:
     """Compare a state with that of the same work before its first iteration.
 
     Raises:
         ValueError: something is missing, too much, or of another type or shape.
     """
-    if not isinstance(state, dict) or type(state.get("iteration")) is not int or state["iteration"] < 0:
+    if not isinstance(state, dict) or state.keys() != fresh.keys():
+        raise ValueError("the state has other parts")
+    iteration = state["iteration"]
+    if type(iteration) is not int or iteration < 0:
         raise ValueError("the state does not say how far it has come")
-    begun = state["iteration"] > 0
-    shapes = [value.shape for value in fresh.get("network", fresh.get("logits", {})).values()]
     for name, expected in fresh.items():
         found = state[name]
         if name == "optimizer":
-            _check_same(found["param_groups"], expected["param_groups"], 0, name)
-            _check_moments(found["state"], shapes, begun=begun)
-        elif expected is None:
+            _check_same(found["param_groups"], expected["param_groups"], iteration, name)
+            _check_moments(found["state"], weights if iteration else ())
+        elif expected is not None:
+            _check_same(found, expected, iteration, name)
+        elif iteration:
             # The average of the outputs: there is none before the first iteration.
-            if begun:
-                _check_same(found, fresh["stopping"]["best_output"], 0, name)
-        else:
-            _check_same(found, expected, state["iteration"], name)
+            _check_same(found, fresh["stopping"]["best_output"], iteration, name)
 
 
 def _check_same(found: Any, expected: Any, iteration: int, name: str) -> None:
     if isinstance(expected, Tensor):
         # What is empty before the first iteration has one figure for each iteration.
         shape = (iteration,) if expected.shape == (0,) else expected.shape
-        if not isinstance(found, Tensor) or found.shape != shape or found.dtype.is_complex != expected.dtype.is_complex:
+        if not isinstance(found, Tensor) or found.shape != shape or found.dtype != expected.dtype:
             raise ValueError(f"{name} has another type or shape")
-        if expected.shape != (0,) and found.dtype != expected.dtype:
-            raise ValueError(f"{name} has another type")
     elif isinstance(expected, Mapping):
         if not isinstance(found, Mapping) or found.keys() != expected.keys():
             raise ValueError(f"{name} has other parts")
@@ -168,13 +167,10 @@ def _check_same(found: Any, expected: Any, iteration: int, name: str) -> None:
         raise ValueError(f"{name} has another type")
 
 
-def _check_moments(state: Any, shapes: Sequence[torch.Size], *, begun: bool) -> None:
-    """Compare Adam's moments with the shapes of a network's tensors, which has parameters and buffers in this order."""
-    if bool(state) != begun:
-        raise ValueError("the optimizer has come less far, or further")
-    left = iter(shapes)
-    for index in sorted(state):
-        moments = state[index]
-        shape = moments["exp_avg"].shape
-        if moments["exp_avg_sq"].shape != shape or moments["step"].shape != () or shape not in left:
-            raise ValueError("the optimizer is of another network")
+def _check_moments(state: Any, weights: Sequence[Tensor]) -> None:
+    """Compare Adam's moments with what it fits, every part of which has some after the first iteration."""
+    if not isinstance(state, Mapping) or set(state) != set(range(len(weights))):
+        raise ValueError("the optimizer is of another network, or has come less far")
+    for place, weight in enumerate(weights):
+        like = {"step": torch.zeros(()), "exp_avg": weight, "exp_avg_sq": weight}
+        _check_same(state[place], like, 0, f"optimizer.{place}")

@@ -16,12 +16,10 @@ from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import image_key
 from workers.objective import Measurement
 from workers.seeds import seed_of
-from workers.stopping import held_out_mask
 from workers.tasks import Observation, enlarge, observe
 from workers.views import View, ViewName, select_view
 
 Array = NDArray[np.float32]
-_MOST_HIDDEN = 0.2
 
 
 class Problem:
@@ -108,11 +106,7 @@ class Problem:
         config = self._context.config
         random = np.random.default_rng(seed_of(config.seed, self.image.id, "held-out", view.name))
         pixels, known = view.take(self.observation.pixels, self.observation.known)
-        observed = view.out_height * view.out_width if known is None else int(known.sum())
-        enough = config.fit.held_out_pixels / max(1, observed)
-        share = max(config.fit.held_out, min(_MOST_HIDDEN, enough))
-        hidden = held_out_mask(view.out_height, view.out_width, share, random, known)
-        return Measurement(pixels, hidden, known)
+        return Measurement.hiding(pixels, known, random, share=config.fit.held_out, fewest=config.fit.held_out_pixels)
 
     def _get(self, key: str) -> bytes:
         try:

@@ -32,8 +32,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orchestrator.errors import ImageRejectedError
-from orchestrator.images.formats import reader_of, write_png, write_tiff
+from orchestrator.images.formats import reader_of
 from orchestrator.images.picture import Encoding, Picture, to_picture, to_samples
+from orchestrator.images.png import write_png
+from orchestrator.images.tiff import write_tiff
 from orchestrator.text import printable
 
 __all__ = [

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator import __version__
 from orchestrator.arms.chains import weights_seed
 from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError, TicketError
 from orchestrator.fit.checkpoint import load_weights
@@ -11,6 +10,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout, start_key
 from orchestrator.store import Store
+from orchestrator.version import __version__
 from workers.lottery.masks import Masks
 from workers.lottery.tickets import NewerTicketError, Ticket
 from workers.names import Chain, Round

@@ -16,9 +16,9 @@ from dataclasses import fields, is_dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from orchestrator import __version__
 from orchestrator.errors import NewerFormatError
 from orchestrator.store import Store, create_or_read
+from orchestrator.version import __version__
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -110,7 +110,7 @@ class RecordFormat(Generic[T]):
         try:
             for upgrade in self._upgrades[number:]:
                 value = upgrade(value)
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, LookupError, AttributeError) as error:
             raise ValueError(f"a record of format {number} lacks what it needs: {error}") from None
         if not isinstance(value, dict):
             raise ValueError("it is no JSON object")

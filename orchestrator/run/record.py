@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.errors import NotFoundError, StoreError, UserMistakeError
-from orchestrator.run.claim import RunState, Stop, ask_to_stop, last_attempt, take
+from orchestrator.run.attempt import RunState, Stop, last_attempt
+from orchestrator.run.claim import ask_to_stop, take
 from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.layout import RUNS, RunLayout
 from orchestrator.store import Store

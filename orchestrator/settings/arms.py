@@ -49,7 +49,7 @@ class ArmSettings(Section):
 
     @property
     def traits(self) -> MethodTraits:
-        """Of a lottery: how its masks are found."""
+        """The traits of the method of a lottery."""
         return TRAITS[typing.cast(Method, self.like.removeprefix(_LOTTERY))]
 
     @model_validator(mode="after")

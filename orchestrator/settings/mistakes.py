@@ -1,4 +1,4 @@
-"""What is wrong with settings, in words: one mistake a line, each with the setting's name."""
+"""Messages about mistakes in settings: one mistake a line, each with the name of the setting."""
 
 import difflib
 

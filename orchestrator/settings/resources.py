@@ -1,4 +1,4 @@
-"""What a run takes in, what its trials may use, and what it keeps."""
+"""Limits of a run: the resources of its trials, the images it takes in, the fits it keeps."""
 
 import typing
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from orchestrator.settings.section import Section
 
 
 class Resources(Section):
-    """What a trial may use."""
+    """The resources of a trial, and what happens when one fails."""
 
     parallel: int | None = Field(
         None, ge=1, description="trials at the same time at most; null: as many as cores, or as share the GPUs"
@@ -39,13 +39,13 @@ class Resources(Section):
 
 
 class Ingest(Section):
-    """What is taken in."""
+    """Limits of the images that are taken in."""
 
     max_pixels: int = Field(100_000_000, ge=1, description="larger images are rejected")
 
 
 class Keep(Section):
-    """What stays in the store when an image is done."""
+    """The objects that stay in the store when an image is done."""
 
     fits: Literal["none", "full", "all"] = Field(
         "full", description="float outputs and whole curves: of no fit, of the full-size fits, or of the cohort too"

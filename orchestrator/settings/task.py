@@ -1,4 +1,4 @@
-"""The task: what degraded the images."""
+"""The task: the degradation of the images."""
 
 import os
 import typing
@@ -46,7 +46,7 @@ def _usable_kernel(kernel: str | list[list[float]]) -> str | list[list[float]]:
 
 
 class Task(Section):
-    """What degraded the images."""
+    """The degradation of the images."""
 
     name: TaskName = Field("denoise", description="what the images suffer from")
     noise: Literal["gaussian", "poisson"] = Field(

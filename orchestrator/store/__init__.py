@@ -28,7 +28,7 @@ def open_store(url: str, *, patience_s: float = PATIENCE_S) -> Store:
     if not is_url:
         return PatientStore(LocalStore(url), patience_s)
     if scheme.lower() == "s3":
-        from orchestrator.store.s3 import S3Store  # noqa: PLC0415 - boto3 takes a third of a second to import
+        from orchestrator.store.s3.store import S3Store  # noqa: PLC0415 - boto3 takes a third of a second to import
 
         return PatientStore(S3Store(url), patience_s)
     raise UserMistakeError(f"there are no stores at {scheme}://: a store is a folder's path or s3://bucket/prefix")

@@ -1,6 +1,6 @@
 """The contract of a store, in prose and as a protocol.
 
-A store holds objects (bytes) by key. What the rest of the project builds on, and what `tests/orchestrator/store/contract.py`
+A store holds objects (bytes) by key. What the rest of the project builds on, and what `orchestrator.store.contract`
 holds every implementation to:
 
 - **Keys** are relative paths with forward slashes: no empty, ``.`` or ``..`` part, no NUL, valid Unicode. A key can neither

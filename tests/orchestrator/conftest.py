@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orchestrator.images import decode, encode_mask
-from orchestrator.run.claim import Holder, Standing, now
+from orchestrator.run.attempt import Holder, Standing, now
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import IMAGES, RunLayout, image_key

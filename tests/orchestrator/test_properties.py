@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError, UserMistakeError
 from orchestrator.images import Encoding
-from orchestrator.ingest.folder import _Read, _relative_name, _restored_names
+from orchestrator.ingest.files import _Read, _relative_name
+from orchestrator.ingest.folder import _restored_names
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout, image_id
 from orchestrator.run.record import check_run_name

@@ -32,7 +32,18 @@ TINY = (
 RESULT_KEYS = {
     *("image", "arm", "state", "reason", "candidate", "rule", "stopping", "note", "stop_iteration", "held_out_error"),
     *("psnr_low", "psnr_high", "psnr_degraded", "psnr", "psnr_y", "ssim", "psnr_oracle_stop", "psnr_mean"),
-    *("iterations", "seconds", "picked", "round", "initialisation", "sparsity", "parameters", "source", "psnr_last"),
+    *(
+        "iterations",
+        "seconds",
+        "picked",
+        "round",
+        "initialisation",
+        "sparsity",
+        "parameters",
+        "source",
+        "psnr_last",
+        "blind",
+    ),
 }
 
 

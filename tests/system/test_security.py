@@ -17,7 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.doctor.check import Check, check_cluster, check_token
+from orchestrator.doctor.check import Check
+from orchestrator.doctor.cluster import check_cluster
+from orchestrator.doctor.machine import check_token
 
 SERVE = """
 import sys

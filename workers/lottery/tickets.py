@@ -209,7 +209,8 @@ def header(data: bytes) -> dict[str, Any]:
     kind, _, number = magic.rpartition(b" ")
     if kind == _KIND and number.isdigit() and int(number) > _FORMAT:
         raise NewerTicketError(
-            f"it has format {int(number)}, and this version knows formats up to {_FORMAT}; install a newer version"
+            f"the bytes do not begin with {_MAGIC.decode()!r} but have format {int(number)}: a newer version has written them;"
+            " install that version"
         )
     if magic != _MAGIC or len(lines) != 2:
         raise ValueError("the bytes are no ticket: they do not begin with 'dip-ticket 1' and a header")

@@ -22,7 +22,7 @@ PickRule = Literal["held-out", "consensus", "held-out+consensus"]
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What is observed of an image.
+    """An image as it was observed.
 
     Attributes:
         pixels: (C, h, w) in [0, 1], 0 where unknown.
@@ -34,7 +34,7 @@ class Observation:
 
 
 class Task(ABC):
-    """What was done to an image, and what follows from it.
+    """A degradation of images, and what follows from it for their restoration.
 
     A task overrides the traits in which it differs from noise that is independent between the pixels of the image itself.
 

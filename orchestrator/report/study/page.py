@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from orchestrator import __version__
 from orchestrator.figures.study import HELD_OUT, Study, Table
 from orchestrator.report import text
 from orchestrator.report.columns import tone_of
@@ -20,6 +19,7 @@ from orchestrator.report.svg.drawing import OTHER
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.store import Store
+from orchestrator.version import __version__
 
 MOST_IMAGES = 30
 """So many images have a column and drawings; the figures of the others are in the files beside the page."""

@@ -16,7 +16,7 @@ from orchestrator.drive.following import Followed
 from orchestrator.drive.handover import Job
 from orchestrator.errors import UserMistakeError
 from orchestrator.images import encode_mask
-from orchestrator.run.claim import RunState, Standing, now
+from orchestrator.run.attempt import RunState, Standing, now
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState, rows_to_json

@@ -21,7 +21,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
         if place == "bad":
             yield BAD
 
-    monkeypatch.setattr("orchestrator.doctor.check.examine", examine)
+    monkeypatch.setattr("orchestrator.doctor.examine.examine", examine)
     return places
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from orchestrator.drive.following import LOOK_EVERY_S, Followed
 from orchestrator.errors import RunFailedError, StoreUnavailableError, UserMistakeError
-from orchestrator.run import claim as claims
-from orchestrator.run.claim import RunState, now
+from orchestrator.run.attempt import RunState, Standing, now
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Stage
 from orchestrator.run.record import RunRecord
@@ -41,7 +40,7 @@ class Drivers:
     ) -> None:
         """What the driver of a claim has said until now."""
         self.store.create(LAYOUT.claim(number).holder, json.dumps(asdict(replace(ELSEWHERE, number=number))).encode())
-        standing = claims.Standing(state, 1, now(), stages=[asdict(stage) for stage in stages], waits_for=waits_for)
+        standing = Standing(state, 1, now(), stages=[asdict(stage) for stage in stages], waits_for=waits_for)
         self.store.put(LAYOUT.claim(number).log, "".join(f"{line}\n" for line in log).encode())
         self.store.put(LAYOUT.claim(number).state, standing.to_json())
 

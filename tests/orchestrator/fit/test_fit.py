@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
+from orchestrator.errors import FitOutOfMemoryError, NewerFormatError, NodeLeavingError
 from orchestrator.fit import fit
 from orchestrator.fit.arrays import FitArrays, read_arrays
 from orchestrator.fit.fit import stopping_of
@@ -463,6 +463,32 @@ def test_a_fit_that_its_rule_stops_before_the_rung_is_finished(
     assert record.iterations is not None
     assert record.iterations < 150
     assert files_of(bench, job_of(bench)) == {"result.json", "arrays.npz"}
+
+
+def test_a_record_of_a_newer_version_ends_the_fit_and_stays_as_it_is(bench: Bench) -> None:
+    job = job_of(bench)
+    key = fit_keys(bench.context, job).result
+    bench.store.put(key, b'{"format": 2, "state": "done"}')
+    with pytest.raises(NewerFormatError, match=r"the record of a fit .*result\.json has format 2"):
+        run_fit(bench.context, job)
+    assert bench.store.get(key) == b'{"format": 2, "state": "done"}'
+
+
+def test_a_checkpoint_that_lacks_something_is_begun_anew_and_the_fit_is_done(bench: Bench) -> None:
+    job = job_of(bench)
+    with pytest.raises(CrashError):
+        run_fit(bench.context, job, on_progress=crash_at(4), clock=ticking(100))
+    key = fit_keys(bench.context, job).checkpoint
+    saved = torch.load(BytesIO(bench.store.get(key)), weights_only=True)
+    del saved["fit"]["steady"]
+    file = BytesIO()
+    torch.save(saved, file)
+    bench.store.put(key, file.getvalue())
+    seen: list[int] = []
+    record = run_fit(bench.context, job, on_progress=lambda iteration, _: seen.append(iteration))
+    assert seen == [2, 4, 6]
+    assert record.state == "done"
+    assert files_of(bench, job) == {"result.json", "arrays.npz"}
 
 
 def test_a_fit_whose_machine_is_about_to_go_leaves_its_checkpoint_at_once(

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.errors import UserMistakeError
 from orchestrator.images import Encoding
-from orchestrator.ingest import folder as ingest
+from orchestrator.ingest import files as ingest
 from orchestrator.ingest.folder import Upload, read_folder
 from orchestrator.run.inputs import InputImage, Rejected
 from tests.orchestrator.conftest import Encoded

@@ -1,3 +1,4 @@
+import io
 import os
 from dataclasses import replace
 
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from orchestrator.arms.chains import initial_network, weights_seed
-from orchestrator.errors import StoreUnavailableError, TicketError
+from orchestrator.errors import NewerFormatError, StoreUnavailableError, TicketError
 from orchestrator.prune.rounds import round_subject
 from orchestrator.prune.tickets import leave_ticket, read_ticket, ticket_key
 from orchestrator.run.layout import start_key
@@ -107,6 +108,22 @@ def test_a_ticket_that_is_damaged_is_named(bench: Bench, damage: str) -> None:
     bytes_of = {"other": b"not a ticket", "empty": b"", "cut": data[:-1], "bit": data[:-1] + last}
     bench.store.put(key, bytes_of[damage])
     assert why_not(bench).startswith(f"the ticket {bench.store.show(key)} cannot be used: ")
+
+
+def test_a_ticket_or_weights_of_a_newer_version_are_no_fault_of_the_round(
+    bench: Bench, make_config: MakeConfig
+) -> None:
+    rewound = changed(bench, settings(make_config, rewind=3))
+    leave(rewound)
+    key = ticket_key(bench.context, bench.image, CHAIN, 1)
+    file = io.BytesIO()
+    torch.save({"format": 2}, file)
+    bench.store.put(start_key(key), file.getvalue())
+    with pytest.raises(NewerFormatError, match=r"the weights .*start\.pt has format 2"):
+        round_subject(rewound.context, bench.image, CHAIN.round(1))
+    bench.store.put(key, bench.store.get(key).replace(b"dip-ticket 1", b"dip-ticket 2", 1))
+    with pytest.raises(NewerFormatError, match=r"the ticket .*ticket cannot be read by dip-orchestrator .*format 2"):
+        round_subject(rewound.context, bench.image, CHAIN.round(1))
 
 
 def test_a_ticket_that_the_store_finds_damaged_is_named(bench: Bench) -> None:

@@ -36,7 +36,7 @@ def png(width: int = 12, height: int = 8, grey: int = 128) -> bytes:
 
 def row(image: str, **known: object) -> dict[str, object]:
     unknown: dict[str, object] = dict.fromkeys(field.name for field in fields(Row))
-    return {**unknown, "image": image, "arm": "search", "state": "restored", "picked": True, **known}
+    return {**unknown, "image": image, "arm": "search", "state": "restored", "picked": True, "blind": True, **known}
 
 
 def curve(held_out: Sequence[float], psnr: Sequence[float] | None = None, stop: int = 20, label: str = PICK) -> Curve:

@@ -9,7 +9,7 @@ from orchestrator.collect.fits import Fitted
 from orchestrator.collect.packed import pack
 from orchestrator.fit.record import Evaluation, FitRecord
 from orchestrator.report import ImageReport, build
-from orchestrator.run.claim import RunState
+from orchestrator.run.attempt import RunState
 from orchestrator.run.inputs import InputImage, Inputs, write_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord

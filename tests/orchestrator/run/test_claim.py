@@ -11,20 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import RunCancelledError, StoreUnavailableError, SupersededError, UserMistakeError
-from orchestrator.run import claim as claims
-from orchestrator.run.claim import (
-    STALE_S,
-    Claim,
-    RunState,
-    Standing,
-    ask_to_stop,
-    last_attempt,
-    latest,
-    read_log,
-    take,
-    wait_until_free,
+from orchestrator.errors import (
+    NewerFormatError,
+    RunCancelledError,
+    StoreUnavailableError,
+    SupersededError,
+    UserMistakeError,
 )
+from orchestrator.run import claim as claims
+from orchestrator.run.attempt import Holder, RunState, Standing, last_attempt, latest, now, read_log
+from orchestrator.run.claim import STALE_S, Claim, ask_to_stop, take, wait_until_free
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import LocalStore
 
@@ -71,13 +67,13 @@ def taken(store: LocalStore, clock: Clock | None = None) -> Claim:
 def elsewhere(store: LocalStore, number: int, beat: int = 0) -> None:
     """A claim of a driver on another machine, with a sign of life."""
     boot, started = "another boot", "1"
-    holder = claims.Holder(number, "elsewhere.example", 7, boot, started, "2026-01-31T14:25:01+00:00", {})
+    holder = Holder(number, "elsewhere.example", 7, boot, started, "2026-01-31T14:25:01+00:00", {})
     store.put(LAYOUT.claim(number).holder, json.dumps(vars(holder)).encode())
     alive(store, number, beat)
 
 
 def alive(store: LocalStore, number: int, beat: int, state: str = "running") -> None:
-    store.put(LAYOUT.claim(number).state, json.dumps({"state": state, "beat": beat, "at": claims.now()}).encode())
+    store.put(LAYOUT.claim(number).state, json.dumps({"state": state, "beat": beat, "at": now()}).encode())
 
 
 def until(condition: Iterator[bool] | object) -> None:
@@ -287,6 +283,20 @@ def test_a_word_that_cannot_be_read_does_not_silence_a_driver(store: LocalStore,
             claim.heed()
 
 
+def test_a_holder_and_a_request_to_stop_of_a_newer_version_are_heeded_though_they_cannot_be_read(
+    store: LocalStore, quick: None
+) -> None:
+    with taken(store) as claim:
+        store.put(LAYOUT.claim(1).cancel, b'{"format": 9, "stop": "later"}')
+        until(lambda: claim.stop == "drain")
+        claim.check()
+        store.put(LAYOUT.claim(2).holder, b'{"format": 9}')
+        with pytest.raises(SupersededError, match="taken over by a driver of a newer version"):
+            claim.confirm()
+    with pytest.raises(NewerFormatError, match=r"the holder of a claim .*holder\.json has format 9"):
+        taken(store)
+
+
 # How it goes, in the holder's words.
 
 STAGES = [{"name": "cohort", "done": 3, "total": 9, "running": 2}]
@@ -348,7 +358,7 @@ def test_what_a_run_has_used_is_carried_on_by_whoever_holds_it_next(store: Local
 
 def test_what_a_holder_that_was_silent_has_used_is_carried_on_too(store: LocalStore) -> None:
     elsewhere(store, 1, beat=5)
-    standing = {"state": "running", "beat": 5, "at": claims.now(), "usage": {"gpu_hours": 2.0}}
+    standing = {"state": "running", "beat": 5, "at": now(), "usage": {"gpu_hours": 2.0}}
     store.put(LAYOUT.claim(1).state, json.dumps(standing).encode())
     with taken(store):
         assert said(store).usage == {"gpu_hours": 2.0}

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import StoreError, UserMistakeError
-from orchestrator.run.claim import Holder, RunState, Stop, latest, take
+from orchestrator.run.attempt import Holder, RunState, Stop, latest
+from orchestrator.run.claim import take
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord, all_runs, cancel_run, check_run_name, new_run_name, read_run
 from orchestrator.store import LocalStore

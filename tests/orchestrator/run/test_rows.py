@@ -3,18 +3,22 @@ import io
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.errors import NewerFormatError
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.rows import (
     COLUMNS,
+    NOT_BLIND,
     Row,
     RowState,
     read_rows,
     rows_from_json,
+    rows_record,
     rows_to_csv,
     rows_to_json,
     write_results,
@@ -64,6 +68,29 @@ def test_rows_come_back_from_json_as_they_were() -> None:
     assert again == [FULL, BARE]
     assert again[1].state is RowState.REJECTED
     assert rows_from_json(rows_to_json([]).encode()) == []
+
+
+def test_rows_in_the_store_carry_a_format_and_those_for_people_do_not() -> None:
+    record = json.loads(rows_record([FULL, BARE]))
+    assert record["format"] == 1
+    assert record["rows"] == json.loads(rows_to_json([FULL, BARE]))
+    assert rows_from_json(rows_record([FULL, BARE])) == [FULL, BARE]
+
+
+def test_in_rows_without_the_column_the_note_says_whether_they_are_blind() -> None:
+    def old(note: str | None) -> dict[str, Any]:
+        row = asdict(Row("a", "lottery-imp", RowState.RESTORED, note=note))
+        del row["blind"]
+        return row
+
+    rows = rows_from_json(json.dumps([old(None), old("another note"), old(f"another note; {NOT_BLIND}")]))
+    assert [row.blind for row in rows] == [True, True, False]
+
+
+def test_rows_of_a_newer_version_are_refused_by_their_place(store: LocalStore) -> None:
+    store.put(LAYOUT.row("x-1"), b'{"format": 2, "rows": []}')
+    with pytest.raises(NewerFormatError, match=r"the rows .*x-1\.json has format 2"):
+        read_rows(store, LAYOUT)
 
 
 def test_json_has_every_column_and_null_for_what_is_not_known() -> None:

@@ -6,6 +6,7 @@ import pytest
 from orchestrator.errors import (
     DamagedError,
     FitOutOfMemoryError,
+    NewerFormatError,
     NodeLeavingError,
     StoreError,
     StoreUnavailableError,
@@ -71,6 +72,7 @@ def test_trouble_of_the_store_ends_the_run_and_no_fit() -> None:
     [
         (StoreError, "store"),
         (DamagedError, "store"),
+        (NewerFormatError, "store"),
         (StoreUnavailableError, "store unavailable"),
         (FitOutOfMemoryError, "memory"),
         (NodeLeavingError, "node"),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store import s3
-from orchestrator.store.s3 import S3Store
+from orchestrator.store.s3.connection import connections
+from orchestrator.store.s3.store import S3Store
 from tests.orchestrator.store.spoiling import SpoilingProxy
 from tests.seaweed import SeaweedFS
 
@@ -38,8 +38,8 @@ def proxy(only_proxy: SpoilingProxy) -> SpoilingProxy:
 
 def forget_connections() -> None:
     """Know no more of any bucket than a new process does."""
-    while s3._connections:
-        _, connection = s3._connections.popitem()
+    while connections:
+        _, connection = connections.popitem()
         connection.drop()
 
 

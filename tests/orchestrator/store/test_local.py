@@ -8,8 +8,8 @@ import pytest
 from orchestrator.errors import DamagedError, StoreError, StoreUnavailableError
 from orchestrator.store import LocalStore, Store
 from orchestrator.store import local as module
+from orchestrator.store.contract import StoreContract
 from orchestrator.store.patient import PatientStore
-from tests.orchestrator.store.contract import StoreContract
 
 ATTRIBUTE = "user.dip.sha256"
 

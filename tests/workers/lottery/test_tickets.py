@@ -16,7 +16,7 @@ from workers.fitting import Fit, FitSettings
 from workers.lottery.masks import applied, prunable, sparsity
 from workers.lottery.methods import METHODS
 from workers.lottery.pruning import at_random
-from workers.lottery.tickets import Ticket, header
+from workers.lottery.tickets import NewerTicketError, Ticket, header
 from workers.networks import prior_of
 from workers.operators import Identity
 from workers.seeds import generator_of
@@ -241,6 +241,7 @@ def test_bits_that_are_wrong_are_refused_with_a_reason() -> None:
         (b"", "no ticket"),
         (b"\x89PNG\r\n", "no ticket"),
         (b"dip-ticket 2\n{}\n", "do not begin with"),
+        (b"dip-ticket two\n{}\n", "no ticket"),
         (b"dip-ticket 1\n{}", "do not begin with"),
         (b"dip-ticket 1\n[]\n", "not a JSON object"),
         (b"dip-ticket 1\n{\n", "not JSON"),
@@ -299,3 +300,10 @@ def test_three_lines_fit_a_ticket_to_an_image(tmp_path: Path) -> None:
         weight = fit.network.get_submodule(name).weight
         assert not weight[~mask].any()
         assert not torch.equal(weight, ticket.dense().get_submodule(name).weight * mask)
+
+
+def test_a_ticket_of_a_newer_version_is_told_from_a_damaged_one() -> None:
+    newer = TINY.to_bytes().replace(b"dip-ticket 1", b"dip-ticket 12", 1)
+    for read in (header, Ticket.from_bytes):
+        with pytest.raises(NewerTicketError, match="format 12: a newer version has written them; install that version"):
+            read(newer)

@@ -13,7 +13,7 @@ from orchestrator.figures.study import HELD_OUT, CohortSize, Study, Table, Tau, 
 from orchestrator.report.study import page as page_of_study
 from orchestrator.report.study import scatter
 from orchestrator.report.study.page import render_study, write_study_page
-from orchestrator.run.claim import RunState
+from orchestrator.run.attempt import RunState
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.store import open_store

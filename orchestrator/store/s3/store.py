@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import re
-import threading
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,69 +13,36 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import boto3.session
 import botocore.exceptions as failures
-import botocore.session
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from orchestrator.errors import DamagedError, NotFoundError, StoreError, StoreUnavailableError
 from orchestrator.store.base import check_key
 from orchestrator.store.local import LocalStore
-from orchestrator.store.s3_place import S3Place
+from orchestrator.store.s3.connection import THREADS, Connection, cache_folder, cache_key, connections
+from orchestrator.store.s3.place import S3Place
+from orchestrator.store.s3.trouble import (
+    BAD_CREDENTIALS,
+    EXPIRED,
+    NO_CREDENTIALS,
+    NO_KEY,
+    NOT_RENEWED,
+    PASSING,
+    RENEW,
+    SAID_CHARACTERS,
+    UNREACHABLE,
+    about_credentials,
+    code_of,
+    status_of,
+)
 from orchestrator.text import printable
 
 _SHA256 = "dip-sha256"
 _TOKEN = "dip-token"  # noqa: S105 - the name of a create's token
-_ROLE_IS_ASKED = {"metadata_service_timeout": 4, "metadata_service_num_attempts": 3}
-"""A machine's role is asked for so often, and waited for so many seconds each time; by default once for one second, which a busy machine
-exceeds when all its workers begin at once. A run that lost its credentials for that would be stopped."""
-_THREADS = 16
-_LOOK_AHEAD = 2 * _THREADS
+_LOOK_AHEAD = 2 * THREADS
 _DELETED_AT_ONCE = 1000  # what S3 takes in a request
-
-_NO_KEY = "NoSuchKey"
-_BAD_CREDENTIALS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
-_NOT_ALLOWED = frozenset({"AccessDenied", "403", "Forbidden"})
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
-# Beside answers of 5xx and 429: a conflict of writers, an upload that lost a part or was aborted, bytes that were lost or
-# changed on the way, a quota.
-_PASSING = frozenset(
-    {
-        *(
-            "ConditionalRequestConflict",
-            "OperationAborted",
-            "NoSuchUpload",
-            "InvalidPart",
-            "BadDigest",
-            "IncompleteBody",
-        ),
-        *("XAmzContentSHA256Mismatch", "RequestTimeout", "SlowDown", "RequestLimitExceeded", "QuotaExceeded"),
-        *("InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException"),
-    }
-)
-_UNREACHABLE = (
-    failures.HTTPClientError,
-    failures.ConnectionError,
-    failures.IncompleteReadError,
-    failures.ChecksumError,
-    ResponseParserError,
-    HTTPError,
-    ConnectionError,
-    TimeoutError,
-)
-_NO_CREDENTIALS = (failures.NoCredentialsError, failures.PartialCredentialsError, failures.NoAuthTokenError)
-_NOT_RENEWED = (
-    failures.CredentialRetrievalError,
-    failures.MetadataRetrievalError,
-    failures.TokenRetrievalError,
-    failures.SSOError,
-)
-_WHICH_CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile (AWS_PROFILE), or the machine's role"
-_RENEW = "the credentials have expired and were not renewed: renew them where they come from (as by aws sso login)"
-_SAID_CHARACTERS = 300
 
 
 class S3Store:
@@ -134,7 +100,7 @@ class S3Store:
             try:
                 client.put_object(Bucket=self._place.bucket, Key=address, Body=data, IfNoneMatch="*", **extra)
             except failures.ClientError as error:
-                if _status(error) != 412:
+                if status_of(error) != 412:
                     raise
             else:
                 return True
@@ -162,7 +128,7 @@ class S3Store:
     def get_many(self, keys: Iterable[str]) -> Iterator[bytes]:
         """The bytes of many objects, in the keys' order, 16 fetched at a time and at most 32 held."""
         waiting: deque[Future[bytes]] = deque()
-        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3-get")
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3-get")
         try:
             for key in keys:
                 waiting.append(pool.submit(self.get, key))
@@ -229,12 +195,12 @@ class S3Store:
         cache = LocalStore(cache_folder())
         written = self._metadata(key).get(_SHA256, "")
         if re.fullmatch(r"[0-9a-f]{64}", written):
-            copy = Path(cache.show(_cache_key(written)))
+            copy = Path(cache.show(cache_key(written)))
             with contextlib.suppress(OSError), copy.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() == written:
                     return copy
         data = self.get(key)
-        name = _cache_key(hashlib.sha256(data).hexdigest())
+        name = cache_key(hashlib.sha256(data).hexdigest())
         try:
             cache.put(name, data)
         except StoreError as error:
@@ -242,9 +208,9 @@ class S3Store:
         return Path(cache.show(name))
 
     @property
-    def _connection(self) -> "_Connection":
+    def _connection(self) -> "Connection":
         place = dataclasses.replace(self._place, prefix="")
-        return _connections.setdefault((place, os.getpid()), _Connection(place))
+        return connections.setdefault((place, os.getpid()), Connection(place))
 
     def _address(self, key: str) -> str:
         """The key in the bucket."""
@@ -269,7 +235,7 @@ class S3Store:
             try:
                 answer = client.get_object(**where, Range="bytes=0-0")
             except failures.ClientError as error:
-                if _status(error) != 416:
+                if status_of(error) != 416:
                     raise
                 answer = client.head_object(**where)  # an empty object has no first byte
             else:
@@ -295,11 +261,11 @@ class S3Store:
             if "credentials" not in str(error):
                 raise
             connection.drop(client)  # botocore renewed a role's credentials and was given expired ones
-            raise StoreUnavailableError(f"cannot {verb} {printable(self.show(key))}: {_RENEW}") from error
+            raise StoreUnavailableError(f"cannot {verb} {printable(self.show(key))}: {RENEW}") from error
         except (failures.ClientError, failures.BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
-            if _code(error) in _EXPIRED | _BAD_CREDENTIALS or isinstance(error, _NO_CREDENTIALS + _NOT_RENEWED):
+            if code_of(error) in EXPIRED | BAD_CREDENTIALS or isinstance(error, NO_CREDENTIALS + NOT_RENEWED):
                 connection.drop(client)  # a new client reads the credentials afresh
-            if _code(error) == _NO_KEY:
+            if code_of(error) == NO_KEY:
                 connection.answered = True
                 raise NotFoundError(f"the store {self.url} holds no {printable(key)}") from None
             kind, reason = self._diagnosis(error)
@@ -309,107 +275,18 @@ class S3Store:
 
     def _diagnosis(self, error: Exception) -> tuple[type[StoreError], str]:
         """Whether an error passes, and what it is, in words that hold no secret."""
-        about_credentials = _about_credentials(error)
-        if about_credentials:
-            return about_credentials
-        code, status, said = _code(error), _status(error), printable(str(error))[:_SAID_CHARACTERS]
+        credentials = about_credentials(error)
+        if credentials:
+            return credentials
+        code, status, said = code_of(error), status_of(error), printable(str(error))[:SAID_CHARACTERS]
         if code == "NoSuchBucket":
             # A bucket that has been there is not gone: some services say so while they start.
             kind = StoreUnavailableError if self._connection.answered else StoreError
             return kind, f"there is no bucket {self._place.bucket}: make it, or correct the URL of the store"
         if isinstance(error, failures.SSLError) and "CERTIFICATE_VERIFY_FAILED" in said:
             return StoreError, f"the service's certificate is not trusted (AWS_CA_BUNDLE names one that is): {said}"
-        if isinstance(error, _UNREACHABLE):
+        if isinstance(error, UNREACHABLE):
             return StoreUnavailableError, f"the service cannot be reached: {said}"
         # A 404 that does not say what is missing comes from something before the service, or in its place.
-        passes = code in _PASSING or status in (404, 408, 429) or (status >= 500 and status != 501)
+        passes = code in PASSING or status in (404, 408, 429) or (status >= 500 and status != 501)
         return StoreUnavailableError if passes else StoreError, said
-
-
-class _Connection:
-    """What all stores in one bucket share in a process.
-
-    Attributes:
-        answered: Whether the bucket has been seen to be there.
-        copies: The files of the cache that were compared with the bucket, by the keys there.
-    """
-
-    def __init__(self, place: S3Place) -> None:
-        self.answered = False
-        self.copies: dict[str, Path] = {}
-        self._place = place
-        self._client: Any = None
-        self._lock = threading.Lock()
-
-    def client(self) -> Any:
-        """The client, made when it is first needed: boto3's are safe to share among threads, but not among processes."""
-        with self._lock:
-            if self._client is None:
-                place = self._place
-                core = botocore.session.Session(profile=place.profile or None)
-                for name, value in _ROLE_IS_ASKED.items():
-                    # What the environment or AWS's own files say of it is kept.
-                    if core.get_config_variable(name) == 1:
-                        core.set_config_variable(name, value)
-                session = boto3.session.Session(botocore_session=core, region_name=place.region or None)
-                config = Config(
-                    connect_timeout=5,
-                    read_timeout=20,
-                    retries={"total_max_attempts": 1},
-                    max_pool_connections=2 * _THREADS,
-                    # Services other than AWS do not all know the newer checksums, nor buckets as names of hosts.
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                    s3={"addressing_style": "path" if place.endpoint else "auto"},
-                )
-                self._client = session.client("s3", endpoint_url=place.endpoint or None, config=config)
-            return self._client
-
-    def drop(self, client: Any = None) -> None:
-        """Forget the client, or only this one if another has not taken its place already."""
-        with self._lock:
-            if self._client is None or client not in (None, self._client):
-                return
-            self._client.close()
-            self._client = None
-
-
-_connections: dict[tuple[S3Place, int], _Connection] = {}
-"""By bucket and process: one that was forked shares no connection with the other."""
-
-
-def cache_folder() -> str:
-    """Where copies of objects are kept on this machine."""
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return os.environ.get("DIP_CACHE") or f"{caches}/dip-orchestrator"
-
-
-def _cache_key(sha256: str) -> str:
-    return f"{sha256[:2]}/{sha256}"
-
-
-def _about_credentials(error: Exception) -> tuple[type[StoreError], str] | None:
-    """What is the matter with the credentials, without a word of them; None if it is something else."""
-    code = _code(error)
-    if code in _EXPIRED or isinstance(error, _NOT_RENEWED):
-        return StoreUnavailableError, _RENEW
-    if code in _BAD_CREDENTIALS or isinstance(error, _NO_CREDENTIALS):
-        return StoreError, f"the credentials are missing or wrong ({code or 'none found'}): set {_WHICH_CREDENTIALS}"
-    if code in _NOT_ALLOWED:
-        return (
-            StoreError,
-            f"the credentials do not allow it ({code}): allow it (docs/store.md), or set {_WHICH_CREDENTIALS}",
-        )
-    return None
-
-
-def _code(error: Exception) -> str:
-    """What the service calls an error; nothing if it is not the service's."""
-    return str(error.response["Error"].get("Code", "")) if isinstance(error, failures.ClientError) else ""
-
-
-def _status(error: Exception) -> int:
-    """The HTTP status of a service's error; 0 if it is not the service's, or one of many in an answer."""
-    if not isinstance(error, failures.ClientError):
-        return 0
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -11,11 +11,11 @@ from moto.core.botocore_stubber import BotocoreStubber
 
 from orchestrator.errors import DamagedError, StoreError, StoreUnavailableError
 from orchestrator.store import Store
-from orchestrator.store import s3 as module
+from orchestrator.store.contract import StoreContract
 from orchestrator.store.patient import PatientStore
-from orchestrator.store.s3 import S3Store
+from orchestrator.store.s3 import store as module
+from orchestrator.store.s3.store import S3Store
 from tests.orchestrator.store.conftest import BUCKET, OpenS3
-from tests.orchestrator.store.contract import StoreContract
 from tests.orchestrator.store.spoiling import Refused, SpoilingProxy
 from tests.seaweed import SeaweedFS
 

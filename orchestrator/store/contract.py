@@ -1,4 +1,18 @@
-"""The promises of a store as a test class: every implementation's tests inherit it and give it a ``store`` fixture."""
+"""The promises of a store as a test class, for whoever writes a store of their own.
+
+The tests of an implementation inherit it, give it a ``store`` fixture (empty, new for each test) and say how to damage an
+object::
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        def store(self, tmp_path: Path) -> Store:
+            return MyStore(tmp_path)
+
+        def damage(self, store: Store, key: str, data: bytes) -> None:
+            ...
+
+It needs pytest, and nothing else imports it.
+"""
 
 import os
 import pickle
@@ -27,7 +41,7 @@ ODD_NAMES = (
 )
 
 
-def at_once(count: int, call: Callable[[int], None]) -> None:
+def _at_once(count: int, call: Callable[[int], None]) -> None:
     """Call with 0 to count - 1, each in a thread, all at the same moment."""
     barrier = threading.Barrier(count)
 
@@ -43,8 +57,14 @@ def at_once(count: int, call: Callable[[int], None]) -> None:
 
 
 class StoreContract:
+    """Tests of everything that `orchestrator.store.base` promises."""
+
     def damage(self, store: Store, key: str, data: bytes) -> None:
-        """Change an object's bytes as no client of the store would, its SHA-256 left as it is."""
+        """Change an object's bytes as no client of the store would, its SHA-256 left as it is.
+
+        Raises:
+            NotImplementedError: the implementation's tests must say how.
+        """
         raise NotImplementedError
 
     def test_what_was_put_is_got(self, store: Store) -> None:
@@ -123,13 +143,13 @@ class StoreContract:
             if store.create("claims/000001", str(number).encode()):
                 wins.append(number)
 
-        at_once(8, make)
+        _at_once(8, make)
         assert len(wins) == 1
         assert store.get("claims/000001") == str(wins[0]).encode()
 
     def test_of_many_writers_at_once_one_is_read_whole(self, store: Store) -> None:
         objects = [bytes([number]) * 100_000 for number in range(8)]
-        at_once(8, lambda number: store.put("a", objects[number]))
+        _at_once(8, lambda number: store.put("a", objects[number]))
         assert store.get("a") in objects
 
     def test_delete_is_idempotent(self, store: Store) -> None:

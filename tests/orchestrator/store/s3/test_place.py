@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import UserMistakeError
-from orchestrator.store.s3_place import S3Place
+from orchestrator.store.s3.place import S3Place
 
 ALL = "region=eu-central-1&endpoint=http://127.0.0.1:9000&profile=me&sse=aws:kms&kms_key=arn:aws:kms:key/1&storage_class=X"
 

@@ -1,0 +1,182 @@
+"""How many iterations a second a cohort makes on one GPU: 15 networks of the search space, all fitted to the same small image.
+
+Small fits leave most of a large GPU idle. They can share it within one process, each recorded and replayed in a CUDA stream of its
+own, or all together in one graph with a branch for each; or from processes of their own, as trials do that reserve shares of
+a GPU. The processes take turns on the GPU unless NVIDIA's MPS runs.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from itertools import cycle
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from statistics import median
+
+import torch
+
+from benchmarks.gpu_common import Row, Setting, attempt, release, wait
+from benchmarks.gpu_step import StaticFit, runner, set_switches, static_fit
+from workers.space import sample_candidates
+
+Advance = Callable[[int], object]
+
+
+class Cohort:
+    """The networks and how they are timed."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.count = 3 if setting.tiny else 15
+        self.priors = [c.id for c in sample_candidates(self.count, seed=0, width=setting.width)]
+        self.few, self.many = (2, 3) if setting.tiny else (8, 60)
+
+    def rate(self, advance: Advance, iterations: int) -> float:
+        """Iterations a second of all members together, where ``advance`` takes each so many further: the median of three."""
+        advance(2)
+        wait(self.setting.device)
+        rates = []
+        for _ in range(3):
+            started = time.perf_counter()
+            advance(iterations)
+            wait(self.setting.device)
+            rates.append(self.count * iterations / (time.perf_counter() - started))
+        return median(rates)
+
+    def in_turn(self, kind: str) -> float:
+        """The rate of members that are advanced one after another."""
+        setting = self.setting
+        runs = [runner(prior, setting.sides[0], setting.width, setting.device, kind) for prior in self.priors]
+
+        def advance(iterations: int) -> None:
+            for run in runs:
+                run(iterations)
+
+        return self.rate(advance, self.few)
+
+    def members(self, words: set[str]) -> list[StaticFit]:
+        """Fits that are not recorded yet."""
+        set_switches(words)
+        setting = self.setting
+        return [static_fit(prior, setting.sides[0], setting.width, setting.device, words) for prior in self.priors]
+
+    def recorded(self, words: set[str]) -> tuple[list[StaticFit], float]:
+        """Recorded fits, and the seconds that recording took."""
+        members = self.members(words)
+        started = time.perf_counter()
+        for member in members:
+            member.record()
+        return members, time.perf_counter() - started
+
+    def in_streams(self, members: Sequence[StaticFit], count: int) -> float:
+        """The rate of recorded members that are replayed in turn, in so many streams; on a CPU, one after another."""
+        lanes = [torch.cuda.Stream() if self.setting.on_gpu else None for _ in range(count)]
+
+        def advance(iterations: int) -> None:
+            for _ in range(iterations):
+                for lane, member in zip(cycle(lanes), members, strict=False):
+                    with torch.cuda.stream(lane) if lane else nullcontext():
+                        member.advance(1)
+
+        return self.rate(advance, self.many)
+
+    def in_branches(self) -> float:
+        """The rate of one graph in which every member is a branch."""
+        members = self.members(set())
+        for member in members:
+            member.warm_up()
+        lanes = [torch.cuda.Stream() for _ in members]
+        graph, trunk = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        for member in members:
+            graph.register_generator_state(member.generator)
+        with torch.cuda.graph(graph, stream=trunk):
+            for lane, member in zip(lanes, members, strict=True):
+                lane.wait_stream(trunk)
+                with torch.cuda.stream(lane):
+                    member.step()
+            for lane in lanes:
+                trunk.wait_stream(lane)
+
+        def advance(iterations: int) -> None:
+            for _ in range(iterations):
+                graph.replay()
+
+        return self.rate(advance, self.many)
+
+    def in_processes(self, count: int) -> tuple[float, float]:
+        """The rates of so many members, each in a process of its own: ours, then graphs."""
+        context = get_context("spawn")
+        start = context.Barrier(count)
+        with ProcessPoolExecutor(count, context, initializer=_set_start, initargs=(start,)) as pool:
+            work = [pool.submit(_process, prior, self.setting) for prior in self.priors[:count]]
+            ours, graphs = zip(*(each.result(timeout=90) for each in work), strict=True)
+        return sum(ours), sum(graphs)
+
+
+_start: Barrier | None = None
+"""What processes wait at, in each of them."""
+
+
+def _set_start(start: Barrier) -> None:
+    global _start  # noqa: PLW0603 - a barrier reaches a process when it starts, and not with its work
+    _start = start
+    torch.set_num_threads(1)
+
+
+def _process(prior: str, setting: Setting) -> tuple[float, float]:
+    rates = []
+    for kind in ("ours", "graph"):
+        run = runner(prior, setting.sides[0], setting.width, setting.device, kind)
+        run(4)
+        wait(setting.device)
+        if _start:
+            _start.wait(timeout=60)
+        iterations, started = 0, time.perf_counter()
+        while time.perf_counter() - started < (0.5 if setting.tiny else 4):
+            run(5)
+            wait(setting.device)
+            iterations += 5
+        rates.append(iterations / (time.perf_counter() - started))
+    return rates[0], rates[1]
+
+
+def cohort(setting: Setting) -> Iterator[Row]:
+    """Way by way: iterations a second of all together, and how many times the plain loop's that is."""
+    all_of_them = Cohort(setting)
+    plain: float | None = None
+
+    def row(way: str, rate: float | str, seconds: float | None = None) -> Row:
+        times = rate / plain if plain and isinstance(rate, float) else None
+        return {
+            "members": str(all_of_them.count),
+            "way": way,
+            "iterations/s": rate,
+            "of the plain loop's": times,
+            "s to record": seconds,
+        }
+
+    for kind in ("plain", "ours", "static"):
+        rate = attempt(lambda kind=kind: all_of_them.in_turn(kind))
+        if kind == "plain" and isinstance(rate, float):
+            plain = rate
+        yield row(f"{kind}, one after another", rate)
+    streams: dict[str, tuple[int, ...]] = {"": (1, 4, 8, 15), "bf16": (15,), "tuned": (1, 15), "bf16 tuned": (15,)}
+    for words, counts in streams.items():
+        recorded = attempt(lambda words=words: all_of_them.recorded(set(words.split())))
+        if isinstance(recorded, str):
+            yield row(f"graph {words}".strip(), recorded)
+            continue
+        members, seconds = recorded
+        for count in counts:
+            rate = attempt(lambda members=members, count=count: all_of_them.in_streams(members, count))
+            yield row(f"{f'graph {words}'.strip()}, {count} stream{'s' * (count > 1)}", rate, seconds)
+        del recorded, members
+        release()
+    set_switches(set())
+    if setting.on_gpu:
+        yield row("one graph with a branch for each", attempt(all_of_them.in_branches))
+    for count in (2,) if setting.tiny else (4, 8):
+        rates = attempt(lambda count=count: all_of_them.in_processes(count))
+        for kind, rate in zip(("ours", "graph"), rates if isinstance(rates, tuple) else [rates] * 2, strict=True):
+            yield row(f"{kind}, {count} members in processes of their own", rate)

@@ -1,0 +1,265 @@
+"""The parts of `benchmarks.gpu` that are about one fit at a time; each yields the lines of a table."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from skimage import io
+
+from benchmarks.fit import measurement, picture
+from benchmarks.gpu_common import Row, Setting, attempt, release, typical, wait
+from benchmarks.gpu_step import NEVER, WARM_UP, StaticFit, runner, set_switches, static_fit
+from workers.fingerprints import BankSpec, bank_metrics, compute_bank, untrained_output
+from workers.fitting import Fit, FitSettings
+from workers.networks import NAS_DIP, noise_input, prior_of
+from workers.networks.memory import fit_bytes_per_pixel
+from workers.operators import Identity
+from workers.quality import psnr
+from workers.seeds import generator_of
+from workers.space import Candidate, sample_candidates
+
+BILINEAR = "6-0001110011010100011001101"
+NETWORKS = ("dip", BILINEAR, NAS_DIP["denoise"], "295-1101101111110000010011101", "111-0011111011011011010100001")
+"""DIP's, and candidates that upsample by bilinear, nearest, shuffled pixels and bicubic; the first two get every variant."""
+
+EVERY = (
+    "plain",
+    "plain fp32",
+    "ours",
+    "ours fp32",
+    "ours tuned",
+    "static",
+    "graph",
+    "graph fp32",
+    "graph tuned",
+    "graph bf16",
+    "graph bf16 tuned",
+    "graph contiguous",
+    "graph bf16 contiguous",
+    "graph unwatched",
+    "ours deterministic",
+    "graph deterministic",
+    "graph deterministic unfilled",
+    "graph deterministic unfilled contiguous",
+)
+SOME = ("plain", "ours", "graph", "graph tuned", "graph bf16 tuned")
+FEW = ("plain", "ours", "graph tuned")
+
+
+def ceilings(setting: Setting) -> Iterator[Row]:
+    """What the device can do at most, and what a launch costs."""
+    if not setting.on_gpu:
+        return
+    device, side = setting.device, 4096
+
+    def multiply(tf32: bool, kind: torch.dtype) -> float:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        left, right = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
+        return 2 * side**3 / typical(lambda n: [left @ right for _ in range(n)], device, 0.3) / 1e9
+
+    for name, tf32, kind in (
+        ("fp32", False, torch.float32),
+        ("TF32", True, torch.float32),
+        ("bf16", False, torch.bfloat16),
+    ):
+        yield {"what": f"product of matrices, {name}, TFLOP/s", "value": attempt(lambda t=tf32, k=kind: multiply(t, k))}
+    torch.backends.cuda.matmul.allow_tf32 = False
+    here, there = (torch.empty(2**28, device=device) for _ in range(2))
+    copied = typical(lambda n: [there.copy_(here) for _ in range(n)], device, 0.3)
+    yield {"what": "copy, read and written, GB/s", "value": 2 * 4 * 2**28 / copied / 1e6}
+    scalar = torch.zeros((), device=device)
+    launched = typical(lambda n: [scalar.add_(1) for _ in range(100 * n)], device, 0.3)
+    yield {"what": "an operation from Python, us", "value": launched * 10}
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(1000):
+            scalar.add_(1)
+    yield {
+        "what": "an operation in a graph, us",
+        "value": typical(lambda n: [graph.replay() for _ in range(n)], device, 0.3),
+    }
+
+
+def agreement(setting: Setting) -> Iterator[Row]:
+    """How far the curves of held-out errors of `StaticFit` are from `Fit`'s, which they should be but for rounding."""
+    iterations = 20
+    set_switches({"fp32"})
+    for prior in NETWORKS[:2]:
+        first, again = (
+            Fit(
+                prior_of(prior).build(3, setting.width, input_channels=3, generator=generator_of("benchmark")),
+                measurement(picture(setting.sides[0])),
+                Identity(),
+                FitSettings(iterations=NEVER, patience=NEVER),
+                seed=0,
+                device=setting.device,
+            )
+            for _ in range(2)
+        )
+        first.advance(iterations)
+        expected = np.array(first.result().held_out_curve)
+        again.advance(iterations)
+        curves = {"ours again": np.array(again.result().held_out_curve)}
+        for kind in ("static", "graph"):
+            fit = static_fit(prior, setting.sides[0], setting.width, setting.device, {"fp32"})
+            if kind == "graph":
+                fit.record()
+            fit.advance(iterations - int(fit.iteration))
+            curves[kind] = fit.curve[:iterations].cpu().numpy()
+        for kind, curve in curves.items():
+            difference = np.abs(curve / expected - 1)
+            yield {
+                "network": prior,
+                "way": kind,
+                "largest difference, 3 iterations": float(difference[:3].max()),
+                f"{iterations} iterations": float(difference.max()),
+            }
+
+
+def one_fit(setting: Setting) -> Iterator[Row]:
+    """Milliseconds per iteration of one fit alone."""
+    first, second, *others = setting.sides if not setting.tiny else (setting.sides[0], None)
+    cases = [(side, prior, EVERY) for side in (first, second) if side for prior in NETWORKS[:2]]
+    if not setting.tiny:
+        cases += [(side, prior, FEW) for side in (first, second) for prior in NETWORKS[2:]]
+        cases += [(side, prior, SOME) for side in others for prior in NETWORKS[:2]]
+    for side, prior, ways in cases:
+        plain: float | None = None
+        for way in ways:
+
+            def measure(side: int = side, prior: str = prior, way: str = way) -> float:
+                run = runner(prior, side, setting.width, setting.device, way)
+                return typical(run, setting.device, 0.1 if setting.tiny else 0.6)
+
+            value = attempt(measure)
+            if way == "plain" and isinstance(value, float):
+                plain = value
+            times = plain / value if plain and isinstance(value, float) else None
+            yield {"px": str(side), "network": prior, "way": way, "ms/iteration": value, "plain / this": times}
+    set_switches(set())
+
+
+def clean_picture(path: Path | None, side: int) -> np.ndarray:
+    """The picture for the fit in full."""
+    if path is None:
+        return picture(side)
+    pixels = io.imread(path)[:side, :side, :3] / 255
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+
+
+def full_fit(setting: Setting) -> Iterator[Row]:
+    """One denoising fit of DIP's network with the project's settings, stopped blind."""
+    side, most = (64, 40) if setting.tiny else (512, 3000)
+    clean = clean_picture(setting.image, side)
+    for way in ("graph tuned", "graph bf16 tuned"):
+        words = set(way.split()[1:])
+        set_switches(words)
+        weights = generator_of("benchmark")
+        network = prior_of("dip").build(3, setting.width, input_channels=3, generator=weights)
+        started = time.perf_counter()
+        measured = measurement(clean)
+        fit = StaticFit(network, measured, words, device=setting.device, patience=FitSettings().patience).record()
+        wait(setting.device)
+        recorded = time.perf_counter()
+        done = WARM_UP
+        while done < most and not fit.stopping.stopped:
+            block = min(50, most - done)
+            fit.advance(block)
+            done += block
+        seconds = time.perf_counter() - recorded
+        yield {
+            "image": setting.image.name if setting.image else "astronaut",
+            "px": str(side),
+            "way": way,
+            "iterations": str(done),
+            "s to record": recorded - started,
+            "s to fit": seconds,
+            "ms/iteration": seconds / (done - WARM_UP) * 1000,
+            "PSNR, noisy": psnr(measured.pixels, clean),
+            "where stopped": psnr(fit.stopping.best_output[0].cpu().numpy(), clean),
+            "stopped at": str(int(fit.stopping.best_iteration)),
+        }
+        del fit, network
+        release()
+    set_switches(set())
+
+
+def memory(setting: Setting) -> Iterator[Row]:
+    """Peak memory of a fit, as PyTorch has allocated and reserved it, beside what is planned with; all in bytes a pixel."""
+    cases = [(side, prior) for side in ((64,) if setting.tiny else (512, 256)) for prior in NETWORKS]
+    cases += [] if setting.tiny else [(1024, prior) for prior in NETWORKS[:2]]
+    for side, prior in cases:
+        row: Row = {
+            "px": str(side),
+            "network": prior,
+            "planned": fit_bytes_per_pixel(prior, 3, setting.width, 3),
+        }
+        for way in ("ours", "graph", "graph bf16") if setting.on_gpu else ():
+
+            def measure(side: int = side, prior: str = prior, way: str = way) -> tuple[float, float]:
+                release()
+                torch.cuda.reset_peak_memory_stats()
+                run = runner(prior, side, setting.width, setting.device, way)
+                run(3)
+                wait(setting.device)
+                return torch.cuda.max_memory_allocated() / side**2, torch.cuda.max_memory_reserved() / side**2
+
+            got = attempt(measure)
+            row[way], row[f"{way}, reserved"] = (got, None) if isinstance(got, str) else got
+        yield row
+
+
+def compiled(setting: Setting) -> Iterator[Row]:
+    """What `torch.compile` adds to a recorded step, and how long it takes the first time."""
+    cases = (("dip", "graph compiled tuned"), ("dip", "graph compiled tuned bf16"), (BILINEAR, "graph compiled tuned"))
+    for prior, way in cases:
+        side = 64 if setting.tiny else 512
+
+        def measure(side: int = side, prior: str = prior, way: str = way) -> tuple[float, float]:
+            started = time.perf_counter()
+            run = runner(prior, side, setting.width, setting.device, way)
+            wait(setting.device)
+            return time.perf_counter() - started, typical(run, setting.device, 0.6)
+
+        got = attempt(measure)
+        seconds, value = (None, got) if isinstance(got, str) else got
+        yield {"px": str(side), "network": prior, "way": way, "s to be ready": seconds, "ms/iteration": value}
+    set_switches(set())
+
+
+def scoring(setting: Setting) -> Iterator[Row]:
+    """Where a candidate's time goes when it is scored: milliseconds, the mean over candidates."""
+    candidates = sample_candidates(4 if setting.tiny else 16, seed=0, width=setting.width)
+    device = setting.device
+
+    def mean(work: Callable[[Candidate], object]) -> float:
+        started = time.perf_counter()
+        for candidate in candidates:
+            work(candidate)
+        wait(device)
+        return (time.perf_counter() - started) / len(candidates) * 1000
+
+    for side in (64,) if setting.tiny else (128, 256):
+        spec = BankSpec(side, side, 3, 3, setting.width, draws=1, seed=0, metrics=bank_metrics(("psd db strip mse",)))
+        untrained_output(candidates[0], spec, 0, device)
+        networks = {}
+
+        def build(candidate: Candidate, networks: dict = networks) -> None:
+            weights = generator_of("benchmark")
+            networks[candidate] = prior_of(candidate.id).build(3, setting.width, input_channels=3, generator=weights)
+
+        noise = noise_input(3, side, side, generator_of("benchmark input")).to(device)
+        with torch.no_grad():
+            row: Row = {
+                "px": str(side),
+                "build on the CPU": mean(build),
+                "to the device": mean(lambda candidate, of=networks: of[candidate].to(device)),
+                "forward": mean(lambda candidate, of=networks, x=noise: of[candidate](x)),
+            }
+        row["untrained output in all"] = mean(lambda candidate, spec=spec: untrained_output(candidate, spec, 0, device))
+        row["with its fingerprint"] = mean(
+            lambda candidate, spec=spec: compute_bank([candidate], spec, Identity(), device)
+        )
+        yield row

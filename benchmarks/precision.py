@@ -1,0 +1,92 @@
+"""What reduced precision costs in quality: PSNR of equal fits in fp32, TF32 and bfloat16.
+
+The fits of a network and a seed begin with the same weights, noise and hidden pixels. On a GPU even two in fp32 differ, as some
+gradients are added in no fixed order; how far two fits come apart by chance is what other differences are to be held against.
+TF32 is a GPU's alone. Bfloat16 is autocast's: convolutions in it, weights and what is normalised in fp32.
+
+Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from benchmarks.common import machine, print_table
+from benchmarks.fit import measurement, picture
+from benchmarks.gpu_common import Row, cell, wait
+from benchmarks.gpu_step import StaticFit, set_switches
+from workers.networks import prior_of
+from workers.quality import psnr
+from workers.seeds import generator_of
+
+PRECISIONS = {"fp32": {"fp32"}, "fp32-again": {"fp32"}, "tf32": set(), "bf16": {"bf16"}}
+"""Names to words of `benchmarks.gpu_step`."""
+PRIORS = ("dip", "6-0001110011010100011001101")
+
+
+def compare(
+    priors: Sequence[str], seeds: int, precisions: Sequence[str], *, width: int, side: int, iterations: int, device: str
+) -> Iterator[Row]:
+    """Fit by fit."""
+    clean = picture(side)
+    for prior in priors:
+        for seed in range(seeds):
+            for precision in precisions:
+                words = PRECISIONS[precision]
+                set_switches(words)
+                weights = generator_of("benchmark", seed)
+                network = prior_of(prior).build(3, width, input_channels=3, generator=weights)
+                measured = measurement(clean, seed)
+                fit = StaticFit(network, measured, words, device=device, seed=seed, iterations=iterations).record()
+                fit.advance(iterations - int(fit.iteration))
+                wait(device)
+                yield {
+                    "network": prior,
+                    "seed": str(seed),
+                    "precision": precision,
+                    "PSNR where stopped": psnr(fit.stopping.best_output[0].cpu().numpy(), clean),
+                    "stopped at": str(int(fit.stopping.best_iteration)),
+                    "held-out error": float(fit.stopping.best_criterion),
+                    "PSNR of the last": psnr(fit.average[0].cpu().numpy(), clean),
+                }
+    set_switches(set())
+
+
+def main() -> None:
+    """Fit and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1, as in a run)")
+    parser.add_argument("--width", type=int, default=128, help="channels of every scale (default 128)")
+    parser.add_argument("--side", type=int, default=128, help="image side in pixels (default 128)")
+    parser.add_argument("--iterations", type=int, default=1000, help="of each fit (default 1,000)")
+    parser.add_argument("--seeds", type=int, default=3, help="of weights, noise and hidden pixels (default 3)")
+    parser.add_argument(
+        "--networks", nargs="+", default=PRIORS, metavar="NAME", help="(default: DIP's and a candidate)"
+    )
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), metavar="PRECISION")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(
+        f"{machine(options.device, options.threads)}; width {options.width}, RGB, {options.side} px,"
+        f" {options.iterations:,} iterations\n"
+    )
+    rows = []
+    for row in compare(
+        options.networks,
+        options.seeds,
+        options.precisions,
+        width=options.width,
+        side=options.side,
+        iterations=options.iterations,
+        device=options.device,
+    ):
+        rows.append([cell(value) for value in row.values()])
+        print(" ".join(rows[-1]), flush=True)
+    print()
+    print_table(list(row), rows)
+
+
+if __name__ == "__main__":
+    main()

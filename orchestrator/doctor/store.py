@@ -1,0 +1,64 @@
+"""What a run needs of its store, which is asked to keep small objects for a moment."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.doctor.check import Check
+from orchestrator.errors import StoreError, StoreUnavailableError
+from orchestrator.store import Store, check_store
+
+
+def check_objects(store: Store) -> Iterator[Check]:
+    """Whether a store keeps what a run gives it, and creates an object once only, by which drivers tell whose a run is."""
+    root = None if "://" in store.url else Path(store.url)
+    made = [] if root is None else [path for path in (root / "probes", root) if not path.exists()]
+    prefix = f"probes/{uuid.uuid4().hex}"
+    try:
+        plainly = _check_plainly(store, f"{prefix}/plain")
+        yield plainly
+        if plainly.ok:
+            yield _check_create_once(store, f"{prefix}/once")
+    finally:
+        with contextlib.suppress(StoreError):
+            store.delete_all(prefix)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _check_plainly(store: Store, key: str) -> Check:
+    data = key.encode()
+    try:
+        store.put(key, data)
+        does = {
+            "give back what it was given": store.get(key) == data,
+            "list what it holds": key in store.keys(key.rpartition("/")[0]),
+        }
+        store.delete(key)
+        does["delete"] = not store.exists(key)
+    except StoreError as error:
+        return Check("store", str(error), _advice(error))
+    wrong = [what for what, well in does.items() if not well]
+    if wrong:
+        return Check("store", f"{store.url} does not {' nor '.join(wrong)}", "choose another place with --store")
+    return Check("store", f"{store.url} writes, reads, lists and deletes")
+
+
+def _check_create_once(store: Store, key: str) -> Check:
+    try:
+        check_store(store, key)
+    except StoreUnavailableError as error:
+        return Check("create-once", str(error), _advice(error))
+    except StoreError as error:
+        # All else the store has just done.
+        said = f"two drivers could take one run: {error}"
+        return Check("create-once", said, "choose a place that can (docs/store.md)")
+    return Check("create-once", "of many who create an object, one does")
+
+
+def _advice(error: StoreError) -> str:
+    if isinstance(error, StoreUnavailableError):
+        return "bring it back, or wait, and ask again; a run would wait, too (resources.store_patience_s)"
+    return "correct what it names; docs/store.md says what a store needs"

@@ -1,0 +1,45 @@
+"""What is checked of every format: sizes, single pictures, orientation."""
+
+from PIL import Image
+
+from orchestrator.errors import ImageRejectedError
+
+ORIENTATION_TAG = 274
+_MAX_SIDE = 1_000_000  # libpng takes no more, in either direction
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Compare a declared size with the limits.
+
+    Raises:
+        ImageRejectedError: the image is empty or too large.
+    """
+    if width < 1 or height < 1:
+        raise ImageRejectedError(f"its header declares an empty image of {width} x {height} pixels")
+    if width * height > max_pixels:
+        raise ImageRejectedError(
+            f"{width} x {height} is {width * height:,} pixels, more than the limit of {max_pixels:,}"
+        )
+    if max(width, height) > _MAX_SIDE:
+        raise ImageRejectedError(f"{width} x {height} pixels: a side is longer than the limit of {_MAX_SIDE:,}")
+
+
+def check_single(count: int, what: str) -> None:
+    """Make sure that a file holds one picture; ``what`` names what it would hold more of.
+
+    Raises:
+        ImageRejectedError: it holds several.
+    """
+    if count > 1:
+        raise ImageRejectedError(f"has {count} {what}; split it into single images")
+
+
+def orientation_of(exif: bytes) -> object:
+    """What an EXIF block names as its orientation; 1 if it names none or is damaged, which is no reason to reject."""
+    tags = Image.Exif()
+    try:
+        tags.load(exif)
+    except Exception:
+        # Of many kinds: the bytes are anybody's.
+        return 1
+    return tags.get(ORIENTATION_TAG, 1)

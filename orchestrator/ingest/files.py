@@ -1,0 +1,131 @@
+"""The files of a folder that a user has given, and what was read of each."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from orchestrator.errors import ImageRejectedError, UserMistakeError
+from orchestrator.images import FIRST_BYTES, Encoding, check_format, decode
+from orchestrator.images.isolated import isolated_map
+from orchestrator.run.inputs import Rejected
+
+_DECODING_BYTES_PER_PIXEL = 128  # five 64-bit samples, three times over
+_DECODING_BYTES = 1 << 30  # what codecs take beside the pixels
+_DECODING_SECONDS = 300
+_CRASHED = f"its decoder crashed, or came to no end within {_DECODING_SECONDS} s"
+MOST_PART_BYTES = 255  # of a name between two slashes, on every common file system
+_MOST_PATH_BYTES = 800  # an object store's keys have 1,024 at most, of which the run and the arm take some
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """An image file that was decoded: its path and its name in the folder, the digest of its bytes, how samples are encoded, and
+    its shape (channels, height, width)."""
+
+    path: Path
+    name: str
+    sha256: str
+    encoding: Encoding
+    shape: tuple[int, int, int]
+
+
+def files_below(folder: Path, leave_out: Path | None = None) -> Iterator[Path]:
+    """All files below a folder, sorted, without hidden ones; links to folders are not followed, so no loop can catch us.
+
+    A folder that cannot be opened is given like a file. Of the folder to ``leave_out`` nothing is.
+    """
+    # Not os.walk, which calls itself for each folder in a folder: there may be more of them than Python lets it.
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        if place.absolute() == leave_out:
+            continue
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError:
+            yield place
+            continue
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+        for entry in shown:
+            if not (entry.is_dir(follow_symlinks=False) or os.path.isdir(entry)):  # noqa: PTH112 - Path.is_dir may raise
+                yield Path(entry)
+        waiting += [Path(entry) for entry in reversed(shown) if entry.is_dir(follow_symlinks=False)]
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """The name below the folder, as text everywhere: bytes that are none are spelled as in web addresses, ``%E9``."""
+    text = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "surrogateescape")
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", text)
+
+
+def check_path(path: Path, name: str) -> None:
+    """Raise ImageRejectedError for what is not to be read."""
+    folders = name.encode().split(b"/")[:-1]
+    # A long name of the file itself is shortened where it is restored.
+    if len(name.encode()) > _MOST_PATH_BYTES or any(len(part) > MOST_PART_BYTES for part in folders):
+        raise ImageRejectedError(
+            f"its path has {len(name.encode())} bytes below the folder given; a store holds {_MOST_PATH_BYTES} at most,"
+            f" and {MOST_PART_BYTES} for the name of a folder"
+        )
+    if path.is_dir():
+        raise ImageRejectedError("the folder cannot be opened")
+    if path.exists() and not path.is_file():
+        # A pipe would be read for ever.
+        raise ImageRejectedError("not a regular file")
+
+
+def folder_of(text: str | Path, option: str) -> Path:
+    """The folder that an option names.
+
+    Raises:
+        UserMistakeError: it is not there, is no folder, or cannot be read.
+    """
+    folder = Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib raises for a home that does not exist
+    if not os.path.exists(folder):  # noqa: PTH110 - and for a name that is too long
+        raise UserMistakeError(f"{option} {text}: there is no such folder")
+    if not folder.is_dir():
+        raise UserMistakeError(f"{option} {text}: this is a file; give the folder that holds the images")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserMistakeError(f"{option} {text}: the folder cannot be opened: permission denied")
+    return folder
+
+
+def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> ReadFile | Rejected:
+    name = relative_name(path, folder)
+    try:
+        check_path(path, name)
+        with path.open("rb") as file:
+            # A film in the folder is not read to its end to learn that it is none of ours.
+            check_format(file.read(FIRST_BYTES))
+        data = path.read_bytes()
+        picture = decode(data, max_pixels=max_pixels, like=like)
+    except OSError as error:
+        return Rejected(name, f"the file cannot be opened: {error.strerror or error}")
+    except MemoryError:
+        return Rejected(name, "reading it takes more memory than it may have")
+    except ImageRejectedError as error:
+        return Rejected(name, str(error))
+    channels, height, width = picture.pixels.shape
+    shape = (channels, height, width)
+    # Of the encoding only the scale is wanted later, for a reference; a profile may be large.
+    scale = replace(picture.encoding, icc_profile=None)
+    return ReadFile(path, name, hashlib.sha256(data).hexdigest(), scale, shape)
+
+
+def read_files(
+    folder: Path, paths: Sequence[Path], likes: Sequence[Encoding | None], max_pixels: int
+) -> Iterator[ReadFile | Rejected]:
+    """Decode every file once, so that the plan knows what can be used; only small records are kept.
+
+    ``likes`` are the encodings whose scales references have to share; None for images. Files are decoded in processes of
+    their own, however few they are: a process is there sooner than a user notices, and a decoder that crashes ends it alone.
+    """
+    read = partial(_read, folder=folder, max_pixels=max_pixels)
+    memory = _DECODING_BYTES + _DECODING_BYTES_PER_PIXEL * max_pixels
+    outcomes = isolated_map(read, paths, likes, memory=memory, seconds=_DECODING_SECONDS)
+    for path, outcome in zip(paths, outcomes, strict=True):
+        yield outcome or Rejected(relative_name(path, folder), _CRASHED)

@@ -1,0 +1,75 @@
+"""What goes wrong with S3: whether it passes, and what it is, in words that hold no secret."""
+
+import botocore.exceptions as failures
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+from orchestrator.errors import StoreError, StoreUnavailableError
+
+NO_KEY = "NoSuchKey"
+BAD_CREDENTIALS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
+_NOT_ALLOWED = frozenset({"AccessDenied", "403", "Forbidden"})
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+# Beside answers of 5xx and 429: a conflict of writers, an upload that lost a part or was aborted, bytes that were lost or
+# changed on the way, a quota.
+PASSING = frozenset(
+    {
+        *(
+            "ConditionalRequestConflict",
+            "OperationAborted",
+            "NoSuchUpload",
+            "InvalidPart",
+            "BadDigest",
+            "IncompleteBody",
+        ),
+        *("XAmzContentSHA256Mismatch", "RequestTimeout", "SlowDown", "RequestLimitExceeded", "QuotaExceeded"),
+        *("InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException"),
+    }
+)
+UNREACHABLE = (
+    failures.HTTPClientError,
+    failures.ConnectionError,
+    failures.IncompleteReadError,
+    failures.ChecksumError,
+    ResponseParserError,
+    HTTPError,
+    ConnectionError,
+    TimeoutError,
+)
+NO_CREDENTIALS = (failures.NoCredentialsError, failures.PartialCredentialsError, failures.NoAuthTokenError)
+NOT_RENEWED = (
+    failures.CredentialRetrievalError,
+    failures.MetadataRetrievalError,
+    failures.TokenRetrievalError,
+    failures.SSOError,
+)
+_WHICH_CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile (AWS_PROFILE), or the machine's role"
+RENEW = "the credentials have expired and were not renewed: renew them where they come from (as by aws sso login)"
+SAID_CHARACTERS = 300
+
+
+def about_credentials(error: Exception) -> tuple[type[StoreError], str] | None:
+    """What is the matter with the credentials, without a word of them; None if it is something else."""
+    code = code_of(error)
+    if code in EXPIRED or isinstance(error, NOT_RENEWED):
+        return StoreUnavailableError, RENEW
+    if code in BAD_CREDENTIALS or isinstance(error, NO_CREDENTIALS):
+        return StoreError, f"the credentials are missing or wrong ({code or 'none found'}): set {_WHICH_CREDENTIALS}"
+    if code in _NOT_ALLOWED:
+        return (
+            StoreError,
+            f"the credentials do not allow it ({code}): allow it (docs/store.md), or set {_WHICH_CREDENTIALS}",
+        )
+    return None
+
+
+def code_of(error: Exception) -> str:
+    """What the service calls an error; nothing if it is not the service's."""
+    return str(error.response["Error"].get("Code", "")) if isinstance(error, failures.ClientError) else ""
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of a service's error; 0 if it is not the service's, or one of many in an answer."""
+    if not isinstance(error, failures.ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
