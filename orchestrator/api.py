@@ -197,8 +197,7 @@ def resume(run: str, *, settings: Settings = (), store: str | Path | None = None
     # Imported here: planning imports torch.
     from orchestrator.plan.request import OldRun
 
-    opened = store_at(store)
-    return _start(OldRun(opened, read_run(opened, run).run, tuple(_assignments(settings))), **where)
+    return _start(OldRun(store_at(store), run, tuple(_assignments(settings))), **where)
 
 
 def runs(store: str | Path | None = None) -> list[Run]:

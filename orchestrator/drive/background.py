@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,9 @@ class BackgroundDriver:
 
     def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
         # A file without a name: what the driver prints is wanted only if it ends without a word to the store.
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - it is open for as long as this object lives
+        self._output, name = tempfile.mkstemp(prefix="dip-driver-")
+        Path(name).unlink()
+        weakref.finalize(self, os.close, self._output)
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
             command,
             env=environment,
@@ -36,9 +39,9 @@ class BackgroundDriver:
         """What it printed last, if it has come to an end; None while it is under way."""
         if self._process.poll() is None:
             return None
-        size = os.fstat(self._output.fileno()).st_size
+        size = os.fstat(self._output).st_size
         # Read without moving the position, which the driver's own writes share.
-        last = os.pread(self._output.fileno(), _LOG_SHOWN, max(0, size - _LOG_SHOWN))
+        last = os.pread(self._output, _LOG_SHOWN, max(0, size - _LOG_SHOWN))
         return last.decode(errors="replace")
 
 
