@@ -24,8 +24,11 @@ from workers.tasks import Observation
 
 Array = NDArray[np.float32]
 
-_NOT_OF_THE_RECORD = ("state", "reason", "stop_iteration", "iterations", "seconds", "blind")
-"""Fields of a row that stand in its fit's record under the same name and are found otherwise: most of them concern the arm."""
+_NOT_OF_THE_RECORD = ("candidate", "state", "reason", "stop_iteration", "iterations", "seconds", "blind")
+"""Fields of a row that stand in its fit's record under the same name and are found otherwise.
+
+Most of them concern the arm; ``candidate`` is text in a row.
+"""
 
 
 def _common(record: type, *apart: str) -> tuple[str, ...]:
@@ -97,6 +100,7 @@ class Evidence:
         row = replace(
             row,
             **_taken(record, _OF_THE_RECORD),
+            candidate=str(name),
             state=RowState.RESTORED,
             stop_iteration=record.steady_iteration if correlated else record.stop_iteration,
             psnr_low=None if interval is None else interval[0],

@@ -94,13 +94,8 @@ def decide(
             held_out_error = records[name].held_out_error
             members.append(Member(name, scored.score, held_out_error, output))
     decision = Decision(rule, order_by(rule, members), failed, correlated, correlation)
-    scores = [{"candidate": str(scored.name), "score": scored.score} for scored in cohort]
-    said = vars(decision) | {
-        "order": [str(name) for name in decision.order],
-        "failed": {str(name): reason for name, reason in failed.items()},
-        "cohort": scores,
-        "ended_by_halving": [str(name) for name in ended],
-    }
+    scores = [{"candidate": scored.name, "score": scored.score} for scored in cohort]
+    said = vars(decision) | {"cohort": scores, "ended_by_halving": list(ended)}
     return Decision.of_record(DECISIONS.create_or_read(context.store, key, said, indent=2))
 
 

@@ -10,7 +10,7 @@ from orchestrator.fit.record import fit_keys, read_record
 from orchestrator.run.context import RunContext
 from orchestrator.run.decisions import RUNGS, Rung
 from orchestrator.run.inputs import InputImage
-from workers.names import FitName, parse_name
+from workers.names import FitName
 
 
 def halve(
@@ -23,7 +23,7 @@ def halve(
     """
     key = context.layout.rung(image.id, arm.name, iterations)
     try:
-        return list(map(parse_name, RUNGS.read(context.store, key).go_on))
+        return list(RUNGS.read(context.store, key).go_on)
     except NotFoundError:
         pass
     errors: dict[FitName, float] = {}
@@ -36,8 +36,7 @@ def halve(
     best = sorted(errors, key=lambda name: errors[name])[:keep]
     # Where no error is known (an image of one pixel, a cohort that failed) there is nothing to end anyone for.
     go_on = [name for name in cohort if name in best] or list(cohort)
-    rung = Rung({str(name): error for name, error in errors.items()}, [str(name) for name in go_on])
-    return list(map(parse_name, RUNGS.create_or_read(context.store, key, rung, indent=2).go_on))
+    return list(RUNGS.create_or_read(context.store, key, Rung(errors, go_on), indent=2).go_on)
 
 
 def _error_at(context: RunContext, job: FitJob, iterations: int) -> float | None:

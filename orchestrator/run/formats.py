@@ -89,7 +89,7 @@ class RecordFormat(Generic[T]):
         Raises:
             ValueError: a figure is not finite.
         """
-        kept = {name: value for name, value in _plain(record).items() if name not in self._leave_out}
+        kept = {name: _text_keys(value) for name, value in _plain(record).items() if name not in self._leave_out}
         return json.dumps({"format": self.number, **kept}, default=_shown, indent=indent, allow_nan=False).encode()
 
     def from_json(self, data: bytes | str, place: str = "") -> T:
@@ -133,6 +133,13 @@ class RecordFormat(Generic[T]):
     def create_or_read(self, store: Store, key: str, record: T, *, indent: int | None = None) -> T:
         """Leave a record in the store unless there is one; the record that counts, which is the first."""
         return self.from_json(create_or_read(store, key, self.to_json(record, indent=indent)), store.show(key))
+
+
+def _text_keys(value: Any) -> Any:
+    """A mapping by names of fits as one by text, which `json` asks for; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {str(key) if isinstance(key, FitName) else key: each for key, each in value.items()}
+    return value
 
 
 def _shown(value: Any) -> dict[str, Any] | str:

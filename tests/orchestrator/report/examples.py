@@ -7,7 +7,7 @@ from dataclasses import asdict, fields, replace
 import numpy as np
 from PIL import Image
 
-from orchestrator.figures import sparsity
+from orchestrator.figures import sparsity, transfer
 from orchestrator.figures.comparison import compare
 from orchestrator.report import (
     ArmPictures,
@@ -226,7 +226,7 @@ def lottery(rows: Sequence[Row] | None = None, referenced: bool = True) -> Lotte
         )
         for image in LOTTERY_IDS
     ]
-    return LotteryReport(sparsity.curve(told), sparsity.transfers(told, LOTTERY_IDS), LOTTERY_IDS, shown, [layers])
+    return LotteryReport(sparsity.curve(told), transfer.transfers(told, LOTTERY_IDS), LOTTERY_IDS, shown, [layers])
 
 
 def lottery_report(clean: str = "oes") -> RunReport:

@@ -225,7 +225,7 @@ class World:
                         (order.append(scored.name) if done else failed.update({scored.name: "failed"}))
                 return Decision(by.rule, order, failed)
             case PickNetwork(_, chosen):
-                return str(chosen.full[0]) if chosen.full else None
+                return chosen.full[0].network if chosen.full else None
             case Collect(of, chosen, _):
                 for each in chosen:
                     for name in each.full if each.arm.view != "full" else ():
