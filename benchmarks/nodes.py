@@ -61,7 +61,7 @@ def act(module):
         time.sleep(max(0.0, float(os.environ["STUB_SECONDS"]) - (time.monotonic() - began)))
         error = 0.01 + int(hashlib.sha256(str(job.name).encode()).hexdigest()[:4], 16) * 1e-7
         record = module.FitRecord(
-            str(job.name), job.view, "done", held_out_error=error, held_out_standard_error=1e-4, stop_iteration=1,
+            job.name, job.view, "done", held_out_error=error, held_out_standard_error=1e-4, stop_iteration=1,
             steady_iteration=1, iterations=1, residual_correlation=0.0, parameters=1, seconds=1.0, arrays=digest,
         )
         return module.record_once(context.store, keys.result, record)

@@ -17,15 +17,18 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import Preview
 from orchestrator.run.rows import Row, RowState
-from workers.names import Round, chain_of, parse_name
+from workers.names import Round, chain_of
 from workers.noise import Estimate
 from workers.quality import psnr, psnr_y, ssim
 from workers.tasks import Observation
 
 Array = NDArray[np.float32]
 
-_NOT_OF_THE_RECORD = ("state", "reason", "stop_iteration", "iterations", "seconds", "blind")
-"""Fields of a row that stand in its fit's record under the same name and are found otherwise: most of them concern the arm."""
+_NOT_OF_THE_RECORD = ("candidate", "state", "reason", "stop_iteration", "iterations", "seconds", "blind")
+"""Fields of a row that stand in its fit's record under the same name and are found otherwise.
+
+Most of them concern the arm; ``candidate`` is text in a row.
+"""
 
 
 def _common(record: type, *apart: str) -> tuple[str, ...]:
@@ -92,11 +95,12 @@ class Evidence:
     def figures(self, row: Row, record: FitRecord, output: Array, pixels: Array, *, correlated: bool) -> Row:
         """The row of a fit that has restored the image as ``pixels``, which are its ``output`` and what was known."""
         interval = None if correlated else self.estimate(record, output)
-        name = parse_name(record.candidate)
+        name = record.candidate
         chain = chain_of(name)
         row = replace(
             row,
             **_taken(record, _OF_THE_RECORD),
+            candidate=str(name),
             state=RowState.RESTORED,
             stop_iteration=record.steady_iteration if correlated else record.stop_iteration,
             psnr_low=None if interval is None else interval[0],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.run.formats import RecordFormat, same_fields
+from orchestrator.run.names import Name
 
 DECISIONS: RecordFormat[dict[str, Any]] = RecordFormat("the decision", dict[str, Any], (same_fields,))
 """How an arm chose: the fields of `orchestrator.pick.decide.Decision`, ``cohort`` (a list of candidate and score) and
@@ -18,8 +19,8 @@ DECISIONS: RecordFormat[dict[str, Any]] = RecordFormat("the decision", dict[str,
 class Rung:
     """Which members of a cohort went on from a rung, and the held-out errors that they were compared by."""
 
-    held_out_errors: Mapping[str, float]
-    go_on: Sequence[str]
+    held_out_errors: Mapping[Name, float]
+    go_on: Sequence[Name]
 
 
 RUNGS = RecordFormat("the decision at a rung", Rung, (same_fields,))

@@ -205,7 +205,7 @@ def test_a_record_that_points_elsewhere_is_refused(bench: Bench) -> None:
     keys = fit_keys(bench.context, FitJob(bench.image, "crop", PriorName(CANDIDATES[0])))
     for arrays in ("x/../../../../../../secret", "/../x", "//", "\0"):
         with pytest.raises(StoreError, match="is no key"):
-            read_arrays(bench.store, keys, FitRecord(CANDIDATES[0], "crop", "done", arrays=arrays))
+            read_arrays(bench.store, keys, FitRecord(PriorName(CANDIDATES[0]), "crop", "done", arrays=arrays))
 
 
 # Objects that somebody else has put into the store.

@@ -19,15 +19,20 @@ from orchestrator.pick.decide import Decision
 from orchestrator.run.rows import Row, rows_from_json
 from orchestrator.score.score import Scored
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
-from workers.names import PriorName, parse_name
+from workers.names import FitName, PriorName, parse_name
 
 A, B, C = CANDIDATES
+
+
+def named(*texts: str) -> list[FitName]:
+    """The names that these texts have in rows, tables and keys."""
+    return list(map(parse_name, texts))
 
 
 SHORTLIST = [Scored(PriorName(A), 1.0), Scored(PriorName(B), 2.0), Scored(PriorName(C), 3.0)]
 
 
-DECISION = Decision("held-out", [B, A], {C: "the fit diverged"})
+DECISION = Decision("held-out", named(B, A), {PriorName(C): "the fit diverged"})
 
 
 def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.float32] | None, **known: Any) -> None:
@@ -35,9 +40,10 @@ def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.fl
 
     Where its outputs varied least it has half of that.
     """
-    keys = fit_keys(bench.context, FitJob(bench.image, view, parse_name(candidate)))
+    name = parse_name(candidate)
+    keys = fit_keys(bench.context, FitJob(bench.image, view, name))
     if output is None:
-        record = FitRecord(candidate, view, "failed", reason="the fit diverged", seconds=1.0)
+        record = FitRecord(name, view, "failed", reason="the fit diverged", seconds=1.0)
     else:
         scale = bench.context.config.task.scale
         sides = (scale * bench.image.height, scale * bench.image.width) if view == "full" else (32, 32)
@@ -45,7 +51,7 @@ def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.fl
         curve = np.array([0.3, 0.2, 0.25], dtype=np.float32)
         seen = curve if known.get("evaluation") else curve[:0]
         bench.store.put(keys.arrays("x"), FitArrays(pixels, pixels / 2, curve, seen).to_bytes())
-        record = FitRecord(candidate, view, "done", None, 0.2, 0.1, 2, 1, 3, 0.125, 1234, seconds=10.0, arrays="x")
+        record = FitRecord(name, view, "done", None, 0.2, 0.1, 2, 1, 3, 0.125, 1234, seconds=10.0, arrays="x")
         record = replace(record, **known)
     bench.store.put(keys.result, record.to_json())
 
@@ -64,10 +70,10 @@ def leave_all(bench: Bench, *, evaluated: bool = False) -> None:
 
 
 def chosen(
-    bench: Bench, full: Sequence[str], decision: Decision = DECISION, ended: Mapping[str, int] | None = None
+    bench: Bench, full: Sequence[str], decision: Decision = DECISION, ended: Mapping[FitName, int] | None = None
 ) -> list[Chosen]:
     """What every arm of the run has chosen: the same."""
-    return [Chosen(arm, SHORTLIST, decision, full, ended or {}) for arm in arms_of(bench.context.config)]
+    return [Chosen(arm, SHORTLIST, decision, named(*full), ended or {}) for arm in arms_of(bench.context.config)]
 
 
 def collected(bench: Bench, full: Sequence[str], decision: Decision = DECISION, *, previews: bool = False) -> Row:
@@ -113,8 +119,9 @@ def lottery_bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encod
 
 def search(bench: Bench, chain: str, iterations: int, seconds: float, **known: Any) -> None:
     """The record of a chain."""
-    record = FitRecord(chain, "full", "done", iterations=iterations, seconds=seconds)
-    keys = fit_keys(bench.context, FitJob(bench.image, "full", parse_name(chain)))
+    name = parse_name(chain)
+    record = FitRecord(name, "full", "done", iterations=iterations, seconds=seconds)
+    keys = fit_keys(bench.context, FitJob(bench.image, "full", name))
     bench.store.put(keys.result, replace(record, **known).to_json())
 
 
@@ -123,9 +130,11 @@ def lottery_rows(
 ) -> list[Row]:
     """The rows of a lottery whose rounds a rule has put into this order."""
     (arm,) = arms_of(bench.context.config)
-    best = ["dip.imp.0.r01", *(name for name in ROUNDS if name != "dip.imp.0.r01")] if order is None else order
-    cohort = [Scored(parse_name(name), 0.0) for name in ROUNDS]
-    decision = Decision("held-out", list(best), dict(failed or {}))
+    if order is None:
+        order = ["dip.imp.0.r01", *(name for name in ROUNDS if name != "dip.imp.0.r01")]
+    best = named(*order)
+    cohort = [Scored(name, 0.0) for name in named(*ROUNDS)]
+    decision = Decision("held-out", best, {parse_name(name): reason for name, reason in (failed or {}).items()})
     choice = Chosen(arm, cohort, decision, best[: arm.full_fits], {})
     rows = collect(bench.context, bench.image, [choice], previews=previews)
     assert rows_from_json(bench.store.get(bench.context.layout.row(bench.image.id))) == rows

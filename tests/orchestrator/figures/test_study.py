@@ -35,6 +35,7 @@ from orchestrator.fit.record import Evaluation, FitRecord
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store, open_store
+from workers.names import PriorName
 
 LAYOUT = RunLayout("s")
 NAN = math.nan
@@ -239,7 +240,9 @@ def image(name: str) -> InputImage:
 
 
 def done(candidate: str, best: float, error: float | None, view: Any = "full") -> Fitted:
-    record = FitRecord(candidate, view, "done", held_out_error=error, evaluation=Evaluation(best - 1, best - 2, best))
+    record = FitRecord(
+        PriorName(candidate), view, "done", held_out_error=error, evaluation=Evaluation(best - 1, best - 2, best)
+    )
     return Fitted(record)
 
 
@@ -257,7 +260,7 @@ def study_table(store: Store) -> Table:
         "psd db strip mse": [1.0, 2.0, NAN],
         "task loss": [0.3, 0.2, 0.1],
     }
-    failed = Fitted(FitRecord("z", "full", "failed", reason="the fit diverged"))
+    failed = Fitted(FitRecord(PriorName("z"), "full", "failed", reason="the fit diverged"))
     put(store, "a.png", [done("y", 28, 0.1), done("x", 26, 0.2), failed, done("z", 40, 0.0, "crop")], scores)
     put(store, "b,\n1.png", [done("x", 31, 0.4), done("z", 30, None)], scores)
     return read_table(store, LAYOUT, [image("a.png"), image("not yet.png"), image("b,\n1.png")])

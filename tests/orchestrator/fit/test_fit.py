@@ -92,7 +92,7 @@ def test_a_fit_leaves_its_record_and_arrays_in_the_store(bench: Bench) -> None:
     record = run_fit(bench.context, job, on_progress=lambda *told: seen.append(told), clock=still)
     assert files_of(bench, job) == {"result.json", "arrays.npz"}
     assert read_record(bench.store, fit_keys(bench.context, job)) == record
-    assert (record.candidate, record.view, record.state, record.reason) == (CANDIDATES[0], "crop", "done", None)
+    assert (record.candidate, record.view, record.state, record.reason) == (job.name, "crop", "done", None)
     assert record.iterations == 6
     assert record.parameters is not None
     assert record.parameters > 1000

@@ -152,7 +152,7 @@ def test_a_chain_leaves_tickets_of_exactly_the_weights_that_are_to_be_left_and_i
     method: Any = arm.removeprefix("lottery-")
     chain = Chain(NETWORK, method, 0)
     dense, record = run(images)
-    assert (dense.state, record.state, record.candidate, record.view) == ("done", "done", str(chain), "full")
+    assert (dense.state, record.state, record.candidate, record.view) == ("done", "done", chain, "full")
     names = [f"a-0123abcd/{chain.round(number)}.ticket" for number in (1, 2, 3)]
     tickets = tickets_of(images[0])
     assert list(tickets) == names
@@ -501,7 +501,7 @@ def test_where_the_search_on_all_images_failed_their_chains_say_that_there_are_n
     diverging_from(monkeypatch, MaskSearch, 1)
     search, *others = run(images)
     assert (search.state, search.reason) == ("failed", "the loss is no number")
-    chains = [record for record in others if record.candidate.endswith("all-images")]
+    chains = [record for record in others if str(record.candidate).endswith("all-images")]
     assert len(chains) == 2
     assert all(str(record.reason).startswith("there is no ticket ") for record in chains)
 
