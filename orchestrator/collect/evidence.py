@@ -17,7 +17,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import Preview
 from orchestrator.run.rows import Row, RowState
-from workers.names import Round, chain_of, parse_name
+from workers.names import Round, chain_of
 from workers.noise import Estimate
 from workers.quality import psnr, psnr_y, ssim
 from workers.tasks import Observation
@@ -92,7 +92,7 @@ class Evidence:
     def figures(self, row: Row, record: FitRecord, output: Array, pixels: Array, *, correlated: bool) -> Row:
         """The row of a fit that has restored the image as ``pixels``, which are its ``output`` and what was known."""
         interval = None if correlated else self.estimate(record, output)
-        name = parse_name(record.candidate)
+        name = record.candidate
         chain = chain_of(name)
         row = replace(
             row,

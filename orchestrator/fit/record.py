@@ -9,6 +9,7 @@ from orchestrator.fit.job import FitJob
 from orchestrator.run.context import RunContext
 from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.layout import FitLayout
+from orchestrator.run.names import Name
 from orchestrator.settings import ViewName
 from orchestrator.store import Store
 
@@ -39,7 +40,7 @@ class FitRecord:
     `workers.fitting.FitResult`.
     """
 
-    candidate: str
+    candidate: Name
     view: ViewName
     state: Literal["done", "failed", "paused"]
     reason: str | None = None

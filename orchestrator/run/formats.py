@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from orchestrator.errors import NewerFormatError
 from orchestrator.store import Store, create_or_read
 from orchestrator.version import __version__
+from workers.names import FitName
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -89,7 +90,7 @@ class RecordFormat(Generic[T]):
             ValueError: a figure is not finite.
         """
         kept = {name: value for name, value in _plain(record).items() if name not in self._leave_out}
-        return json.dumps({"format": self.number, **kept}, default=_plain, indent=indent, allow_nan=False).encode()
+        return json.dumps({"format": self.number, **kept}, default=_shown, indent=indent, allow_nan=False).encode()
 
     def from_json(self, data: bytes | str, place: str = "") -> T:
         """A record back from JSON of the present format, or an older one.
@@ -132,6 +133,11 @@ class RecordFormat(Generic[T]):
     def create_or_read(self, store: Store, key: str, record: T, *, indent: int | None = None) -> T:
         """Leave a record in the store unless there is one; the record that counts, which is the first."""
         return self.from_json(create_or_read(store, key, self.to_json(record, indent=indent)), store.show(key))
+
+
+def _shown(value: Any) -> dict[str, Any] | str:
+    """A name as text, anything else as `_plain` has it."""
+    return str(value) if isinstance(value, FitName) else _plain(value)
 
 
 def _plain(value: Any) -> dict[str, Any]:

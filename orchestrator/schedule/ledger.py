@@ -17,14 +17,14 @@ class StoreLedger:
 
     def failed(self, job: FitJob, reason: str) -> bool:
         """Record that a fit has failed for good; False if another attempt at it has left a result meanwhile."""
-        record = FitRecord(str(job.name), job.view, "failed", reason=reason)
+        record = FitRecord(job.name, job.view, "failed", reason=reason)
         return record_once(self._context.store, fit_keys(self._context, job).result, record).state == "failed"
 
     def stopped(self, finished: Finished) -> None:
         """Record how far a fit had come that a contest has ended."""
         job = finished.job
         record = FitRecord(
-            str(job.name),
+            job.name,
             job.view,
             "paused",
             held_out_error=finished.held_out_error,

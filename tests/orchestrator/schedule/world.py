@@ -19,7 +19,7 @@ from orchestrator.schedule.scheduler import Scheduler
 from orchestrator.schedule.tally import Tally
 from orchestrator.score.score import Scored
 from orchestrator.settings import Config
-from workers.names import Chain, FitName, PriorName, Round, parse_name
+from workers.names import Chain, FitName, PriorName, Round
 
 NETWORKS = ("dip", "dip-inpaint", "deep-decoder-64", "deep-decoder-128", "deep-decoder-32")
 RETRIES = 2
@@ -222,13 +222,13 @@ class World:
                 for scored in cohort:
                     if scored.name not in ended:
                         done = self._has_result(of, by.view, scored.name)
-                        (order.append(str(scored.name)) if done else failed.update({str(scored.name): "failed"}))
+                        (order.append(scored.name) if done else failed.update({scored.name: "failed"}))
                 return Decision(by.rule, order, failed)
             case PickNetwork(_, chosen):
                 return str(chosen.full[0]) if chosen.full else None
             case Collect(of, chosen, _):
                 for each in chosen:
-                    for name in map(parse_name, each.full) if each.arm.view != "full" else ():
+                    for name in each.full if each.arm.view != "full" else ():
                         assert (of.id, "full", name) in self.results, f"{name} is collected and has not ended"
                 return []
 
