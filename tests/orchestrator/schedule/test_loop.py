@@ -140,7 +140,7 @@ class Claim:
         self.stop: str | None = None
         self.stop_after: tuple[int, str] | None = None
         self.looks = 0
-        self.told: list[Any] = []
+        self.reports: list[Any] = []
 
     def check(self) -> None:
         self.looks += 1
@@ -149,8 +149,8 @@ class Claim:
                 raise SupersededError("another driver has it")
             self.stop = self.stop_after[1]
 
-    def tell(self, *what: Any) -> None:
-        self.told.append(what)
+    def report(self, *what: Any) -> None:
+        self.reports.append(what)
 
 
 class Watch:
