@@ -51,8 +51,8 @@ class Measurement:
             known: (h, w), true where measured; None where everything is.
             random: decides which pixels are hidden.
             share: the share of the known pixels that is hidden, in (0, 1).
-            fewest: the least number of hidden pixels, up to a fifth of the known ones; with fewer the choice is a
-                lottery.
+            fewest: the least number of hidden pixels, up to a fifth of the known ones; fewer leave
+                the choice of a network to chance.
         """
         height, width = pixels.shape[1:]
         observed = height * width if known is None else int(known.sum())
