@@ -23,7 +23,7 @@ def test_a_run_goes_on_in_the_background_is_cancelled_and_resumed_to_its_results
     store = tmp_path / "store"
     longer = [*TINY, "cohort.iterations=100000", "fit.iterations=100000", "fit.patience=100000"]
     run = orchestrator.submit(images, task="denoise", settings=longer, store=store, run="mine")
-    # This process is free, and Ctrl-C in a wait is nothing to the run.
+    # This process is free, and Ctrl-C in a wait does not affect the run.
     deadline = time.monotonic() + 240
     while run.status().state is not RunState.RUNNING:
         assert time.monotonic() < deadline
@@ -52,6 +52,6 @@ def test_a_run_goes_on_in_the_background_is_cancelled_and_resumed_to_its_results
     assert (pixels.shape, pixels.dtype) == ((3, 70, 64), np.float32)
     assert 0 <= pixels.min() <= pixels.max() <= 1
     assert short.status().config["network"]["width"] == 8
-    # A run that is finished goes on to the same end.
+    # A finished run that is resumed has the same end.
     again = orchestrator.resume("short", store=store, background=False)
     assert again.results().equals(table)

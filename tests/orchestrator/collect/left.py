@@ -1,4 +1,4 @@
-"""Fits as they are left in a store for the tests, and what collecting them gives."""
+"""Fits in a store for the tests, and the result of collecting them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,9 +31,9 @@ DECISION = Decision("held-out", [B, A], {C: "the fit diverged"})
 
 
 def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.float32] | None, **known: Any) -> None:
-    """A fit in the store: a finished one with this output, if it is a number everywhere the same, or a failed one.
+    """A fit in the store: a finished one with this output (a number means the same everywhere), or a failed one.
 
-    Where its outputs varied least it has half of that.
+    The output where its outputs varied least is half of it.
     """
     keys = fit_keys(bench.context, FitJob(bench.image, view, parse_name(candidate)))
     if output is None:
@@ -66,7 +66,7 @@ def leave_all(bench: Bench, *, evaluated: bool = False) -> None:
 def chosen(
     bench: Bench, full: Sequence[str], decision: Decision = DECISION, ended: Mapping[str, int] | None = None
 ) -> list[Chosen]:
-    """What every arm of the run has chosen: the same."""
+    """The choice of every arm of the run: the same."""
     return [Chosen(arm, SHORTLIST, decision, full, ended or {}) for arm in arms_of(bench.context.config)]
 
 

@@ -103,7 +103,7 @@ def test_the_decision_is_blind_to_every_figure_of_the_evaluation(
 
 
 def decided_over(bench: Bench, correlations: tuple[float | None, ...], arm: Arm | None = None) -> Decision:
-    """The decision over a cohort whose residuals are correlated so much; by error a is best, by consensus c."""
+    """The decision over a cohort with these residual correlations; a is best by error, c by consensus."""
     cohort = zip(CANDIDATES, (0.1, 0.2, 0.3), (0.0, 6.0, 2.0), correlations, strict=True)
     for candidate, error, value, correlation in cohort:
         leave(bench, candidate, error, value, residual_correlation=correlation)
@@ -126,7 +126,7 @@ LITTLE, MUCH = CORRELATED - 0.05, CORRELATED + 0.05
         ((0.01, 0.9, LITTLE), LITTLE),
         ((0.01, 0.9, MUCH), MUCH),
         ((None, MUCH, None), MUCH),
-        # An image too small to tell is taken as what most images are.
+        # An image too small to judge is treated like most images.
         ((None, None, None), None),
     ],
 )

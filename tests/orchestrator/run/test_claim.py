@@ -45,7 +45,7 @@ def dead_pid() -> int:
 
 
 class Clock:
-    """Time that passes only while somebody sleeps; ``during`` happens at each sleep."""
+    """Time that passes only during sleep; ``during`` happens at each sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -97,7 +97,7 @@ def test_the_first_claim_is_number_one_and_says_who_holds_it(store: LocalStore) 
 def test_what_a_holder_said_last_stands(store: LocalStore, quick: None) -> None:
     with taken(store) as claim:
         claim.end(RunState.FAILED, seconds=1.5, reason="no luck")
-        time.sleep(0.1)  # the thread must not say otherwise
+        time.sleep(0.1)  # the thread must not change it
     attempt = last_attempt(store, LAYOUT)
     assert attempt is not None
     assert attempt.is_over
@@ -157,7 +157,7 @@ def test_a_later_process_of_the_same_number_is_another(store: LocalStore) -> Non
     with taken(store) as claim:
         assert not claim.holder.is_gone
         assert replace(claim.holder, started="1").is_gone
-        # Of another life of the machine, or another machine, one look tells nothing.
+        # For another boot of the machine, or another machine, one look shows nothing.
         assert not replace(claim.holder, boot="before", started="1").is_gone
         assert not replace(claim.holder, host="elsewhere.example", started="1").is_gone
 
@@ -170,7 +170,7 @@ def test_of_many_who_come_at_once_one_holds_the_run(store: LocalStore, quick: No
 
     def come() -> None:
         clock = Clock()
-        # Others beat in real time, so that who was too late sees them do so.
+        # Others beat in real time, so that a late driver sees it.
         clock.during = lambda: time.sleep(0.01)
         barrier.wait()
         try:
@@ -195,7 +195,7 @@ def test_a_holder_that_comes_to_life_again_learns_that_it_has_been_succeeded(sto
         until(lambda: _superseded(old))
         with pytest.raises(SupersededError, match=r"taken over by process 7 on elsewhere\.example"):
             old.check()
-        # What it says is said under its own number, which is not the one that counts.
+        # Its report is under its own number, which is not the one that counts.
         old.end(RunState.FAILED, reason="late")
     attempt = last_attempt(store, LAYOUT)
     assert attempt is not None
@@ -253,7 +253,7 @@ def test_a_holder_is_asked_to_stop_and_asking_again_changes_only_to_the_sooner(
             request_stop(store, LAYOUT, 1, word)
         until(lambda: claim.stop == stop)
     with _next(store) as second:
-        # Who goes on with the run is not the one that was asked.
+        # The driver that resumes the run is not the one that was asked.
         time.sleep(0.1)
         assert second.stop is None
 
@@ -297,7 +297,7 @@ def test_a_holder_and_a_request_to_stop_of_a_newer_version_are_heeded_though_the
         taken(store)
 
 
-# How it goes, in the holder's words.
+# The state of the run, as the holder reports it.
 
 STAGES = [{"name": "cohort", "done": 3, "total": 9, "running": 2}]
 WAITS = "2 fits wait for a machine with 1 CPU and 1 GPU each"
@@ -310,7 +310,7 @@ def said(store: LocalStore) -> Standing:
 
 
 def log_of(store: LocalStore, number: int) -> list[str]:
-    """What was noted under a claim, without the times."""
+    """The lines logged under a claim, without the times."""
     return [line.partition(" ")[2] for line in store.get(LAYOUT.claim(number).log).decode().splitlines()]
 
 
@@ -322,7 +322,7 @@ def test_how_the_run_goes_is_said_with_the_next_sign_of_life(store: LocalStore, 
         assert beat > 0
         assert (said(store).stages, said(store).waits_for) == (STAGES, [WAITS])
         assert said(store).usage == {"machine_hours": 0.25}
-        # It stands until something else is told.
+        # It stays until the next report.
         until(lambda: said(store).beat > beat)
         assert (said(store).stages, said(store).waits_for) == (STAGES, [WAITS])
         claim.report(STAGES, [], {"machine_hours": 0.5})
@@ -346,7 +346,7 @@ def test_what_a_run_has_used_is_carried_on_by_whoever_holds_it_next(store: Local
         first.end(RunState.INTERRUPTED)
     with taken(store) as second:
         assert said(store).usage == {"machine_hours": 1.5, "gpu_hours": 0.5}
-        # What it tells is its own, and told again from the beginning each time.
+        # It reports its own usage, and reports it from the beginning each time.
         second.report([], [], {"machine_hours": 0.1, "cpu_hours": 8.0})
         second.report([], [], {"machine_hours": 0.2, "cpu_hours": 16.0})
         second.end(RunState.CANCELLED)
@@ -369,7 +369,7 @@ def test_what_is_noted_is_written_with_the_next_sign_of_life_and_once(store: Loc
         claim.log("first")
         until(lambda: store.exists(LAYOUT.claim(1).log))
         assert log_of(store, 1) == ["first"]
-        # A log can be long: where nothing was noted it is not written again.
+        # A log can be long: without new lines it is not written again.
         store.delete(LAYOUT.claim(1).log)
         beat = said(store).beat
         until(lambda: said(store).beat > beat + 2)

@@ -24,7 +24,9 @@ TWO_ARMS = settings(arm("one", full_fits=2), arm("two", "dip", "deep-decoder-32"
 
 
 class Crew:
-    """Does all work at once, and answers in the order of asking. ``trouble`` maps a call's number to what goes wrong."""
+    """Does all work at once, and answers in the order of asking. ``trouble`` maps a call's
+    number to what goes wrong.
+    """
 
     def __init__(self, world: World) -> None:
         self.world, self.numbers = world, itertools.count()
@@ -134,7 +136,7 @@ class Crew:
 
 
 class Claim:
-    """A claim that somebody wants stopped, or has taken, after a number of looks."""
+    """A claim that is stopped, or taken over, after a number of looks."""
 
     def __init__(self) -> None:
         self.stop: str | None = None
