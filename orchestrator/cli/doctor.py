@@ -1,4 +1,4 @@
-"""Find out what is missing or wrong here, in the store or at a Ray cluster, and what to do about it."""
+"""Check this machine, the store or a Ray cluster, and suggest what to do about anything missing or wrong."""
 
 import argparse
 import json
@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(options: argparse.Namespace) -> int:
-    """Print what is found, a line each."""
+    """Print the findings, a line each."""
     from orchestrator.doctor.examine import examine
 
-    # Not opened here: a mistake in its URL is an answer among others.
+    # Not opened here: a mistake in its URL is a finding among others.
     checks = []
     for check in examine(place_of(options.store), options.address):
         checks.append(check)

@@ -44,7 +44,7 @@ class LiveProgress:
     """Shows a run's stages; a context manager. On a terminal they are redrawn in place, elsewhere printed now and then.
 
     Attributes:
-        noted: whether anything has been noted, as it is once a run has been planned.
+        noted: whether there has been a note; the first comes once a run has been planned.
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,7 +57,7 @@ class LiveProgress:
         self._told_at = -PLAIN_EVERY_S
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start to show."""
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -65,7 +65,7 @@ class LiveProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Clear what was shown in place."""
+        """Clear the block on the terminal."""
         if self._console.is_terminal:
             self._live.stop()
 
