@@ -67,27 +67,27 @@ import os
 def act(module):
     path = os.environ["CHAOS_TRACE"]
 
-    def tell(*words):
+    def log(*words):
         with open(path, "a") as file:
             print(*words, file=file)
 
     fit, record_once = module.run_fit, module.record_once
 
-    def told_fit(context, job, subject_of, *, on_progress, **options):
+    def logged_fit(context, job, subject_of, *, on_progress, **options):
         key = module.fit_keys(context, job).root
 
         def progress(iteration, error):
-            tell("block", key, iteration)
+            log("block", key, iteration)
             on_progress(iteration, error)
 
         return fit(context, job, subject_of, on_progress=progress, **options)
 
-    def told_record(store, key, record):
+    def logged_record(store, key, record):
         recorded = record_once(store, key, record)
-        tell("end", key.rsplit("/", 1)[0], record.iterations)
+        log("end", key.rsplit("/", 1)[0], record.iterations)
         return recorded
 
-    module.run_fit, module.record_once = told_fit, told_record
+    module.run_fit, module.record_once = logged_fit, logged_record
 """
 
 
@@ -132,7 +132,7 @@ class Field:
             return self.submit(run)
         return self.start("resume", run, "--store", self.store.url, "--no-dashboard")
 
-    def said_of(self, run: str) -> str:
+    def failures_of(self, run: str) -> str:
         """Why a run lost an image: its rows that are not restored, and the end of the drivers' logs."""
         rows = [row for row in read_rows(self.store, RunLayout(run)) if row.state != "restored"]
         log = (self.folder / "log").read_text(errors="replace")
@@ -290,7 +290,7 @@ def main() -> None:
             outcomes.append([run, kinds, lost, str(again), same, f"{ended} of {fits}", extra, f"{took:.0f}"])
             print(outcomes[-1], different[:5], flush=True)
             if restored < len(rows):
-                print(made.said_of(run), flush=True)
+                print(made.failures_of(run), flush=True)
     print(f"\n{machine('cpu', 1)}; {len(faults)} faults, seed {options.seed}; calm run {calm_s:.0f} s\n")
     header = [
         "run",

@@ -99,8 +99,8 @@ def print_sparsity(rows: Sequence[Row]) -> None:
     lines = []
     for number in sorted({number for _, number in points if number}):
         first = points[arms[0], number]
-        told = [points.get((arm, number)) for arm in arms]
-        cells = ["" if point is None else _with_interval(point.difference, point.low, point.high) for point in told]
+        found = [points.get((arm, number)) for arm in arms]
+        cells = ["" if point is None else _with_interval(point.difference, point.low, point.high) for point in found]
         lines.append((str(number), f"{first.sparsity:.1%}", f"{first.parameters:,}", *cells))
     names = [arm.removeprefix("lottery-") for arm in arms]
     print(table(("round", "sparsity", "parameters left", *names), lines), end="\n\n")

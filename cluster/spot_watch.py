@@ -70,8 +70,8 @@ class Metadata:
             with contextlib.closing(connection):
                 connection.request(method, path, headers=dict(headers))
                 answer = connection.getresponse()
-                told = {name.lower(): value for name, value in answer.getheaders()}
-                return answer.status, answer.read(_MOST_BYTES).decode("utf-8", "replace"), told
+                found = {name.lower(): value for name, value in answer.getheaders()}
+                return answer.status, answer.read(_MOST_BYTES).decode("utf-8", "replace"), found
         except http.client.HTTPException as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
 
@@ -91,10 +91,10 @@ class Aws:
         if status != http.HTTPStatus.OK:
             raise OSError(f"EC2's metadata service answers with HTTP {status}")
         try:
-            told = json.loads(body)
-            action, when = told["action"], told.get("time")
+            notice = json.loads(body)
+            action, when = notice["action"], notice.get("time")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NoMetadataError("what answers is not EC2's metadata service") from error
+            raise NoMetadataError("the answer is not from EC2's metadata service") from error
         try:
             end = datetime.strptime(when, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         except (ValueError, TypeError):
@@ -304,15 +304,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--metadata", default=_METADATA, metavar="URL", help="where the metadata service is")
     parser.add_argument("--ray", default="ray", help="Ray's command")
-    parser.add_argument("--raylet", type=int, metavar="PID", help="which raylet; our user's last, unless said")
-    parser.add_argument("--interval", type=float, default=2.0, metavar="S", help="time between two questions")
+    parser.add_argument("--raylet", type=int, metavar="PID", help="the raylet (default: our user's last one)")
+    parser.add_argument("--interval", type=float, default=2.0, metavar="S", help="the time between two requests")
     parser.add_argument(
-        "--patience", type=float, default=120.0, metavar="S", help="how long is waited for what must be there"
+        "--patience",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="how long to wait for the lock, the raylet and the service",
     )
     parser.add_argument(
-        "--files", type=Path, default=Path.home(), metavar="FOLDER", help="of the lock and the messages"
+        "--files", type=Path, default=Path.home(), metavar="FOLDER", help="where the lock and the messages go"
     )
-    parser.add_argument("--foreground", action="store_true", help="stay there, and say there what happens")
+    parser.add_argument("--foreground", action="store_true", help="stay in the foreground, and log there")
     return parser.parse_args(arguments)
 
 

@@ -26,12 +26,12 @@ def act(options: argparse.Namespace) -> int:
     for check in examine(place_of(options.store), options.address):
         checks.append(check)
         if not options.json:
-            said = (
+            line = (
                 f"ok     {check.check}: {check.found}"
                 if check.ok
                 else f"wrong  {check.check}: {check.found} -> {check.advice}"
             )
-            print(printable(said), flush=True)
+            print(printable(line), flush=True)
     if options.json:
         print(json.dumps([check.to_dict() for check in checks], indent=2))
     return 0 if all(check.ok for check in checks) else EXIT_WRONG

@@ -53,8 +53,8 @@ class LiveProgress:
         self._stage_clock = StageClock(clock)
         self.noted = False
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._told: tuple[int, ...] = ()
-        self._told_at = -PLAIN_EVERY_S
+        self._printed: tuple[int, ...] = ()
+        self._printed_at = -PLAIN_EVERY_S
 
     def __enter__(self) -> Self:
         """Start to show."""
@@ -83,8 +83,8 @@ class LiveProgress:
             return
         done = tuple(stage.done for stage in stages)
         ended = all(stage.done >= stage.total for stage in stages)
-        if done != self._told and (ended or self._clock() - self._told_at >= PLAIN_EVERY_S):
-            self._told, self._told_at = done, self._clock()
+        if done != self._printed and (ended or self._clock() - self._printed_at >= PLAIN_EVERY_S):
+            self._printed, self._printed_at = done, self._clock()
             self._console.print(Text("  ".join(self._words(stage) for stage in stages)), soft_wrap=True)
 
     def _words(self, stage: Stage) -> str:
