@@ -28,7 +28,7 @@ def images(tmp_path: Path, encoded: Encoded) -> Path:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, dict[str, Any]]]:
-    """What is asked for, and where; nothing is started."""
+    """The requests, and where; nothing is started."""
     asked: list[tuple[Request, dict[str, Any]]] = []
     monkeypatch.setattr(api, "_start", lambda request, **where: asked.append((request, where)))
     return asked

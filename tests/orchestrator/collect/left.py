@@ -1,4 +1,4 @@
-"""Fits as they are left in a store for the tests, and what collecting them gives."""
+"""Fits in a store for the tests, and the result of collecting them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,9 +36,9 @@ DECISION = Decision("held-out", named(B, A), {PriorName(C): "the fit diverged"})
 
 
 def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.float32] | None, **known: Any) -> None:
-    """A fit in the store: a finished one with this output, if it is a number everywhere the same, or a failed one.
+    """A fit in the store: a finished one with this output (a number means the same everywhere), or a failed one.
 
-    Where its outputs varied least it has half of that.
+    The output where its outputs varied least is half of it.
     """
     name = parse_name(candidate)
     keys = fit_keys(bench.context, FitJob(bench.image, view, name))

@@ -153,7 +153,7 @@ def test_the_mean_is_weighted_and_the_map_shows_where_fits_disagree(
     leave(bench, "full", B, 0.0, held_out_error=0.3)
     row = collected(bench, [B, A])
     assert row.candidate == A
-    # No noise is told from a blurred image: weights 3/4 and 1/4.
+    # No noise is estimated from a blurred image: weights 3/4 and 1/4.
     assert (pixels(restored(bench, "mean"))[:, :24] == (153, 153, 0)).all()
     assert (pixels(restored(bench, "mean"))[:, 24:] == 0).all()
     spread = tifffile.imread(BytesIO(restored(bench, "spread")))
@@ -181,6 +181,6 @@ def test_super_resolution_writes_a_larger_image_with_its_alpha(
         np.testing.assert_array_equal(again[..., 3], samples[..., 3].repeat(2, axis=0).repeat(2, axis=1))
     assert (pixels(restored(bench))[..., :3] == 128).all()
     assert tifffile.imread(BytesIO(restored(bench, "spread"))).shape == (40, 48)
-    # Beside it the given image is shown as large.
+    # The given image next to it is shown as large.
     key = bench.context.layout.preview(bench.image.id, "degraded")
     assert pixels(bench.store.get(key)).shape == (40, 48, 3)

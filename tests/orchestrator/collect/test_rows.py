@@ -55,7 +55,7 @@ def test_where_nothing_was_fitted_the_row_says_why_and_no_file_is_written(
     assert row.seconds == 1.0
     assert row.psnr is None
     assert list(bench.store.keys(f"{bench.context.layout.root}/restored")) == []
-    # Only what all arms have in common.
+    # Only the values that all arms have in common.
     folder = f"{bench.context.layout.root}/previews/{bench.image.id}"
     assert {key.removeprefix(f"{folder}/") for key in bench.store.keys(folder)} == {"degraded.png", "reference.png"}
 
@@ -165,7 +165,7 @@ def test_a_round_that_was_never_begun_says_why(
     lost = rows["dip.imp.0.r02"]
     assert (lost.state, lost.reason, lost.round, lost.initialisation) == (RowState.FAILED, "no ticket", 2, 0)
     assert rows["dip.imp.1.r02"].reason == "the fit diverged"
-    # Of what nothing is known nothing is said.
+    # Unknown values are left out.
     assert (rows["dip.imp.1.r01"].state, rows["dip.imp.1.r01"].reason) == (RowState.FAILED, None)
 
 
@@ -193,7 +193,7 @@ def test_rounds_of_the_first_initialisation_are_shown_where_previews_are_wanted(
     folder = f"{bench.context.layout.root}/previews/{bench.image.id}/lottery-imp"
     shown = {key.removeprefix(f"{folder}/"): bench.store.get(key) for key in bench.store.keys(folder)}
     rounds = {name: int(pixels(data)[0, 0, 0]) for name, data in shown.items() if name.startswith("round")}
-    # Also that of the pick.
+    # The pick has it too.
     assert rounds == ({"round-00.png": 128, "round-01.png": 191, "round-02.png": 26} if previews else {})
     assert ("restored.png" in shown) is previews
 

@@ -1,4 +1,4 @@
-"""A user whom Ray knows nothing of yet, and answers by name."""
+"""A user whom Ray does not know yet, and answers by name."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ TOKEN = "0123456789abcdef"  # noqa: S105 - of no cluster
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user whom Ray knows nothing of yet."""
+    """A user whom Ray does not know yet."""
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

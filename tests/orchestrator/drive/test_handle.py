@@ -44,7 +44,7 @@ def store(tmp_path: Path, record: RunRecord, encoded: Encoded) -> LocalStore:
 
 
 def leave(store: LocalStore, number: int, **standing: Any) -> None:
-    """What the driver of a claim says."""
+    """The state of the driver of a claim."""
     keys = LAYOUT.claim(number)
     store.put(keys.holder, json.dumps(asdict(replace(ELSEWHERE, number=number))).encode())
     store.put(keys.state, Standing(**{"state": RunState.RUNNING, "beat": 1, "at": now(), **standing}).to_json())

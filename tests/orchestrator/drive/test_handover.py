@@ -44,9 +44,9 @@ Trouble = Callable[[str, str], tuple[int, bytes] | None]
 
 
 class Head:
-    """The Jobs API of a Ray head, on loopback: it remembers what it was asked, and runs nothing.
+    """The Jobs API of a Ray head, on loopback: it remembers its requests, and runs nothing.
 
-    What it answers was seen on one of Ray 2.60. ``trouble`` may answer instead, by method and path.
+    Its answers were seen on one of Ray 2.60. ``trouble`` may answer instead, by method and path.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class Head:
 
     @property
     def posted(self) -> dict[str, Any]:
-        """The one job that was submitted, as it was asked for."""
+        """The one job that was submitted, as requested."""
         (asked,) = [asked for asked in self.asked if asked.method == "POST"]
         assert asked.path == "/api/jobs/"
         job: dict[str, Any] = json.loads(asked.body)
@@ -173,7 +173,7 @@ class Heard:
 
 
 def mistake(caught: pytest.ExceptionInfo[UserMistakeError], head: Head) -> str:
-    """What a user is told: one line that names the address and the way to learn more."""
+    """The message of a mistake: one line that names the address and the way to learn more."""
     said = str(caught.value)
     assert said.isprintable()
     assert said.startswith(f"--address {head.address}: ")
@@ -181,7 +181,7 @@ def mistake(caught: pytest.ExceptionInfo[UserMistakeError], head: Head) -> str:
     return said
 
 
-# Which stores a cluster can see.
+# The stores that a cluster can see.
 
 
 @pytest.mark.parametrize("place", ["dip-store", "/data/store", "~/store"])
@@ -289,7 +289,7 @@ def test_what_a_driver_said_last_is_known_once_it_has_ended(head: Head, status: 
     assert cluster.log(job) == "x" * 5000 + "the end\n"
 
 
-# What can go wrong.
+# Possible failures.
 
 NO_TOKEN = b"Unauthorized: Missing authentication token"
 
@@ -374,7 +374,7 @@ def test_a_job_that_is_refused_is_a_mistake_of_one_line(head: Head) -> None:
     assert "already exists" in mistake(caught, head)
 
 
-# What Ray 2.60 would rather follow than the address that it is given.
+# Ray 2.60 prefers these to the address that it is given.
 @pytest.mark.parametrize("name", ["RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"])
 def test_the_cluster_is_the_one_that_was_named_whatever_the_environment_names(
     head: Head, name: str, monkeypatch: pytest.MonkeyPatch

@@ -76,7 +76,7 @@ def test_tau_is_minus_one_where_lower_foretells_higher_exactly_and_counts_pairs_
     best = floats(20, 21, 22, 23)
     assert tau_of(-best, best) == pytest.approx(-1)
     assert tau_of(np.exp(best), best) == pytest.approx(1)
-    # Of the six pairs one is the wrong way round.
+    # One of the six pairs is the wrong way round.
     assert tau_of(floats(4, 3, 1, 2), best) == pytest.approx((1 - 5) / 6)
 
 
@@ -168,7 +168,7 @@ def test_failed_fits_do_not_count_and_an_image_with_one_fit_has_no_tau() -> None
     assert all(tau.image != "b" for tau in taus)
 
 
-# What K candidates come to
+# The result of K candidates
 
 
 @given(st.lists(st.floats(5, 40), min_size=1, max_size=7), st.data())
@@ -254,7 +254,7 @@ def put(store: Store, name: str, fits: list[Fitted], scores: dict[str, list[Any]
 
 
 def study_table(store: Store) -> Table:
-    """Of two images and one that is not done; a fit failed, one is missing, and one is of another view."""
+    """A table of two images and one that is not finished; a fit failed, one is missing, and one is of another view."""
     scores: dict[str, list[Any]] = {
         "candidate": ["x", "y", "z"],
         "psd db strip mse": [1.0, 2.0, NAN],

@@ -70,7 +70,7 @@ def saved_by(make: Callable[[], Work]) -> dict[str, Any]:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of everything that a checkpoint holds, at all levels."""
+    """The path of everything in a checkpoint, at all levels."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
     for key, each in inside:
         yield (*path, key)

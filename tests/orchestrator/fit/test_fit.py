@@ -60,7 +60,7 @@ def arrays_of(bench: Bench, job: FitJob) -> FitArrays:
 
 
 def ticking(step: float) -> Callable[[], float]:
-    """A clock that goes on by so many seconds whenever it is looked at."""
+    """A clock that advances by ``step`` seconds whenever it is read."""
     times: Iterator[float] = (step * number for number in count())
     return lambda: next(times)
 
@@ -80,7 +80,7 @@ def still() -> float:
 
 
 def files_of(bench: Bench, job: FitJob) -> set[str]:
-    """Their names, without what tells the arrays of two attempts apart."""
+    """Their names, without the digest that distinguishes the arrays of two attempts."""
     root = fit_keys(bench.context, job).root
     names = (key.rsplit("/", 1)[1] for key in bench.store.keys(root))
     return {re.sub(r"^arrays-[0-9a-f]{16}", "arrays", name) for name in names}
@@ -105,7 +105,7 @@ def test_a_fit_leaves_its_record_and_arrays_in_the_store(bench: Bench) -> None:
     assert record.stop_iteration == arrays.held_out.argmin() + 1
     assert record.held_out_standard_error is not None
     assert 0 < record.held_out_standard_error < record.held_out_error
-    # The outputs of so few iterations cannot be compared.
+    # After so few iterations the outputs cannot be compared.
     assert record.steady_iteration == record.stop_iteration
     assert record.residual_correlation is None
     assert [iteration for iteration, _ in seen] == [2, 4, 6]
@@ -555,7 +555,7 @@ def test_a_checkpoint_that_the_store_finds_damaged_is_begun_anew(bench: Bench, d
     path = bench.store.local_path(fit_keys(bench.context, job).checkpoint)
     os.truncate(path, path.stat().st_size // 2)
     if damage is not None:
-        with path.open("wb") as file:  # in place: what the store knows of the object stays
+        with path.open("wb") as file:  # in place: the store's metadata of the object stays
             file.write(damage)
     if not _remembers_content(path):
         pytest.skip("this file system keeps no extended attributes")

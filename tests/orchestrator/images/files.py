@@ -79,7 +79,7 @@ def exif(orientation: int, order: str = "<") -> bytes:
 
 
 def icc_profile(space: bytes) -> bytes:
-    """A header that names its colour space, which is all this project reads of a profile."""
+    """A header that names its colour space, the only part of a profile that this project reads."""
     body = struct.pack(">I", 132) + bytes(12) + space + bytes(16) + b"acsp" + bytes(92)
     return body[:132]
 
@@ -135,7 +135,9 @@ def small_files() -> dict[str, bytes]:
 
 
 def unusual_files() -> dict[str, bytes]:
-    """One small file of each of the rarer kinds: other codecs, several pictures in one file, and what surrounds the pixels."""
+    """One small file of each of the rarer kinds: other codecs, several pictures in one file,
+    and data around the pixels.
+    """
     rgb, grey, deep = samples(9, 7, 3), samples(9, 7), samples(9, 7, dtype="uint16")
     smooth = np.linspace(0, 255, 24 * 20 * 3).reshape(24, 20, 3).astype(np.uint8)
     frames = [Image.fromarray(samples(9, 7, 3, seed=seed)) for seed in range(3)]

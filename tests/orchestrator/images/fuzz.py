@@ -1,6 +1,7 @@
 """Damaged image files without end, each made from a number: ``python -m tests.orchestrator.images.fuzz --seconds 300``.
 
-Every file is decoded in a process of its own kind (`isolated_map`), so a decoder that crashes is a finding like any other.
+Every file is decoded in a process of its own kind (`isolated_map`), so a decoder that crashes is a finding like any
+other.
 """
 
 import argparse
@@ -84,7 +85,7 @@ def _with_checksums(data: bytes) -> bytes:
 
 
 def finding(seed: int) -> str:
-    """What is wrong with how the file of this number is decoded; empty if it is a picture or has a reason."""
+    """The mistake in decoding the file of this number; empty if it is a picture or has a reason."""
     name, data = damaged(seed)
     try:
         wrong = _wrong_with(decode(data, max_pixels=MAX_PIXELS))
@@ -92,7 +93,7 @@ def finding(seed: int) -> str:
         wrong = "" if str(error).isprintable() else f"a reason that cannot be printed: {error!r}"
         if "memory" in str(error):
             wrong = f"its {len(data)} bytes take too much memory: {error.__cause__}"
-    except Exception as error:  # whatever it is, it is what is looked for
+    except Exception as error:  # any error is a finding
         wrong = f"{type(error).__name__}: {error}"
     return wrong and f"{name}: {wrong}"
 
@@ -109,7 +110,7 @@ def _wrong_with(picture: Picture) -> str:
 
 
 def findings(seeds: Sequence[int]) -> list[str]:
-    """What is wrong with the files of these numbers, those included that take their process down."""
+    """The mistakes in decoding the files of these numbers, those included that take their process down."""
     found = isolated_map(finding, seeds, memory=_MEMORY, seconds=20)
     crashed = "crashed, or came to no end"
     return [

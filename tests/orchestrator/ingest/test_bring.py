@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def uploads(tmp_path: Path, encoded: Encoded) -> list[Upload]:
-    """Two images with references, and masks of which the second knows nothing."""
+    """Two images with references, and masks, which the second lacks."""
     for folder in ("images", "clean", "masks"):
         (tmp_path / folder).mkdir()
     for seed, (name, known) in enumerate([("a.png", np.eye(9, 7, dtype=bool)), ("b.png", np.ones((9, 7), dtype=bool))]):

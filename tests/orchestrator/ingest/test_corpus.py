@@ -1,4 +1,4 @@
-"""Every file of the corpus, taken in: each becomes what is said of it, whatever lies beside it."""
+"""Every file of the corpus, taken in: each has its expected outcome, whatever files are next to it."""
 
 import os
 import runpy

@@ -1,4 +1,4 @@
-"""Fitted cohorts as they are left in a store for the tests."""
+"""Fitted cohorts in a store for the tests."""
 
 from typing import Any
 

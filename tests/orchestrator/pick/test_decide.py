@@ -130,7 +130,7 @@ LITTLE, MUCH = CORRELATED - 0.05, CORRELATED + 0.05
         ((0.01, 0.9, LITTLE), LITTLE),
         ((0.01, 0.9, MUCH), MUCH),
         ((None, MUCH, None), MUCH),
-        # An image too small to tell is taken as what most images are.
+        # An image too small to judge is treated like most images.
         ((None, None, None), None),
     ],
 )

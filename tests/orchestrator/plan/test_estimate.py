@@ -91,7 +91,7 @@ def test_arms_of_named_networks_have_an_estimate_too(store: LocalStore, folder: 
 def test_every_arm_and_a_larger_result_take_their_time(
     store: LocalStore, folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Timed steps vary with what else the machine does.
+    # Timed steps vary with the machine's other work.
     monkeypatch.setattr("orchestrator.plan.estimate._seconds_per_iteration", lambda plan, name, side: side**2 / 1e6)
     one = make_config(fit={"iterations": 10})
     many = make_config(fit={"iterations": 10}, arms=[{"name": f"arm-{n}"} for n in range(20)])

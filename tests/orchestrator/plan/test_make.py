@@ -312,7 +312,7 @@ def test_a_plan_for_machines_that_are_not_known_has_no_resources_and_rejects_not
     assert [image.name for image in plan.images] == ["a.png", "b.png"]
     assert [upload.path for upload in plan.uploads] == [folder / "a.png", folder / "b.png"]
     assert [reject.name for reject in plan.rejected] == ["notes.txt"]
-    # What is wrong with a file or a setting needs no machine.
+    # Mistakes in a file or a setting need no machine.
     with pytest.raises(UserMistakeError, match="give --masks DIR"):
         make_plan(store, make_config(task={"name": "inpaint"}), Source(str(folder)), resolve=None)
     # GPUs that this machine has not may be there.
@@ -371,7 +371,7 @@ def test_a_run_goes_on_with_another_share_of_its_gpus_but_on_no_other_device(
     left_behind(store, folder, make_config(), machine={"device": "cpu"})
     with pytest.raises(UserMistakeError, match=r"device: cpu, now cuda"):
         resume_plan(store, "mine", resolve=on_gpus)
-    # Threads change results, so that they are no matter of what there is.
+    # Threads change results, so they do not depend on the machines that are there.
     with pytest.raises(UserMistakeError, match=r"resources\.threads: 1, now 2"):
         resume_plan(store, "mine", ["resources.threads=2"], resolve=on_cpus)
 
@@ -382,7 +382,7 @@ def test_whoever_hands_a_run_on_leaves_its_device_to_the_machines_that_will_have
     write_inputs(store, RunLayout("mine"), planned(store, folder, make_config()).inputs)
     left_behind(store, folder, make_config(), machine={"device": "cuda"})
     assert resume_plan(store, "mine", resolve=None).resources is None
-    # All else is looked at where it is known already.
+    # Everything else is looked at where it is known already.
     with pytest.raises(UserMistakeError, match=r"fit\.iterations: 6, now 7\)"):
         resume_plan(store, "mine", ["fit.iterations=7"], resolve=None)
 
@@ -402,7 +402,7 @@ def test_a_lottery_s_exempt_convolutions_must_be_there(
     with pytest.raises(UserMistakeError, match=r"^lottery\.exempt: no convolution matches 'layers\.0'; there are "):
         planned(store, folder, config("lottery-imp", exempt=["layers.0"]))
     assert planned(store, folder, config("lottery-imp", exempt=["layers.0"], network="deep-decoder-8")).images
-    # Of no matter to a run without.
+    # A run without them does not depend on it.
     assert planned(store, folder, config("dip", exempt=["layers.0"])).images
 
 
@@ -456,7 +456,7 @@ def test_images_that_masks_are_found_on_together_must_fit_into_one_trial(
     store: LocalStore, folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.plan.make.too_large", lambda config, images, resources: {})
-    # Of each pixel 3 colours, 3 channels of noise and 2 weights, of 4 bytes each; half of the memory is for that.
+    # Each pixel has 3 colours, 3 channels of noise and 2 weights, of 4 bytes each; half of the memory is for that.
     needed = 2 * (2 * 9 * 7 * 8 * 4)
 
     def planned_with(memory: int, *, together: bool = True) -> Plan:

@@ -1,4 +1,4 @@
-"""What the tests of tickets and rounds share."""
+"""Shared by the tests of tickets and rounds."""
 
 import io
 from dataclasses import replace

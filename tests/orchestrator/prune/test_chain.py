@@ -70,7 +70,9 @@ def benches(make_bench: MakeBench, encoded: Encoded) -> Callable[..., list[Bench
 
 
 def jobs_of(images: Sequence[Bench]) -> list[FitJob]:
-    """The jobs that a driver would have done, in its order: for the first image, or for all where masks are found together."""
+    """The jobs that a driver would have done, in its order: for the first image, or for all where
+    masks are found together.
+    """
     config = images[0].context.config
     (arm,) = arms_of(config)
     together = tuple(bench.image for bench in images)
@@ -102,7 +104,7 @@ def tickets_of(bench: Bench) -> dict[str, bytes]:
 
 
 def left_behind(bench: Bench) -> dict[str, bytes]:
-    """Everything of the run that is in the store, but for the seconds."""
+    """Everything of the run that is in the store, except for the seconds."""
     left = {key: bench.store.get(key) for key in bench.store.keys(bench.context.layout.root)}
     for key, data in left.items():
         if key.endswith("/result.json"):
@@ -111,9 +113,10 @@ def left_behind(bench: Bench) -> dict[str, bytes]:
 
 
 class Writes:
-    """What is created or put in stores, in order; the process ends instead of the write after the first ``most``.
+    """The keys that are created or put in stores, in order; the process ends instead of the write
+    after the first ``most``.
 
-    What is created and there already is none.
+    A create of an existing key does not count.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +142,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     return Writes(monkeypatch)
 
 
-# What a chain leaves.
+# The records that a chain leaves.
 
 
 @pytest.mark.parametrize("arm", METHODS)
@@ -286,7 +289,7 @@ def test_what_is_found_together_serves_all_images(benches: Callable[..., list[Be
         for number in (1, 2):
             fitted = round_record(bench, f"{NETWORK}.imp.0.all-images.r0{number}")
             assert (fitted.state, fitted.sparsity) == ("done", (408 - LEFT[number]) / 408)
-    # Those of one image alone are others.
+    # One image alone gives others.
     alone = benches(settings(make_config, lottery={"target": "clean"}), "alone")
     run(alone)
     one = Ticket.from_bytes(tickets_of(alone[0])[f"a-0123abcd/{NETWORK}.imp.0.r01.ticket"]).masks
@@ -311,7 +314,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def resumed(images: Sequence[Bench], every: int, told: list[int]) -> Iterator[FitRecord]:
-    """Every job to its end, on machines that are taken away after so many blocks each."""
+    """Run every job to its end, on machines that are taken away after ``every`` blocks each."""
     for job in jobs_of(images):
         for _ in range(100):
             calls = count(1)
@@ -369,7 +372,7 @@ def test_a_chain_that_is_killed_at_any_write_ends_byte_equal(
             break
     writes.most = None
     left = left_behind(broken[0])
-    # Who is killed between a result and the end of its checkpoint leaves that.
+    # A process that is killed between a result and the end of its checkpoint leaves that.
     rest = {key for key in left if key not in expected}
     assert all(key.endswith(".pt") for key in rest)
     assert {key: left[key] for key in expected} == expected
@@ -384,7 +387,7 @@ def test_a_chain_that_is_done_is_not_done_again(benches: Callable[..., list[Benc
         records = run(images)
         before = left_behind(images[0])
         assert run(images, on_progress=fail) == records
-        # Without the chain's own record all it says is looked up.
+        # Without the chain's own record its content is looked up.
         for job in jobs_of(images):
             images[0].store.delete(fit_keys(images[0].context, job).result)
         run(images, on_progress=fail)
@@ -418,11 +421,11 @@ def test_a_search_on_several_images_looks_up_as_often_as_one_on_one(
         assert told[: len(blocks)] == blocks
 
 
-# Chains that come to nothing.
+# Chains without a result.
 
 
 def diverging_from(monkeypatch: pytest.MonkeyPatch, kind: type[Any], call: int) -> None:
-    """From its so-manieth block on, work of this kind diverges."""
+    """From block number ``call`` on, work of this kind diverges."""
     advance, calls = kind.advance, count(1)
 
     def diverging(self: Any, iterations: int) -> float:
@@ -550,11 +553,11 @@ def test_want_of_memory_in_a_search_is_told_as_in_a_fit(
     assert read_record(images[0].store, fit_keys(images[0].context, job)) is None
 
 
-# What a search may see.
+# The data that a search may see.
 
 
 def replaced(bench: Bench, pixels: np.ndarray[Any, Any]) -> None:
-    """Another picture in the place of a run's."""
+    """Put another picture in the place of a run's."""
     file = BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     bench.store.put(image_key(bench.image.file), file.getvalue())

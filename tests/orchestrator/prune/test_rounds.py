@@ -148,11 +148,11 @@ def test_where_no_decoder_is_small_enough_it_is_the_smallest(
     assert (drawn.parameters, drawn.sparsity) == (decoder_parameters(4), 0.0)
 
 
-# What a round leaves for the next.
+# The ticket that a round leaves for the next.
 
 
 def fitted(network: Network) -> Fit:
-    """A fit that has come to its end."""
+    """A fit that has ended."""
     return cast(Fit, SimpleNamespace(network=network))
 
 

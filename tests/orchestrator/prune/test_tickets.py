@@ -130,7 +130,7 @@ def test_a_ticket_that_the_store_finds_damaged_is_named(bench: Bench) -> None:
     leave(bench)
     key = ticket_key(bench.context, bench.image, CHAIN, 1)
     path = bench.store.local_path(key)
-    with path.open("r+b") as file:  # in place: what the store knows of the object stays
+    with path.open("r+b") as file:  # in place: the store's metadata of the object stays
         file.write(b"D")
     if not hasattr(os, "listxattr") or "user.dip.sha256" not in os.listxattr(path):
         pytest.skip("this file system keeps no extended attributes")
@@ -146,7 +146,10 @@ def test_a_ticket_of_another_network_says_how_it_differs(
     wide = changed(bench, config.model_copy(update={"network": config.network.model_copy(update={"width": 12})}))
     deep = {"network": config.network.model_copy(update={"input_channels": 5})}
     seed, other = (weights_seed(settings(make_config, seed=number), CHAIN) for number in (0, 1))
-    has = f"the ticket {path} is of a network with 3 channels, width 8, input depth 3, weights of seed {seed}: here there are"
+    has = (
+        f"the ticket {path} is of a network with 3 channels, width 8, input depth 3, weights of seed {seed}:"
+        " here there are"
+    )
     assert why_not(wide) == f"{has} 3, 12, 3, {seed}"
     assert why_not(changed(bench, config.model_copy(update=deep))) == f"{has} 3, 8, 5, {seed}"
     assert why_not(changed(bench, settings(make_config, seed=1))) == f"{has} 3, 8, 3, {other}"
@@ -167,7 +170,7 @@ def test_a_rewound_round_begins_from_the_weights_beside_its_ticket(bench: Bench,
         assert why_not(rewound).startswith(f"the weights {bench.store.show(key)} cannot be used: ")
     bench.store.put(key, state_bytes(later))
     assert_equal_weights(round_subject(rewound.context, bench.image, CHAIN.round(1)).network, masked(later, masks))
-    # The ticket says so, whatever the settings of the run that takes it over are.
+    # The ticket records it, whatever the settings of the run that takes it over are.
     assert_equal_weights(round_subject(bench.context, bench.image, CHAIN.round(1)).network, masked(later, masks))
 
 

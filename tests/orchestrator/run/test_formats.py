@@ -116,7 +116,7 @@ def test_a_newer_record_is_refused_with_its_name_and_what_to_do() -> None:
 
 
 def test_a_newer_record_is_a_matter_of_the_store_and_no_damage() -> None:
-    # What catches a ValueError takes a record for damaged.
+    # Code that catches a ValueError takes a record for damaged.
     assert issubclass(NewerFormatError, StoreError)
     assert not issubclass(NewerFormatError, ValueError)
 

@@ -24,7 +24,9 @@ TWO_ARMS = settings(arm("one", full_fits=2), arm("two", "dip", "deep-decoder-32"
 
 
 class Crew:
-    """Does all work at once, and answers in the order of asking. ``trouble`` maps a call's number to what goes wrong."""
+    """Does all work at once, and answers in the order of asking. ``trouble`` maps a call's
+    number to what goes wrong.
+    """
 
     def __init__(self, world: World) -> None:
         self.world, self.numbers = world, itertools.count()
@@ -134,13 +136,13 @@ class Crew:
 
 
 class Claim:
-    """A claim that somebody wants stopped, or has taken, after a number of looks."""
+    """A claim that is stopped, or taken over, after a number of looks."""
 
     def __init__(self) -> None:
         self.stop: str | None = None
         self.stop_after: tuple[int, str] | None = None
         self.looks = 0
-        self.told: list[Any] = []
+        self.reports: list[Any] = []
 
     def check(self) -> None:
         self.looks += 1
@@ -149,8 +151,8 @@ class Claim:
                 raise SupersededError("another driver has it")
             self.stop = self.stop_after[1]
 
-    def tell(self, *what: Any) -> None:
-        self.told.append(what)
+    def report(self, *what: Any) -> None:
+        self.reports.append(what)
 
 
 class Watch:

@@ -37,9 +37,10 @@ CONTEXT = RunContext("store", "r1", Config.model_validate({}), False, "cpu", 1)
 
 
 class Ray:
-    """Ray as far as machines are asked: tasks that answer when, and what, they are told to.
+    """Ray as far as machines are asked: tasks answer when, and what, the test decides.
 
-    ``answers`` holds what a machine's tasks give, or raise; a machine that is not in it has not answered yet.
+    ``answers`` holds the results of a machine's tasks, or their errors; a machine that is not in it has not answered
+    yet.
     """
 
     def __init__(self) -> None:
@@ -110,7 +111,7 @@ def task_error(cause: Exception, said: str) -> RayError:
     return error
 
 
-# Which machines there are.
+# The machines that there are.
 
 
 def test_the_machines_that_live_are_known_by_what_they_were_started_with(ray: Ray) -> None:
@@ -168,7 +169,7 @@ def test_without_the_driver_s_tool_a_machine_s_gpu_memory_is_not_known(
     assert gpu_memory._function() == 0
 
 
-# Which may come.
+# The machines that may come.
 
 
 @pytest.fixture
@@ -267,7 +268,7 @@ def test_a_machine_that_cannot_use_the_store_says_why_and_waits_for_one_that_is_
         raise trouble
 
     monkeypatch.setattr(LocalStore, "exists", exists)
-    # Nothing is waited for: whoever asks wants to know.
+    # Nothing is waited for: the caller wants an answer now.
     impatient = replace(context, config=Config.model_validate({"resources": {"store_patience_s": 0}}))
     wrong = what_is_wrong._function(impatient)
     assert wrong.startswith("cannot use the store: ")
@@ -316,7 +317,7 @@ def test_machines_that_are_examined_are_waited_for_so_long_and_no_longer(ray: Ra
         place.now += seconds
 
     place = Place(CPUS, GPUS)
-    place.watch.wait(10)  # nothing is asked yet, so that nothing is waited for
+    place.watch.wait(10)  # nothing is asked yet, so there is nothing to wait for
     assert place.now == 1000
     place.watch.look()
     ray.while_waiting = passes
@@ -361,7 +362,7 @@ MISSING = ModuleNotFoundError("No module named 'orchestrator'")
 @pytest.mark.parametrize(
     "cause",
     [
-        # As Ray 2.60 tells it: the task's arguments cannot be read there, or the task itself cannot.
+        # As Ray 2.60 reports it: the task's arguments cannot be read there, or the task itself cannot.
         RaySystemError(MISSING, f"Traceback ...\n{MISSING!r}"),
         RuntimeError("The remote function failed to import on the worker. This may be because ..."),
         MISSING,
@@ -394,7 +395,7 @@ def test_the_hours_of_machines_cpus_and_gpus_are_counted_while_they_are_there(ra
     )
 
 
-# What an autoscaler is about to do.
+# The autoscaler's next steps.
 
 
 def launch(kind: str, count: int = 1, details: str | None = None) -> schema.LaunchRequest:
@@ -404,7 +405,7 @@ def launch(kind: str, count: int = 1, details: str | None = None) -> schema.Laun
 
 @pytest.fixture
 def autoscaler(monkeypatch: pytest.MonkeyPatch) -> schema.ClusterStatus:
-    """What Ray says of its autoscaler, to be filled in."""
+    """Ray's report on its autoscaler, to be filled in."""
     status = schema.ClusterStatus()
 
     def get_cluster_status(address: str, timeout: int) -> schema.ClusterStatus:

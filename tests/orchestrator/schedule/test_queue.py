@@ -88,7 +88,7 @@ def test_a_session_is_wanted_only_where_work_waits_and_nobody_takes_it() -> None
         await queue.take(0)
         await queue.leave(0)
         assert await queue.wants_session(1)
-        await queue.leave(0)  # an old session says again that it left
+        await queue.leave(0)  # an old session reports again that it left
         assert not await queue.wants_session(2)
 
     run(story())
@@ -232,7 +232,7 @@ def test_it_is_known_how_many_fits_run_and_what_the_others_wait_for() -> None:
         assert await queue.standing() == QueueStanding(0, 0.0, {0.125: 3, 0.5: 1, 1.0: 1, 0.0: 1}, 1)
         for begun in (eighths[0], half, alone):
             await queue.begin(begun)
-            await queue.begin(begun)  # to say it again changes nothing
+            await queue.begin(begun)  # a second report changes nothing
         assert await queue.standing() == QueueStanding(3, 0.125 + 0.5 + 1.0, {0.125: 2, 0.0: 1}, 1)
         await queue.take(0)
         # It is to be alone on a machine, but with no GPU.
@@ -257,11 +257,11 @@ def test_what_has_ended_or_was_given_back_runs_no_more() -> None:
         assert await queue.standing() == QueueStanding(3, 0.75, {}, 0)
         assert await queue.give_back(1) == [jobs[1], jobs[3]]
         assert await queue.standing() == QueueStanding(1, 0.25, {}, 0)
-        # Of a session that has ended nothing begins any more, nor of a fit that nobody took.
+        # Nothing begins any more for a session that has ended, nor for a fit that nobody took.
         await queue.begin(jobs[3])
         await queue.begin(job(9))
         assert await queue.standing() == QueueStanding(1, 0.25, {}, 0)
-        # One that is tried again waits for its machine anew.
+        # A retried fit waits for its machine anew.
         await queue.put([jobs[1]], first=True)
         assert (await queue.standing()).waiting == 1
         await queue.take(2)

@@ -33,7 +33,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> dict[Any, float]:
 
 
 def told(published: dict[Any, float], name: str) -> dict[str, float]:
-    """A gauge's values by its tags, beside the run's name, which all of them have."""
+    """A gauge's values by its tags, without the run's name, which all of them have."""
     found = {}
     for (gauge, tags), value in published.items():
         if gauge == name:
@@ -79,6 +79,6 @@ def test_two_runs_are_told_apart(published: dict[Any, float]) -> None:
 
 
 def test_ray_takes_these_gauges() -> None:
-    # With Ray's own, which keep what they are given until somebody asks for it.
+    # With Ray's own gauges, which keep their values until somebody asks for them.
     stages = [Stage("cohort", 1, 2), Stage("full size", 0, 1), Stage("images", 0, 1)]
     Gauges("r1").show(stages, IDLE, USAGE)

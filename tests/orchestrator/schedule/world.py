@@ -1,4 +1,6 @@
-"""A world for the scheduler without Ray, store or clock: fits, image workers and machines that do what chance, or a test, says."""
+"""A world for the scheduler without Ray, store or clock: chance, or a test, decides what fits,
+image workers and machines do.
+"""
 
 import random
 from collections import Counter
@@ -61,9 +63,9 @@ FitId = tuple[str, str, FitName]
 
 @dataclass
 class World:
-    """Carries out a scheduler's actions one at a time, in an order of its own, and checks what must hold at every step.
+    """Carries out a scheduler's actions one at a time, in an order of its own, and checks the invariants at every step.
 
-    ``results`` has, of every fit that has ended, whether it has a result; ``rows`` how often each image got its rows.
+    ``results`` has, for every fit that has ended, whether it has a result; ``rows`` how often each image got its rows.
     """
 
     plan: Plan
@@ -156,7 +158,7 @@ class World:
                 return
         raise AssertionError("it came to no end")
 
-    # What may happen.
+    # The possible events.
 
     def end(self, job: FitJob) -> None:
         """A trial ends: by itself, at its rung, in a contest, or in a crash."""
@@ -186,7 +188,7 @@ class World:
         assert self.crashes[mine, "node"] <= MACHINES_THAT_MAY_BE_LOST + 1
 
     def finish(self, finished: Finished) -> None:
-        """Tell the scheduler."""
+        """Report to the scheduler."""
         self.running.remove(finished.job)
         self.do(self.scheduler.on_finished(finished))
 
@@ -205,7 +207,7 @@ class World:
         self.do(self.scheduler.on_answer(ask.question, answer))
 
     def answer_to(self, question: Question) -> Any:
-        """What an image worker would say, by what is known of the fits."""
+        """The answer of an image worker, from what is known of the fits."""
         match question:
             case Score():
                 return {

@@ -1,4 +1,4 @@
-"""What the tests of scoring share."""
+"""Shared by the tests of scoring."""
 
 from orchestrator.arms.candidates import candidates_of
 from orchestrator.score.bank import bank_of, bank_parts, compute_part
