@@ -69,8 +69,8 @@ class Loop:
         self._standing = QueueStanding(0, 0.0, {}, 0)
         self._told = -BEAT_S
 
-    def run(self, heed_signals: Callable[[], None]) -> None:
-        """Work until every image has its row in the store. ``heed_signals`` is called often, and may raise to stop.
+    def run(self, check_signals: Callable[[], None]) -> None:
+        """Work until every image has its row in the store. ``check_signals`` is called often, and may raise to stop.
 
         Raises:
             StoreError: the store could no longer be written.
@@ -87,8 +87,8 @@ class Loop:
         while self._scheduler.has_work:
             for reference in self._crew.wait(list(self._under_way), _WAIT_S):
                 self._on_ready(reference)
-            heed_signals()
-            self._heed_claim()
+            check_signals()
+            self._check_claim()
             self._look_around()
             self._do(self._scheduler.admit(self._capacity.images))
             self._ensure_session()
@@ -175,7 +175,7 @@ class Loop:
             self._capacity = on_cluster(self._share.resources, machines, self._parallel)
         self._crew.set_bound(self._capacity.bound)
 
-    def _heed_claim(self) -> None:
+    def _check_claim(self) -> None:
         """Stop where the run is no longer this driver's, or nobody's."""
         self._claim.check()
         if self._claim.stop == "now":

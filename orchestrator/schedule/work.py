@@ -34,7 +34,7 @@ def work(
     claim: Claim,
     *,
     joined: bool,
-    heed_signals: Callable[[], None] = lambda: None,
+    check_signals: Callable[[], None] = lambda: None,
 ) -> None:
     """Take a plan's images from the store's inputs to rows of results, on the Ray at hand.
 
@@ -42,14 +42,14 @@ def work(
         context, plan, resources: the run.
         listener, claim: who hears how it goes.
         joined: whether the Ray is a cluster's, and not this run's own.
-        heed_signals: is called often, and may raise KeyboardInterrupt.
+        check_signals: is called often, and may raise KeyboardInterrupt.
 
     Raises:
         RayLostError: Ray is gone.
         StoreError, RunFailedError, SupersededError, RunCancelledError: see `Loop.run`.
     """
     try:
-        _loop(context, plan, resources, listener, claim, joined=joined).run(heed_signals)
+        _loop(context, plan, resources, listener, claim, joined=joined).run(check_signals)
     except RayError as error:
         raise RayLostError(f"Ray was lost ({cause(error)})") from error
 

@@ -32,7 +32,7 @@ def record(make_config: MakeConfig) -> RunRecord:
 
 @pytest.fixture
 def store(tmp_path: Path, record: RunRecord, encoded: Encoded) -> LocalStore:
-    """A finished run of one image by two arms, of which the first has restored it."""
+    """A finished run of one image by two arms; only the first has restored it."""
     store = LocalStore(tmp_path / "store")
     leave_run(store, record)
     store.put(image_key(IMAGE.file), encoded(9, 7))
@@ -44,7 +44,7 @@ def store(tmp_path: Path, record: RunRecord, encoded: Encoded) -> LocalStore:
 
 
 def leave(store: LocalStore, number: int, **standing: Any) -> None:
-    """What the driver of a claim says."""
+    """Write the holder and the state of a claim."""
     keys = LAYOUT.claim(number)
     store.put(keys.holder, json.dumps(asdict(replace(ELSEWHERE, number=number))).encode())
     store.put(keys.state, Standing(**{"state": RunState.RUNNING, "beat": 1, "at": now(), **standing}).to_json())
@@ -106,7 +106,7 @@ def test_waiting_for_a_run_that_did_not_finish_raises(
 
 def test_a_driver_that_could_not_begin_is_told_with_what_it_printed(store: LocalStore) -> None:
     run = Run.of(store, "r1", after=1, why_it_ended=lambda: "no module named x\n")
-    with pytest.raises(RunFailedError, match="could not begin; it said last:\nno module named x"):
+    with pytest.raises(RunFailedError, match="could not begin; its last output:\nno module named x"):
         run.wait()
 
 
