@@ -14,7 +14,7 @@ STOP, CONTINUE = ContestsOfImages.STOP, ContestsOfImages.CONTINUE
 
 @dataclass
 class Trial:
-    """What a scheduler sees of a trial."""
+    """A trial as a scheduler of Tune sees it."""
 
     image: str
     contest: str | None = "random"

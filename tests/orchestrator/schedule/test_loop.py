@@ -24,7 +24,7 @@ TWO_ARMS = settings(arm("one", full_fits=2), arm("two", "dip", "deep-decoder-32"
 
 
 class Crew:
-    """Does all work at once, and answers in the order of asking. ``trouble`` maps a call's number to what goes wrong."""
+    """Does all work at once and answers in the order of asking. ``trouble`` maps a call's number to an error."""
 
     def __init__(self, world: World) -> None:
         self.world, self.numbers = world, itertools.count()
@@ -45,7 +45,7 @@ class Crew:
         return number
 
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
-        # Sessions never end by themselves, and the call for finished fits is answered when there is nothing else.
+        # Sessions never end by themselves. The call for finished fits is answered when nothing else is left.
         quick = [each for each in references if self.answers.get(each) not in ("session", "finished")]
         calls = [each for each in references if self.answers.get(each) == "finished"]
         return quick[:1] or calls[:1]
@@ -134,7 +134,7 @@ class Crew:
 
 
 class Claim:
-    """A claim that somebody wants stopped, or has taken, after a number of looks."""
+    """A claim that somebody stops, or takes over, after a number of checks."""
 
     def __init__(self) -> None:
         self.stop: str | None = None
@@ -154,7 +154,7 @@ class Claim:
 
 
 class Watch:
-    """Machines that do not change, seen at every other look."""
+    """Machines that do not change; every other look sees them."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -187,7 +187,7 @@ class Gauges:
 
 
 class Scene:
-    """A loop over a world's scheduler, with a crew that does all at once."""
+    """A loop over a world's scheduler, with a crew that does all work at once."""
 
     def __init__(self, images: int = 3, missing: dict[BankSpec, list[BankPart]] | None = None) -> None:
         self.world = World(plan_of(TWO_ARMS, images), random.Random(0))

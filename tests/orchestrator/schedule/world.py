@@ -1,4 +1,5 @@
-"""A world for the scheduler without Ray, store or clock: fits, image workers and machines that do what chance, or a test, says."""
+"""A world for the scheduler without Ray, store or clock: chance or a test decides what fits, image workers and machines
+do."""
 
 import random
 from collections import Counter
@@ -26,7 +27,7 @@ RETRIES = 2
 
 
 def settings(*arms: str | dict[str, Any], **more: Any) -> Config:
-    """Settings of a run whose arms name their networks, so that no bank is needed."""
+    """Settings of a run whose arms name their networks, so it needs no bank."""
     wanted = {
         "arms": list(arms),
         "cohort": {"first_rung": 100, "iterations": 400},
@@ -61,9 +62,10 @@ FitId = tuple[str, str, FitName]
 
 @dataclass
 class World:
-    """Carries out a scheduler's actions one at a time, in an order of its own, and checks what must hold at every step.
+    """Carries out a scheduler's actions one at a time, in an order of its own, and checks the invariants at every step.
 
-    ``results`` has, of every fit that has ended, whether it has a result; ``rows`` how often each image got its rows.
+    ``results`` says for every fit that has ended whether it has a result; ``rows`` counts how often each image got
+    rows.
     """
 
     plan: Plan
@@ -92,19 +94,19 @@ class World:
     # The ledger of the scheduler.
 
     def failed(self, job: FitJob, reason: str) -> bool:
-        """Records a failure, unless chance has another attempt's result there already."""
+        """Record a failure, unless chance lets another attempt have a result already."""
         won = not (self.late_results and self.chance.random() < 0.3)
         self.results[self._id(job)] = not won
         return won
 
     def stopped(self, finished: Finished) -> None:
-        """Records where a contest stopped a fit."""
+        """Record where a contest stopped a fit."""
         self.paused[self._id(finished.job)] = finished.iteration
 
-    # One step at a time.
+    # Steps.
 
     def begin(self) -> None:
-        """The images' turn."""
+        """Let images begin."""
         self.do(self.scheduler.admit(self.at_once))
 
     def do(self, actions: Iterable[Action]) -> None:
@@ -134,7 +136,7 @@ class World:
         self.waiting = [*start.jobs, *self.waiting] if start.first else [*self.waiting, *start.jobs]
 
     def step(self) -> bool:
-        """Let one thing happen that can happen; False if nothing can."""
+        """Let one possible event happen; return False if none is possible."""
         while self.waiting and len(self.running) < self.at_once:
             self.running.append(self.waiting.pop(0))
         possible: list[Callable[[], None]] = [lambda job=job: self.end(job) for job in self.running]  # type: ignore[misc]
@@ -146,7 +148,7 @@ class World:
         return True
 
     def run(self, *, drain_after: int | None = None, steps: int = 20_000) -> None:
-        """Until nothing can happen any more."""
+        """Let events happen until none is possible."""
         self.begin()
         for number in range(steps):
             if number == drain_after:
@@ -156,10 +158,10 @@ class World:
                 return
         raise AssertionError("it came to no end")
 
-    # What may happen.
+    # Events.
 
     def end(self, job: FitJob) -> None:
-        """A trial ends: by itself, at its rung, in a contest, or in a crash."""
+        """End a trial: by itself, at its rung, in a contest, or in a crash."""
         if self.chance.random() < self.trouble:
             self.crash(job, self.chance.choice(("worker", "node", "memory")))
             return
@@ -175,7 +177,7 @@ class World:
             self.finish(Finished(job, "done" if done else "failed"))
 
     def crash(self, job: FitJob, cause: Cause) -> None:
-        """A trial leaves no record."""
+        """Let a trial crash without a record."""
         mine = self._id(job)
         if cause != "memory" or job.alone:
             self.crashes[mine, cause] += 1
@@ -186,12 +188,12 @@ class World:
         assert self.crashes[mine, "node"] <= MACHINES_THAT_MAY_BE_LOST + 1
 
     def finish(self, finished: Finished) -> None:
-        """Tell the scheduler."""
+        """Report an ended trial to the scheduler."""
         self.running.remove(finished.job)
         self.do(self.scheduler.on_finished(finished))
 
     def answer(self, ask: Ask) -> None:
-        """An image worker answers, is lost, or fails."""
+        """Let an image worker answer, be lost, or fail."""
         self.asked.remove(ask)
         if self.chance.random() < self.trouble / 3:
             lost = self.chance.random() < 0.8
@@ -205,7 +207,7 @@ class World:
         self.do(self.scheduler.on_answer(ask.question, answer))
 
     def answer_to(self, question: Question) -> Any:
-        """What an image worker would say, by what is known of the fits."""
+        """Return the answer of an image worker, from the fits' results."""
         match question:
             case Score():
                 return {
@@ -250,6 +252,6 @@ class World:
         return ("all images" if together else job.image.id, job.view, job.name)
 
     def assert_all_ended(self) -> None:
-        """Every image has exactly one set of rows, and nothing is left over."""
+        """Check that every image has exactly one set of rows and that nothing is left over."""
         assert not self.scheduler.has_work
         assert self.rows == Counter({each.id: 1 for each in self.plan.images})
