@@ -1,4 +1,4 @@
-"""Fits as they are left in a store for the tests, and what collecting them gives."""
+"""Fits that the tests write to a store, and the result of collecting them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,9 +31,9 @@ DECISION = Decision("held-out", [B, A], {C: "the fit diverged"})
 
 
 def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.float32] | None, **known: Any) -> None:
-    """A fit in the store: a finished one with this output, if it is a number everywhere the same, or a failed one.
+    """Write a fit to the store: a finished one with this output (a number fills the image), or a failed one with None.
 
-    Where its outputs varied least it has half of that.
+    Its output where outputs varied least is half of that.
     """
     keys = fit_keys(bench.context, FitJob(bench.image, view, parse_name(candidate)))
     if output is None:
@@ -66,12 +66,12 @@ def leave_all(bench: Bench, *, evaluated: bool = False) -> None:
 def chosen(
     bench: Bench, full: Sequence[str], decision: Decision = DECISION, ended: Mapping[str, int] | None = None
 ) -> list[Chosen]:
-    """What every arm of the run has chosen: the same."""
+    """Return the choices of the run's arms, which all choose the same."""
     return [Chosen(arm, SHORTLIST, decision, full, ended or {}) for arm in arms_of(bench.context.config)]
 
 
 def collected(bench: Bench, full: Sequence[str], decision: Decision = DECISION, *, previews: bool = False) -> Row:
-    """The row of the run's one arm."""
+    """Collect the image and return the row of the run's one arm."""
     rows = collect(bench.context, bench.image, chosen(bench, full, decision), previews=previews)
     (row,) = rows
     assert rows_from_json(bench.store.get(bench.context.layout.row(bench.image.id))) == rows
@@ -95,7 +95,7 @@ ROUNDS = {
     "dip.imp.1.r01": (0.2, 0.2),
     "dip.imp.1.r02": (None, 0.36),
 }
-"""Outputs of rounds (the last has none), and how sparse they are."""
+"""The outputs of rounds (the last one has none) and their sparsity."""
 
 
 def lottery_bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, **changes: Any) -> Bench:
@@ -112,7 +112,7 @@ def lottery_bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encod
 
 
 def search(bench: Bench, chain: str, iterations: int, seconds: float, **known: Any) -> None:
-    """The record of a chain."""
+    """Write the record of a chain."""
     record = FitRecord(chain, "full", "done", iterations=iterations, seconds=seconds)
     keys = fit_keys(bench.context, FitJob(bench.image, "full", parse_name(chain)))
     bench.store.put(keys.result, replace(record, **known).to_json())
@@ -121,7 +121,7 @@ def search(bench: Bench, chain: str, iterations: int, seconds: float, **known: A
 def lottery_rows(
     bench: Bench, order: Sequence[str] | None = None, failed: Mapping[str, str] | None = None, *, previews: bool = False
 ) -> list[Row]:
-    """The rows of a lottery whose rounds a rule has put into this order."""
+    """Collect a lottery whose rounds a rule has put into this order, and return its rows."""
     (arm,) = arms_of(bench.context.config)
     best = ["dip.imp.0.r01", *(name for name in ROUNDS if name != "dip.imp.0.r01")] if order is None else order
     cohort = [Scored(parse_name(name), 0.0) for name in ROUNDS]

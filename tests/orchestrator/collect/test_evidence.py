@@ -41,7 +41,8 @@ def test_the_estimated_psnr_is_an_interval_where_the_held_out_pixels_allow_one(
     assert (row.psnr_low, row.psnr_high) == estimated_psnr(Estimate(0.5, 0.01), noise)
     row, _ = row_of("inpaint", 0.01)
     assert (row.psnr_low, row.psnr_high) == estimated_psnr(Estimate(0.5, 0.01), None)
-    # Too wide; unknown; inside the user's holes nothing is measured; nor what a blur takes away.
+    # The interval is too wide; the error is unknown; nothing is measured inside the user's holes, nor what a blur
+    # removes.
     for task, standard_error, mask in (
         ("denoise", 0.2, False),
         ("denoise", None, False),

@@ -54,7 +54,7 @@ def test_where_nothing_was_fitted_the_row_says_why_and_no_file_is_written(
     assert row.seconds == 1.0
     assert row.psnr is None
     assert list(bench.store.keys(f"{bench.context.layout.root}/restored")) == []
-    # Only what all arms have in common.
+    # There are only the pictures that all arms have in common.
     folder = f"{bench.context.layout.root}/previews/{bench.image.id}"
     assert {key.removeprefix(f"{folder}/") for key in bench.store.keys(folder)} == {"degraded.png", "reference.png"}
 
@@ -78,7 +78,7 @@ def test_where_noise_is_correlated_the_steadiest_outputs_are_the_result_and_the_
     row = collected(bench, [B, A], decision)
     assert (row.candidate, row.rule, row.stopping, row.stop_iteration) == (B, "consensus", "es-emv", 1)
     assert (pixels(restored(bench)) == 64).all()
-    # Held-out errors weigh nothing then: the plain mean of 0.25 and 0.5.
+    # Held-out errors give no weights then, so this is the plain mean of 0.25 and 0.5.
     assert (pixels(restored(bench, "mean")) == 96).all()
     assert row.note is not None
     assert "correlated" in row.note
@@ -164,7 +164,7 @@ def test_a_round_that_was_never_begun_says_why(
     lost = rows["dip.imp.0.r02"]
     assert (lost.state, lost.reason, lost.round, lost.initialisation) == (RowState.FAILED, "no ticket", 2, 0)
     assert rows["dip.imp.1.r02"].reason == "the fit diverged"
-    # Of what nothing is known nothing is said.
+    # An unknown reason stays empty.
     assert (rows["dip.imp.1.r01"].state, rows["dip.imp.1.r01"].reason) == (RowState.FAILED, None)
 
 
@@ -192,7 +192,7 @@ def test_rounds_of_the_first_initialisation_are_shown_where_previews_are_wanted(
     folder = f"{bench.context.layout.root}/previews/{bench.image.id}/lottery-imp"
     shown = {key.removeprefix(f"{folder}/"): bench.store.get(key) for key in bench.store.keys(folder)}
     rounds = {name: int(pixels(data)[0, 0, 0]) for name, data in shown.items() if name.startswith("round")}
-    # Also that of the pick.
+    # The pick's round is among them.
     assert rounds == ({"round-00.png": 128, "round-01.png": 191, "round-02.png": 26} if previews else {})
     assert ("restored.png" in shown) is previews
 
@@ -209,7 +209,7 @@ def test_of_correlated_noise_every_round_is_told_where_its_outputs_varied_least(
     assert len({row.note for row in rows}) == 1
     assert "correlated" in str(rows[0].note)
     for row in rows[:-1]:
-        # Half of the output where it was stopped, see `leave`.
+        # This is half of the output where the fit was stopped; see `leave`.
         half = (ROUNDS[str(row.candidate)][0] or 0) / 2
         assert row.psnr == pytest.approx(psnr(np.full_like(truth, half), truth), abs=1e-3)
         assert (row.stop_iteration, row.stopping) == (1, "es-emv")

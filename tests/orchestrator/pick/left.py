@@ -1,4 +1,4 @@
-"""Fitted cohorts as they are left in a store for the tests."""
+"""Fitted cohorts that the tests write to a store."""
 
 from typing import Any
 
@@ -21,13 +21,13 @@ FAILED = {"state": "failed", "reason": "the fit diverged"}
 
 
 def arm_of(bench: Bench) -> Arm:
-    """The arm of a run that has one."""
+    """Return the arm of a run with one arm."""
     (arm,) = arms_of(bench.context.config)
     return arm
 
 
 def leave(bench: Bench, candidate: str, error: float | None, value: float, **known: Any) -> None:
-    """A finished fit of the cohort in the store: a flat output of this value, and half of it where it was steadiest."""
+    """Write a finished fit of the cohort: a flat output of this value, and half of it where outputs varied least."""
     view = arm_of(bench).view
     keys = fit_keys(bench.context, FitJob(bench.image, view, parse_name(candidate)))
     record = FitRecord(candidate, view, "done", held_out_error=error, stop_iteration=1, arrays="x", **known)
@@ -38,7 +38,7 @@ def leave(bench: Bench, candidate: str, error: float | None, value: float, **kno
 
 
 def leave_record(bench: Bench, candidate: str, record: dict[str, Any], rung: int | None = None) -> None:
-    """The record of a fit that has no result: of its end, or of its pause at a rung."""
+    """Write the record of a fit without a result: of its end, or of its pause at a rung."""
     view = arm_of(bench).view
     keys = fit_keys(bench.context, FitJob(bench.image, view, parse_name(candidate)))
     bench.store.put(keys.result if rung is None else keys.rung(rung), FitRecord(candidate, view, **record).to_json())

@@ -49,9 +49,9 @@ def test_every_arm_decides_by_its_own_rule_over_the_fits_they_share(
     orders = {arm.rule: decide(bench.context, bench.image, arm, SHORTLIST, []).order for arm in arms}
     assert orders == {
         "held-out": [A, B, C],
-        # To the median, 2: distances 4, 16, 0.
+        # The squared distances to the median, 2, are 4, 16, 0.
         "consensus": [C, A, B],
-        # Ranks 0 + 1, 1 + 2, 2 + 0.
+        # The ranks are 0 + 1, 1 + 2, 2 + 0.
         "held-out+consensus": [A, C, B],
         "weighted-mean": [C, A, B],
     }
@@ -103,7 +103,7 @@ def test_the_decision_is_blind_to_every_figure_of_the_evaluation(
 
 
 def decided_over(bench: Bench, correlations: tuple[float | None, ...], arm: Arm | None = None) -> Decision:
-    """The decision over a cohort whose residuals are correlated so much; by error a is best, by consensus c."""
+    """Decide over a cohort whose residuals have these correlations; a is best by error, c by consensus."""
     cohort = zip(CANDIDATES, (0.1, 0.2, 0.3), (0.0, 6.0, 2.0), correlations, strict=True)
     for candidate, error, value, correlation in cohort:
         leave(bench, candidate, error, value, residual_correlation=correlation)
@@ -122,11 +122,11 @@ LITTLE, MUCH = CORRELATED - 0.05, CORRELATED + 0.05
     [
         ((LITTLE, LITTLE, LITTLE), LITTLE),
         ((MUCH, MUCH, MUCH), MUCH),
-        # Most of the cohort counts, not a network that left structure behind.
+        # The majority of the cohort counts, not one network that left structure behind.
         ((0.01, 0.9, LITTLE), LITTLE),
         ((0.01, 0.9, MUCH), MUCH),
         ((None, MUCH, None), MUCH),
-        # An image too small to tell is taken as what most images are.
+        # An image that is too small to measure counts as uncorrelated, like most images.
         ((None, None, None), None),
     ],
 )
@@ -208,7 +208,7 @@ def test_what_halving_has_ended_is_no_part_of_the_order_and_none_of_the_failures
     bench = make_bench(make_config(), encoded())
     leave(bench, A, 0.3, 0.5)
     leave(bench, B, 0.1, 0.5)
-    # Another arm may have brought it to its end.
+    # Another arm may have brought the fit to its end.
     leave(bench, C, 0.01, 0.5)
     decision = decide(bench.context, bench.image, arm_of(bench), SHORTLIST, [C])
     assert decision == Decision("held-out", [B, A], {})

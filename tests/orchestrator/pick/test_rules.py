@@ -18,7 +18,7 @@ def members(
     values: tuple[float, ...] | None = None,
     scores: tuple[float, ...] = (1.0, 2.0, 3.0),
 ) -> list[Member]:
-    """Members a, b and c; with ``values`` they have flat outputs of these."""
+    """Make members a, b and c, with flat outputs of the ``values`` if given."""
     outputs = [None] * 3 if values is None else flat(*values)
     return [Member(*member) for member in zip("abc", scores, errors, outputs, strict=False)]
 
@@ -46,31 +46,32 @@ def test_an_error_of_nothing_is_the_best_and_not_a_missing_one() -> None:
 def test_without_held_out_pixels_the_scores_decide() -> None:
     assert order("held-out", None, None, None, scores=(3.0, 1.0, 2.0)) == ["b", "c", "a"]
     assert order("held-out", 0.1, None, 0.2, scores=(3.0, 1.0, 2.0)) == ["b", "c", "a"]
-    # By score: b, c, a. By distance to the median, 5: b, a, c.
+    # The order by score is b, c, a; by distance to the median, 5, it is b, a, c.
     given = members(None, None, None, scores=(3.0, 1.0, 2.0), values=(6, 5, 0))
     assert values_by("held-out+consensus", given) == [5, 2, 5]
 
 
 def test_consensus_orders_by_the_distance_to_the_median_image_whatever_the_errors() -> None:
-    # The median of 0, 5, 6 is 5; the mean would be 11/3, which is closer to 5 than to 6 as well, but to 0 too for 0, 5, 20.
+    # The median is 5 in all three lines. The squared distances in the last line distinguish it from the mean.
     assert order("consensus", 0.1, 0.2, 0.3, values=(0, 5, 6)) == ["b", "c", "a"]
     assert order("consensus", 0.1, 0.2, 0.3, values=(0, 5, 20)) == ["b", "a", "c"]
     assert values_by("consensus", members(0.1, 0.2, 0.3, values=(0, 5, 20))) == [25, 0, 225]
 
 
 def test_consensus_takes_the_median_of_every_pixel_by_itself() -> None:
-    # Medians 1 and 2 of the two channels; squared distances (1 + 1) / 2, (4 + 4) / 2, (0 + 0) / 2.
+    # The channels' medians are 1 and 2, the squared distances (1 + 1) / 2, (4 + 4) / 2, (0 + 0) / 2.
     outputs = [np.array(pair, dtype=np.float32).reshape(2, 1, 1) for pair in ((0, 3), (3, 0), (1, 2))]
     given = [Member(name, 0.0, None, output) for name, output in zip("abc", outputs, strict=True)]
     assert values_by("consensus", given) == [1, 4, 0]
 
 
 def test_both_together_add_the_ranks() -> None:
-    # By error: c 0, a 1, b 2. By distance to the median, 5: a 0, c 1, b 2.
+    # The ranks by error are c 0, a 1, b 2; by distance to the median, 5, they are a 0, c 1, b 2.
     assert values_by("held-out+consensus", members(0.2, 0.3, 0.1, values=(5, 0, 6))) == [3, 6, 3]
-    # Equal sums stay in the order of the shortlist.
+    # Equal sums keep the order of the shortlist.
     assert order("held-out+consensus", 0.2, 0.3, 0.1, values=(5, 0, 6)) == ["a", "c", "b"]
-    # Neither the best by error, far from all others, nor by consensus, of the largest error.
+    # The winner is neither the best by error, which is far from all others, nor the best by consensus, which has the
+    # largest error.
     given = [
         Member(name, 0.0, error, np.full((1, 2, 2), value, np.float32))
         for name, error, value in (("a", 0.1, 9.0), ("b", 0.2, 4.5), ("c", 0.9, 4.0), ("d", 0.8, 0.0), ("e", 0.7, 3.0))
@@ -83,12 +84,12 @@ def test_both_together_add_the_ranks() -> None:
 @pytest.mark.parametrize(
     ("values", "best_first"),
     [
-        # Metrics 1, 2, 3 weigh 1, 1/2, 0: the mean of 4, 1, 0 is 4.5 / 1.5 = 3, at distances 1, 4, 9. The plain mean, 5/3,
-        # would put b first.
+        # Metrics 1, 2, 3 weigh 1, 1/2, 0, so the mean of 4, 1, 0 is 4.5 / 1.5 = 3. The squared distances are 1, 4, 9.
+        # The plain mean, 5/3, would put b first.
         ((4, 1, 0), ["a", "b", "c"]),
-        # The mean of 0, 6, 2 is 3 / 1.5 = 2: what weighs nothing may be the closest.
+        # The mean of 0, 6, 2 is 3 / 1.5 = 2: a member of weight 0 may be the closest.
         ((0, 6, 2), ["c", "a", "b"]),
-        # The mean of 0, 3, 9 is 1.5 / 1.5 = 1, at distances 1, 4, 64.
+        # The mean of 0, 3, 9 is 1.5 / 1.5 = 1; the squared distances are 1, 4, 64.
         ((0, 3, 9), ["a", "b", "c"]),
     ],
 )
@@ -99,8 +100,8 @@ def test_the_papers_rule_orders_by_the_distance_to_the_weighted_mean(
 
 
 def test_the_papers_rule_takes_distances_over_all_pixels_and_channels() -> None:
-    # Weights 1, 1/2, 0. Channel means: (0 + 3/2) / 1.5 = 1 and (3 + 0) / 1.5 = 2.
-    # Squared distances: a 1 + 1, b 4 + 4, c 0.25 + 0.25.
+    # The weights are 1, 1/2, 0 and the channel means (0 + 3/2) / 1.5 = 1 and (3 + 0) / 1.5 = 2.
+    # The squared distances are a 1 + 1, b 4 + 4, c 0.25 + 0.25.
     outputs = [np.array(pair, dtype=np.float32).reshape(2, 1, 1) for pair in ((0, 3), (3, 0), (1.5, 2.5))]
     given = [
         Member(name, score, None, output) for name, score, output in zip("abc", (1.0, 2.0, 3.0), outputs, strict=True)
@@ -143,7 +144,7 @@ def test_the_held_out_errors_at_full_size_have_the_last_word_and_other_rules_hav
     assert final_order("held-out", fitted) == ["b", "a", "c"]
     for rule in NEEDS_OUTPUTS - HEARS_HELD_OUT:
         assert final_order(rule, fitted) == ["a", "b", "c"]
-    # Ranks by held-out error 2, 1, 3, by distance to the median 1, 2, 3: the cohort's order breaks the tie.
+    # The ranks by held-out error are 2, 1, 3, by distance to the median 1, 2, 3: the cohort's order breaks the tie.
     assert final_order("held-out+consensus", members(0.02, 0.01, 0.03, values=(5, 4, 9))) == ["a", "b", "c"]
     assert final_order("held-out+consensus", members(0.03, 0.01, 0.02, values=(9, 5, 4))) == ["b", "c", "a"]
     assert final_order("held-out", [Member("a", 2.0, None), Member("b", 1.0, None)]) == ["b", "a"]
