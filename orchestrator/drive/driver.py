@@ -220,7 +220,7 @@ def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) ->
             plan.uploads,
             max_pixels=plan.config.ingest.max_pixels,
             white_is_known=plan.source.white_is_known,
-            heed=claim.heed,
+            check_stop=claim.heed,
         )
         plan = replace(plan, inputs=inputs, uploads=())
     write_rejected(store, layout, plan.config, plan.rejected)

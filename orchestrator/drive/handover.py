@@ -181,7 +181,7 @@ def bring_over(store: Store, plan: Plan, listener: Listener) -> None:
             plan.uploads,
             max_pixels=plan.config.ingest.max_pixels,
             white_is_known=plan.source.white_is_known,
-            tell=lambda done: listener.update([Stage("upload", done, total)]),
+            on_progress=lambda done: listener.update([Stage("upload", done, total)]),
         )
 
 

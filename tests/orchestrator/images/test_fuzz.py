@@ -1,4 +1,4 @@
-"""Damaged files of every format, a fixed number of them; `fuzz` goes on for as long as one likes."""
+"""A fixed number of damaged files of every format; `fuzz` goes on for as long as one likes."""
 
 from tests.orchestrator.images.fuzz import damaged, findings, originals
 

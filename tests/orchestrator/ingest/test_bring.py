@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def uploads(tmp_path: Path, encoded: Encoded) -> list[Upload]:
-    """Two images with references, and masks of which the second knows nothing."""
+    """Two images with references and masks; the second mask knows no pixel."""
     for folder in ("images", "clean", "masks"):
         (tmp_path / folder).mkdir()
     for seed, (name, known) in enumerate([("a.png", np.eye(9, 7, dtype=bool)), ("b.png", np.ones((9, 7), dtype=bool))]):
@@ -92,10 +92,10 @@ def test_what_an_earlier_attempt_has_brought_is_not_brought_again(
     monkeypatch.setattr(LocalStore, "put", noted)
     store.delete(image_key(uploads[1].image.file))
     brought(store, uploads)
-    # Not even the list: it was written once.
+    # The list of inputs is not written again.
     assert written == [image_key(uploads[1].image.file)]
     written.clear()
-    # Nor by another run, which finds it by its content.
+    # Another run writes nothing either: it finds the files by their content.
     brought(store, uploads, layout=RunLayout("another"))
     assert written == []
 
@@ -121,12 +121,12 @@ def test_a_file_that_has_changed_since_it_was_looked_at_is_rejected(
     assert "has changed" in inputs.rejected[1].reason
 
 
-def test_whoever_stops_it_is_heeded(store: LocalStore, uploads: list[Upload]) -> None:
-    def heed() -> None:
+def test_a_check_that_raises_stops_it(store: LocalStore, uploads: list[Upload]) -> None:
+    def stop() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bring(store, LAYOUT, Inputs([], []), uploads, max_pixels=1000, white_is_known=True, heed=heed)
+        bring(store, LAYOUT, Inputs([], []), uploads, max_pixels=1000, white_is_known=True, check_stop=stop)
     assert read_inputs(store, LAYOUT) is None
 
 
