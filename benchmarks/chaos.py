@@ -1,9 +1,9 @@
 """A run under fire: python -m benchmarks.chaos --faults 30
 
-Runs on a Ray cluster of three nodes on this machine (one for the driver, two that fit) and a SeaweedFS server as its store,
-while seeded random faults happen: the driver, a worker or a node is killed by SIGKILL, the store is killed and started
-again. A driver that is gone is followed by `resume`. In the end what came out is compared with a calm run of the same
-settings, byte by byte.
+Runs on a Ray cluster of three nodes on this machine (one for the driver, two that fit) and a SeaweedFS server as its
+store, while seeded random faults happen: the driver, a worker or a node is killed by SIGKILL, the store is killed and
+started again. When a driver is gone, `resume` starts the next. In the end the output is compared byte by byte with a
+calm run of the same settings.
 """
 
 import argparse
@@ -54,12 +54,12 @@ SETTINGS = {
     "fit.checkpoint_s": 1,
     "pick.full_fits": 2,
     "keep.fits": "all",
-    # Chance may hit one fit more often than a crash of its own would be forgiven.
+    # Chance may hit one fit more often than its retries allow.
     "resources.retries": 1000,
     "resources.parallel": 2,
 }
 
-# Every block of every fit, and every end of one, as a line of a file: what was computed, and what twice.
+# Every block of every fit, and every end of one, as a line of a file: the work that was done, and done twice.
 TRACE = """
 import os
 
@@ -67,33 +67,33 @@ import os
 def act(module):
     path = os.environ["CHAOS_TRACE"]
 
-    def tell(*words):
+    def log(*words):
         with open(path, "a") as file:
             print(*words, file=file)
 
     fit, record_once = module.run_fit, module.record_once
 
-    def told_fit(context, job, subject_of, *, on_progress, **options):
+    def logged_fit(context, job, subject_of, *, on_progress, **options):
         key = module.fit_keys(context, job).root
 
         def progress(iteration, error):
-            tell("block", key, iteration)
+            log("block", key, iteration)
             on_progress(iteration, error)
 
         return fit(context, job, subject_of, on_progress=progress, **options)
 
-    def told_record(store, key, record):
+    def logged_record(store, key, record):
         recorded = record_once(store, key, record)
-        tell("end", key.rsplit("/", 1)[0], record.iterations)
+        log("end", key.rsplit("/", 1)[0], record.iterations)
         return recorded
 
-    module.run_fit, module.record_once = told_fit, told_record
+    module.run_fit, module.record_once = logged_fit, logged_record
 """
 
 
 @dataclass
 class Fault:
-    """What happened to a run, when (seconds since its beginning), and what was done next."""
+    """A fault of a run, its time (seconds since the run's beginning), and the reaction to it."""
 
     kind: str
     at: float
@@ -127,19 +127,19 @@ class Field:
         return self.start("submit", *inputs, "--run", run, "--store", self.store.url, "--no-dashboard", *settings)
 
     def go_on(self, run: str) -> "subprocess.Popen[bytes]":
-        """The next driver of a run; where the last did not even come to leave its record, it is submitted anew."""
+        """The next driver of a run; a run whose last driver left no record is submitted anew."""
         if not self.store.exists(RunLayout(run).record):
             return self.submit(run)
         return self.start("resume", run, "--store", self.store.url, "--no-dashboard")
 
-    def said_of(self, run: str) -> str:
-        """Why a run lost an image: its rows that are not restored, and the end of what the drivers said."""
+    def failures_of(self, run: str) -> str:
+        """Why a run lost an image: its rows that are not restored, and the end of the drivers' logs."""
         rows = [row for row in read_rows(self.store, RunLayout(run)) if row.state != "restored"]
         log = (self.folder / "log").read_text(errors="replace")
         return "\n".join([*map(str, rows), log[-8000:]])
 
     def strike(self, kind: str, driver: "subprocess.Popen[bytes]", chance: random.Random) -> bool:
-        """Let a fault happen; whether there was anything to hit."""
+        """Let a fault happen; returns whether there was anything to hit."""
         if kind == "driver":
             driver.send_signal(signal.SIGKILL)
             driver.wait()
@@ -170,7 +170,7 @@ def _is_worker(process: psutil.Process) -> bool:
 
 @contextmanager
 def the_field(folder: Path) -> Iterator[Field]:
-    """Everything started, and ended with the block."""
+    """Start everything, and end it with the block."""
     os.environ |= write_hook(folder / "hook", "orchestrator.fit.fit", TRACE) | SeaweedFS.environment
     os.environ["PYTHONPATH"] += os.pathsep + str(Path(__file__).parents[1])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -193,7 +193,7 @@ def the_field(folder: Path) -> Iterator[Field]:
 
 
 def under_fire(made: Field, run: str, faults: int, chance: random.Random) -> list[Fault]:
-    """Take a run to its end through so many faults at most; those that happened."""
+    """Take a run to its end through at most ``faults`` faults; returns those that happened."""
     began = time.monotonic()
     happened: list[Fault] = []
     driver = made.submit(run)
@@ -216,7 +216,9 @@ def under_fire(made: Field, run: str, faults: int, chance: random.Random) -> lis
 
 
 def artefacts(store: Store, run: str) -> dict[str, bytes]:
-    """What a run leaves but for clock times: restored files, scores, decisions, and every fit's curves and figures."""
+    """Everything that a run leaves except clock times: restored files, scores, decisions, and every
+    fit's curves and figures.
+    """
     root = RunLayout(run).root
     kept = {}
     for key in store.keys(root):
@@ -233,7 +235,9 @@ def artefacts(store: Store, run: str) -> dict[str, bytes]:
 
 
 def computed(trace: Path, run: str) -> tuple[int, int, int]:
-    """Fits ended; blocks of iterations computed; fits of which a block was computed after their end had been recorded."""
+    """Fits ended; blocks of iterations computed; fits of which a block was computed after
+    their end had been recorded.
+    """
     ended: Counter[str] = Counter()
     again: set[str] = set()
     blocks = 0
@@ -286,7 +290,7 @@ def main() -> None:
             outcomes.append([run, kinds, lost, str(again), same, f"{ended} of {fits}", extra, f"{took:.0f}"])
             print(outcomes[-1], different[:5], flush=True)
             if restored < len(rows):
-                print(made.said_of(run), flush=True)
+                print(made.failures_of(run), flush=True)
     print(f"\n{machine('cpu', 1)}; {len(faults)} faults, seed {options.seed}; calm run {calm_s:.0f} s\n")
     header = [
         "run",

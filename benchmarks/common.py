@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine in words, and tables."""
+"""Shared by the benchmarks: the machine in words, and tables."""
 
 import os
 import platform

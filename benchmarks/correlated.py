@@ -1,7 +1,7 @@
-"""What falling back brings where noise is correlated: the same fits chosen with and without trust in held-out pixels.
+"""The gain of falling back where noise is correlated: the same fits chosen with and without trust in held-out pixels.
 
-Two of the benchmarks' pictures, once as JPEG and once with noise blurred by 0.7 px; each with `pick.noise` as it is by default
-and `independent`. ``python -m benchmarks.correlated --store DIR`` runs what the store lacks and prints a table.
+Two of the benchmarks' pictures, once as JPEG and once with noise blurred by 0.7 px; each with the default `pick.noise`
+and with `independent`. ``python -m benchmarks.correlated --store DIR`` runs what the store lacks and prints a table.
 """
 
 import argparse

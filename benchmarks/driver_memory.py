@@ -1,7 +1,7 @@
 """How the driver's memory grows with the number of images, and how many trials a second Tune hands out.
 
-A real run over many small images, each fit a single iteration of the smallest network: what is measured is the
-orchestration. Memory is the resident set, sampled twice a second, of the driver and of all its processes together.
+A real run over many small images, each fit a single iteration of the smallest network, so that only the orchestration
+is measured. Memory is the resident set, sampled twice a second, of the driver and of all its processes together.
 """
 
 import argparse
@@ -72,8 +72,8 @@ def main() -> None:
         seconds = time.monotonic() - started
     print(
         f"{options.images} images, {2 * options.images} trials: exit {run.returncode}, {seconds:.0f} s,"
-        f" driver {peak / 2**20:.0f} MiB at most, all processes {peak_of_all / 2**30:.1f} GiB at most (shared pages counted"
-        " in each)"
+        f" driver {peak / 2**20:.0f} MiB at most, all processes {peak_of_all / 2**30:.1f} GiB at most (shared pages"
+        " counted in each)"
     )
 
 

@@ -1,9 +1,9 @@
-"""Milliseconds per iteration of a fit, beside a plain loop, in the same run.
+"""Milliseconds per iteration of a fit, next to a plain loop, in the same run.
 
-The plain loop is how the research code fits: fp32, contiguous memory, PyTorch's default Adam, and at every step a copy of
-the output to the host and its PSNR there. Ours does the same arithmetic and, on top, the running average, the held-out
-error, the outputs' moving variance and the stopping rules. Both are timed in turn, several times, on the same networks and images.
-With `--deterministic` ours is timed beside ours with `fit.deterministic`.
+The plain loop is how the research code fits: fp32, contiguous memory, PyTorch's default Adam, and at every step a copy
+of the output to the host and its PSNR there. Ours does the same arithmetic and also the running average, the held-out
+error, the outputs' moving variance and the stopping rules. Both are timed in turn, several times, on the same networks
+and images. With `--deterministic` ours is timed next to ours with `fit.deterministic`.
 
 Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
 """
@@ -45,7 +45,7 @@ def measurement(clean: np.ndarray, seed: int = 0) -> Measurement:
 
 
 def our_fit(prior: str, side: int, width: int, device: str, *, deterministic: bool = False) -> Callable[[int], None]:
-    """A function that runs so many iterations of ours."""
+    """A function that runs a number of iterations of ours."""
     network = prior_of(prior).build(3, width, input_channels=3, generator=generator_of("benchmark"))
     settings = FitSettings(iterations=10**9, patience=10**9, deterministic=deterministic)
     fit = Fit(network, measurement(picture(side)), Identity(), settings, seed=0, device=device)
@@ -57,7 +57,7 @@ def our_fit(prior: str, side: int, width: int, device: str, *, deterministic: bo
 
 
 def plain_loop(prior: str, side: int, width: int, device: str) -> Callable[[int], None]:
-    """A function that runs so many iterations of the plain loop."""
+    """A function that runs a number of iterations of the plain loop."""
     clean = picture(side)
     target = torch.from_numpy(measurement(clean).pixels)[None].to(device)
     network = prior_of(prior).build(3, width, input_channels=3, generator=generator_of("benchmark")).to(device)

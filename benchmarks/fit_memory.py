@@ -1,4 +1,4 @@
-"""Peak memory of a fit beside what `fit_bytes_per_pixel` plans with, per pixel; each case in a process of its own."""
+"""Peak memory of a fit next to the estimate of `fit_bytes_per_pixel`, per pixel; each case in a process of its own."""
 
 import argparse
 import resource

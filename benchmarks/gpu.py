@@ -1,15 +1,19 @@
-"""What one GPU gives a fit, and a cohort of 15: speed, what reduced precision costs in quality, and memory.
+"""The performance of one GPU for a fit, and for a cohort of 15: speed, the cost of reduced
+precision in quality, and memory.
 
     python -m benchmarks.gpu --out gpu                            # on a large GPU, some 15 minutes
     python -m benchmarks.gpu --device cpu --tiny --out gpu        # only to see that it runs
 
-Ways of running a fit have names of words, such as ``graph bf16 tuned``; `benchmarks.gpu_step` says what they mean. All networks have
-128 channels at every scale, all images three, with noise of sigma 25; a twentieth of the pixels is held out.
+Ways of running a fit have names of words, such as ``graph bf16 tuned``; `benchmarks.gpu_step` explains them. All
+networks have 128 channels at every scale, all images three, with noise of sigma 25; a twentieth of the pixels is held
+out.
 
-Tables are printed, and kept with every digit in ``gpu.json`` in the folder `--out`, line by line as they come. Sections that the file
-has are not measured again. After `--minutes` nothing new is begun: the section at hand ends there, the others are left out.
+Tables are printed, and kept with every digit in ``gpu.json`` in the folder `--out`, line by line as they come. Sections
+that the file has are not measured again. After `--minutes` nothing new is begun: the current section ends there, the
+others are left out.
 
-Needs `workers`, torch, numpy, scipy and scikit-image; no Ray. Graphs need a CUDA GPU: on a CPU their steps are run one by one.
+Needs `workers`, torch, numpy, scipy and scikit-image; no Ray. Graphs need a CUDA GPU: on a CPU their steps are run one
+by one.
 """
 
 import argparse
@@ -28,7 +32,7 @@ from benchmarks.precision import PRECISIONS, PRIORS, compare
 
 
 def quality(setting: Setting) -> Iterator[Row]:
-    """What reduced precision costs."""
+    """The cost of reduced precision."""
     sizes = {"side": 64, "iterations": 40} if setting.tiny else {"side": 128, "iterations": 1000}
     priors, seeds = (PRIORS[:1], 1) if setting.tiny else (PRIORS, 3)
     yield from compare(priors, seeds, list(PRECISIONS), width=setting.width, device=setting.device, **sizes)

@@ -1,8 +1,9 @@
-"""How many iterations a second a cohort makes on one GPU: 15 networks of the search space, all fitted to the same small image.
+"""How many iterations a second a cohort makes on one GPU: 15 networks of the search space, all
+fitted to the same small image.
 
-Small fits leave most of a large GPU idle. They can share it within one process, each recorded and replayed in a CUDA stream of its
-own, or all together in one graph with a branch for each; or from processes of their own, as trials do that reserve shares of
-a GPU. The processes take turns on the GPU unless NVIDIA's MPS runs.
+Small fits leave most of a large GPU idle. They can share it within one process, each recorded and replayed in a CUDA
+stream of its own, or all together in one graph with a branch for each; or from processes of their own, as trials do
+that reserve shares of a GPU. The processes take turns on the GPU unless NVIDIA's MPS runs.
 """
 
 import time
@@ -33,7 +34,9 @@ class Cohort:
         self.few, self.many = (2, 3) if setting.tiny else (8, 60)
 
     def rate(self, advance: Advance, iterations: int) -> float:
-        """Iterations a second of all members together, where ``advance`` takes each so many further: the median of three."""
+        """Iterations a second of all members together, where ``advance`` takes each so many
+        further: the median of three.
+        """
         advance(2)
         wait(self.setting.device)
         rates = []
@@ -70,7 +73,7 @@ class Cohort:
         return members, time.perf_counter() - started
 
     def in_streams(self, members: Sequence[StaticFit], count: int) -> float:
-        """The rate of recorded members that are replayed in turn, in so many streams; on a CPU, one after another."""
+        """The rate of recorded members that are replayed in turn, in ``count`` streams; on a CPU, one after another."""
         lanes = [torch.cuda.Stream() if self.setting.on_gpu else None for _ in range(count)]
 
         def advance(iterations: int) -> None:
@@ -105,7 +108,7 @@ class Cohort:
         return self.rate(advance, self.many)
 
     def in_processes(self, count: int) -> tuple[float, float]:
-        """The rates of so many members, each in a process of its own: ours, then graphs."""
+        """The rates of ``count`` members, each in a process of its own: ours, then graphs."""
         context = get_context("spawn")
         start = context.Barrier(count)
         with ProcessPoolExecutor(count, context, initializer=_set_start, initargs=(start,)) as pool:
@@ -115,7 +118,7 @@ class Cohort:
 
 
 _start: Barrier | None = None
-"""What processes wait at, in each of them."""
+"""The barrier that processes wait at, in each of them."""
 
 
 def _set_start(start: Barrier) -> None:
@@ -142,7 +145,7 @@ def _process(prior: str, setting: Setting) -> tuple[float, float]:
 
 
 def cohort(setting: Setting) -> Iterator[Row]:
-    """Way by way: iterations a second of all together, and how many times the plain loop's that is."""
+    """The ways one by one: iterations a second of all together, and the ratio to the plain loop's."""
     all_of_them = Cohort(setting)
     plain: float | None = None
 

@@ -1,4 +1,4 @@
-"""What the parts of `benchmarks.gpu` share: the setting, and measurements that may fail without taking the others along."""
+"""Shared by the parts of `benchmarks.gpu`: the setting, and measurements that may fail without stopping the others."""
 
 import gc
 from collections.abc import Callable
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Setting:
-    """What a measurement is made on.
+    """The subject of a measurement.
 
     Attributes:
         device: as PyTorch names it.
@@ -48,20 +48,20 @@ class Setting:
 
 
 def wait(device: str) -> None:
-    """Wait until the device has done all that was asked of it."""
+    """Wait until the device has finished everything."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
 
 def release() -> None:
-    """Give memory back that nobody uses any more."""
+    """Free memory that nobody uses any more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def attempt(work: Callable[[], T]) -> T | str:
-    """What ``work`` gives, or in words why it gave nothing: a GPU may lack the memory or the means for some of it."""
+    """The result of ``work``, or in words why there is none: a GPU may lack the memory or the means for some of it."""
     try:
         return work()
     except Exception as error:
@@ -71,7 +71,7 @@ def attempt(work: Callable[[], T]) -> T | str:
 
 
 def typical(run: Callable[[int], object], device: str, seconds: float) -> float:
-    """Milliseconds per iteration, the median of three rounds that take about so many seconds together."""
+    """Milliseconds per iteration, the median of three rounds that take about ``seconds`` together."""
     run(4)
     wait(device)
     once = milliseconds(run, 2, device) / 1000
@@ -80,7 +80,7 @@ def typical(run: Callable[[int], object], device: str, seconds: float) -> float:
 
 
 def cell(value: str | float | None) -> str:
-    """As it stands in a table."""
+    """A value as the table shows it."""
     if value is None:
         return ""
     return value if isinstance(value, str) else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -22,7 +22,9 @@ from workers.space import Candidate, sample_candidates
 
 BILINEAR = "6-0001110011010100011001101"
 NETWORKS = ("dip", BILINEAR, NAS_DIP["denoise"], "295-1101101111110000010011101", "111-0011111011011011010100001")
-"""DIP's, and candidates that upsample by bilinear, nearest, shuffled pixels and bicubic; the first two get every variant."""
+"""DIP's, and candidates that upsample by bilinear, nearest, shuffled pixels and bicubic; the
+first two get every variant.
+"""
 
 EVERY = (
     "plain",
@@ -49,7 +51,7 @@ FEW = ("plain", "ours", "graph tuned")
 
 
 def ceilings(setting: Setting) -> Iterator[Row]:
-    """What the device can do at most, and what a launch costs."""
+    """The limits of the device, and the cost of a launch."""
     if not setting.on_gpu:
         return
     device, side = setting.device, 4096
@@ -83,7 +85,9 @@ def ceilings(setting: Setting) -> Iterator[Row]:
 
 
 def agreement(setting: Setting) -> Iterator[Row]:
-    """How far the curves of held-out errors of `StaticFit` are from `Fit`'s, which they should be but for rounding."""
+    """How far the curves of held-out errors of `StaticFit` are from those of `Fit`; they
+    should differ only by rounding.
+    """
     iterations = 20
     set_switches({"fp32"})
     for prior in NETWORKS[:2]:
@@ -187,7 +191,7 @@ def full_fit(setting: Setting) -> Iterator[Row]:
 
 
 def memory(setting: Setting) -> Iterator[Row]:
-    """Peak memory of a fit, as PyTorch has allocated and reserved it, beside what is planned with; all in bytes a pixel."""
+    """Peak memory of a fit, as PyTorch has allocated and reserved it, next to the estimate; all in bytes a pixel."""
     cases = [(side, prior) for side in ((64,) if setting.tiny else (512, 256)) for prior in NETWORKS]
     cases += [] if setting.tiny else [(1024, prior) for prior in NETWORKS[:2]]
     for side, prior in cases:
@@ -212,7 +216,7 @@ def memory(setting: Setting) -> Iterator[Row]:
 
 
 def compiled(setting: Setting) -> Iterator[Row]:
-    """What `torch.compile` adds to a recorded step, and how long it takes the first time."""
+    """The gain of `torch.compile` on a recorded step, and its time for the first one."""
     cases = (("dip", "graph compiled tuned"), ("dip", "graph compiled tuned bf16"), (BILINEAR, "graph compiled tuned"))
     for prior, way in cases:
         side = 64 if setting.tiny else 512

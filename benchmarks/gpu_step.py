@@ -1,19 +1,19 @@
 """A fit whose step makes nothing anew, so that a CUDA graph can record it once and replay it.
 
-`workers.fitting.Fit` starts every operation from Python, and puts new tensors in the place of the old ones. `StaticFit` computes the
-same, but all that outlives a step is updated in place, and the iteration is counted on the device. A recorded step needs one call of
-the driver, where an ordinary one needs hundreds.
+`workers.fitting.Fit` starts every operation from Python, and replaces old tensors by new ones. `StaticFit` computes the
+same, but everything that outlives a step is updated in place, and the iteration is counted on the device. A recorded
+step needs one call of the driver, where an ordinary one needs hundreds.
 
-How a fit is run is said in words, one of which comes first:
+Words describe how a fit is run. One of these comes first:
 
 - ``plain``: the loop of the research code, `benchmarks.fit.plain_loop`;
 - ``ours``: `workers.fitting.Fit`;
 - ``static``: `StaticFit`, started from Python at every step;
 - ``graph``: `StaticFit`, recorded and replayed;
 
-and any of which follow:
+and any of these follow:
 
-- ``fp32``: convolutions without TF32, which PyTorch uses unless told otherwise;
+- ``fp32``: convolutions without TF32, which PyTorch uses by default;
 - ``bf16``: autocast to bfloat16 (static and graph);
 - ``tuned``: cuDNN tries its algorithms at the first step, and keeps the fastest (`torch.backends.cudnn.benchmark`);
 - ``contiguous``: memory in PyTorch's own order instead of channels last (static and graph);
@@ -39,7 +39,7 @@ from workers.seeds import generator_of
 from workers.stopping import Patience, RunningVariance
 
 WARM_UP = 3
-"""Steps before one is recorded: the optimizer makes its state in the first, and libraries choose what they use."""
+"""Steps before one is recorded: the optimizer makes its state in the first, and libraries choose their algorithms."""
 NEVER = 10**9
 
 
@@ -134,7 +134,7 @@ class StaticFit:
             self._watch(output.detach())
 
     def _precision(self) -> AbstractContextManager[None]:
-        # Casts are not kept between steps: a recorded one would otherwise read what an earlier step has cast.
+        # Casts are not cached between steps: a recorded one would otherwise read an earlier step's cast.
         return torch.autocast(self._device.type, torch.bfloat16, enabled="bf16" in self._words, cache_enabled=False)
 
     @torch.no_grad()
@@ -148,7 +148,7 @@ class StaticFit:
         self.stopping.update(self.iteration, error, self.average)
 
     def warm_up(self) -> None:
-        """The first steps, on a stream of their own, as recording wants it."""
+        """The first steps, on a stream of their own, as recording requires."""
         if not self._on_gpu:
             self._steps(WARM_UP)
             return
@@ -190,7 +190,9 @@ def static_fit(prior: str, side: int, width: int, device: str, words: set[str]) 
 
 
 def runner(prior: str, side: int, width: int, device: str, how: str) -> Callable[[int], None]:
-    """A function that runs so many iterations in the way that ``how`` says; PyTorch's switches stay as it wants them."""
+    """A function that runs so many iterations in the way that ``how`` says; PyTorch's
+    switches stay as it wants them.
+    """
     kind, *rest = how.split()
     words = set(rest)
     set_switches(words)

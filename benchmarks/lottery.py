@@ -1,10 +1,11 @@
-"""The lottery tables of docs/results.md: quality over sparsity, tickets moved between images and tasks, and overfitting.
+"""The lottery tables of docs/results.md: quality over sparsity, tickets moved between images
+and tasks, and overfitting.
 
-``python -m benchmarks.lottery --store DIR`` runs what the store lacks (about an hour on two cores) and prints the tables; a run
-that was interrupted goes on where it was. ``--set lottery.iterations=20`` tries it out.
+``python -m benchmarks.lottery --store DIR`` runs what the store lacks (about an hour on two cores) and prints the
+tables; an interrupted run continues where it was. ``--set lottery.iterations=20`` tries it out.
 
-Three colour pictures of 64 px, the deep image prior's network with 32 channels, 500 iterations a round, three initialisations.
-A round takes 35 % of the weights left, so that eight come to the paper's 97 %.
+Three colour pictures of 64 px, the deep image prior's network with 32 channels, 500 iterations a round, three
+initialisations. A round takes 35 % of the weights left, so that eight come to the paper's 97 %.
 """
 
 import argparse
@@ -43,7 +44,8 @@ SETTINGS = (
 
 def _run(command: Sequence[str], sets: Sequence[str]) -> None:
     assigned = [word for assignment in sets for word in ("--set", assignment)]
-    # Status 1 is a fit without a result: a network that pruning has cut in two. The tables say how many fits there were.
+    # Status 1 is a fit without a result: a network that pruning has cut in two. The tables say how many fits there
+    # were.
     if cli.main([*command, "--no-dashboard", *assigned]) > 1:
         raise SystemExit(f"{' '.join(command)} failed")
 
@@ -90,14 +92,15 @@ def print_sparsity(rows: Sequence[Row]) -> None:
     dense = points[arms[0], 0]
     gap = fmean((point.psnr_oracle_stop or 0.0) - point.mean for point in points.values())
     print(
-        f"The dense network: {dense.mean:.2f} dB (s.d. over initialisations {_decibels(dense.spread)}), {dense.parameters:,}"
+        f"The dense network: {dense.mean:.2f} dB (s.d. over initialisations {_decibels(dense.spread)}),"
+        f" {dense.parameters:,}"
     )
     print(f"parameters, {dense.fits} fits. Stopped blind all fits are {gap:.2f} dB below their own best on average.\n")
     lines = []
     for number in sorted({number for _, number in points if number}):
         first = points[arms[0], number]
-        told = [points.get((arm, number)) for arm in arms]
-        cells = ["" if point is None else _with_interval(point.difference, point.low, point.high) for point in told]
+        found = [points.get((arm, number)) for arm in arms]
+        cells = ["" if point is None else _with_interval(point.difference, point.low, point.high) for point in found]
         lines.append((str(number), f"{first.sparsity:.1%}", f"{first.parameters:,}", *cells))
     names = [arm.removeprefix("lottery-") for arm in arms]
     print(table(("round", "sparsity", "parameters left", *names), lines), end="\n\n")
@@ -144,7 +147,7 @@ def print_transfers(store: Store, runs: dict[tuple[str, str], str]) -> None:
 
 
 def print_overfitting(rows: Sequence[Row]) -> None:
-    """What a fit that is not stopped loses."""
+    """The loss of a fit that is not stopped."""
     groups: dict[tuple[str, float], list[Row]] = {}
     for row in rows:
         if row.psnr_last is not None and (row.round or row.arm == "lottery-dense"):

@@ -1,12 +1,15 @@
-"""One pruning chain as in the paper (arXiv 2410.24187): an image of 512 px, 128 channels, 16 rounds of 3,000 iterations.
+"""One pruning chain as in the paper (arXiv 2410.24187): an image of 512 px, 128 channels, 16
+rounds of 3,000 iterations.
 
     python -m benchmarks.lottery_paper --image f16.png --device cuda
 
-The image is clean; it is degraded here (denoising: sigma 25; inpainting: half of the pixels missing), and tickets are found on the
-degraded image (``--target clean``: as in the paper). Every round is fitted dense or pruned, with all its iterations, and stopped
-blind by held-out pixels; beside it stand the best PSNR of the fit, which only the clean image tells, and the last.
+The image is clean; it is degraded here (denoising: sigma 25; inpainting: half of the pixels missing), and tickets are
+found on the degraded image (``--target clean``: as in the paper). Every round is fitted dense or pruned, with all its
+iterations, and stopped blind by held-out pixels. Next to its PSNR stand the best PSNR of the fit, which only the clean
+image shows, and the last.
 
-A GPU's work: about a quarter of an hour for a chain on a large one. Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
+This needs a GPU: about a quarter of an hour for a chain on a large one. Needs `workers`, torch, numpy, scipy and
+scikit-image; no Ray.
 """
 
 import argparse

@@ -1,19 +1,20 @@
-"""What a mask saves: milliseconds per iteration of a fit of DIP's network, dense, masked, and shrunk.
+"""The time that a mask saves: milliseconds per iteration of a fit of DIP's network, dense, masked, and shrunk.
 
-A mask alone saves nothing. `workers.lottery.shrink` takes out the channels that it has emptied, and how many these are depends
-on how the mask was found. Three kinds are compared after as many rounds, each of which takes a fifth of what is left:
+A mask alone saves nothing. `workers.lottery.shrink` takes out the channels that it has emptied, and their number
+depends on how the mask was found. Three kinds are compared after several numbers of rounds, each of which removes a
+fifth of the remaining weights:
 
 - random: single weights, by chance;
 - magnitude: the smallest after a fit of `--image-iterations`, from the initial weights anew in every round;
-- filters: whole filters, in every layer the same share but one at least. It shows what a mask could save at this sparsity,
-  not that an image could be restored with it.
+- filters: whole filters, in every layer the same share but at least one. It shows what a mask could save at this
+  sparsity, not that an image could be restored with it.
 
-The first table says how much is left: multiplications by the weights that masks keep, as a kernel for sparse weights would do
-them, and those that dense kernels do in the shrunk network. The second has the times. The three networks of a row are timed in
-turn, several times, from the initial weights on.
+The first table shows how much is left: multiplications by the weights that masks keep, as a kernel for sparse weights
+would do them, and those that dense kernels do in the shrunk network. The second has the times. The three networks of a
+row are timed in turn, several times, from the initial weights on.
 
-In narrow networks so few weights may leave no way from the input to the image. Then the shrunk network has one channel a layer,
-or the fit diverges: no row to learn of speed from.
+In narrow networks few weights may leave no way from the input to the image. Then the shrunk network has one channel a
+layer, or the fit diverges: such a row shows nothing about speed.
 
 Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
 """
@@ -61,14 +62,14 @@ def fit_of(network: Network, side: int, device: str) -> Fit:
 
 
 def random_masks(width: int) -> Iterator[Masks]:
-    """Round after round."""
+    """The masks of each round, by chance."""
     network = initial(width)
     for keep in weights_left(network):
         yield at_random(network, keep, (), 0)
 
 
 def magnitude_masks(width: int, side: int, iterations: int, device: str) -> Iterator[Masks]:
-    """Round after round."""
+    """The masks of each round, by magnitude."""
     masks = None
     for keep in weights_left(initial(width)):
         network = initial(width, masks)
@@ -78,7 +79,7 @@ def magnitude_masks(width: int, side: int, iterations: int, device: str) -> Iter
 
 
 def filter_masks(width: int) -> Iterator[Masks]:
-    """Round after round."""
+    """The masks of each round, by whole filters."""
     convolutions = prunable(initial(width))
     total = sum(conv.weight.numel() for conv in convolutions.values())
     for keep in weights_left(initial(width)):
@@ -113,7 +114,7 @@ def output_pixels(width: int, side: int) -> dict[str, int]:
 
 
 def left(masks: Masks, width: int, side: int) -> list[str]:
-    """The first table's cells: sparsity, channels, multiplications by what masks keep and by what the shrunk network has."""
+    """The first table's cells: sparsity, channels, and multiplications with masks and in the shrunk network."""
     dense, smaller = prunable(initial(width)), prunable(shrink(initial(width, masks)))
     pixels = output_pixels(width, side)
     channels = sum(conv.out_channels for conv in smaller.values()) / sum(conv.out_channels for conv in dense.values())

@@ -1,7 +1,8 @@
-"""What more nodes bring, and when the first results come: python -m benchmarks.nodes
+"""The gain of more nodes, and the time to the first results: python -m benchmarks.nodes
 
-A real run over many small images on Ray clusters of 1, 2 and 4 nodes on this machine, in turns. Only the fit is a stub, which
-sleeps for a while and leaves an image: so that nodes do not share two cores, and what is measured is the orchestration.
+A real run over many small images on Ray clusters of 1, 2 and 4 nodes on this machine, in turns. Only the fit is a stub,
+which sleeps for a while and leaves an image. Nodes then do not compete for two cores, and only the orchestration is
+measured.
 """
 
 import argparse
@@ -42,7 +43,7 @@ SETTINGS = (
     "keep.report_images=0",
 )
 
-# The fit's place is taken by a stub, in every process of the run.
+# A stub takes the place of the fit, in every process of the run.
 STUB = """
 import hashlib
 import os
@@ -61,7 +62,7 @@ def act(module):
         time.sleep(max(0.0, float(os.environ["STUB_SECONDS"]) - (time.monotonic() - began)))
         error = 0.01 + int(hashlib.sha256(str(job.name).encode()).hexdigest()[:4], 16) * 1e-7
         record = module.FitRecord(
-            str(job.name), job.view, "done", held_out_error=error, held_out_standard_error=1e-4, stop_iteration=1,
+            job.name, job.view, "done", held_out_error=error, held_out_standard_error=1e-4, stop_iteration=1,
             steady_iteration=1, iterations=1, residual_correlation=0.0, parameters=1, seconds=1.0, arrays=digest,
         )
         return module.record_once(context.store, keys.result, record)
@@ -82,7 +83,7 @@ class Measured:
 
 
 def run(folder: Path, images: Path, nodes: int) -> Measured:
-    """A run on a cluster of so many nodes beside the head."""
+    """A run on a cluster of ``nodes`` nodes besides the head."""
     head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
@@ -136,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 measured[nodes].append(run(folder, images, nodes))
                 print(nodes, measured[nodes][-1], flush=True)
     print(
-        f"\n{machine('cpu', 1)}; {options.images} images of 64 px, 4 + 1 fits each of {options.seconds:g} s, {SLOTS} trials"
+        f"\n{machine('cpu', 1)}; {options.images} images of 64 px, 4 + 1 fits each of {options.seconds:g} s, {SLOTS}"
+        " trials"
     )
     print(f"at a time on each node; {options.repeats} runs each, in turns\n")
     base = median(each.rate for each in measured[options.nodes[0]])

@@ -1,8 +1,8 @@
-"""What reduced precision costs in quality: PSNR of equal fits in fp32, TF32 and bfloat16.
+"""The cost of reduced precision in quality: PSNR of equal fits in fp32, TF32 and bfloat16.
 
-The fits of a network and a seed begin with the same weights, noise and hidden pixels. On a GPU even two in fp32 differ, as some
-gradients are added in no fixed order; how far two fits come apart by chance is what other differences are to be held against.
-TF32 is a GPU's alone. Bfloat16 is autocast's: convolutions in it, weights and what is normalised in fp32.
+The fits of a network and a seed begin with the same weights, noise and hidden pixels. On a GPU even two in fp32 differ,
+because some gradients are added in no fixed order. Compare other differences with this distance, which is due to
+chance. TF32 exists only on GPUs. Bfloat16 is autocast's: convolutions use it; weights and normalisation stay in fp32.
 
 Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
 """

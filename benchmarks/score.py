@@ -1,8 +1,8 @@
-"""What scoring costs: building the bank, scoring one more image with it, and the forward passes that it saves.
+"""The cost of scoring: building the bank, scoring one more image with it, and the forward passes that it saves.
 
-A bank is built once for a size; without one, every image pays a forward pass per candidate and draw. The time to score an
-image is measured on a memory-mapped bank of 1,000 records in a file, its first ones real and repeated to fill it: what a
-record holds does not change what it costs.
+A bank is built once for a size; without one, every image pays a forward pass per candidate and draw. The time to score
+an image is measured on a memory-mapped bank of 1,000 records in a file. Its first records are real and repeated to fill
+it, since the content of a record does not change its cost.
 """
 
 import argparse

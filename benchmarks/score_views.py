@@ -1,7 +1,7 @@
-"""How far the orders of candidates by square scoring and by the paper's native size are apart.
+"""The difference between the orders of candidates by square scoring and by the paper's native size.
 
-For pictures at two sizes: Kendall's tau between the two orders of the same candidates, beside tau between two native orders
-from other weights, which is as close as orders of this many draws can be. ``python -m benchmarks.score_views``
+For pictures at two sizes: Kendall's tau between the two orders of the same candidates, next to tau between two native
+orders from other weights, which is as close as orders of this many draws can be. ``python -m benchmarks.score_views``
 """
 
 import argparse
@@ -52,7 +52,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     candidates = sample_candidates(options.candidates, 0, width=options.network_width)
     print(
-        f"{machine('cpu', options.threads)}; {options.candidates} candidates, {options.draws} draws, width {options.network_width}\n"
+        f"{machine('cpu', options.threads)}; {options.candidates} candidates, {options.draws} draws, width"
+        f" {options.network_width}\n"
     )
     rows = []
     for height, width in SIZES:

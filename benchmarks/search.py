@@ -1,7 +1,7 @@
-"""The tables of docs/results.md: every arm on four pictures, for three tasks, with what a blind choice costs.
+"""The tables of docs/results.md: every arm on four pictures, for three tasks, with the cost of a blind choice.
 
-``python -m benchmarks.search --store DIR`` runs what the store lacks (about an hour on two cores) and prints the tables; a
-run that was interrupted goes on where it was. ``--side 48 --set fit.iterations=40`` tries it out.
+``python -m benchmarks.search --store DIR`` runs what the store lacks (about an hour on two cores) and prints the
+tables; an interrupted run continues where it was. ``--side 48 --set fit.iterations=40`` tries it out.
 """
 
 import argparse
@@ -39,7 +39,7 @@ RULES: tuple[Rule, ...] = ("held-out", "consensus", "held-out+consensus")
 
 @dataclass(frozen=True)
 class Picture:
-    """What a run knows of one image: its fits by view and candidate, and each arm's cohort, best score first."""
+    """A run's data on one image: its fits by view and candidate, and each arm's cohort, best score first."""
 
     name: str
     id: str
@@ -143,7 +143,7 @@ def images_table(run: Run) -> str:
 
 
 def luma_table(run: Run) -> str:
-    """Super-resolution is reported on luma by the papers."""
+    """Super-resolution on luma, as the papers report it."""
     by_arm = {arm: run.values(arm, lambda row: row.psnr_y) for arm in ARMS}
     lines = [[image, *(f"{by_arm[arm][image]:.2f}" for arm in ARMS)] for image in by_arm[ARMS[0]]]
     return table(["image, PSNR Y", *ARMS], lines)
@@ -163,7 +163,7 @@ def _members(run: Run, picture: Picture, view: str, arm: str) -> list[Member]:
 
 
 def choice_table(runs: Sequence[Run]) -> str:
-    """What choosing blind costs, by rule: the gap of the pick to the best member, and tau with best PSNR."""
+    """The cost of choosing blind, by rule: the gap of the pick to the best member, and tau with best PSNR."""
     lines = []
     for run in runs:
         for view, arms in (("crop", ("isnas-dip-blind", "random")), ("full", ("shortlist-full",))):
@@ -182,7 +182,7 @@ def choice_table(runs: Sequence[Run]) -> str:
 
 
 def stop_table(runs: Sequence[Run]) -> str:
-    """What stopping blind costs, over all fits."""
+    """The cost of stopping blind, over all fits."""
     lines = []
     for run in runs:
         for view in ("crop", "full"):
@@ -207,7 +207,7 @@ def stop_table(runs: Sequence[Run]) -> str:
 
 
 def view_table(runs: Sequence[Run]) -> str:
-    """Does a choice made on a crop, or on the image made small, hold at full size?"""
+    """Whether a choice made on a crop, or on the image made small, holds at full size."""
     lines = []
     for run in runs:
         for view in ("crop", "downscale", "full"):
@@ -223,7 +223,7 @@ def view_table(runs: Sequence[Run]) -> str:
                 taus.append(tau_of(chosen_by, psnr))
                 order = np.argsort(chosen_by, kind="stable")
                 for count, gained in best.items():
-                    # Of those fitted at full size, the least held-out error there is the pick.
+                    # The pick is the one with the least held-out error among those fitted at full size.
                     errors = [full[seen[at]["candidate"]]["held_out_error"] for at in order[:count]]
                     gained.append(float(psnr[order[int(np.argmin(errors))]] - expected_best(psnr, 1)))
             if taus:
@@ -234,7 +234,7 @@ def view_table(runs: Sequence[Run]) -> str:
 
 
 def halving_table(runs: Sequence[Run]) -> str:
-    """What halving the cohort saves, and what it costs."""
+    """The savings of halving the cohort, and its cost."""
     lines = []
     for run in runs:
         psnr = {arm: run.values(arm, lambda row: row.psnr) for arm in ("isnas-dip-blind", "halved")}

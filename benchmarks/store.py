@@ -1,7 +1,7 @@
-"""What a store costs a calm run: python -m benchmarks.store
+"""The cost of a store for a calm run: python -m benchmarks.store
 
-The same run on a local folder and on an S3 server (SeaweedFS on this machine's loopback), in turns. Every call of the store
-in every process of a run is timed where the project makes it, retries included.
+The same run on a local folder and on an S3 server (SeaweedFS on this machine's loopback), in turns. Every call of the
+store in every process of a run is timed where the project makes it, retries included.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def act(module):
 
 
 def one_run(folder: Path, store: str, name: str) -> tuple[float, dict[str, list[float]]]:
-    """Seconds of a run from its first word to its last, and those of each call of the store by what it was."""
+    """Seconds of a run from its start to its end, and those of each call of the store by its kind."""
     trace = folder / f"trace-{name}"
     inputs = ["--images", str(folder / "images"), "--simulate", "--store", store, "--run", name, "--no-dashboard"]
     settings = [word for setting in SETTINGS for word in ("--set", setting)]

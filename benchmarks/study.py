@@ -1,6 +1,6 @@
 """The small study of docs/results.md: 32 networks on four pictures of 64 px. ``python -m benchmarks.study --store DIR``
 
-It goes on where it was interrupted, and prints what `study` prints.
+An interrupted study continues where it was. It prints the same as `study`.
 """
 
 import argparse

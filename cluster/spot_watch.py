@@ -3,10 +3,10 @@
     python3 spot_watch.py aws
     python3 spot_watch.py gce --notice 120
 
-It goes into the background, asks the cloud's metadata service every two seconds, and at a notice runs ``ray drain-node`` for
-this machine until that has succeeded. It ends with that, when the raylet is gone, and where there is no such service. One
-runs per user and machine. It speaks to no other address, heeds no proxy, and needs the standard library only, since it is
-copied to machines as it is.
+It goes into the background and asks the cloud's metadata service every two seconds. At a notice it runs ``ray
+drain-node`` for this machine until that has succeeded. It ends after that, when the raylet is gone, and where there is
+no such service. One runs per user and machine. It connects to no other address, uses no proxy, and needs the standard
+library only, since it is copied to machines unchanged.
 
 Sources: "Spot Instance interruption notices" and "Use IMDSv2" in the EC2 User Guide; "Create and use Spot VMs" in the
 Compute Engine documentation.
@@ -39,17 +39,17 @@ log = logging.getLogger("spot_watch")
 
 
 class NoMetadataError(OSError):
-    """What answers is not the cloud's metadata service, or will not talk to us."""
+    """The answer does not come from the cloud's metadata service, or the service refuses to answer us."""
 
 
 class Cloud(Protocol):
     """A cloud's metadata service."""
 
     def notice(self) -> float | None:
-        """In how many seconds the machine will be taken away; None while there is no notice.
+        """The seconds until the machine will be taken away; None while there is no notice.
 
         Raises:
-            OSError: no answer, or one that says nothing.
+            OSError: no answer, or one without meaning.
         """
 
 
@@ -70,8 +70,8 @@ class Metadata:
             with contextlib.closing(connection):
                 connection.request(method, path, headers=dict(headers))
                 answer = connection.getresponse()
-                told = {name.lower(): value for name, value in answer.getheaders()}
-                return answer.status, answer.read(_MOST_BYTES).decode("utf-8", "replace"), told
+                found = {name.lower(): value for name, value in answer.getheaders()}
+                return answer.status, answer.read(_MOST_BYTES).decode("utf-8", "replace"), found
         except http.client.HTTPException as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
 
@@ -84,17 +84,17 @@ class Aws:
         self._token: str | None = None
 
     def notice(self) -> float | None:
-        """As the protocol says; the time is the one that EC2 names."""
+        """As the protocol defines it; the time is the one that EC2 names."""
         status, body = self._ask("/latest/meta-data/spot/instance-action")
         if status == http.HTTPStatus.NOT_FOUND:
             return None
         if status != http.HTTPStatus.OK:
             raise OSError(f"EC2's metadata service answers with HTTP {status}")
         try:
-            told = json.loads(body)
-            action, when = told["action"], told.get("time")
+            notice = json.loads(body)
+            action, when = notice["action"], notice.get("time")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NoMetadataError("what answers is not EC2's metadata service") from error
+            raise NoMetadataError("the answer is not from EC2's metadata service") from error
         try:
             end = datetime.strptime(when, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         except (ValueError, TypeError):
@@ -116,18 +116,19 @@ class Aws:
     def _new_token(self) -> str:
         wish = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_S), "Content-Length": "0"}
         status, token, _ = self._metadata.ask("PUT", "/latest/api/token", wish)
-        # Sent back as a header, so it must be fit for one.
+        # Sent back as a header, so it must be a valid one.
         if status != http.HTTPStatus.OK or not token.isascii() or not token.isprintable() or not token:
             raise NoMetadataError(f"no token of EC2's metadata service (HTTP {status})")
         return token
 
 
 class Gce:
-    """Google's Compute Engine, which says that a machine is preempted, and not when that is carried out.
+    """Google's Compute Engine, which reports that a machine is preempted, but not when that is carried out.
 
     Args:
         metadata: The service.
-        notice_s: How long before its end the machine is told: ``scheduling.preemptionNoticeDuration``, or 30 seconds.
+        notice_s: How long before its end the machine gets notice: ``scheduling.preemptionNoticeDuration``, or 30
+            seconds.
     """
 
     def __init__(self, metadata: Metadata, notice_s: float) -> None:
@@ -135,7 +136,7 @@ class Gce:
         self._notice_s = notice_s
 
     def notice(self) -> float | None:
-        """As the protocol says."""
+        """As the protocol defines it."""
         path = "/computeMetadata/v1/instance/preempted"
         status, body, headers = self._metadata.ask("GET", path, {"Metadata-Flavor": "Google"})
         if headers.get("metadata-flavor") != "Google":
@@ -147,7 +148,7 @@ class Gce:
 
 @dataclass(frozen=True)
 class Raylet:
-    """A running raylet: its process, by number and time of start, and what it is called in its cluster."""
+    """A running raylet: its process, by number and time of start, and its name in the cluster."""
 
     proc: Path
     started: str
@@ -199,8 +200,8 @@ def watch(raylet: Raylet, cloud: Cloud, *, interval_s: float, patience_s: float)
     """Wait for a notice.
 
     Returns:
-        In how many seconds the machine will be taken away. None if the raylet is gone, or if no metadata service has said
-        anything for the first ``patience_s`` seconds.
+        The seconds until the machine will be taken away. None if the raylet is gone, or if no metadata service has
+        answered for the first ``patience_s`` seconds.
     """
     found, end = False, time.monotonic() + patience_s
     while raylet.alive:
@@ -219,12 +220,12 @@ def watch(raylet: Raylet, cloud: Cloud, *, interval_s: float, patience_s: float)
 
 
 def drain(raylet: Raylet, ray: str, left_s: float, *, pause_s: float = 1.0) -> bool:
-    """Tell Ray that this machine will be taken away, again and again until it has heard it; False if its raylet is gone first.
+    """Report to Ray that this machine will be taken away, until Ray has accepted it; False if its raylet is gone first.
 
     Args:
         raylet: The machine's.
         ray: Ray's command.
-        left_s: In how many seconds it will be taken away.
+        left_s: The seconds until it will be taken away.
         pause_s: The time between two attempts.
     """
     end = time.monotonic() + left_s
@@ -257,7 +258,9 @@ def drain(raylet: Raylet, ray: str, left_s: float, *, pause_s: float = 1.0) -> b
 
 @contextlib.contextmanager
 def only_one(lock: Path, patience_s: float) -> Iterator[bool]:
-    """Whether we are the only ones to hold the lock. Who watches a raylet that is gone takes a moment to see it and to leave."""
+    """Whether we are the only process that holds the lock. A watcher whose raylet is gone takes a
+    moment to see it and to leave.
+    """
     end = time.monotonic() + patience_s
     with lock.open("a") as file:
         while True:
@@ -274,11 +277,11 @@ def only_one(lock: Path, patience_s: float) -> Iterator[bool]:
 
 
 def go_into_the_background(messages: Path) -> None:
-    """Leave the terminal and whoever started us, who is free to go on; what is still said goes to a file."""
+    """Leave the terminal and the parent process, which is free to go on; later messages go to a file."""
     if os.fork():
         os._exit(0)
     os.setsid()
-    # Who leads a session could get a terminal again; a child cannot.
+    # The leader of a session could get a terminal again; a child cannot.
     if os.fork():
         os._exit(0)
     os.chdir("/")
@@ -301,15 +304,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--metadata", default=_METADATA, metavar="URL", help="where the metadata service is")
     parser.add_argument("--ray", default="ray", help="Ray's command")
-    parser.add_argument("--raylet", type=int, metavar="PID", help="which raylet; our user's last, unless said")
-    parser.add_argument("--interval", type=float, default=2.0, metavar="S", help="time between two questions")
+    parser.add_argument("--raylet", type=int, metavar="PID", help="the raylet (default: our user's last one)")
+    parser.add_argument("--interval", type=float, default=2.0, metavar="S", help="the time between two requests")
     parser.add_argument(
-        "--patience", type=float, default=120.0, metavar="S", help="how long is waited for what must be there"
+        "--patience",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="how long to wait for the lock, the raylet and the service",
     )
     parser.add_argument(
-        "--files", type=Path, default=Path.home(), metavar="FOLDER", help="of the lock and the messages"
+        "--files", type=Path, default=Path.home(), metavar="FOLDER", help="where the lock and the messages go"
     )
-    parser.add_argument("--foreground", action="store_true", help="stay there, and say there what happens")
+    parser.add_argument("--foreground", action="store_true", help="stay in the foreground, and log there")
     return parser.parse_args(arguments)
 
 

@@ -8,8 +8,8 @@ from tests.corpus import MAX_PIXELS, all_cases
 
 HEAD = """# Bad input
 
-Made by `python -m docs.make_bad_input` from [the corpus](../tests/corpus.py), of which every file is taken in, and all of them
-restored in one run, by the tests ([what is read, and how](images.md)). One file's fate is never another's.
+Made by `python -m docs.make_bad_input` from [the corpus](../tests/corpus.py). The tests take in every file of it, and
+restore all of them in one run ([what is read, and how](images.md)). One file never affects the result of another.
 
 {counts}. The limit `ingest.max_pixels` is {limit:,} pixels here.
 """
@@ -17,7 +17,7 @@ restored in one run, by the tests ([what is read, and how](images.md)). One file
 TABLE = """
 ## {group}
 
-| file | outcome | what its reason says |
+| file | outcome | its reason |
 |---|---|---|
 """
 
@@ -25,8 +25,8 @@ TABLE = """
 def bad_input_page() -> str:
     """The page's text."""
     counts = Counter(case.outcome for case in all_cases())
-    said = ", ".join(f"{count} are {outcome}" for outcome, count in counts.most_common())
-    page = HEAD.format(counts=f"Of {counts.total()} files {said}", limit=MAX_PIXELS)
+    outcomes = ", ".join(f"{count} are {outcome}" for outcome, count in counts.most_common())
+    page = HEAD.format(counts=f"Of {counts.total()} files {outcomes}", limit=MAX_PIXELS)
     for group, cases in groupby(all_cases(), key=lambda case: case.group):
         page += TABLE.format(group=group) + "".join(
             f"| {case.about} | {case.outcome} | {case.reason or ''} |\n" for case in cases

@@ -6,10 +6,12 @@ from orchestrator.settings import described_settings
 
 HEAD = """# Settings
 
-Made by `python docs/make_settings.py`. The defaults here are those of `denoise`, the sizes of `--effort standard`; `quick`,
-which is chosen on a CPU, has the smaller ones of [configs/quickstart.yaml](../configs/quickstart.yaml) ([how](tasks.md#effort)).
+Made by `python docs/make_settings.py`. The defaults are those of `denoise`, at the sizes of `--effort standard`.
+`--effort quick`, which is chosen on a CPU, has the smaller sizes of
+[configs/quickstart.yaml](../configs/quickstart.yaml) ([how](tasks.md#effort)).
 
-`arms[].` are the settings of an arm of your own, an entry of the list `arms` such as `{name: mine, like: random, size: 5}`.
+`arms[].` are the settings of an arm of your own: an entry of the list `arms`, such as
+`{name: mine, like: random, size: 5}`.
 
 | setting | default | what it is |
 |---|---|---|

@@ -1,7 +1,7 @@
 """Image-specific architecture search with deep image priors, distributed with Ray.
 
-`submit`, `resume`, `study`, `evaluate`, `runs` and `Run` are the Python interface (`orchestrator.api`). They are imported when
-they are first used: importing this package imports nothing else.
+`submit`, `resume`, `study`, `evaluate`, `runs` and `Run` are the Python interface (`orchestrator.api`). They are
+imported when they are first used: importing this package imports nothing else.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The Python interface: what the commands call, and what ``import orchestrator`` offers.
+"""The Python interface: the functions that the commands call, and that ``import orchestrator`` offers.
 
     import orchestrator
 
@@ -7,14 +7,14 @@
     table = run.results()                                                  # a pyarrow.Table; .to_pandas()
     pixels = run.restored("a.png")                                         # (channels, height, width) in [0, 1]
 
-A run is driven by a process of its own on this machine, unless `Where` says otherwise, so that a notebook stays free. That
-process goes on when this one ends, and when Ctrl-C ends a `Run.wait`; `Run.cancel` stops it. Whoever can read the store can
-make a `Run` of a name and follow it.
+A run is driven by a process of its own on this machine, unless `Where` says otherwise, so that a notebook stays free.
+That process goes on when this one ends, and when Ctrl-C ends a `Run.wait`; `Run.cancel` stops it. Any process that can
+read the store can make a `Run` from a name and follow it.
 
-Every error that is raised on purpose is an `orchestrator.errors.OrchestratorError`: a `UserMistakeError` where something cannot
-be done as asked (a `ConfigError` lists all mistakes in settings), a `StoreError` where the store could not be read or written,
-and a `RunFailedError`, `RunCancelledError` or `RayLostError` where a run did not come to its end. Importing this module imports
-neither torch nor Ray nor pyarrow.
+Every error that is raised on purpose is an `orchestrator.errors.OrchestratorError`: a `UserMistakeError` where a
+request cannot be carried out (a `ConfigError` lists all mistakes in settings), a `StoreError` where the store could not
+be read or written, and a `RunFailedError`, `RunCancelledError` or `RayLostError` where a run did not finish. Importing
+this module imports neither torch nor Ray nor pyarrow.
 """
 
 import json
@@ -40,24 +40,25 @@ Settings = Mapping[str, object] | Iterable[str]
 
 
 class What(TypedDict, total=False):
-    """What a run works on, and how. Everything may be left out.
+    """The inputs and settings of a run. Everything may be left out.
 
     Attributes:
         references: the folder of clean images of the same names and sizes, which only PSNR and SSIM are computed from.
         masks: inpainting: the folder of masks of the images' names and sizes.
         mask_known: which of a mask's pixels are known, ``white`` (default) or ``black``.
-        task: what the images suffer from: ``denoise``, ``inpaint``, ``super-resolve``, ``deblur`` or ``jpeg``.
-        sigma: denoise, deblur: the Gaussian noise that ``simulate`` adds, in 8-bit grey levels from 0 to 255, or the interval
-            (low, high) that it is drawn from for each image.
+        task: the degradation: ``denoise``, ``inpaint``, ``super-resolve``, ``deblur`` or ``jpeg``.
+        sigma: denoise, deblur: the Gaussian noise that ``simulate`` adds, in 8-bit grey levels from 0 to 255, or the
+            interval (low, high) that it is drawn from for each image.
         factor: super-resolve: how many times larger the restored image is: 2, 3, 4 or 8.
-        kernel: deblur: ``"gaussian SIGMA"``, ``"motion LENGTH DEGREES"`` (pixels), a .npy or text file, or rows of numbers.
+        kernel: deblur: ``"gaussian SIGMA"``, ``"motion LENGTH DEGREES"`` (pixels), a .npy or text file, or rows of
+            numbers.
         quality: jpeg: the quality at which ``simulate`` compresses, from 1 to 95.
-        effort: the sizes, ``quick``, ``standard`` or ``thorough``; where neither it nor ``config`` is given, the sizes suit the
-            machine (docs/tasks.md).
+        effort: the sizes, ``quick``, ``standard`` or ``thorough``; where neither it nor ``config`` is given, the sizes
+            suit the machine (docs/tasks.md).
         config: a file of settings, or the name of one that ships.
         settings: settings that override all of those, by dotted name.
         store: a folder or ``s3://bucket/prefix``; None means ``$DIP_STORE``, else ``./dip-store``.
-        run: the run's name; a run of the same name, settings and images goes on where it was. None makes a name of the time.
+        run: the run's name; a run of the same name, settings and images is resumed. None makes a name from the time.
     """
 
     references: str | Path | None
@@ -79,15 +80,15 @@ class Where(TypedDict, total=False):
     """Where a run is driven, and what this process does meanwhile. Everything may be left out.
 
     Attributes:
-        address: a Ray cluster: the URL of its dashboard, on whose head the driver is started as a job; or ``auto``, the cluster
-            that this machine belongs to. None (default) is this machine alone.
-        background: True (default) starts a driver of its own and returns once the images are in the store. False makes this
-            process the driver: it blocks until the run has ended, and Ctrl-C or SIGTERM stop the run. A job on a cluster is
-            always in the background.
+        address: a Ray cluster: the URL of its dashboard, on whose head the driver is started as a job; or ``auto``, the
+            cluster that this machine belongs to. None (default) is this machine alone.
+        background: True (default) starts a driver of its own and returns once the images are in the store. False makes
+            this process the driver: it blocks until the run has ended, and Ctrl-C or SIGTERM stop the run. A job on a
+            cluster is always in the background.
         wait: True calls `Run.wait` before the run is returned; the default is False.
-        ship_code: send this machine's code along to a cluster that has another state of it.
+        ship_code: send this machine's code to a cluster that has another state of it.
         dashboard: start Ray's dashboard; the default is False.
-        listener: hears what happens while this process works or waits; see `orchestrator.run.progress.Listener`.
+        listener: receives the progress while this process works or waits; see `orchestrator.run.progress.Listener`.
     """
 
     address: str | None
@@ -114,20 +115,21 @@ def submit(
         options: See `What` and `Where`.
 
     Returns:
-        The run; when that is, `Where` says.
+        The run; `Where` says when.
 
     Raises:
-        UserMistakeError: something cannot be done as asked.
-        KeyboardInterrupt: with ``background=False``: the run was stopped, and what is finished is in the store. Else: this
-            process was stopped while it brought images to the store; the same call with the run's name goes on.
-        OrchestratorError: what the head of this module lists, as soon as this process drives the run or waits for it.
+        UserMistakeError: the request cannot be carried out.
+        KeyboardInterrupt: with ``background=False``: the run was stopped, and finished work is in the store. Otherwise:
+            this process was stopped while it brought images to the store; the same call with the run's name continues.
+        OrchestratorError: the errors that the head of this module lists, if this process drives the run or waits for
+            it.
     """
     what, where = _split(options)
     return _start(submission(images, simulate=simulate, arms=arms, **what), **where)
 
 
 def study(images: str | Path, *, candidates: str | int, **options: Unpack[Options]) -> Run:
-    """Fit every candidate on every image, and find what foretells the best: for researchers; it takes long.
+    """Fit every candidate on every image, and find the best predictors. This is for researchers; it takes long.
 
     Args:
         images: The folder of images, clean ones that are degraded first, or degraded ones with ``references``.
@@ -161,7 +163,8 @@ def evaluate(
         tickets: The run, in the same store, that found the tickets; its settings are used where no others are given.
         rounds: Rounds whose tickets are trained, with commas between them, or ``all``; None takes the last.
         methods: Methods of imp, snip and oes, with commas between them; None takes all of these that the run has.
-        sources: Ids of images that tickets were found on, or how they begin, with commas between them; None takes all.
+        sources: Ids of images that tickets were found on, or their beginnings, with commas between them; None takes
+            all.
         simulate: The images are clean: degrade them by the task, restore them, report PSNR.
         options: See `What` and `Where`.
 
@@ -179,7 +182,7 @@ def evaluate(
 
 
 def resume(run: str, *, settings: Settings = (), store: str | Path | None = None, **where: Unpack[Where]) -> Run:
-    """Go on with a run that was interrupted, cancelled or lost: from the store alone, where it was.
+    """Resume a run that was interrupted, cancelled or lost, from the store alone.
 
     Args:
         run: Its name.
@@ -253,7 +256,7 @@ def evaluation(
 
 
 def _split(options: Options) -> tuple[What, Where]:
-    """What is to be done apart from where.
+    """Separate the options of `What` from those of `Where`.
 
     Raises:
         TypeError: there is no such option, as with any function.

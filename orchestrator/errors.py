@@ -1,4 +1,4 @@
-"""The errors a user can meet. Each message says what happened, to what, and what to do next."""
+"""The errors a user can meet. Each message names the problem, its place, and what to do next."""
 
 
 class OrchestratorError(Exception):
@@ -6,7 +6,7 @@ class OrchestratorError(Exception):
 
 
 class UserMistakeError(OrchestratorError):
-    """Something the user asked for cannot be done as asked. The command ends with status 2 and this one line."""
+    """A request of the user that cannot be carried out. The command ends with status 2 and this one line."""
 
 
 class ConfigError(UserMistakeError):
@@ -14,7 +14,7 @@ class ConfigError(UserMistakeError):
 
 
 class ImageRejectedError(OrchestratorError):
-    """One image cannot be worked on. It becomes a rejected row with this reason; the others go on."""
+    """One image cannot be used. It becomes a rejected row with this reason; the others go on."""
 
 
 class NotFoundError(OrchestratorError):
@@ -22,7 +22,7 @@ class NotFoundError(OrchestratorError):
 
 
 class RunFailedError(OrchestratorError):
-    """A run could not go on; its record says why."""
+    """A run could not go on; its record has the reason."""
 
 
 class RayLostError(OrchestratorError):
@@ -34,11 +34,13 @@ class StoreError(OrchestratorError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store is in trouble for the moment: unreachable, overloaded, full, or its credentials have expired. Later it may work."""
+    """The store is in trouble for the moment: unreachable, overloaded, full, or its credentials have
+    expired. Later it may work.
+    """
 
 
 class DamagedError(StoreError):
-    """An object in the store is not what was written there."""
+    """An object in the store differs from the one that was written there."""
 
 
 class NewerFormatError(StoreError):
@@ -46,11 +48,11 @@ class NewerFormatError(StoreError):
 
 
 class TicketError(OrchestratorError):
-    """A lottery ticket is not there, is damaged, or is not of a network that the image can be fitted with."""
+    """A lottery ticket is not there, is damaged, or belongs to a network that the image cannot be fitted with."""
 
 
 class FitOutOfMemoryError(OrchestratorError):
-    """A fit needs more memory than it could get; the message says what would fit."""
+    """A fit needs more memory than it could get; the message names a size that would fit."""
 
 
 class NodeLeavingError(OrchestratorError):
@@ -62,4 +64,4 @@ class SupersededError(OrchestratorError):
 
 
 class RunCancelledError(OrchestratorError):
-    """Somebody has cancelled the run."""
+    """The run has been cancelled."""

@@ -19,8 +19,8 @@ def shortened(text: str, length: int = 80) -> str:
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A table with a header; None is empty.
 
-    A line ends with a line feed alone, as other programs on the same machine expect. Python (before 3.13) does not see then that a
-    carriage return within a value must be quoted, so where there is one, all words are.
+    A line ends with a line feed alone, as other programs on the same machine expect. Python (before 3.13) then does not
+    see that a carriage return within a value must be quoted, so where there is one, all words are quoted.
     """
     table = [[row[column] for column in columns] for row in rows]
     odd = any(isinstance(value, str) and "\r" in value for row in table for value in row)

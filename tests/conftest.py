@@ -13,6 +13,8 @@ def data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs first: with two workers, to which files go whole and in this order, both then end at about the same time."""
+    """Whole runs first: with two workers, to which files go whole and in this order, both then
+    end at about the same time.
+    """
     system = str(Path(__file__).parent / "system")
     items.sort(key=lambda item: not str(item.path).startswith(system))

@@ -1,4 +1,4 @@
-"""Files that go wrong, or only seem to: what each is, how it is made, and what has to become of it.
+"""Files that are wrong, or only seem to be: what each is, how it is made, and its expected outcome.
 
 `write_corpus` leaves them in a folder. docs/bad_input.md is made from the same list: ``python -m docs.make_bad_input``.
 """
@@ -36,8 +36,9 @@ RGB, GREY = (3, HEIGHT, WIDTH), (1, HEIGHT, WIDTH)
 class Case:
     """One file.
 
-    ``file`` is its path below the folder, ``make`` its bytes or what makes it there. ``shape`` (channels, height, width) is
-    that of the restored image, ``reason`` a part of the reason for which it is rejected; what has neither is left out.
+    ``file`` is its path below the folder, ``make`` its bytes or the function that makes it there. ``shape`` (channels,
+    height, width) is that of the restored image, ``reason`` a part of the reason for which it is rejected; a file with
+    neither is left out.
     """
 
     about: str
@@ -49,7 +50,7 @@ class Case:
 
     @property
     def outcome(self) -> Literal["restored", "rejected", "left out"]:
-        """What has to become of it."""
+        """Its expected outcome."""
         if self.shape is not None:
             return "restored"
         return "left out" if self.reason is None else "rejected"
@@ -70,7 +71,7 @@ class Case:
 
 
 def write_corpus(folder: Path) -> list[Case]:
-    """Make all the files in a folder; what they are."""
+    """Make all the files in a folder; returns their cases."""
     for case in all_cases():
         case.write(folder)
     return all_cases()

@@ -1,4 +1,4 @@
-"""Runs that the first version has left in a store: see data/old_runs.sh."""
+"""Runs that the first version left in a store: see data/old_runs.sh."""
 
 import tarfile
 from pathlib import Path

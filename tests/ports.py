@@ -1,8 +1,8 @@
 """Ports for servers that tests start.
 
-The system gives a port of its own choice, as for port 0, from the same range as the near ends of all connections: until
-the server that is to have it listens, a connection or another Ray may take it. These lie below that range and above
-the ports of Ray's workers, each is given once in a process, and processes begin at different places.
+The system chooses ports, as for port 0, from the range that it also uses for the near ends of all connections. Until
+the server listens, a connection or another Ray may take such a port. The ports given here lie below that range and
+above the ports of Ray's workers, each is given once in a process, and processes begin at different places.
 """
 
 import contextlib

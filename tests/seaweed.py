@@ -1,4 +1,5 @@
-"""A real S3 service for tests: SeaweedFS on this machine, on its loopback if not told otherwise, with its data in a folder of its own.
+"""A real S3 service for tests: SeaweedFS on this machine, on its loopback if not told otherwise, with its
+data in a folder of its own.
 
 with SeaweedFS(folder) as server:
     server.make_bucket("tests")
@@ -71,7 +72,7 @@ class SeaweedFS:
             raise RuntimeError(f"SeaweedFS made no bucket: {status}")
 
     def start(self) -> None:
-        """Start the server with what it holds, and wait until it answers.
+        """Start the server with its data, and wait until it answers.
 
         Raises:
             TimeoutError: it did not within a minute.

@@ -1,4 +1,4 @@
-"""What `benchmarks.gpu` times is a fit as the project makes it; here on a CPU, where nothing is recorded. Nothing is timed."""
+"""`benchmarks.gpu` times a fit as the project makes it; here on a CPU, where nothing is recorded. Nothing is timed."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def _one_thread() -> None:
 @pytest.mark.parametrize("misled", [False, True])
 def test_a_static_fit_is_the_fit_bit_for_bit(misled: bool) -> None:
     measured = measurement(picture(64))
-    if misled:  # What is hidden is what the image is not, so the rule stops the fit, and what follows counts not.
+    if misled:  # The hidden pixels contradict the image, so the rule stops the fit, and later iterations do not count.
         measured = replace(measured, pixels=np.where(measured.held_out, 1 - measured.pixels, measured.pixels))
     theirs = Fit(network(), measured, Identity(), FitSettings(iterations=40, patience=5), seed=5)
     theirs.advance(40)

@@ -1,4 +1,4 @@
-"""What holds for the project as a whole: its documents, its packaging, its import rules."""
+"""Rules for the project as a whole: its documents, its packaging, its imports."""
 
 import re
 import runpy
@@ -64,7 +64,8 @@ def test_help_answers_without_importing_torch_or_ray() -> None:
     code = (
         "import sys\nfrom orchestrator.cli import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
-        "assert not {'torch', 'ray', 'pyarrow'} & set(sys.modules), sorted(set(sys.modules) & {'torch', 'ray', 'pyarrow'})"
+        "assert not {'torch', 'ray', 'pyarrow'} & set(sys.modules), sorted(set(sys.modules) & {'torch', 'ray',"
+        " 'pyarrow'})"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
@@ -82,7 +83,8 @@ def test_a_wheel_brings_its_settings_and_its_page_along(tmp_path: Path) -> None:
         "import orchestrator, orchestrator.settings as c\n"
         "print(c.resolve('denoise').network.width, c.shipped_configs())\n"
         "from orchestrator.report import RunReport, render\n"
-        "assert render(RunReport('r', 'finished', '2026-01-01T00:00:00+00:00', 1.0, '0', {}, [], [], 0)).startswith('<!')"
+        "assert render(RunReport('r', 'finished', '2026-01-01T00:00:00+00:00', 1.0, '0', {}, [], [],"
+        " 0)).startswith('<!')"
     )
     shown = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,7 +1,7 @@
 """Deep image priors as a library of tensors: search space, networks, spectra, fitting, blind stopping.
 
-`restore` restores an image with one network (`workers.restoration`). Nothing here knows Ray, a store or a command line: every
-function works in a notebook with one CPU or GPU.
+`restore` restores an image with one network (`workers.restoration`). Nothing here knows Ray, a store or a command line:
+every function works in a notebook with one CPU or GPU.
 """
 
 from importlib import import_module

@@ -1,14 +1,14 @@
 """Gradients that are added up in a fixed order, so that fits on equal GPUs come out byte-equal.
 
-PyTorch has no deterministic CUDA gradient of reflection padding and of bicubic upsampling, and only slow ones of replication
-padding and of bilinear upsampling (`torch.use_deterministic_algorithms` has the list). All four are linear with weights that
-are known: here their gradients are sums of slices, one after the other. The forward passes are PyTorch's own, in which each
-pixel of the output is computed by itself; they give the same bytes with and without this module.
+PyTorch has no deterministic CUDA gradient of reflection padding and of bicubic upsampling, and only slow ones of
+replication padding and of bilinear upsampling (`torch.use_deterministic_algorithms` has the list). All four are linear
+with known weights, so here their gradients are sums of slices, one after the other. The forward passes are PyTorch's
+own, which compute each pixel of the output by itself; they give the same bytes with and without this module.
 
-Convolutions become cuDNN's deterministic ones. cuDNN promises equal bits for equal versions on GPUs of one architecture (its
-documentation, "Reproducibility (Determinism)"), but where memory is short PyTorch takes another of its algorithms. Of the
-Fourier transforms of a blur neither PyTorch nor cuFFT says that they vary, or that they do not. Nothing here multiplies
-matrices, so cuBLAS, which would want an environment variable, has no part.
+Convolutions become cuDNN's deterministic ones. cuDNN promises equal bits for equal versions on GPUs of one architecture
+(its documentation, "Reproducibility (Determinism)"), but where memory is short PyTorch takes another of its algorithms.
+Neither PyTorch nor cuFFT documents whether the Fourier transforms of a blur vary. Nothing here multiplies matrices, so
+cuBLAS, which would need an environment variable, is not involved.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,22 +25,23 @@ _WEIGHTS = {
     "bilinear": {0: 0.75, 1: 0.25},
     "bicubic": {-1: -0.10546875, 0: 0.87890625, 1: 0.26171875, 2: -0.03515625},
 }
-"""How an axis is doubled: pixel 2i + 1 as weights by offset from pixel i; pixel 2i has them by minus the offset.
+"""The weights that double an axis: those of pixel 2i + 1 by offset from pixel i; pixel 2i has the mirrored ones.
 
-Pixel 2i + 1 is centred at i + 1/4. With t the distance from there, the weights are 1 - t, and Keys' kernel with a = -3/4 (IEEE
-Trans. ASSP 29(6), 1981), which is PyTorch's. All are exact in float32.
+Pixel 2i + 1 is centred at i + 1/4. With t the distance from there, the weights are 1 - t, and Keys' kernel with a =
+-3/4 (IEEE Trans. ASSP 29(6), 1981), which is PyTorch's. All are exact in float32.
 """
 
 
 @contextmanager
 def deterministic_operations() -> Iterator[None]:
-    """Within it operations, and the gradients of what was computed in it, give equal bytes for equal input, or raise.
+    """Inside this context, operations and their gradients give equal bytes for equal input, or raise.
 
-    Equal on equal GPUs with equal versions, and on a CPU with as many threads. PyTorch's own switch belongs to the process
-    and is put back as it was, so one thread of a process may be within it at a time.
+    The bytes are equal on equal GPUs with equal versions, and on a CPU with the same number of threads. PyTorch's own
+    switch belongs to the process and is restored at the end, so only one thread of a process may use the context at a
+    time.
     """
     mode, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
-    # As `torch.use_deterministic_algorithms` does, which takes a second more to import a compiler.
+    # `torch.use_deterministic_algorithms` does the same, but imports a compiler, which takes a second more.
     torch.set_deterministic_debug_mode("error")
     # Benchmarks would choose among algorithms by the clock.
     torch.backends.cudnn.benchmark = False
@@ -53,7 +54,9 @@ def deterministic_operations() -> Iterator[None]:
 
 
 class _Replacements(TorchFunctionMode):
-    """Padding and upsampling as they are here, whoever calls them: networks and operators need not know."""
+    """Replaces padding and upsampling by those of this module for every caller, so networks
+    and operators need not know.
+    """
 
     def __torch_function__(
         self,
@@ -90,12 +93,12 @@ def _interpolate(
     return F.interpolate(x, size, scale_factor, mode, align_corners, **others)
 
 
-# Both forward passes call what `F.pad` and `F.interpolate` call: these two replace some of it where operations must be
-# deterministic, by compositions with slow gradients.
+# Both forward passes call the same as `F.pad` and `F.interpolate`. These two replace some of it by compositions with
+# slow gradients where operations must be deterministic.
 
 
 class _Pad(Function):
-    """(N, C, H, W) with more pixels on its sides: mirrored at the outermost (``reflect``), or these (``replicate``)."""
+    """Pad (N, C, H, W) on its sides: with mirrored pixels (``reflect``) or the outermost ones (``replicate``)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: tuple[int, int, int, int], mode: str) -> Tensor:
@@ -111,7 +114,7 @@ class _Pad(Function):
 
 
 class _Double(Function):
-    """(N, C, H, W) to (N, C, 2H, 2W), without aligned corners."""
+    """Double (N, C, H, W) to (N, C, 2H, 2W), without aligned corners."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mode: str) -> Tensor:
@@ -142,7 +145,7 @@ def _unpad(gradient: Tensor, axis: int, before: int, after: int, mode: str) -> T
 
 
 def _halve(gradient: Tensor, axis: int, mode: str) -> Tensor:
-    """The adjoint of doubling an axis, which is to repeat its outermost pixels and to weigh neighbours."""
+    """The adjoint of doubling an axis, which repeats the outermost pixels and weighs neighbours."""
     length = gradient.shape[axis] // 2
     margin = max(_WEIGHTS[mode])
     shape = list(gradient.shape)

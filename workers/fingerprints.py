@@ -1,14 +1,14 @@
-"""Fingerprints: all that the metrics need of a candidate's untrained output, kept so that it is computed once.
+"""Fingerprints: the numbers that metrics need of a candidate's untrained output, kept so that they are computed once.
 
 The output of an untrained network depends on the candidate, the shape, the channels and the seed, not on the image. A
-metric needs little of it: the mean over draws of what a squared distance compares, with its variance; the heights of a
-histogram; a single number. A bank of such fingerprints scores any number of images as dense arithmetic, where the original
-pays one forward pass for every candidate and image. Only a user's metric needs the outputs themselves.
+metric needs little of it: the mean over draws of the quantity that a squared distance compares, with its variance; the
+heights of a histogram; a single number. A bank of such fingerprints scores any number of images as dense arithmetic,
+where the original pays one forward pass for every candidate and image. Only a user's metric needs the outputs
+themselves.
 
 Images of all sizes share three banks per channel count: spectra are taken on squares of 64, 128 or 256 pixels, an
 image's averaged over overlapping tiles (Welch's method). ``native`` scoring, the paper's, uses the image's own size.
-Where the measurement is smaller than the image by a scale (super-resolution), outputs go through the operator before
-anything is computed of them.
+Where the measurement is smaller than the image by a scale (super-resolution), outputs go through the operator first.
 """
 
 import math
@@ -34,22 +34,24 @@ VERSION = 2
 
 SQUARES = (256, 128, 64)
 _SMALLEST_MEASUREMENT = 16
-"""At half of it no frequency lies in the ring that metrics look at."""
+"""At half this size no frequency lies in the ring that metrics look at."""
 _DEAR = ("psd db mse", "nodc psd db mse", "nodc psd strip mse")
 CHEAP_METRICS = tuple(name for name in METRICS if name not in _DEAR)
-"""What every bank can give: together under 80 kB a candidate at 512 px RGB, nearly all of it one ring of the spectrum."""
+"""The metrics that every bank holds: under 80 kB a candidate at 512 px RGB, nearly all of it
+one ring of the spectrum.
+"""
 
-# The ring leaves out the zero frequency, which is all that `nodc` changes.
+# The ring leaves out the zero frequency, and `nodc` changes nothing else.
 _SAME = {"nodc psd db strip": "psd db strip"}
 
 
 @dataclass(frozen=True)
 class BankSpec:
-    """What a bank of fingerprints is a function of, beside its candidates; no image enters.
+    """Everything that a bank of fingerprints depends on apart from its candidates; no image enters.
 
     ``height`` x ``width`` is the size of the networks' outputs in pixels, measurements are ``scale`` times smaller;
-    ``network_width`` is the channels of every scale of a network. ``metrics`` are those that the bank can give, as of
-    `bank_metrics`; ``operator`` names what turns an output into a measurement.
+    ``network_width`` is the number of channels at every scale of a network. ``metrics`` are those that the bank can
+    give, as returned by `bank_metrics`; ``operator`` names the operator that turns an output into a measurement.
     """
 
     height: int
@@ -89,7 +91,9 @@ def square_size(height: int, width: int, scale: int = 1) -> tuple[int, int]:
 
 
 def bank_metrics(wanted: Iterable[str]) -> tuple[str, ...]:
-    """The metrics of a bank that shall give those wanted: the cheap ones always, so that most runs share their banks."""
+    """The metrics of a bank that must hold ``wanted``. The cheap ones are always included, so
+    that most runs share banks.
+    """
     return (*CHEAP_METRICS, *sorted({*wanted} - {*CHEAP_METRICS, RANDOM}))
 
 
@@ -97,8 +101,8 @@ def bank_metrics(wanted: Iterable[str]) -> tuple[str, ...]:
 class _Field:
     """A metric's field of a record: its name, what it takes of an output, and how it keeps the draws.
 
-    With ``each``, every draw is kept. Without, their mean, and in a second field their mean variance: together these give
-    the mean over draws of a squared distance exactly. ``compared`` says whether the image has the same field.
+    With ``each``, every draw is kept. Without, their mean, and in a second field their mean variance: together these
+    give the mean over draws of a squared distance exactly. ``compared`` says whether the image has the same field.
     """
 
     name: str
@@ -113,7 +117,7 @@ class _Field:
 
 
 def _field(name: str) -> _Field:
-    """Where a bank keeps what this metric needs; metrics that need the same share it."""
+    """The field in which a bank keeps the numbers for this metric; metrics that need the same share a field."""
     metric = resolve_metric(name)
     if not isinstance(metric, Metric):
         return _Field("outputs", lambda of: of[""], each=True, compared=False)
@@ -128,11 +132,12 @@ def _fields(metrics: Iterable[str]) -> list[_Field]:
 
 
 def fingerprint_dtype(spec: BankSpec) -> np.dtype[np.void]:
-    """The record of one candidate: its id, and what the bank's metrics need, in fields named by their transforms.
+    """The record of one candidate: its id, and the numbers that the bank's metrics need, in fields
+    named by their transforms.
 
-    ``psd db strip``, for instance, is a mean over the draws, with its mean variance in ``psd db strip spread``; ``psd strip
-    hist`` holds each draw's sorted heights and ``psd 99_per_bw`` each draw's number. ``output`` is the mean measurement of
-    the outputs, for the task loss; ``outputs`` holds each draw's, for a user's metrics.
+    ``psd db strip``, for instance, is a mean over the draws, with its mean variance in ``psd db strip spread``; ``psd
+    strip hist`` holds each draw's sorted heights and ``psd 99_per_bw`` each draw's number. ``output`` is the mean
+    measurement of the outputs, for the task loss; ``outputs`` holds each draw's, for a user's metrics.
 
     Raises:
         ValueError: a metric does not exist, or the measurement is too small for it.
@@ -171,8 +176,8 @@ def compute_bank(
 
     Args:
         candidates: whose untrained networks are measured.
-        spec: what the bank is a function of.
-        operator: the one that the spec names; it makes a measurement of an output, on the CPU.
+        spec: everything else that the bank depends on.
+        operator: the one that the spec names; it turns an output into a measurement, on the CPU.
         device: where the networks are.
 
     Returns:
@@ -203,7 +208,7 @@ def compute_bank(
 
 @dataclass(frozen=True)
 class ImageFingerprint:
-    """What the metrics need of an image: by field of a bank's records, the average over its tiles, and the tiles."""
+    """An image's side of the comparison: by field of a bank's records, the average over its tiles, and the tiles."""
 
     fields: Mapping[str, Array]
     tiles: tuple[Array, ...]
@@ -220,9 +225,9 @@ def image_fingerprint(degraded: Array, spec: BankSpec) -> ImageFingerprint:
 
     It serves the metrics of the spec; a spec with fewer of them than the bank's is computed faster.
 
-    Levels are averaged in dB, and histograms as sorted heights: candidates are measured so, one output at a time, and the
-    logarithm of an averaged spectrum would lie 5.8 dB higher (10 times Euler's constant) than the average of logarithms.
-    So a mean squared distance orders candidates exactly as its mean over the tiles would.
+    Levels are averaged in dB, and histograms as sorted heights, because candidates are measured in the same way, one
+    output at a time. The logarithm of an averaged spectrum would lie 5.8 dB higher (10 times Euler's constant) than the
+    average of logarithms. A mean squared distance therefore orders candidates exactly as its mean over the tiles would.
 
     Raises:
         ValueError: as `fingerprint_dtype`.
@@ -248,8 +253,9 @@ def image_fingerprint(degraded: Array, spec: BankSpec) -> ImageFingerprint:
 def score_bank(bank: NDArray[np.void], image: ImageFingerprint, metric: str) -> NDArray[np.float32]:
     """The metric of every fingerprint against the image, averaged over the draws; lower is more similar.
 
-    ``bank`` may be memory-mapped: what the metric needs of it is read once, record by record. A user's metric is called
-    for every tile and draw, and gets copies. ``image`` is a fingerprint at the bank's size that serves the metric.
+    ``bank`` may be memory-mapped: the fields that the metric needs are read once, record by record. A user's metric is
+    called for every tile and draw, and gets copies. ``image`` is a fingerprint at the bank's size that serves the
+    metric.
 
     Raises:
         ValueError: the metric does not exist, or the bank does not hold what it needs.
@@ -273,5 +279,5 @@ def score_bank(bank: NDArray[np.void], image: ImageFingerprint, metric: str) -> 
 
 
 def random_scores(candidates: Sequence[Candidate], *words: object) -> NDArray[np.float32]:
-    """Scores that know nothing: uniform on [0, 1), a function of the words and of the candidate alone."""
+    """Random scores, uniform on [0, 1): a function of the words and of the candidate alone."""
     return np.array([seed_of("random score", *words, c.id) / 2**63 for c in candidates], dtype=np.float32)

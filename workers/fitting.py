@@ -4,8 +4,8 @@ An untrained network turns a fixed noise input into an image; Adam fits that ima
 measurement. At every step fresh noise is added to the input, and an exponential average of the outputs is the restored
 image. The network learns structure before it learns noise, so it must be stopped in time: see `workers.stopping`.
 
-The rule of the settings ends a fit. Beside it the moving variance of the outputs keeps an image of its own in every fit, which
-is the one to use where noise turns out to be correlated and held-out pixels to mislead.
+The stopping rule of the settings ends a fit. Every fit also keeps the output at the least moving variance of its
+outputs. That output is used where noise turns out to be correlated and held-out pixels mislead.
 """
 
 from collections.abc import Sequence
@@ -32,16 +32,17 @@ class FitDivergedError(RuntimeError):
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a network is fitted.
+    """The settings of one fit.
 
     Attributes:
         iterations: the most iterations (DIP: 3,000 for denoising).
-        patience: the fit stops after so many iterations without a lower criterion of the stopping rule.
+        patience: the fit stops after this many iterations without a lower criterion of the stopping rule.
         stopping: the name of the stopping rule, one of `workers.stopping.RULES`.
         learning_rate: of Adam.
         input_noise: standard deviation of the noise added to the input at every step.
         average: weight of the past in the exponential average of the outputs, in [0, 1).
-        deterministic: use only operations that add in a fixed order; see `workers.deterministic`. A fit on a CPU needs it not.
+        deterministic: use only operations that add in a fixed order; see `workers.deterministic`. CPU fits do not need
+            it.
     """
 
     iterations: int = 3000
@@ -68,19 +69,19 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class FitResult:
-    """The result of a fit: all of it is known without a clean image.
+    """The result of a fit. All of it is known without a clean image.
 
     Attributes:
         output: the averaged output (C, H, W) at ``stop_iteration``, where the stopping rule's value was least.
         held_out_error: mean squared error of ``output`` on the held-out pixels; None where none could be held out.
-        held_out_standard_error: that mean's own; None where fewer than two could.
+        held_out_standard_error: the standard error of that mean; None where fewer than two pixels could be held out.
         stop_iteration: counted from 1.
-        iterations: how many belong to the fit: up to where the rule stopped.
+        iterations: how many iterations belong to the fit: up to where the rule stopped.
         held_out_curve: the error on held-out pixels after each of them.
         steady_output: the averaged output at ``steady_iteration``, where the outputs' moving variance was least.
         steady_iteration: counted from 1.
-        residual_correlation: the strongest autocorrelation between neighbours of what ``steady_output`` leaves unexplained; None
-            where there are too few to tell. See `workers.noise.residual_correlation`.
+        residual_correlation: the strongest autocorrelation between neighbours in the residual of ``steady_output``;
+            None where there are too few. See `workers.noise.residual_correlation`.
     """
 
     output: NDArray[np.float32]
@@ -97,9 +98,9 @@ class FitResult:
 class Fit:
     """One network being fitted to one image, advanced in blocks of iterations.
 
-    Inside a block nothing waits for the device: losses, averages and the stopping rules stay there. A `state_dict` between
-    blocks holds everything; a fit that loads it continues exactly as the first would have (bit for bit on a CPU with the
-    same number of threads, and with ``deterministic`` on an equal GPU).
+    Inside a block nothing waits for the device: losses, averages and the stopping rules stay there. A `state_dict`
+    between blocks holds everything; a fit that loads it continues exactly as the first would have (bit for bit on a CPU
+    with the same number of threads, and with ``deterministic`` on an equal GPU).
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Fit:
             network, measurement, operator, input_noise=settings.input_noise, seed=seed, device=device
         )
         self.blind = bool(measurement.held_out.any())
-        # Channels last is faster on CPUs (docs/benchmarks.md has how much) and what tensor cores want.
+        # Channels last is faster on CPUs (docs/benchmarks.md has the numbers), and tensor cores need it.
         self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
         self._average: Tensor | None = None
@@ -148,7 +149,7 @@ class Fit:
             errors = [self._step() for _ in range(min(iterations, self.settings.iterations - self.iteration))]
         self._curve += torch.stack(errors).tolist()
         self._stopped = bool(self._stopping.stopped)
-        # What the rest of a block does after the rule has stopped is no part of the fit.
+        # Iterations of a block after the rule has stopped are no part of the fit.
         if not np.isfinite(self._curve[: self._length]).all():
             raise FitDivergedError(f"the held-out error was no longer finite within iteration {self.iteration}")
         return self._curve[self._best_iteration - 1]
@@ -182,7 +183,7 @@ class Fit:
                 self._average = self._average.lerp(output, 1 - self.settings.average)
             error = self._objective.held_out_error(self._average)
             variance = self._variance.update(output)
-            # What the rest of a block does after the rule has stopped is no part of the fit.
+            # Iterations of a block after the rule has stopped are no part of the fit.
             self._steady.update(self.iteration, variance.masked_fill(self._stopping.stopped, torch.inf), self._average)
             self._stopping.update(self.iteration, self._rule.criterion(error, variance), self._average)
             for observer in self._observers:

@@ -1,17 +1,15 @@
 """Metrics at initialisation by name: those of ISNAS-DIP, the loss a fit would begin with, and a user's own.
 
-A metric is called as ``metric(degraded, output)`` on two (C, H, W) float32 arrays of equal shape, the measurement in [0, 1]
-and what an untrained network makes of it, and returns a number; lower is better.
+A metric is called as ``metric(degraded, output)`` on two (C, H, W) float32 arrays of equal shape, the measurement in
+[0, 1] and what an untrained network makes of it, and returns a number; lower is better.
 
-==========================  ====================================================================================
-name                        metric
-==========================  ====================================================================================
-as in `spectra.METRICS`     of the spectra (arXiv 2111.15362, section 4)
-task loss                   mean squared difference: the loss that a fit would begin with
-random                      none: candidates in an order that knows nothing (`fingerprints.random_scores`)
-package.module:object       a callable of a module that can be imported
-any other                   a callable that an installed package offers as an entry point in `ENTRY_POINTS`
-==========================  ====================================================================================
+==========================  ==================================================================================== name
+metric ==========================  ====================================================================================
+as in `spectra.METRICS`     of the spectra (arXiv 2111.15362, section 4) task loss                   mean squared
+difference: the loss that a fit would begin with random                      none: candidates in an order that knows
+nothing (`fingerprints.random_scores`) package.module:object       a callable of a module that can be imported any other
+a callable that an installed package offers as an entry point in `ENTRY_POINTS` ==========================
+====================================================================================
 """
 
 import difflib
@@ -39,12 +37,11 @@ def metric_names() -> tuple[str, ...]:
 def resolve_metric(name: str) -> MetricFunction:
     """The metric of this name.
 
-    A name that the project uses itself is never looked up elsewhere. What a user's module does when it is imported is the
-    user's.
+    A name that the project uses itself is never looked up elsewhere. Importing a user's module runs the user's code.
 
     Raises:
-        ValueError: there is none; its module cannot be imported; what it names cannot be called. ``random`` has no function
-            either: it does not compare.
+        ValueError: there is none; its module cannot be imported; the object it names cannot be called. ``random`` has
+            no function either: it does not compare.
     """
     if name in METRICS:
         return spectra.metric(name)

@@ -25,7 +25,7 @@ _CHAIN = re.compile(
 
 @dataclass(frozen=True)
 class PriorName:
-    """A prior by name. ``network`` is what `workers.networks.prior_of` finds it by."""
+    """A prior by name. `workers.networks.prior_of` finds it by ``network``."""
 
     network: str
 
@@ -81,11 +81,11 @@ class Round:
 
 
 FitName = PriorName | Round | Chain
-"""What can be fitted, by name. Every name has ``network``, the prior behind it, and is text by ``str``."""
+"""The name of something that can be fitted. Every name has ``network``, the prior behind it, and is text by ``str``."""
 
 
 def chain_of(name: FitName) -> Chain | None:
-    """The chain that a name speaks of: itself, or the chain of a round; None for a prior."""
+    """The chain of a name: itself, or the chain of a round; None for a prior."""
     if isinstance(name, Round):
         return name.chain
     return name if isinstance(name, Chain) else None

@@ -1,6 +1,7 @@
-"""What can be said of the noise, and of how good a restored image is, without a clean one.
+"""Estimates of the noise, and of the quality of a restored image, without a clean one.
 
-Images and residuals are (C, H, W) arrays on the scale of [0, 1]; a residual is a measurement less the output fitted to it.
+Images and residuals are (C, H, W) arrays on the scale of [0, 1]; a residual is a measurement less the output fitted to
+it.
 """
 
 import math
@@ -11,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 CORRELATED = 0.15
-"""A `residual_correlation` above this says that noise is not independent from pixel to pixel.
+"""A `residual_correlation` above this means that noise is not independent from pixel to pixel.
 
-It lies between what independent noise reaches and what correlated noise falls to. On four photographs at 96 to 256 px,
-independent Gaussian noise of sigma 5 to 50 with a third of the image's fine structure left over stayed below 0.1; Gaussian
-noise blurred by 0.7 px (from 0.46), noise enlarged bilinearly by 1.5 (from 0.55) and the artefacts of JPEG at quality 10,
-30 and 50 (from 0.32, 0.26 and 0.22) lay above. Noise halved in size with smoothing, whose neighbours correlate by 0.12, is
-not told apart.
+It lies between the values of independent noise and those of correlated noise. On four photographs at 96 to 256 px,
+independent Gaussian noise of sigma 5 to 50 with a third of the image's fine structure left over stayed below 0.1.
+Gaussian noise blurred by 0.7 px (from 0.46), noise enlarged bilinearly by 1.5 (from 0.55) and the artefacts of JPEG at
+quality 10, 30 and 50 (from 0.32, 0.26 and 0.22) lay above. Noise halved in size with smoothing, whose neighbours
+correlate by 0.12, is not detected.
 """
 
 _QUARTILE_OF_NORMAL = 0.674490
@@ -43,7 +44,7 @@ class Estimate:
 def _diagonal_details(x: NDArray[Any]) -> NDArray[np.float64]:
     """Haar details (a - b - c + d) / 2 of all 2x2 blocks: (C, H, W) to (C, H - 1, W - 1).
 
-    They do away with flat areas and with horizontal and vertical edges, and keep the variance of independent noise.
+    They remove flat areas and horizontal and vertical edges, and keep the variance of independent noise.
     """
     x = x.astype(np.float64)
     details: NDArray[np.float64] = (x[:, :-1, :-1] - x[:, :-1, 1:] - x[:, 1:, :-1] + x[:, 1:, 1:]) / 2
@@ -53,10 +54,11 @@ def _diagonal_details(x: NDArray[Any]) -> NDArray[np.float64]:
 def _median_magnitude(details: NDArray[np.float64]) -> float:
     """Median of the details' absolute values, between the values where these are few.
 
-    An image of 8 bits has details in steps of half a level, and weak noise only a few different ones: a plain median would
-    jump. Each value counts as spread over its surroundings (the mid-distribution quantile of Ma, Genton and Parzen 2011).
+    An image of 8 bits has details in steps of half a level, and weak noise only a few different ones: a plain median
+    would jump. Each value counts as spread over its surroundings (the mid-distribution quantile of Ma, Genton and
+    Parzen 2011).
     """
-    # Whole half-levels of 16 bits, which those of 8 bits are too: equal details stay equal whatever their rounding.
+    # Round to half-levels of 16 bits, which include those of 8 bits: equal details stay equal whatever their rounding.
     steps = np.rint(details.ravel() * _HALF_LEVELS)
     values, counts = np.unique(np.concatenate([steps, -steps]), return_counts=True)
     return float(np.interp(0.75, (counts.cumsum() - counts / 2) / counts.sum(), values)) / _HALF_LEVELS
@@ -70,10 +72,10 @@ def noise_variance(pixels: NDArray[Any]) -> Estimate | None:
     value is the median of the tiles. Tiles that differ by more than chance hold texture or noise of differing strength,
     which more pixels would not average away, so that part of the spread is added to the standard error undiminished.
 
-    Fine texture counts as noise: on photographs of 96 to 256 px the value is above the noise's variance by about 60, 25, 7
-    and 2% at sigma 5, 10, 25 and 50 of 255. The residual of a fit has little of it left (20, 7, 2 and 0% with half the
-    fine structure left over). Texture that is alike everywhere shows in no spread: at sigma 25 two standard errors cover the
-    truth for two images in three, and for all residuals. None where a side is a single pixel.
+    Fine texture counts as noise: on photographs of 96 to 256 px the value is above the noise's variance by about 60,
+    25, 7 and 2% at sigma 5, 10, 25 and 50 of 255. The residual of a fit has little of it left (20, 7, 2 and 0% with
+    half the fine structure left over). Texture that is alike everywhere shows in no spread: at sigma 25 two standard
+    errors cover the truth for two images in three, and for all residuals. None where a side is a single pixel.
     """
     _, height, width = pixels.shape
     if min(height, width) < 2:
@@ -96,21 +98,23 @@ def noise_variance(pixels: NDArray[Any]) -> Estimate | None:
 
 
 def residual_correlation(residual: NDArray[Any], weights: NDArray[np.bool_] | None = None) -> float | None:
-    """How far a residual is from noise that is independent between pixels: near 0 if it is, to compare with `CORRELATED`.
+    """How far a residual is from noise that is independent between pixels: near 0 if it is, to
+    compare with `CORRELATED`.
 
-    It is the largest departure, over the lags (0,1), (1,0), (1,1), (1,-1), (0,2) and (2,0), of the autocorrelation of the
-    residual's diagonal details from what independent noise gives (-1/2 beside, 1/4 across, 0 two away). The details hide
-    the image's own structure that a fit left over. Correlations are those of signs, sin(pi/2 mean(sign sign)) for normal
-    values, so that the few large errors at edges do not count for more than the noise. Channels are pooled.
+    It is the largest departure, over the lags (0,1), (1,0), (1,1), (1,-1), (0,2) and (2,0), of the autocorrelation of
+    the residual's diagonal details from that of independent noise (-1/2 for neighbours, 1/4 diagonally, 0 two away).
+    The details hide the image's own structure that a fit left over. Correlations are those of signs, sin(pi/2 mean(sign
+    sign)) for normal values, so that the few large errors at edges do not count for more than the noise. Channels are
+    pooled.
 
-    A residual with hardly any noise in it is what the fit has not learnt of the image, and is correlated too.
+    A residual with hardly any noise is image structure that the fit has not learnt, and is correlated too.
 
     Args:
         residual: (C, H, W).
         weights: (H, W), true where a pixel counts; only details whose four pixels all do are used. None: all.
 
     Returns:
-        None where no lag has 1,000 pairs of details in the image, too few to tell: small images, or few pixels known.
+        None where no lag has 1,000 pairs of details in the image: small images, or few pixels known.
     """
     _, height, width = residual.shape
     if min(height, width) < 2:
@@ -132,8 +136,8 @@ def residual_correlation(residual: NDArray[Any], weights: NDArray[np.bool_] | No
 def held_out_estimate(output: NDArray[Any], pixels: NDArray[Any], held_out: NDArray[np.bool_]) -> Estimate | None:
     """Mean squared difference of output and measurement (C, H, W) on the hidden pixels of ``held_out`` (H, W).
 
-    A pixel is one sample, since its channels err together. None where no pixel is hidden; the standard error of a single
-    one is infinite.
+    A pixel is one sample, since its channels err together. None where no pixel is hidden; the standard error of a
+    single one is infinite.
     """
     errors = np.square(output[:, held_out].astype(np.float64) - pixels[:, held_out].astype(np.float64)).mean(axis=0)
     if not errors.size:
@@ -145,19 +149,20 @@ def held_out_estimate(output: NDArray[Any], pixels: NDArray[Any], held_out: NDAr
 def estimated_psnr(held_out: Estimate, noise: Estimate | None, widest_db: float = 1.0) -> tuple[float, float] | None:
     """Interval, in dB, that holds the PSNR of an output on hidden pixels with about 95% confidence.
 
-    The held-out error is true error plus noise variance; its excess over the noise is taken with 1.96 standard errors of
-    both to either side. The whole image's PSNR is somewhat higher, since a fit restores the pixels
-    it sees better (0.8 to 1.9 dB in four fits of 128 px with 5% hidden).
-    Noise that is correlated between pixels breaks the premise; see `residual_correlation`.
+    The held-out error is true error plus noise variance. The interval is its excess over the noise, with 1.96 standard
+    errors of both to either side. The whole image's PSNR is somewhat higher, since a fit restores the pixels it sees
+    better (0.8 to 1.9 dB in four fits of 128 px with 5% hidden). Noise that is correlated between pixels breaks the
+    premise; see `residual_correlation`.
 
     Args:
         held_out: mean squared error on the hidden pixels.
-        noise: the noise's variance; None where the measurement is taken as free of noise. If it is not, its noise counts
-            as error of the output and the PSNR is higher than the interval says.
-        widest_db: the widest interval that still says something.
+        noise: the noise's variance; None where the measurement is taken as free of noise. If it is not, its noise
+            counts as error of the output, and the true PSNR is above the interval.
+        widest_db: the widest interval that is still informative.
 
     Returns:
-        Lower and upper end; None where the interval is wider than ``widest_db`` or the error not above zero with confidence.
+        Lower and upper end; None where the interval is wider than ``widest_db`` or the error not above zero with
+        confidence.
     """
     value, error = (noise.value, noise.standard_error) if noise else (0.0, 0.0)
     margin = 1.96 * math.hypot(held_out.standard_error, error)

@@ -1,7 +1,7 @@
-"""What a network is fitted to: an image as it was measured, seen through the degradation, and a noise input of its own.
+"""The objective of a fit: a measured image, seen through the degradation, and a noise input of its own.
 
-It knows the loss; how it is made small, and when that is to stop, is said in `workers.fitting`. Networks are pruned by the
-same loss (`workers.lottery`), so that whatever finds a mask sees no hidden pixel either.
+This module knows the loss; `workers.fitting` minimises it and decides when to stop. Networks are pruned by the same
+loss (`workers.lottery`), so the search for a mask sees no hidden pixel either.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ _MOST_HIDDEN = 0.2
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a fit may see: the measured image and which of its pixels are hidden from the loss.
+    """The data that a fit may see: the measured image and which of its pixels are hidden from the loss.
 
-    ``pixels`` is (C, h, w) in [0, 1], ``held_out`` (h, w) true where hidden, ``known`` (h, w) true where measured (None:
-    everywhere); hidden pixels are known ones. All have the measurement's own size; the fit pads them by reflection, so a
-    hidden pixel's mirror images are hidden too.
+    ``pixels`` is (C, h, w) in [0, 1], ``held_out`` (h, w) true where hidden, ``known`` (h, w) true where measured
+    (None: everywhere); hidden pixels are known ones. All have the measurement's own size; the fit pads them by
+    reflection, so a hidden pixel's mirror images are hidden too.
     """
 
     pixels: NDArray[np.float32]
@@ -44,14 +44,15 @@ class Measurement:
         share: float = 0.05,
         fewest: int = 1000,
     ) -> Self:
-        """A measurement of which pixels are hidden at random.
+        """A measurement whose hidden pixels are drawn at random.
 
         Args:
             pixels: (C, h, w).
             known: (h, w), true where measured; None where everything is.
             random: decides which pixels are hidden.
             share: the share of the known pixels that is hidden, in (0, 1).
-            fewest: how many pixels are hidden at least, up to a fifth of the known ones: a choice by fewer is a draw of lots.
+            fewest: the least number of hidden pixels, up to a fifth of the known ones; fewer leave
+                the choice of a network to chance.
         """
         height, width = pixels.shape[1:]
         observed = height * width if known is None else int(known.sum())
@@ -91,7 +92,9 @@ class Objective:
         self._input = noise_input(*network.input_shape(height, width), generator_of("fit input", seed)).to(self.device)
 
     def _weights(self) -> tuple[Tensor, Tensor]:
-        """Per-pixel weights whose sum with squared differences is the mean over the kept, and over the hidden, pixels."""
+        """Per-pixel weights whose sum with squared differences is the mean over the kept,
+        and over the hidden, pixels.
+        """
         measurement = self.measurement
 
         def padded(mask: NDArray[np.bool_]) -> Tensor:
@@ -102,11 +105,11 @@ class Objective:
         height, width = measurement.pixels.shape[1:]
         inside = torch.zeros_like(hidden)
         inside[:, :height, :width] = True
-        # Beyond the edge the mirrored measurement is what a mirrored image would give, unless the operator has a direction.
+        # Beyond the edge the mirrored measurement equals that of a mirrored image, unless the operator has a direction.
         given = known if self._operator.symmetric else known & inside
         channels = self._target.shape[1]
         kept = (given & ~hidden).float()
-        # An image of one pixel has nothing to hold out; the error watched is then the fitted one.
+        # An image of one pixel has nothing to hold out, so its fitted error is watched.
         watched = ((hidden if hidden.any() else known) & inside).float()
         return kept / (kept.sum() * channels), watched / (watched.sum() * channels)
 
@@ -130,9 +133,9 @@ class Objective:
         return seen
 
     def state_dict(self) -> Tensor:
-        """Where the noise has come to; all else is a function of the arguments."""
+        """The state of the noise; all else is a function of the arguments."""
         return self._generator.get_state()
 
     def load_state_dict(self, state: Tensor) -> None:
-        """Go on from there."""
+        """Go on from a `state_dict`."""
         self._generator.set_state(state.cpu())

@@ -1,7 +1,7 @@
-"""Forward models: the operator A that turns an image x into what was measured of it, y = A(x) + noise.
+"""Forward models: the operator A that turns an image x into its measurement, y = A(x) + noise.
 
-A restoration fits a network's output to y through A. All operators are linear, keep constants, and leave an image's
-channels apart. Tensors are (N, C, H, W).
+A restoration fits a network's output to y through A. All operators are linear, keep constants, and treat an image's
+channels separately. Tensors are (N, C, H, W).
 """
 
 import hashlib
@@ -25,7 +25,7 @@ class Operator(Protocol):
 
     @property
     def name(self) -> str:
-        """Says all that the operator's result depends on: equal names are equal operators."""
+        """Identifies everything that the operator's result depends on: equal names are equal operators."""
 
     @property
     def scale(self) -> int:
@@ -109,14 +109,14 @@ class Downsample:
 class Blur:
     """Convolution with a kernel: a pixel of the image becomes the kernel, centred there, in the measurement.
 
-    Pixels beyond the border are the border's. The kernel is brought to sum 1 and kept in float32. Blurs of equal kernels
-    are equal. It is symmetric if the kernel equals both its mirror images exactly.
+    Pixels beyond the border repeat the border's. The kernel is normalised to sum 1 and kept in float32. Blurs of equal
+    kernels are equal. It is symmetric if the kernel equals both its mirror images exactly.
 
     Args:
         kernel: (rows, columns), both odd; finite, with a sum greater than 0; single weights may be negative.
 
     Raises:
-        ValueError: the kernel is not such.
+        ValueError: the kernel breaks these rules.
     """
 
     kernel: NDArray[Any] = field(repr=False, compare=False)
@@ -139,8 +139,8 @@ class Blur:
         height, width = image.shape[2:]
         rows, columns = self.kernel.shape
         x = F.pad(image, (columns // 2, columns // 2, rows // 2, rows // 2), mode="replicate")
-        # By Fourier transform: what wraps around lies before the part that is kept, and its time does not grow with the
-        # kernel (torch's convolution of one channel takes ten times as long at 15 x 15 on a CPU).
+        # Use the Fourier transform: wrapped values lie before the part that is kept, and its time does not grow with
+        # the kernel (torch's convolution of one channel takes ten times as long at 15 x 15 on a CPU).
         size = [next_fast_len(side, real=True) for side in x.shape[2:]]
         kernel = torch.fft.rfft2(_blur_weights(self, image.dtype, image.device), s=size)
         blurred = torch.fft.irfft2(torch.fft.rfft2(x, s=size) * kernel, s=size)
@@ -149,7 +149,9 @@ class Blur:
 
 
 def gaussian_kernel(sigma: float) -> NDArray[np.float64]:
-    """A Gaussian of standard deviation ``sigma`` > 0 in pixels, sampled up to 3 sigma: odd sides 2 ceil(3 sigma) + 1, sum 1."""
+    """A Gaussian of standard deviation ``sigma`` > 0 in pixels, sampled up to 3 sigma: odd sides 2
+    ceil(3 sigma) + 1, sum 1.
+    """
     radius = math.ceil(3 * sigma)
     line = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel: NDArray[np.float64] = np.outer(line, line) / line.sum() ** 2
@@ -157,7 +159,7 @@ def gaussian_kernel(sigma: float) -> NDArray[np.float64]:
 
 
 def motion_kernel(length: int, angle_degrees: float) -> NDArray[np.float64]:
-    """A straight, even motion: each pixel weighs as much as of a centred segment lies in it; sum 1.
+    """A straight, even motion: the weight of a pixel is the length of the centred segment within it; sum 1.
 
     Args:
         length: of the segment in pixels, at least 1; the sides are 2 floor(length / 2) + 1.
@@ -167,7 +169,7 @@ def motion_kernel(length: int, angle_degrees: float) -> NDArray[np.float64]:
     offsets = np.arange(-radius, radius + 1)
     angle = math.radians(angle_degrees)
     starts, ends = [], []
-    # Where along the segment it enters and leaves a column, and a row, of pixels. Rows count downwards.
+    # Positions along the segment where it enters and leaves a column, and a row, of pixels. Rows count downwards.
     for direction, centres in ((math.cos(angle), offsets[None, :]), (-math.sin(angle), offsets[:, None])):
         with np.errstate(divide="ignore", over="ignore"):
             crossings = np.stack([centres - 0.5, centres + 0.5]) / direction
@@ -186,7 +188,7 @@ def _normalised(kernel: NDArray[Any]) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
         raise ValueError("a blur kernel's weights must be finite")
     largest = np.abs(values).max()
-    # Divided first, so that no sum overflows.
+    # Divide first, so that no sum overflows.
     total = (values / largest).sum() if largest else 0.0
     if total <= 0:
         raise ValueError("a blur kernel's weights must sum to more than 0")
@@ -200,7 +202,7 @@ def _normalised(kernel: NDArray[Any]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=32)
 def _downsample_weights(operator: Downsample, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The filter of one axis: as many taps as its support holds, an odd number for an odd factor."""
+    """The filter of one axis: one tap for each position in its support, an odd number for an odd factor."""
     factor = operator.factor
     taps = factor if operator.kernel == "box" else 4 * factor - factor % 2
     t = np.abs(np.arange(taps) - (taps - 1) / 2) / factor
@@ -221,6 +223,6 @@ def _blur_weights(operator: Blur, dtype: torch.dtype, device: torch.device) -> T
 
 
 def _constant(values: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> Tensor:
-    # A tensor made in inference mode could never take part in a fit, and these are kept.
+    # A tensor made in inference mode could never be part of a fit, and these are cached.
     with torch.inference_mode(False):
         return torch.from_numpy(values).to(dtype=dtype, device=device)

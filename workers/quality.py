@@ -13,9 +13,11 @@ _RESOLUTION = 2.0**-48
 
 
 def psnr(restored: NDArray[Any], reference: NDArray[Any]) -> float:
-    """Peak signal-to-noise ratio in dB, -10 log10(mse), of images in [0, 1] of equal shape; no clipping, as in the papers.
+    """Peak signal-to-noise ratio in dB, -10 log10(mse), of images in [0, 1] of equal shape; no
+    clipping, as in the papers.
 
-    Differences under float32's resolution of 2^-24 count as that, so equal images give 144.5 dB and not infinity.
+    Differences below float32's resolution of 2^-24 (root mean square) count as that, so equal images give 144.5 dB and
+    not infinity.
     """
     mse = float(np.square(restored.astype(np.float64) - reference.astype(np.float64)).mean())
     return -10 * math.log10(max(mse, _RESOLUTION))
@@ -29,7 +31,9 @@ def luma(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def psnr_y(restored: NDArray[Any], reference: NDArray[Any]) -> float | None:
-    """`psnr` of the `luma` of RGB images (3, H, W), which papers on super-resolution report; None for other channels."""
+    """`psnr` of the `luma` of RGB images (3, H, W), which papers on super-resolution
+    report; None for other channels.
+    """
     return psnr(luma(restored), luma(reference)) if len(reference) == 3 else None
 
 
@@ -65,7 +69,9 @@ class PsnrObserver:
 
     @torch.no_grad()
     def __call__(self, average: Tensor) -> None:
-        """Take in the averaged output (1, C, H, W), padding included; the reference's size is compared."""
+        """Take in the averaged output (1, C, H, W) after an iteration, padding included; the
+        reference's size is compared.
+        """
         _, height, width = self._reference.shape
         self._mse.append((average[0, :, :height, :width] - self._reference).square().mean())
 

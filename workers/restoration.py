@@ -28,17 +28,18 @@ _BLOCK = 50
 
 @dataclass(frozen=True, eq=False)
 class Restoration:
-    """A restored image, and what is known of it without a clean one.
+    """A restored image, and its measures that need no clean one.
 
     Attributes:
-        image: the restored image, float32, with as many axes as the given one. It is about in [0, 1] and not clipped. For
-            super-resolution its sides are the factor times as long.
-        held_out_error: mean squared error on the observed pixels that were hidden from the fit; it is the true error plus the
-            variance of the noise, where noise is independent from pixel to pixel. None where no pixel could be hidden.
+        image: the restored image, float32, with as many axes as the given one. It is about in [0, 1] and not clipped.
+            For super-resolution its sides are the factor times as long.
+        held_out_error: mean squared error on the observed pixels that were hidden from the fit. Where noise is
+            independent from pixel to pixel, it is the true error plus the variance of the noise. None where no pixel
+            could be hidden.
         stop_iteration: the iteration whose averaged output ``image`` is, counted from 1.
         iterations: how many iterations the fit has had.
-        residual_correlation: how strongly what the fit leaves over is correlated between neighbouring pixels; above 0.15 the
-            noise is probably not independent, and held-out pixels mislead. None where there are too few pixels to tell.
+        residual_correlation: how strongly the residual of the fit is correlated between neighbouring pixels; above 0.15
+            the noise is probably not independent, and held-out pixels mislead. None where there are too few pixels.
         network: the name of the network.
     """
 
@@ -64,20 +65,22 @@ def restore(
 ) -> Restoration:
     """Fit an untrained network to a degraded image, and stop it blind.
 
-    Equal arguments give equal images on a CPU with the same number of threads. On a CPU the default width and iterations take
-    hours for a large image: ``width=32, settings=FitSettings(iterations=1000, patience=150, average=0.98)`` takes minutes.
+    Equal arguments give equal images on a CPU with the same number of threads. On a CPU the default width and
+    iterations take hours for a large image: ``width=32, settings=FitSettings(iterations=1000, patience=150,
+    average=0.98)`` takes minutes.
 
     Args:
-        image: the degraded image, floats in [0, 1] with shape (channels, height, width), or (height, width) if it is grey.
-        task: what it suffers from: a task of `workers.tasks`, or the name of one that needs no argument (``denoise``,
+        image: the degraded image, floats in [0, 1] with shape (channels, height, width), or (height, width) if it is
+            grey.
+        task: the degradation: a task of `workers.tasks`, or the name of one that needs no argument (``denoise``,
             ``inpaint``, ``super-resolve`` by 4, ``jpeg``).
         network: a name that `workers.networks.prior_of` knows; None takes the deep image prior's network for the task.
-        known: inpainting: booleans (height, width), true where a pixel is known. Known pixels come back as they were; what the
-            others hold, even NaN, does not matter.
+        known: inpainting: booleans (height, width), true where a pixel is known. Known pixels come back unchanged; the
+            values of the others, even NaN, do not matter.
         seed: decides weights, noise and hidden pixels.
         width: channels of every scale of the network.
-        settings: how the network is fitted; None takes the papers' 3,000 iterations with a patience of 300, and the stopping
-            rule that suits the task.
+        settings: how the network is fitted; None takes the papers' 3,000 iterations with a patience of 300, and the
+            stopping rule that suits the task.
         device: where it is fitted; None takes a GPU where there is one, else the CPU.
         on_progress: is called about every 50 iterations with their number and the held-out error at the best so far.
 

@@ -1,7 +1,7 @@
 """Seeds by purpose: every random stream has a name, and the name decides its numbers.
 
-A stream must not depend on what ran before it in the same process (workers are reused), nor on the order of jobs.
-So each one is a hash of the words that say what it is for.
+A stream must not depend on what ran before it in the same process (workers are reused), nor on the order of jobs. Each
+one is therefore a hash of the words that describe its purpose.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
-"""The search space of ISNAS-DIP (arXiv 2111.15362, section 3; first used by NAS-DIP): 297 upsampling cells x 2^25 skips.
+"""The search space of ISNAS-DIP (arXiv 2111.15362, section 3; first used by NAS-DIP): 297
+upsampling cells x 2^25 skips.
 
 A candidate is an upsampling cell, used at every level of the decoder, and a 5x5 matrix of bits that says which encoder
-scales feed which decoder levels. Its identity is plain text, ``158-1111101111001110001100001``: the id of the cell, then
-the matrix row by row.
+scales feed which decoder levels. Its identity is plain text, ``158-1111101111001110001100001``: the id of the cell,
+then the matrix row by row.
 """
 
 import random
@@ -23,8 +24,8 @@ class InvalidCandidateError(ValueError):
 class Upsampler:
     """One upsampling cell: a resize by two, then (or before it) a convolution.
 
-    ``order`` is ``resize_first`` or ``conv_first``. ``valid`` is false for the 27 cells of the original enumeration whose
-    channel counts disagree, so that no network can be built with them.
+    ``order`` is ``resize_first`` or ``conv_first``. ``valid`` is false for the 27 cells of the original enumeration
+    whose channel counts disagree, so that no network can be built with them.
     """
 
     index: int
@@ -65,8 +66,8 @@ def _enumerate_cells() -> Iterator[tuple[str, str, int, str, str]]:
 
 
 def _can_be_built(primitive: str, convolution: str) -> bool:
-    # A pixel shuffle leaves C/4 channels: without a convolution nothing restores C, and a depth-wise one has more groups
-    # than input channels (or, before the shuffle, groups that do not divide them).
+    # A pixel shuffle leaves C/4 channels: without a convolution nothing restores C, and a depth-wise one has more
+    # groups than input channels (or, before the shuffle, groups that do not divide them).
     return not (primitive == "pixel_shuffle" and convolution in ("depth_wise_conv", "identity"))
 
 
@@ -88,8 +89,8 @@ def valid_upsamplers() -> tuple[int, ...]:
 class Candidate:
     """A network of the search space.
 
-    ``skips`` holds 25 characters ``0``/``1``, row by row: row i = decoder level i+1 (1 is the finest), column 0 = the input,
-    column j = encoder level j.
+    ``skips`` holds 25 characters ``0``/``1``, row by row: row i = decoder level i+1 (1 is the finest), column 0 = the
+    input, column j = encoder level j.
 
     Raises:
         InvalidCandidateError: the cell does not exist or cannot be built, or ``skips`` is not 25 bits.
@@ -101,14 +102,15 @@ class Candidate:
     def __post_init__(self) -> None:
         if not 0 <= self.upsampler < len(upsamplers()):
             raise InvalidCandidateError(
-                f"candidate {self.id}: upsampler {self.upsampler} does not exist; ids run from 0 to {len(upsamplers()) - 1}"
+                f"candidate {self.id}: upsampler {self.upsampler} does not exist; ids run from 0 to"
+                f" {len(upsamplers()) - 1}"
             )
         if len(self.skips) != SKIP_BITS or set(self.skips) - {"0", "1"}:
             raise InvalidCandidateError(f"candidate {self.id}: the skips must be {SKIP_BITS} characters 0 or 1")
         if not self.cell.valid:
             raise InvalidCandidateError(
-                f"candidate {self.id}: upsampler {self.upsampler} ({self.cell.primitive}, {self.cell.convolution}) cannot be"
-                " built: its channel counts disagree (ids 237-251 and 300-311)"
+                f"candidate {self.id}: upsampler {self.upsampler} ({self.cell.primitive}, {self.cell.convolution})"
+                " cannot be built: its channel counts disagree (ids 237-251 and 300-311)"
             )
 
     @classmethod
@@ -116,7 +118,8 @@ class Candidate:
         """Read ``158-1111101111001110001100001``.
 
         Raises:
-            InvalidCandidateError: the text is not a cell id, a dash and 25 bits, or names a network that cannot be built.
+            InvalidCandidateError: the text is not a cell id, a dash and 25 bits, or names a network that cannot be
+                built.
         """
         upsampler, dash, skips = text.strip().partition("-")
         if not dash or not (upsampler.isascii() and upsampler.isdigit()):

@@ -47,7 +47,8 @@ SIMILARITY_METRICS = (
 )
 LOW_PASS_METRICS = ("psd 99_per_bw", "psd 70_per_bw", "nodc psd 75_per_bw", "nodc psd db 50_db_bw")
 METRICS = SIMILARITY_METRICS + LOW_PASS_METRICS
-# A silent frequency has no decibels; this power, far under float32's rounding of any image, stands for "nothing".
+# A frequency without power has no decibels; this power, far below float32's rounding of any image, stands for
+# "nothing".
 _FLOOR = np.float32(1e-30)
 
 
@@ -85,7 +86,7 @@ def _ring(height: int, width: int) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=8)
 def _smallest_disk(height: int, width: int) -> NDArray[np.uint8]:
-    """Of every frequency (height, width), the number of the smallest disk that holds it; `DISKS` where none does."""
+    """For every frequency (height, width), the number of the smallest disk that holds it; `DISKS` where none does."""
     diameters = np.linspace(0, np.sqrt(2), DISKS + 1)[1:]
     return np.searchsorted((diameters / 2) ** 2, _squared_radius(height, width), side="right").astype(np.uint8)
 
@@ -156,9 +157,9 @@ _DISTANCES: dict[str, Callable[[Array, Array], float]] = {"mse": mse, "emd": emd
 
 
 class Transforms(dict[str, Array]):
-    """An array's transforms by name, each computed when it is first asked for: ``Transforms(x)["psd db strip"]``.
+    """An array's transforms by name, each computed on first use: ``Transforms(x)["psd db strip"]``.
 
-    What two names begin with is computed once; the empty name is the array itself, (C, H, W), as float32.
+    The common beginning of two names is computed once; the empty name is the array itself, (C, H, W), as float32.
     """
 
     def __init__(self, x: NDArray[Any]) -> None:
@@ -174,9 +175,9 @@ class Transforms(dict[str, Array]):
 class Metric:
     """A metric at initialisation, callable as ``metric(degraded, output)`` on (C, H, W) float32 arrays in [0, 1].
 
-    ``quantity`` names its transforms, as in ``psd db strip``. Either ``distance`` compares the quantity of both arrays, or
-    ``bandwidth`` measures the output's. Lower is better for all of them: a smaller distance, or (for the low-pass metrics)
-    a narrower band.
+    ``quantity`` names its transforms, as in ``psd db strip``. Either ``distance`` compares the quantity of both arrays,
+    or ``bandwidth`` measures the output's. Lower is better for all of them: a smaller distance, or (for the low-pass
+    metrics) a narrower band.
     """
 
     name: str
@@ -194,7 +195,7 @@ class Metric:
         measured = Transforms(output)[self.quantity]
         if self.bandwidth is not None:
             return self.bandwidth(measured)
-        assert self.distance is not None  # noqa: S101 - whoever makes a metric sets one of the two
+        assert self.distance is not None  # noqa: S101 - every metric has one of the two
         return self.distance(Transforms(degraded)[self.quantity], measured)
 
 

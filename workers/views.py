@@ -1,7 +1,7 @@
 """Views: which part of an image a network is fitted to, at which scale, and how it becomes a size networks accept.
 
-Arrays are (C, H, W) numpy arrays. A network wants sides that are multiples of 32 and at least 64; smaller and other sizes
-are extended by reflection and the result is cropped back, so that no pixel of the user's image is lost.
+Arrays are (C, H, W) numpy arrays. A network wants sides that are multiples of 32 and at least 64; smaller and other
+sizes are extended by reflection and the result is cropped back, so that no pixel of the user's image is lost.
 """
 
 import math
@@ -19,7 +19,9 @@ _CROP_STRIDE = 8
 
 
 def padded_side(side: int, scale: int = 1) -> int:
-    """The smallest side that holds ``side`` pixels of a measurement and that, ``scale`` times as long, networks accept."""
+    """The smallest side that holds ``side`` pixels of a measurement and that, ``scale`` times
+    as long, networks accept.
+    """
     multiple = SIDE_MULTIPLE // math.gcd(SIDE_MULTIPLE, scale)
     return -(-max(side * scale, SMALLEST_SIDE) // (multiple * scale)) * multiple
 
@@ -60,8 +62,8 @@ class View:
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """The view's part of the whole image's (C, H, W) pixels and (H, W) mask of known ones, not padded yet.
 
-        Where the image is scaled down, a pixel is the mean of the known ones that it covers, and known itself where they
-        are half of them at least: the mask stays one.
+        Where the image is scaled down, a pixel is the mean of the known ones that it covers. It is known if at least
+        half of them are, so the mask stays a mask.
         """
         rows, columns = slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
         part, mask = pixels[:, rows, columns], None if known is None else known[rows, columns]
@@ -74,7 +76,8 @@ class View:
         return np.where(kept, self._shrink(part * mask) / np.maximum(cover, 1e-6), 0).astype(np.float32), kept
 
     def _shrink(self, part: NDArray[np.float32]) -> NDArray[np.float32]:
-        # Averages as it shrinks. It also averages noise away and correlates what is left, which is why crops are preferred.
+        # This averages as it shrinks. It also averages noise away and correlates the rest, which is why crops are
+        # preferred.
         shape = (part.shape[0], self.out_height, self.out_width)
         scaled: NDArray[np.float32] = resize(part, shape, order=1, anti_aliasing=True, preserve_range=True)
         return scaled.astype(np.float32)
@@ -86,8 +89,8 @@ def crop_position(
     """Top and left of the ``height`` x ``width`` rectangle that holds most of the image's spectrum.
 
     By Parseval, the energy of a rectangle's spectrum outside the zero frequency is its variance; independent noise adds
-    the same to all of them. Of a masked image the known pixels count. Rectangles start at multiples of 8 pixels and at
-    the far edges.
+    the same to all of them. Where the image is masked, only known pixels count. Rectangles start at multiples of 8
+    pixels and at the far edges.
     """
     rows, columns = (
         np.array(sorted({*range(0, size - side + 1, _CROP_STRIDE), size - side}))
@@ -114,7 +117,7 @@ def crop_position(
 def view_size(
     name: ViewName, height: int, width: int, *, crop_px: int, downscale_px: int, scale: int = 1
 ) -> tuple[int, int]:
-    """Height and width of what is fitted of a measurement of this size; see `select_view`."""
+    """Height and width of the part that is fitted of a measurement of this size; see `select_view`."""
     if name == "crop":
         side = max(1, crop_px // scale)
         return min(side, height), min(side, width)

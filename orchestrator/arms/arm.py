@@ -1,7 +1,8 @@
-"""Methods as data. An arm says where an image's cohort comes from, what it is fitted to and by which rule one is chosen.
+"""Methods as data. An arm defines where an image's cohort comes from, what it is fitted to,
+and the rule that picks one.
 
-All arms of a run restore the same degraded input, and a fit belongs to no arm: two arms that ask for the same network on
-the same view share it, so that they differ in what they choose and in nothing else.
+All arms of a run restore the same degraded input, and a fit belongs to no arm: two arms that ask for the same network
+on the same view share it, so that they differ in what they choose and in nothing else.
 """
 
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from workers.lottery.methods import TRAITS, Method, MethodTraits
 
 Rule = Literal["held-out", "consensus", "held-out+consensus", "weighted-mean"]
 NEEDS_OUTPUTS: frozenset[Rule] = frozenset({"consensus", "held-out+consensus", "weighted-mean"})
-"""Rules that look at the members' images and not at their figures alone."""
+"""Rules that look at the members' images and not only at their figures."""
 
 HEARS_HELD_OUT: frozenset[Rule] = frozenset({"held-out", "held-out+consensus"})
-"""Rules in which held-out pixels have a say."""
+"""Rules that use held-out pixels."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,13 @@ class Arm:
         networks: the cohort by name; None takes the ``size`` best candidates by ``metric``.
         metric: the metric at initialisation that orders the candidates.
         size: how many are fitted.
-        view: what the cohort is fitted to.
+        view: the part and scale of the image that the cohort is fitted to.
         rule: how one of the cohort is chosen.
         full_fits: how many of the best become results at full size: the pick, and with others their mean.
         rungs: iterations at which the worse part of the cohort ends; empty where all are fitted to the end.
-        asynchronous: whether Tune's ASHA ends members as they go instead.
-        method: how a lottery's masks are found; None for other arms. Its cohort are the rounds of its chains, ``size`` counts
-            the chains, and its one network is None where another arm picks it.
+        asynchronous: whether Tune's ASHA ends members one by one instead.
+        method: how a lottery's masks are found; None for other arms. The cohort of a lottery are the rounds of its
+            chains, ``size`` counts the chains, and its one network is None where another arm picks it.
         source: where its masks were found, None where they are found on the image itself.
     """
 
@@ -51,7 +52,7 @@ class Arm:
 
     @property
     def refits(self) -> int:
-        """How many are fitted afresh at full size: none where the cohort is at full size already."""
+        """How many are fitted again at full size: none where the cohort is at full size already."""
         return 0 if self.view == "full" else self.full_fits
 
     @property

@@ -1,7 +1,8 @@
 """Lotteries as data: their budget, their seeds, and how many weights their rounds keep.
 
-The initial weights of a chain are a function of the run's seed, the network and the initialisation, and of no image, so that
-masks can be moved and found together. The noise of a round's fit is the same for all methods: they differ in their masks.
+The initial weights of a chain are a function of the run's seed, the network and the initialisation, and of no image, so
+that masks can be moved and found together. The noise of a round's fit is the same for all methods: they differ in their
+masks.
 """
 
 from functools import cache
@@ -17,17 +18,17 @@ from workers.seeds import generator_of, seed_of
 
 
 def iterations_of(config: Config) -> int:
-    """Iterations of every round. All of them run, so that the curve shows what comes after the best."""
+    """Iterations of every round. All of them run, so that the curve shows the part after the best."""
     return config.lottery.iterations or config.fit.iterations
 
 
 def fit_seed(config: Config, image: InputImage, chain: Chain, number: int) -> int:
-    """The seed of a round's noise. All methods share it: they differ in their masks alone."""
+    """The seed of a round's noise. All methods share it: they differ only in their masks."""
     return seed_of(config.seed, image.id, "lottery", chain.network, chain.initialisation, number)
 
 
 def search_iterations(config: Config) -> int:
-    """Iterations that an image's searches for masks take beside the fits of its rounds."""
+    """How many iterations an image's mask searches take, besides the fits of its rounds."""
     lottery, total = config.lottery, 0
     for arm in arms_of(config):
         if not arm.is_lottery or is_moved(config, arm):
@@ -83,7 +84,7 @@ def decoder_name(config: Config, network: str, number: int, out_channels: int) -
     """The largest deep decoder that has no more parameters than a round leaves of a network."""
     depth = config.network.input_depth(out_channels)
     declared = prior_of(network).declare(out_channels, config.network.width, input_channels=depth)
-    # What is pruned are weights of convolutions; biases and normalisation are parameters too.
+    # Only weights of convolutions are pruned; biases and normalisation are parameters too.
     most = parameter_count(declared) - kept(config, declared, 0) + kept(config, declared, number)
     least, above = 4, 1025
     while above - least > 1:

@@ -18,12 +18,12 @@ def chains_of(config: Config, arm: Arm, network: str) -> list[Chain]:
 
 
 def is_moved(config: Config, arm: Arm) -> bool:
-    """Whether a lottery's tickets are those of another run."""
+    """Whether a lottery's tickets come from another run."""
     return arm.source is not None and config.lottery.tickets is not None
 
 
 def rounds_in(config: Config, arms: Iterable[Arm]) -> set[Round]:
-    """All rounds that the lotteries among a run's arms fit an image in: arms share what they have in common."""
+    """All rounds that the lotteries of a run fit an image in. Arms share common rounds."""
     lotteries = [arm for arm in arms if arm.is_lottery]
     chains = {chain for arm in lotteries for chain in chains_of(config, arm, (arm.networks or ("picked",))[0])}
     return {chain.round(number) for chain in chains for number in rounds_of(config, chain)}
@@ -37,6 +37,6 @@ def rounds_of(config: Config, chain: Chain) -> list[int]:
 
 
 def finds_apart(config: Config, chain: Chain) -> bool:
-    """Whether a chain's masks are all found before its rounds are fitted, and do not come out of the fits themselves."""
+    """Whether a chain's masks are all found before its rounds are fitted, and not by the fits themselves."""
     own = chain.source is None and not config.lottery.together
     return not (chain.traits.round_by_round and own and config.lottery.target == "observed")

@@ -1,4 +1,4 @@
-"""The arms that every run knows by name, as the settings of the run make them."""
+"""The arms that every run knows by name, made from the run's settings."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +11,12 @@ from workers.networks.priors import NAS_DIP
 
 
 def base_of(config: Config, name: ArmName) -> Arm:
-    """The arm of this name, before an arm of the user's own changes it."""
+    """The arm of this name, before the user's settings change it."""
     return _BASES[name](config)
 
 
 def rule_of(name: str, config: Config) -> Rule:
-    """A rule by name. ``auto`` means held-out pixels where they see what is restored, and consensus where they do not."""
+    """A rule by name. ``auto`` is held-out pixels where they measure the restored image, and consensus elsewhere."""
     if name == "auto":
         return config.task.kind.pick_rule
     rule: Rule = next(known for known in get_args(Rule) if known == name)
@@ -36,14 +36,14 @@ def _blind(config: Config, name: str = "isnas-dip-blind", networks: tuple[str, .
 
 
 def _random(config: Config) -> Arm:
-    """The same budget and the same choice, but for the shortlist."""
+    """The same budget and the same choice, but candidates at random."""
     return replace(_blind(config, "random"), metric="random")
 
 
 def _as_published(config: Config) -> Arm:
     """ISNAS-DIP (arXiv 2111.15362, sections 4.3 and 5): cohort on the image made small, one pick by the weighted mean.
 
-    The image is not made small where the measurement is small already, nor where that would change the problem.
+    The image is not made small where the measurement is already small, nor where that would change the problem.
     """
     task = config.task.kind
     view: ViewName = "full" if task.enlarges or task.why_not_small else "downscale"

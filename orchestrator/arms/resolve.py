@@ -35,8 +35,8 @@ def _cohort(config: Config, base: Arm, wish: ArmSettings) -> Arm:
     size = min(wish.size or base.size, most) if networks is None else most
     # Where there is nothing to choose from, the cohort is the result.
     view = "full" if size == 1 else wish.view or base.view
-    # The paper's rule wants the images of all its members; where there is one, nothing can be ended; and halving goes by
-    # held-out pixels, which correlated noise misleads.
+    # The paper's rule needs the images of all its members; a single member cannot be ended; and halving uses held-out
+    # pixels, which correlated noise misleads.
     noise = config.pick.noise
     misleading = noise == "correlated" or (noise == "auto" and config.task.kind.correlated_noise)
     whole = base.rule == "weighted-mean" or size == 1 or misleading

@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--store", help="where everything is kept (default: $DIP_STORE, else ./dip-store)")
         command.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
         module.add_arguments(command)
-        # The parser itself is what `completion` reads.
+        # `completion` reads the parser itself.
         command.set_defaults(act=module.act, parser=parser)
     return parser
 
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has enough of it (`results ... | head`); Python would complain once more at exit.
+        # The reader of our output has enough of it (`results ... | head`); Python would complain once more at exit.
         sys.stderr.close()
         return 0
     return status

@@ -1,4 +1,4 @@
-"""Stop a run; what is finished stays, and `resume` goes on with it."""
+"""Stop a run. Finished work stays, and `resume` continues it."""
 
 import argparse
 
@@ -10,9 +10,7 @@ from orchestrator.run.attempt import RunState
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
     parser.add_argument("run", metavar="RUN", help="the run's name; `runs` lists them")
-    parser.add_argument(
-        "--drain", action="store_true", help="start no new work, and let what is under way go on to its end"
-    )
+    parser.add_argument("--drain", action="store_true", help="start no new work, and let the work in progress finish")
 
 
 def act(options: argparse.Namespace) -> int:

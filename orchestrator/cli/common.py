@@ -1,4 +1,4 @@
-"""What several commands share: where the store is, and what a person types next."""
+"""Shared by several commands: the place of the store, and the next command to type."""
 
 import argparse
 import shlex
@@ -13,5 +13,5 @@ def store_of(options: argparse.Namespace) -> Store:
 
 
 def command_for(command: str, run: str, store: Store) -> str:
-    """What a person types next."""
+    """The command that a person types next."""
     return f"python -m orchestrator {command} {run} --store {shlex.quote(store.url)}"

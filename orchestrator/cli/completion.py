@@ -1,4 +1,4 @@
-"""Print what makes a shell complete the command dip-orchestrator."""
+"""Print the script with which a shell completes the command dip-orchestrator."""
 
 import argparse
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def act(options: argparse.Namespace) -> int:
     parser.prog = _PROGRAM
     for action in _actions(parser):
         if action.metavar in ("DIR", "FILE"):
-            # shtab reads what completes an option from an attribute of its own.
+            # shtab reads the kind of completion from an attribute of its own.
             action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(parser, options.shell))
     return 0

@@ -1,4 +1,4 @@
-"""Find out what is missing or wrong here, in the store or at a Ray cluster, and what to do about it."""
+"""Check this machine, the store or a Ray cluster, and suggest what to do about anything missing or wrong."""
 
 import argparse
 import json
@@ -18,20 +18,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(options: argparse.Namespace) -> int:
-    """Print what is found, a line each."""
+    """Print the findings, a line each."""
     from orchestrator.doctor.examine import examine
 
-    # Not opened here: a mistake in its URL is an answer among others.
+    # Not opened here: a mistake in its URL is a finding among others.
     checks = []
     for check in examine(place_of(options.store), options.address):
         checks.append(check)
         if not options.json:
-            said = (
+            line = (
                 f"ok     {check.check}: {check.found}"
                 if check.ok
                 else f"wrong  {check.check}: {check.found} -> {check.advice}"
             )
-            print(printable(said), flush=True)
+            print(printable(line), flush=True)
     if options.json:
         print(json.dumps([check.to_dict() for check in checks], indent=2))
     return 0 if all(check.ok for check in checks) else EXIT_WRONG

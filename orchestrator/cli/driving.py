@@ -1,4 +1,4 @@
-"""Start a run from the command line, show how it goes, and print what came out; the exit status says how it ended."""
+"""Start a run from the command line, show its progress, and print its results. The exit status is how it ended."""
 
 import argparse
 import sys
@@ -27,7 +27,7 @@ def name_run(options: argparse.Namespace) -> None:
 
 
 def carry_out(options: argparse.Namespace, start: Callable[..., Run]) -> int:
-    """Start a run with its progress shown, and print what came out; the exit status.
+    """Start a run with its progress shown, and print its results; returns the exit status.
 
     ``start`` takes the arguments of `orchestrator.api.Where`.
 
@@ -41,7 +41,7 @@ def carry_out(options: argparse.Namespace, start: Callable[..., Run]) -> int:
 
 
 def print_request(request: "Request", name: str | None) -> None:
-    """Print the plan of a request; ``name`` says where its settings come from, if not from its effort."""
+    """Print the plan of a request; ``name`` is the place its settings come from, if not its effort."""
     plan = request.plan()
     print_plan(plan, request.store, name or (plan.sizing.settings if plan.sizing is not None else plan.run))
 
@@ -59,7 +59,7 @@ def _drive(options: argparse.Namespace, start: Callable[..., Run]) -> int:
             )
     except (KeyboardInterrupt, RunCancelledError) as stopped:
         if not progress.noted:
-            # It was still being planned, and nothing is there to go on with.
+            # It was still being planned, and there is nothing to resume.
             raise
         reason = str(stopped) or "interrupted"
         print(f"{reason}; what was finished is in {store.show(RunLayout(name).root)}")
@@ -97,11 +97,11 @@ def _hand_over(options: argparse.Namespace, start: Callable[..., Run]) -> int:
 
 
 def follow(run: Run) -> int:
-    """Show a run's progress until it ends, and what came out; the exit status.
+    """Show a run's progress until it ends, and its results; returns the exit status.
 
     Raises:
-        KeyboardInterrupt: the user has seen enough; the run goes on.
-        RunFailedError: its driver ended without a word to the store.
+        KeyboardInterrupt: the user stopped watching; the run goes on.
+        RunFailedError: its driver ended without a report in the store.
     """
     from orchestrator.cli.shown.live import LiveProgress
 

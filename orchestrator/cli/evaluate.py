@@ -1,4 +1,6 @@
-"""Train the lottery tickets of an earlier run on other images, or for another task, and see what they are worth there."""
+"""Train the lottery tickets of an earlier run on other images, or for another task, and
+measure how well they transfer.
+"""
 
 import argparse
 from functools import partial

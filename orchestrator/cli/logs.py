@@ -1,4 +1,4 @@
-"""Print what a run's drivers have said, from its beginning."""
+"""Print the log of a run's drivers, from its beginning."""
 
 import argparse
 
@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="URL",
-        help="the dashboard of the cluster that the run was handed to: print all that its last job has printed there instead",
+        help="the dashboard of the cluster that the run was handed to: print the whole output of its last job there"
+        " instead",
     )
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, in sections, and what they mean in the words of `orchestrator.api`."""
+"""Options that several commands share, in sections, and their translation into those of `orchestrator.api`."""
 
 import argparse
 from typing import Any, get_args
@@ -9,7 +9,7 @@ from orchestrator.settings.task import TaskName
 
 
 def add_images(parser: argparse.ArgumentParser, *, simulate: bool) -> None:
-    """What a run works on; with ``simulate`` there is an option that takes clean images and degrades them."""
+    """The inputs of a run; with ``simulate`` there is an option that takes clean images and degrades them."""
     section = parser.add_argument_group("images")
     section.add_argument(
         "--images", required=True, metavar="DIR", help="the folder of images, degraded or (where simulated) clean"
@@ -27,22 +27,22 @@ def add_images(parser: argparse.ArgumentParser, *, simulate: bool) -> None:
 
 
 def add_task(parser: argparse.ArgumentParser, *, default: str) -> None:
-    """What the images suffer from; ``default`` says what holds without the option."""
-    section = parser.add_argument_group("task", "what the images suffer from; docs/tasks.md")
+    """The degradation of the images; ``default`` is the text for the case without the option."""
+    section = parser.add_argument_group("task", "the degradation of the images; docs/tasks.md")
     section.add_argument("--task", choices=get_args(TaskName), help=f"default: {default}")
     section.add_argument(
         "--sigma",
         type=_levels,
         metavar="S",
-        help="denoise, deblur: Gaussian noise that --simulate adds, in 8-bit grey levels, or LOW,HIGH to draw a level for each"
-        " image; a fit needs to know no level",
+        help="denoise, deblur: Gaussian noise that --simulate adds, in 8-bit grey levels, or LOW,HIGH to draw a level"
+        " for each image; a fit does not need the level",
     )
     section.add_argument("--masks", metavar="DIR", help="inpaint: masks of the images' names and sizes")
     section.add_argument(
         "--mask-known",
         choices=["white", "black"],
         default="white",
-        help="inpaint: which of a mask's pixels are known (default: white); the others are painted in",
+        help="inpaint: which of a mask's pixels are known (default: white); the others are filled in",
     )
     section.add_argument(
         "--factor", type=int, metavar="N", help="super-resolve: how many times larger: 2, 3, 4 (default) or 8"
@@ -50,7 +50,8 @@ def add_task(parser: argparse.ArgumentParser, *, default: str) -> None:
     section.add_argument(
         "--kernel",
         metavar="K",
-        help="deblur: 'gaussian SIGMA' (default: 'gaussian 1.6') or 'motion LENGTH DEGREES' in pixels, or a .npy or text file",
+        help="deblur: 'gaussian SIGMA' (default: 'gaussian 1.6') or 'motion LENGTH DEGREES' in pixels, or a .npy or"
+        " text file",
     )
     section.add_argument(
         "--quality",
@@ -61,7 +62,7 @@ def add_task(parser: argparse.ArgumentParser, *, default: str) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser, *, without: str, arms: bool = False) -> None:
-    """How a run is to go; ``without`` says what its sizes are when neither ``--effort`` nor ``--config`` is given.
+    """The settings of a run; ``without`` describes its sizes when neither ``--effort`` nor ``--config`` is given.
 
     With ``arms`` there is an option that names the methods.
     """
@@ -71,12 +72,14 @@ def add_settings(parser: argparse.ArgumentParser, *, without: str, arms: bool = 
     section.add_argument(
         "--effort",
         choices=EFFORTS,
-        help=f"how much is tried: quick is for a CPU, standard the papers' sizes for a GPU, thorough more (default: {without})",
+        help="how much is tried: quick is for a CPU, standard the papers' sizes for a GPU, thorough more (default:"
+        f" {without})",
     )
     section.add_argument(
         "--config",
         metavar="FILE",
-        help="settings: a YAML file, or the name of one that ships: quickstart, denoise, inpaint, super-resolve, lottery",
+        help="settings: a YAML file, or the name of one that ships: quickstart, denoise, inpaint, super-resolve,"
+        " lottery",
     )
     add_assignments(section, "override a setting; repeatable; docs/settings.md lists them")
     if arms:
@@ -84,12 +87,12 @@ def add_settings(parser: argparse.ArgumentParser, *, without: str, arms: bool = 
             "--arms",
             metavar="A,B",
             help="the methods that restore every image: isnas-dip-blind (default), isnas-dip, random, dip, nas-dip,"
-            " deep-decoder, all, lottery-imp, lottery-random, lottery-snip, lottery-oes, lottery-dense, lottery-decoder; or"
-            " those of the settings",
+            " deep-decoder, all, lottery-imp, lottery-random, lottery-snip, lottery-oes, lottery-dense,"
+            " lottery-decoder; or those of the settings",
         )
     section = parser.add_argument_group("run")
     section.add_argument(
-        "--run", metavar="NAME", help="the run's name (default: from the time); one that was begun goes on where it was"
+        "--run", metavar="NAME", help="the run's name (default: from the time); one that was begun is resumed"
     )
     section.add_argument(
         "--dry-run", action="store_true", help="print the plan and an estimate of its time; run nothing"
@@ -102,26 +105,26 @@ def add_assignments(parser: Any, help: str) -> None:
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:
-    """Where a run is to be carried out."""
+    """The place where a run is carried out."""
     section = parser.add_argument_group("where", "docs/clusters.md")
     section.add_argument(
         "--address",
         metavar="URL",
-        help="a Ray cluster: the address of its dashboard, such as http://127.0.0.1:8265, on whose head the run's driver is"
-        " started as a job; or auto, the cluster that this machine belongs to, with the driver here (default: this machine"
-        " alone)",
+        help="a Ray cluster: the address of its dashboard, such as http://127.0.0.1:8265, on whose head the run's"
+        " driver is started as a job; or auto, the cluster that this machine belongs to, with the driver here (default:"
+        " this machine alone)",
     )
     section.add_argument("--detach", action="store_true", help="with --address URL: do not wait for the run's end")
     section.add_argument(
         "--ship-code",
         action="store_true",
-        help="with --address URL: send this machine's code along, where the cluster has another state of it",
+        help="with --address URL: send this machine's code, if the cluster has another state of it",
     )
     section.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
 
 
 def what_of(options: argparse.Namespace) -> What:
-    """What a run works on, and how, as these options have it."""
+    """The inputs and settings of a run, as these options have them."""
     return What(
         references=options.references,
         masks=options.masks,

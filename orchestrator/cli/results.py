@@ -1,4 +1,4 @@
-"""Show the results of a run: one row per image and arm, also while it is under way.
+"""Show the results of a run: one row per image and arm, also while it is running.
 
 Of a lottery --json and --csv have a row for every round and initialisation.
 """

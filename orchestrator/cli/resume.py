@@ -1,4 +1,4 @@
-"""Go on with a run that was interrupted, cancelled or lost: from the store alone, where it was."""
+"""Resume a run that was interrupted, cancelled or lost, from the store alone."""
 
 import argparse
 from functools import partial
@@ -26,22 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "another value for a setting that changes no result, such as resources.parallel; repeatable"
     )
     add_where(parser)
-    # The version of whoever has handed the run to this cluster (`orchestrator.drive.handover`).
+    # The version of the machine that handed the run to this cluster (`orchestrator.drive.handover`).
     parser.add_argument("--submitted-by", metavar="VERSION", help=argparse.SUPPRESS)
-    # The claim that it was handed over after: it may have been cancelled before its driver could begin.
+    # The claim after which it was handed over: it may have been cancelled before its driver could begin.
     parser.add_argument("--after", type=int, metavar="CLAIM", help=argparse.SUPPRESS)
 
 
 def act(options: argparse.Namespace) -> int:
-    """Do what is left."""
+    """Do the remaining work."""
     store = store_of(options)
 
     from orchestrator.run.versions import project_version
 
     if options.submitted_by not in (None, project_version()):
         raise UserMistakeError(
-            f"the run was submitted by dip-orchestrator {options.submitted_by}, and this machine has {project_version()}:"
-            " install the same on both, or submit with --ship-code"
+            f"the run was submitted by dip-orchestrator {options.submitted_by}, and this machine has"
+            f" {project_version()}: install the same on both, or submit with --ship-code"
         )
 
     layout = RunLayout(options.run)

@@ -1,4 +1,4 @@
-"""Show how a run goes: its state, its counts, what it waits for, what it has cost."""
+"""Show the state of a run, its counts, the resources that it waits for, and its cost."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Fit every candidate on every image and find what foretells the best: for researchers; it takes long."""
+"""Fit every candidate on every image and find the best predictors. This is for researchers; it takes long."""
 
 import argparse
 from functools import partial
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(options: argparse.Namespace) -> int:
-    """Run the fits, or go on with them, and put the figures together."""
+    """Run or resume the fits, and put the figures together."""
     name_run(options)
     what = what_of(options)
     if options.dry_run:

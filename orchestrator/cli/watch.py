@@ -12,5 +12,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(options: argparse.Namespace) -> int:
-    """Show its progress, and what came out."""
+    """Show its progress, and its results."""
     return follow(Run(options.run, options.store))

@@ -10,7 +10,6 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.rows import Row, rows_from_json, rows_record
 from orchestrator.store import create_or_read
-from workers.names import parse_name
 
 
 def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *, previews: bool) -> list[Row]:
@@ -58,7 +57,7 @@ def _delete_fits(context: RunContext, image: InputImage, chosen: Sequence[Chosen
     config, store, layout = context.config, context.store, context.layout
     if config.keep.fits == "all":
         return
-    kept = {layout.fit(image.id, "full", parse_name(candidate)).root for choice in chosen for candidate in choice.full}
+    kept = {layout.fit(image.id, "full", name).root for choice in chosen for name in choice.full}
     if config.keep.fits == "none":
         kept = set()
     roots = {key.rsplit("/", 1)[0] for key in store.keys(layout.fits(image.id))}

@@ -18,16 +18,18 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import Preview
 from orchestrator.run.rows import Row, RowState
-from workers.names import Round, chain_of, parse_name
+from workers.names import Round, chain_of
 from workers.noise import Estimate
 from workers.quality import psnr, psnr_y, ssim
 from workers.tasks import Observation
 
 Array = NDArray[np.float32]
 
-_NOT_OF_THE_RECORD = ("state", "reason", "stop_iteration", "iterations", "seconds", "blind")
-"""Fields that a row and a fit's record share by name only; a row gets them elsewhere, because most concern the whole
-arm."""
+_NOT_OF_THE_RECORD = ("candidate", "state", "reason", "stop_iteration", "iterations", "seconds", "blind")
+"""Fields that a row and a fit's record share by name only. A row gets them elsewhere.
+
+Most of them concern the whole arm; ``candidate`` is text in a row.
+"""
 
 
 def _common(record: type, *without: str) -> tuple[str, ...]:
@@ -98,11 +100,12 @@ class Evidence:
         """Fill in the row of a fit. ``pixels`` is the restored image: the fit's ``output`` with the known pixels put
         back."""
         interval = None if correlated else self.estimate(record, output)
-        name = parse_name(record.candidate)
+        name = record.candidate
         chain = chain_of(name)
         row = replace(
             row,
             **_taken(record, _OF_THE_RECORD),
+            candidate=str(name),
             state=RowState.RESTORED,
             stop_iteration=record.steady_iteration if correlated else record.stop_iteration,
             psnr_low=None if interval is None else interval[0],

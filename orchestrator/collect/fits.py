@@ -16,7 +16,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import FitLayout
 from orchestrator.score.score import Scored
-from workers.names import chain_of, parse_name
+from workers.names import FitName, chain_of
 from workers.views import ViewName
 
 Array = NDArray[np.float32]
@@ -32,8 +32,8 @@ class Chosen:
     arm: Arm
     cohort: Sequence[Scored]
     decision: Decision
-    full: Sequence[str]
-    ended: Mapping[str, int]
+    full: Sequence[FitName]
+    ended: Mapping[FitName, int]
 
     def cost(self, fits: "Sequence[Fitted]") -> tuple[int, float]:
         """Sum the iterations and seconds of the arm's fits. If halving ended a fit here, another arm's rest is not
@@ -61,18 +61,19 @@ class Fits:
 
     def __init__(self, context: RunContext, image: InputImage) -> None:
         self._context, self._image = context, image
-        self._read: dict[tuple[ViewName, str], Fitted | None] = {}
+        self._read: dict[tuple[ViewName, FitName], Fitted | None] = {}
 
-    def get(self, view: ViewName, candidates: Iterable[str]) -> list[Fitted]:
-        """Return the fits of these candidates that have a record, in the given order."""
-        for candidate in candidates:
-            if (view, candidate) not in self._read:
-                self._read[view, candidate] = self._load(view, candidate)
-        return [fit for candidate in candidates if (fit := self._read[view, candidate]) is not None]
+    def get(self, view: ViewName, names: Iterable[FitName]) -> list[Fitted]:
+        """Return the fits of these names that have a record, in the given order."""
+        ordered = list(names)
+        for name in ordered:
+            if (view, name) not in self._read:
+                self._read[view, name] = self._load(view, name)
+        return [fit for name in ordered if (fit := self._read[view, name]) is not None]
 
     def searches(self, choice: Chosen) -> list[Fitted]:
         """Return the chains' own records, which hold what a lottery has spent on its masks in addition to its fits."""
-        chains = dict.fromkeys(str(chain_of(scored.name)) for scored in choice.cohort)
+        chains = dict.fromkeys(chain for scored in choice.cohort if (chain := chain_of(scored.name)) is not None)
         records = [read_record(self._context.store, self._keys(choice.arm.view, chain)) for chain in chains]
         return [Fitted(record) for record in records if record is not None]
 
@@ -87,14 +88,14 @@ class Fits:
         arrays = self._arrays(fit.record)
         return arrays.steady if steady else arrays.output
 
-    def _keys(self, view: ViewName, candidate: str) -> FitLayout:
-        return fit_keys(self._context, FitJob(self._image, view, parse_name(candidate)))
+    def _keys(self, view: ViewName, name: FitName) -> FitLayout:
+        return fit_keys(self._context, FitJob(self._image, view, name))
 
     def _arrays(self, record: FitRecord) -> FitArrays:
         return read_arrays(self._context.store, self._keys(record.view, record.candidate), record)
 
-    def _load(self, view: ViewName, candidate: str) -> Fitted | None:
-        keys = self._keys(view, candidate)
+    def _load(self, view: ViewName, name: FitName) -> Fitted | None:
+        keys = self._keys(view, name)
         record = read_record(self._context.store, keys) or self._last_pause(keys.root)
         if record is None or record.state != "done":
             return None if record is None else Fitted(record)
@@ -112,22 +113,22 @@ def by_final_order(choice: Chosen, fits: Fits, done: Sequence[Fitted]) -> list[F
     rule = choice.decision.rule
     if choice.arm.view == "full":
         return list(done)
-    by_candidate = {fit.record.candidate: fit for fit in done}
-    scores = {str(scored.name): scored.score for scored in choice.cohort}
+    by_name = {fit.record.candidate: fit for fit in done}
+    scores = {scored.name: scored.score for scored in choice.cohort}
     members = [
         Member(
-            candidate,
-            scores[candidate],
+            name,
+            scores[name],
             fit.record.held_out_error,
             fits.output(fit, steady=False) if rule in HEARS_HELD_OUT & NEEDS_OUTPUTS else None,
         )
-        for candidate, fit in by_candidate.items()
+        for name, fit in by_name.items()
     ]
-    return [by_candidate[candidate] for candidate in final_order(rule, members)]
+    return [by_name[name] for name in final_order(rule, members)]
 
 
 def picked_network(context: RunContext, image: InputImage, choice: Chosen) -> str | None:
     """Return the network that an arm has picked for an image, or None."""
     fits = Fits(context, image)
     done = [fit for fit in fits.get("full", choice.full) if fit.record.state == "done"]
-    return next((fit.record.candidate for fit in by_final_order(choice, fits, done)), None)
+    return next((fit.record.candidate.network for fit in by_final_order(choice, fits, done)), None)

@@ -43,7 +43,7 @@ def pack(fitted: Sequence[Fitted]) -> bytes:
         psnr_curve = held_out[:0] if fit.psnr is None else fit.psnr
         stop = fit.record.stop_iteration if held_out.size else None
         at = thin(len(held_out), None if stop is None else stop - 1)
-        known = asdict(fit.record)
+        known = asdict(fit.record) | {"candidate": str(fit.record.candidate)}
         curves = {
             "curve_iteration": (at + 1).tolist(),
             "curve_held_out": held_out[at].tolist(),

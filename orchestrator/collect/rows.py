@@ -16,7 +16,7 @@ from workers.names import Round
 def arm_row(choice: Chosen, fits: Fits, evidence: Evidence, *, previews: bool) -> Row:
     """Write an arm's restored files of the image and return its row."""
     context, arm, decision = evidence.context, choice.arm, choice.decision
-    cohort = fits.get(arm.view, [str(scored.name) for scored in choice.cohort])
+    cohort = fits.get(arm.view, [scored.name for scored in choice.cohort])
     # A cohort fitted at full size needs no second fit: the same fit is both.
     final = fits.get("full", choice.full)
     used = cohort if arm.view == "full" else final + cohort
@@ -62,8 +62,10 @@ def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, p
     rows = []
     for scored in choice.cohort:
         assert isinstance(scored.name, Round)  # noqa: S101 - a lottery's cohort are rounds
-        name, chain, number = str(scored.name), scored.name.chain, scored.name.number
-        row = replace(common, candidate=name, source=chain.source, initialisation=chain.initialisation, round=number)
+        name, chain, number = scored.name, scored.name.chain, scored.name.number
+        row = replace(
+            common, candidate=str(name), source=chain.source, initialisation=chain.initialisation, round=number
+        )
         fit = next(iter(fits.get("full", [name])), None)
         if fit is None or fit.record.state != "done":
             reason = choice.decision.failed.get(name) if fit is None else fit.record.reason
@@ -73,7 +75,7 @@ def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, p
         pixels = evidence.with_known(output)
         if previews and chain.initialisation == 0:
             context.store.put(context.layout.round_preview(image.id, arm, number), preview(pixels))
-        if name != picked.candidate:
+        if str(name) != picked.candidate:
             row = replace(row, iterations=fit.record.iterations, seconds=fit.record.seconds)
             rows.append(evidence.figures(row, fit.record, output, pixels, correlated=correlated))
     return rows

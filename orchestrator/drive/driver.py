@@ -46,7 +46,7 @@ from orchestrator.store import Store
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The end of a run: its record and its rows."""
 
     record: RunRecord
     rows: list[Row]
@@ -158,11 +158,11 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
                 logged = _LoggedListener(listener, claim)
                 plan = _bring(context, plan, claim, logged)
                 work(context, plan, resources, logged, claim, joined=joined, check_signals=check_signals)
-            claim.confirm()
+            claim.check(now=True)
             took = seconds()
             ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)
             rows = _write_tables(context.store, ended)
-            claim.say(RunState.FINISHED, seconds=took)
+            claim.end(RunState.FINISHED, seconds=took)
             record = read_run(store, plan.run)
         except SupersededError:
             # Nothing that this driver writes counts any more.
@@ -202,7 +202,7 @@ class _LoggedListener:
         self._listener, self._claim = listener, claim
 
     def note(self, message: str) -> None:
-        self._claim.note(message)
+        self._claim.log(message)
         self._listener.note(message)
 
     def update(self, stages: Sequence[Stage]) -> None:
@@ -220,7 +220,7 @@ def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) ->
             plan.uploads,
             max_pixels=plan.config.ingest.max_pixels,
             white_is_known=plan.source.white_is_known,
-            check_stop=claim.heed,
+            check_stop=claim.check_stop,
         )
         plan = replace(plan, inputs=inputs, uploads=())
     write_rejected(store, layout, plan.config, plan.rejected)
@@ -246,8 +246,8 @@ def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) ->
 def _give_up(store: Store, claim: Claim, state: RunState, reason: str, seconds: float) -> None:
     """Record how the run ended, whatever else fails, and try to write the table and the page of what is there."""
     with contextlib.suppress(Exception):
-        claim.say(state, seconds=seconds, reason=reason)
-        claim.confirm()
+        claim.end(state, seconds=seconds, reason=reason)
+        claim.check(now=True)
         _write_tables(store, read_run(store, claim.run))
 
 

@@ -1,4 +1,4 @@
-"""Follow a run from another process: the store holds all that is known of it, whoever drives it and wherever."""
+"""Follow a run from another process: the store holds all that is known of it, wherever its driver is."""
 
 import time
 from collections.abc import Callable

@@ -51,7 +51,7 @@ def store_at(place: str | Path | None) -> Store:
 
 
 class Run:
-    """A run in a store, whoever drives it: this process, another one, or a job on a cluster.
+    """A run in a store. Its driver may be this process, another one, or a job on a cluster.
 
     Every method reads the store anew, so a `Run` can be made at any time, in any process that can read the store.
 
@@ -177,7 +177,7 @@ class Run:
         return Followed(self.store, self.name, after, self._why_it_ended).until_it_ends(listener or Silent())
 
     def wait(self, listener: Listener | None = None) -> Self:
-        """Block until the run is finished, whoever drives it; return the run itself.
+        """Block until the run is finished; return the run itself.
 
         Ctrl-C (KeyboardInterrupt) ends the waiting but not the run; `cancel` stops the run. An image that could not be
         restored raises no error: its row says why.

@@ -13,7 +13,7 @@ from orchestrator.store import Store
 from orchestrator.text import to_csv
 
 Measure = Literal["psnr", "held-out"]
-"""In what quality is told: PSNR, or the held-out error in decibels, noise included."""
+"""The measure of quality: PSNR, or the held-out error in decibels, noise included."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Difference:
 
 
 def paired(differences: Sequence[float]) -> tuple[float, float | None, float | None, float | None]:
-    """Mean, its standard error, and the ends of its 95 % confidence interval; None where one value tells nothing."""
+    """Mean, its standard error, and the ends of its 95 % confidence interval; the last three are None for one value."""
     mean = fmean(differences)
     if len(differences) < 2:
         return mean, None, None, None
-    # Imported here: the commands that list and show need no scipy, and answer sooner without it.
+    # Imported here, because the commands that list and show need no scipy and answer sooner without it.
     from scipy.stats import t  # noqa: PLC0415
 
     error = stdev(differences) / math.sqrt(len(differences))
@@ -59,7 +59,7 @@ def paired(differences: Sequence[float]) -> tuple[float, float | None, float | N
 
 
 def measure_of(rows: Iterable[Row]) -> Measure:
-    """PSNR where any row has one: the same for all of them."""
+    """PSNR where any row has one. All rows use the same measure."""
     return "psnr" if any(row.psnr is not None for row in rows) else "held-out"
 
 
@@ -71,9 +71,9 @@ def quality(row: Row, measure: Measure) -> float | None:
 
 
 def compare(rows: Sequence[Row]) -> list[Difference]:
-    """Every pair of arms, overall; an arm that comes first in the rows is compared with those after it.
+    """Every pair of arms, overall and by image; an arm that comes first in the rows is compared with those after it.
 
-    Of a lottery only what was picked counts.
+    For a lottery only its picks count.
     """
     picked = [row for row in rows if row.picked]
     measure = measure_of(picked)
@@ -103,7 +103,7 @@ def comparison_to_csv(differences: Sequence[Difference]) -> str:
 
 
 def write_comparison(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
-    """Leave the comparison in the store, where there are arms to compare."""
+    """Write the comparison to the store, if there are arms to compare."""
     differences = compare(rows)
     if differences:
         store.put(layout.comparison, comparison_to_csv(differences).encode())

@@ -1,8 +1,8 @@
 """The figures of sparse networks: quality over sparsity, and how far an arm may be pruned without loss.
 
-Differences are paired: a sparse fit less the dense fit of the same image and initialisation, on the same degraded image. How
-quality falls with sparsity is a question of arXiv 2410.24187 (lottery image priors) and arXiv 2406.05288 (Optimal Eye
-Surgeon). Nothing here fits or decides.
+Differences are paired: a sparse fit less the dense fit of the same image and initialisation, on the same degraded
+image. The loss of quality with sparsity is a question of arXiv 2410.24187 (lottery image priors) and arXiv 2406.05288
+(Optimal Eye Surgeon). Nothing here fits or decides.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,18 +25,19 @@ class SparsityPoint:
         arm: the arm.
         image: the image's name; None for all of them together.
         round: the pruning round; 0 is the dense network.
-        measure: what quality is told in; the same for all points.
+        measure: the measure of quality; the same for all points.
         sparsity: share of the network's convolution weights that are gone, the mean of the fits.
         parameters: how many are left to fit, likewise.
         images: how many have such a fit.
         fits: how many there are: images times initialisations, less those that failed.
         mean: quality where fits were stopped blind, dB.
-        spread: standard deviation over initialisations in dB, of the images that have two at least; None where none has.
+        spread: standard deviation over initialisations in dB, of the images that have at least two; None where none
+            has.
         psnr_oracle_stop: PSNR had each fit been stopped by looking at the reference.
         psnr_last: PSNR after the last iteration.
         difference: quality less that of the dense fit of the same image and initialisation; None for the dense ones.
-        low: lower end of that mean's 95 % confidence interval, by Student's t: over images, of one image over
-            initialisations; None where there is one alone.
+        low: lower end of that mean's 95 % confidence interval, by Student's t. It is taken over images, or for one
+            image over initialisations; None where there is only one.
         high: its upper end.
         blind: whether its masks were found without the clean reference.
     """
@@ -61,12 +62,12 @@ class SparsityPoint:
 
 @dataclass(frozen=True)
 class Matching:
-    """Up to which sparsity an arm is as good as the dense network.
+    """The sparsity up to which an arm is as good as the dense network.
 
     Attributes:
         arm: the arm.
-        sparsity: of the last round up to which no round's mean difference to the dense fits is below the tolerance; None
-            if the first pruned one is.
+        sparsity: that of the last round before any round's mean difference to the dense fits falls below the tolerance;
+            None if it does so in the first pruned round.
         cautious: the same by the lower ends of the intervals; None also where there are none.
     """
 
@@ -77,7 +78,7 @@ class Matching:
 
 @dataclass(frozen=True)
 class RoundFit:
-    """A row that came to something, and how much better it is than its dense fit (None without one)."""
+    """The row of a successful fit, and how much better it is than its dense fit (None without one)."""
 
     row: Row
     round: int
@@ -104,20 +105,22 @@ def curve(rows: Sequence[Row]) -> list[SparsityPoint]:
 
 
 def round_fits(rows: Sequence[Row], measure: Measure) -> list[RoundFit]:
-    """The fits of a lottery's rounds, each once, with what they differ by from the dense fit of their initialisation."""
+    """The fits of a lottery's rounds, each once, with their difference from the dense fit
+    of the same initialisation.
+    """
     known: dict[tuple[str, str, int, int | None], tuple[Row, float]] = {}
     dense: dict[tuple[str, int | None], float] = {}
     for row in rows:
         value = quality(row, measure)
         if row.round is None or value is None:
             continue
-        # A fit counts once, whatever else is told of it.
+        # A fit counts once, even where several arms report it.
         known.setdefault((row.arm, row.image, row.round, row.initialisation), (row, value))
         if row.round == 0:
             dense.setdefault((row.image, row.initialisation), value)
     fits = []
     for (_, image, number, initialisation), (row, value) in known.items():
-        # Every arm has the same dense fits: compared with themselves they tell nothing.
+        # Every arm has the same dense fits: comparing them with themselves is meaningless.
         against = dense.get((image, initialisation)) if number > 0 else None
         fits.append(RoundFit(row, number, value, None if against is None else value - against))
     return fits
@@ -154,7 +157,7 @@ def _point(fits: Sequence[RoundFit], measure: Measure, image: str | None) -> Spa
 
 
 def _mean(groups: Iterable[Sequence[float | None]]) -> float | None:
-    """The mean of the groups' means; what is not known is left out."""
+    """The mean of the groups' means; unknown values are left out."""
     means = [fmean(known) for group in groups if (known := [value for value in group if value is not None])]
     return fmean(means) if means else None
 
@@ -162,11 +165,11 @@ def _mean(groups: Iterable[Sequence[float | None]]) -> float | None:
 def matching_sparsity(points: Sequence[SparsityPoint], tolerance: float = 0.1) -> list[Matching]:
     """For every arm with pruned rounds, how far it may be pruned without loss over all images.
 
-    A round of which fits have failed that others have come to their end is a loss.
+    A round counts as a loss if some of its fits failed whose counterparts finished.
 
     Args:
         points: As `curve` gives them.
-        tolerance: So many dB below the dense fits still count as no loss.
+        tolerance: How many dB below the dense fits still count as no loss.
     """
     overall = [point for point in points if point.image is None]
     most = max((point.fits for point in overall), default=0)
@@ -175,7 +178,7 @@ def matching_sparsity(points: Sequence[SparsityPoint], tolerance: float = 0.1) -
     for point in overall:
         if point.round > 0:
             by_arm.setdefault(point.arm, {})[point.round] = point
-    # Before a round that is not there, or not whole, the way ends.
+    # Stop before a round that is missing or incomplete.
     whole = {
         arm: list(takewhile(lambda point: point is not None and point.fits == most, map(own.get, rounds)))
         for arm, own in by_arm.items()

@@ -1,7 +1,8 @@
-"""What a study finds: how well each metric at initialisation, and the held-out error, foretell a network's best PSNR.
+"""The findings of a study: how well each metric at initialisation, and the held-out error,
+predict a network's best PSNR.
 
-A study is a run whose one arm fits every candidate at full size on every image (`Config.arms`: all). Here its table is put
-together from the store, and its figures from the table; nothing here knows Ray.
+A study is a run whose one arm fits every candidate at full size on every image (`Config.arms`: all). This module builds
+its table from the store, and its figures from the table; nothing here knows Ray.
 """
 
 import io
@@ -33,8 +34,9 @@ _RESAMPLES = 300
 class Table:
     """A row per image and candidate, by columns of equal length.
 
-    ``image``, ``candidate`` are names; ``psnr_oracle_stop`` (the best PSNR of the fit, dB), ``psnr`` (where it was stopped
-    blind) and ``held_out_error`` are figures of its fit, NaN where it failed; ``scores`` has a column for each metric.
+    ``image``, ``candidate`` are names; ``psnr_oracle_stop`` (the best PSNR of the fit, dB), ``psnr`` (where it was
+    stopped blind) and ``held_out_error`` are figures of its fit, NaN where it failed; ``scores`` has a column for each
+    metric.
     """
 
     image: NDArray[np.str_]
@@ -46,7 +48,7 @@ class Table:
 
     @property
     def predictors(self) -> dict[str, NDArray[np.float64]]:
-        """What may foretell the best PSNR: the held-out error, which needs a fit, and the metrics, which need none."""
+        """The predictors of the best PSNR: the held-out error, which needs a fit, and the metrics, which need none."""
         return {HELD_OUT: self.held_out_error, **self.scores}
 
     def of(self, image: str) -> "Table":
@@ -74,10 +76,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Tau:
-    """Kendall's rank correlation of a predictor with the best PSNR; -1 where lower values foretell higher PSNR exactly.
+    """Kendall's rank correlation of a predictor with the best PSNR; -1 where lower values predict higher PSNR exactly.
 
-    ``low`` to ``high`` is the 95 % interval: of an image by resampling candidates, of the mean over images by Student's t.
-    ``image`` is None for that mean.
+    ``low`` to ``high`` is the 95 % interval: of an image by resampling candidates, of the mean over images by Student's
+    t. ``image`` is None for that mean.
     """
 
     predictor: str
@@ -90,7 +92,7 @@ class Tau:
 
 @dataclass(frozen=True)
 class CohortSize:
-    """What fitting K candidates comes to, in dB of best PSNR, averaged over images.
+    """The result of fitting K candidates, in dB of best PSNR, averaged over images.
 
     ``by`` is the metric that shortlists, None for K at random (the exact expectation). ``best`` is the best of the K,
     ``blind`` the one of least held-out error among them.
@@ -113,7 +115,7 @@ class Study:
 
 
 def read_table(store: Store, layout: RunLayout, images: Sequence[InputImage]) -> Table:
-    """The table of a study's run, of the images that are done."""
+    """The table of a study's run, for its finished images."""
     records: list[dict[str, Any]] = []
     for image in images:
         try:
@@ -169,7 +171,7 @@ def taus_of(table: Table) -> list[Tau]:
         known = [tau.tau for tau in own if math.isfinite(tau.tau)]
         if known:
             mean, _, low, high = paired(known)
-            # Student's t knows no bounds; a correlation has them.
+            # Student's t has no bounds; a correlation has.
             low, high = (None if end is None else min(max(end, -1.0), 1.0) for end in (low, high))
             taus.append(Tau(name, None, sum(tau.candidates for tau in own), mean, low, high))
         taus += own
@@ -222,7 +224,7 @@ def study_of(table: Table) -> Study:
 
 
 def write_study(store: Store, layout: RunLayout, table: Table, study: Study) -> None:
-    """Leave the table (Parquet, CSV) and the figures (JSON) in the store."""
+    """Write the table (Parquet, CSV) and the figures (JSON) to the store."""
     arrow = table.to_arrow()
     buffer = io.BytesIO()
     pq.write_table(arrow, buffer)
@@ -233,7 +235,7 @@ def write_study(store: Store, layout: RunLayout, table: Table, study: Study) -> 
 
 
 def _without_nan(value: Any) -> Any:
-    """The value with null for what is not a number, as JSON wants it."""
+    """The value with null in place of NaN, as JSON requires."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

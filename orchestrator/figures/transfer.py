@@ -1,6 +1,7 @@
-"""How far tickets carry: sparse networks on other images than the ones that their masks were found on.
+"""How well tickets transfer: sparse networks on other images than the ones that their masks were found on.
 
-This is a question of arXiv 2410.24187 (lottery image priors). Differences are paired as in `orchestrator.figures.sparsity`.
+This is a question of arXiv 2410.24187 (lottery image priors). Differences are paired as in
+`orchestrator.figures.sparsity`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from workers.names import chain_of, parse_name
 
 @dataclass(frozen=True)
 class Transfer:
-    """How one source's tickets of a round do on one image, less the dense fits of the same initialisations.
+    """The result of one source's tickets of a round on one image, less the dense fits of the same initialisations.
 
     Attributes:
         source: where the tickets were found; None on the image itself, or, for a method that looks at none, nowhere.
@@ -26,10 +27,11 @@ class Transfer:
         method: how they were found.
         round: the pruning round.
         own: whether the image is the source.
-        measure: what quality is told in.
+        measure: the measure of quality.
         fits: how many initialisations.
         mean: of the differences in dB; above 0 the ticket does better than the dense network.
-        low: lower end of the mean's 95 % confidence interval over initialisations, by Student's t; None for one alone.
+        low: lower end of the mean's 95 % confidence interval over initialisations, by Student's t; None for a single
+            one.
         high: its upper end.
         blind: whether the masks were found without a clean reference.
     """
@@ -48,14 +50,15 @@ class Transfer:
 
 
 def transfers(rows: Sequence[Row], ids: Mapping[str, str]) -> list[Transfer]:
-    """What tickets come to away from where they were found, for each source, image, method and round.
+    """The results of moved tickets, for each source, image, method and round.
 
-    After the sources of a method and round come the lines to compare with, which have none: on each image, its own tickets,
-    and other methods' of equal round.
+    After the sources of a method and round come the lines to compare with, which have no source: on each image, its own
+    tickets, and other methods' of equal round.
 
     Args:
         rows: The rows of a run.
-        ids: The id of each image by its name. Sources stand in their order; those that are no image of the run come last.
+        ids: The id of each image by its name. Sources appear in their order; those that are no image of the run come
+            last.
     """
     measure = measure_of(rows)
     by_cell: dict[tuple[int, str | None, str, str], dict[int | None, RoundFit]] = {}
@@ -91,7 +94,7 @@ def transfers_to_csv(cells: Sequence[Transfer]) -> str:
 
 
 def write_lottery(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
-    """Leave the figures in the store, where rows have rounds, and those of moved tickets where there are such."""
+    """Write the figures to the store where rows have rounds, and those of moved tickets where there are any."""
     points = curve(rows)
     if points:
         store.put(layout.lottery("sparsity.csv"), sparsity_to_csv(points).encode())

@@ -88,7 +88,7 @@ def _finish(context: RunContext, job: FitJob, prepared: "_PreparedFit", runner: 
         store.put(keys.arrays(str(record.arrays)), data)
     except FitDivergedError as error:
         record = FitRecord(
-            str(job.name), job.view, "failed", reason=f"the fit diverged: {error}", seconds=round(runner.seconds, 3)
+            job.name, job.view, "failed", reason=f"the fit diverged: {error}", seconds=round(runner.seconds, 3)
         )
     record = record_once(store, keys.result, record)
     runner.forget()
@@ -130,7 +130,7 @@ class _PreparedFit:
         curve = self.fit.result().held_out_curve[:iterations]
         best = int(np.argmin(curve))
         return FitRecord(
-            str(self._job.name),
+            self._job.name,
             self._job.view,
             "paused",
             held_out_error=curve[best] if self.fit.blind else None,
@@ -154,7 +154,7 @@ class _PreparedFit:
                 psnr_last=curve[-1],
             )
         record = FitRecord(
-            str(self._job.name),
+            self._job.name,
             self._job.view,
             "done",
             held_out_error=result.held_out_error,

@@ -9,6 +9,7 @@ from orchestrator.fit.job import FitJob
 from orchestrator.run.context import RunContext
 from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.layout import FitLayout
+from orchestrator.run.names import Name
 from orchestrator.settings import ViewName
 from orchestrator.store import Store
 
@@ -45,7 +46,7 @@ class FitRecord:
         arrays: the name of this record's outputs and curves.
     """
 
-    candidate: str
+    candidate: Name
     view: ViewName
     state: Literal["done", "failed", "paused"]
     reason: str | None = None

@@ -9,6 +9,8 @@ import math
 import os
 import resource
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,12 +18,14 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from queue import SimpleQueue
+from types import ModuleType
 from typing import Any, TypeVar
 
 from orchestrator.resources.cpus import cpu_count
 
 _MOST_PROCESSES = 8
 _CALLS_WORTH_A_PROCESS = 4
+_STARTING = threading.Lock()
 _Result = TypeVar("_Result")
 
 
@@ -66,10 +70,27 @@ def _start(memory: int) -> ProcessPoolExecutor:
     # Spawned and not forked: a process forked while other threads hold locks may wait for those for ever.
     process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     try:
-        process.submit(_prepare, memory).result()
+        with _without_main():
+            prepared = process.submit(_prepare, memory)
+        prepared.result()
     except BrokenProcessPool as error:
         raise RuntimeError("no process can be started to decode images in") from error
     return process
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Let a process that is started here not import the main module, as processes that are spawned do.
+
+    The main module may be a user's script, which would be run once more, up to its own call of this package.
+    """
+    with _STARTING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _prepare(memory: int) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from statistics import median
 from typing import Any
 
@@ -10,13 +10,13 @@ from orchestrator.arms.arm import NEEDS_OUTPUTS, Arm, Rule
 from orchestrator.errors import NotFoundError
 from orchestrator.fit.arrays import read_arrays
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.record import fit_keys, read_record
+from orchestrator.fit.record import FitRecord, fit_keys, read_record
 from orchestrator.pick.rules import Member, order_by
 from orchestrator.run.context import RunContext
 from orchestrator.run.decisions import DECISIONS
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import Scored
-from workers.names import Round
+from workers.names import FitName, Round, parse_name
 from workers.noise import CORRELATED
 
 
@@ -34,19 +34,26 @@ class Decision:
     """
 
     rule: Rule
-    order: list[str]
-    failed: dict[str, str]
+    order: list[FitName]
+    failed: dict[FitName, str]
     correlated: bool = False
     residual_correlation: float | None = None
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "Decision":
         """Read the decision from its record (`orchestrator.run.decisions.DECISIONS`), which has further fields."""
-        return cls(**{each.name: record[each.name] for each in fields(cls)})
+        own = {each.name: record[each.name] for each in fields(cls)}
+        return cls(
+            **own
+            | {
+                "order": [parse_name(name) for name in own["order"]],
+                "failed": {parse_name(name): reason for name, reason in own["failed"].items()},
+            }
+        )
 
 
 def decide(
-    context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[Scored], ended: Sequence[str]
+    context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[Scored], ended: Sequence[FitName]
 ) -> Decision:
     """Order an image's fitted cohort by an arm's rule, from the records in the store, and record the decision there.
 
@@ -55,15 +62,16 @@ def decide(
     key = context.layout.pick(image.id, arm.name)
     with contextlib.suppress(NotFoundError):
         return Decision.of_record(DECISIONS.read(context.store, key))
-    records, failed = {}, {}
+    records: dict[FitName, FitRecord] = {}
+    failed: dict[FitName, str] = {}
     for scored in cohort:
-        name = str(scored.name)
+        name = scored.name
         if name in ended:
             continue
-        record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, scored.name)))
-        if record is None and isinstance(scored.name, Round):
+        record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, name)))
+        if record is None and isinstance(name, Round):
             # The round never began; the record of its chain says why.
-            record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, scored.name.chain)))
+            record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, name.chain)))
             failed[name] = "no result" if record is None else str(record.reason)
         elif record is None or record.state != "done":
             failed[name] = "no result" if record is None else str(record.reason)
@@ -76,18 +84,18 @@ def decide(
     rule: Rule = "consensus" if correlated else arm.rule
     members = []
     for scored in cohort:
-        name = str(scored.name)
+        name = scored.name
         if name in records:
             output = None
             if rule in NEEDS_OUTPUTS:
-                keys = fit_keys(context, FitJob(image, arm.view, scored.name))
+                keys = fit_keys(context, FitJob(image, arm.view, name))
                 arrays = read_arrays(context.store, keys, records[name])
                 output = arrays.steady if correlated else arrays.output
             held_out_error = records[name].held_out_error
             members.append(Member(name, scored.score, held_out_error, output))
     decision = Decision(rule, order_by(rule, members), failed, correlated, correlation)
-    scores = [{"candidate": str(scored.name), "score": scored.score} for scored in cohort]
-    record_fields = asdict(decision) | {"cohort": scores, "ended_by_halving": list(ended)}
+    scores = [{"candidate": scored.name, "score": scored.score} for scored in cohort]
+    record_fields = vars(decision) | {"cohort": scores, "ended_by_halving": list(ended)}
     return Decision.of_record(DECISIONS.create_or_read(context.store, key, record_fields, indent=2))
 
 

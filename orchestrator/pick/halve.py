@@ -10,10 +10,12 @@ from orchestrator.fit.record import fit_keys, read_record
 from orchestrator.run.context import RunContext
 from orchestrator.run.decisions import RUNGS, Rung
 from orchestrator.run.inputs import InputImage
-from workers.names import parse_name
+from workers.names import FitName
 
 
-def halve(context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[str], iterations: int) -> list[str]:
+def halve(
+    context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[FitName], iterations: int
+) -> list[FitName]:
     """Return the members of a cohort that go on from a rung: those of least held-out error, in the cohort's order.
 
     The decision is recorded; one that is already recorded stands. Fits that have ended by themselves compete with fits
@@ -24,16 +26,16 @@ def halve(context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[str
         return list(RUNGS.read(context.store, key).go_on)
     except NotFoundError:
         pass
-    errors: dict[str, float] = {}
-    for candidate in cohort:
-        error = _error_at(context, FitJob(image, arm.view, parse_name(candidate), iterations), iterations)
+    errors: dict[FitName, float] = {}
+    for name in cohort:
+        error = _error_at(context, FitJob(image, arm.view, name, iterations), iterations)
         if error is not None:
-            errors[candidate] = error
+            errors[name] = error
     # At least as many go on as will be fitted at full size.
     keep = max(arm.full_fits, round(context.config.cohort.keep_share * len(cohort)))
-    best = sorted(errors, key=lambda candidate: errors[candidate])[:keep]
+    best = sorted(errors, key=lambda name: errors[name])[:keep]
     # If no error is known (an image of one pixel, a cohort that failed), there is no reason to end any member.
-    go_on = [candidate for candidate in cohort if candidate in best] or list(cohort)
+    go_on = [name for name in cohort if name in best] or list(cohort)
     return list(RUNGS.create_or_read(context.store, key, Rung(errors, go_on), indent=2).go_on)
 
 

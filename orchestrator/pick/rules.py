@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from orchestrator.arms.arm import HEARS_HELD_OUT, Rule
+from workers.names import FitName
 
 Array = NDArray[np.float32]
 
@@ -24,7 +25,7 @@ class Member:
     ``output`` is its restored view (C, H, W), for the rules that look at images.
     """
 
-    candidate: str
+    name: FitName
     score: float
     held_out_error: float | None
     output: Array | None = None
@@ -97,16 +98,16 @@ def values_by(rule: Rule, members: Sequence[Member]) -> list[float]:
     return _RULES[rule](members) if members else []
 
 
-def order_by(rule: Rule, members: Sequence[Member]) -> list[str]:
+def order_by(rule: Rule, members: Sequence[Member]) -> list[FitName]:
     """Return the members' names, best first; equal ones keep their order. See `values_by`."""
-    return [members[at].candidate for at in np.argsort(values_by(rule, members), kind="stable")]
+    return [members[at].name for at in np.argsort(values_by(rule, members), kind="stable")]
 
 
-def final_order(rule: Rule, fitted: Sequence[Member]) -> list[str]:
+def final_order(rule: Rule, fitted: Sequence[Member]) -> list[FitName]:
     """Return the final order of the best few, which are given in the cohort's order, after their fits at full size.
 
     Their held-out errors at full size decide: they cover more pixels, and these fits become the result. For
     super-resolution the consensus of the few counts too, because a fit may go wrong where no low-resolution pixel shows
     it. Rules that do not use held-out pixels keep the cohort's order.
     """
-    return order_by(rule, fitted) if rule in HEARS_HELD_OUT else [member.candidate for member in fitted]
+    return order_by(rule, fitted) if rule in HEARS_HELD_OUT else [member.name for member in fitted]

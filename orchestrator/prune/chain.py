@@ -77,8 +77,8 @@ def run_chain(
                 )
                 if fitted.state == "failed" and not finds_apart(context.config, chain):
                     raise TicketError(f"round {number} has no result for the next to be pruned by: {fitted.reason}")
-        record = FitRecord(str(job.name), job.view, "done")
+        record = FitRecord(job.name, job.view, "done")
     except (TicketError, FitDivergedError, ImageRejectedError) as error:
-        record = FitRecord(str(job.name), job.view, "failed", reason=str(error))
+        record = FitRecord(job.name, job.view, "failed", reason=str(error))
     spent = replace(record, iterations=search.iterations, seconds=round(search.seconds, 3))
     return record_once(context.store, keys.result, spent)

@@ -37,16 +37,16 @@ from orchestrator.version import __version__
 from workers.names import Chain, PriorName, Round, parse_name
 
 MOST_BYTES = 128 * 2**20
-"""So much of pictures a page holds at most, whatever the settings ask for: a browser must still open it."""
+"""The most bytes of pictures in a page, whatever the settings ask for: a browser must still open it."""
 _ROUNDS = 6
-"""So many rounds of an arm are shown as pictures, evenly spread."""
+"""The most rounds of an arm that are shown as pictures, evenly spread."""
 
 
 def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
     """Write the page: all rows, and the pictures of the first ``keep.report_images`` images, as far as they are there.
 
     Args:
-        store: Where the run is; also one that is under way, or has ended long ago.
+        store: The run's store. The run may also be in progress, or have ended long ago.
         record: The run's record.
         rows: Its rows, in the order of the images' names.
     """
@@ -57,7 +57,7 @@ def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
     lotteries: list[LotteryImage] = []
     room = MOST_BYTES
     inputs = read_inputs(store, layout)
-    # It may have ended before it had brought them all to the store.
+    # The run may have ended before all images were in the store.
     shown_images = [] if inputs is None else inputs.images[: record.config["keep"]["report_images"]]
     for image in shown_images:
         shown = _image_report(store, layout, image.name, image.id, by_name.get(image.name, []))
@@ -112,8 +112,8 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
         return None
     arms = [row.arm for row in rows]
     decisions = {arm: decision for arm in arms if (decision := _decision(store, layout.pick(ident, arm))) is not None}
-    fits = [_told(fit, rows, decisions) for fit in pq.read_table(io.BytesIO(packed)).to_pylist()]
-    # Of a lottery's rounds, which are very many, the others are drawn with the tickets as far as they are of interest.
+    fits = [_with_arms(fit, rows, decisions) for fit in pq.read_table(io.BytesIO(packed)).to_pylist()]
+    # A lottery has many rounds: the section on tickets draws the others, as far as they are of interest.
     drawn = [fit for fit in fits if isinstance(parse_name(fit["candidate"]), PriorName) or _pickers(fit, rows)]
     curves = [_curve(fit, rows) for fit in drawn if fit["state"] == "done"]
     return ImageReport(
@@ -130,7 +130,7 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
             )
             for arm in arms
         ],
-        # Those of the picks first, in the order of the arms.
+        # The curves of the picks come first, in the order of the arms.
         curves=sorted(curves, key=lambda curve: arms.index(curve.picked_by[0]) if curve.picked_by else len(arms)),
         cohort=fits,
     )
@@ -151,13 +151,13 @@ def _lottery(
 def _lottery_image(
     store: Store, layout: RunLayout, ident: str, rows: Sequence[Row], shown: ImageReport
 ) -> LotteryImage:
-    """What an image's rounds show, by the fits of the first initialisation."""
+    """The rounds of an image, from the fits of the first initialisation."""
     by_arm = _by_arm(rows)
     fits = {fit["candidate"]: fit for fit in shown.cohort if fit["view"] == "full" and fit["state"] == "done"}
     return LotteryImage(
         image=shown.image,
         curves=[
-            replace(_curve(dict(fits[row.candidate]), rows=()), label=_round_told(row))
+            replace(_curve(dict(fits[row.candidate]), rows=()), label=_round_label(row))
             for row in _contrasted(by_arm)
             if row.candidate in fits
         ],
@@ -167,7 +167,7 @@ def _lottery_image(
 
 
 def _by_arm(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The first initialisation's rows of each arm, rising rounds."""
+    """The first initialisation's rows of each arm, in rising rounds."""
     by_arm: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.round or 0):
         if row.initialisation == 0:
@@ -176,7 +176,7 @@ def _by_arm(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _spread(rows: Sequence[Row], most: int) -> list[Row]:
-    """So many rows at most, evenly spread, with both ends."""
+    """At most ``most`` rows, evenly spread, with both ends."""
     return [rows[int(at)] for at in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round())]
 
 
@@ -190,7 +190,7 @@ def _contrasted(by_arm: Mapping[str, Sequence[Row]]) -> list[Row]:
     return [*dense, *lead, *(own[-1] for own in sparse[1:])][:FEW]
 
 
-def _round_told(row: Row) -> str:
+def _round_label(row: Row) -> str:
     if not row.round:
         return "dense"
     share = "" if row.sparsity is None else f", {text.percent(row.sparsity)}"
@@ -205,7 +205,7 @@ def _round_pictures(
         for row in _spread(rows, _ROUNDS):
             number = row.round or 0
             png = _get(store, layout.round_preview(ident, arm, number))
-            # The dense network's is every method's.
+            # All methods share the dense network.
             if png is not None and not (number == 0 and any(picture.round == 0 for picture in pictures)):
                 pictures.append(RoundPicture(arm, row.blind, number, row.sparsity, row.psnr, png))
     return pictures
@@ -238,11 +238,11 @@ def _header(data: bytes) -> dict[str, Any]:
 
 
 def _pickers(fit: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
-    """The arms whose result this very fit is."""
+    """The arms whose result is this fit."""
     return [row.arm for row in rows if fit["view"] == "full" and row.candidate == fit["candidate"]]
 
 
-def _told(fit: dict[str, Any], rows: Sequence[Row], decisions: Mapping[str, Any]) -> dict[str, Any]:
+def _with_arms(fit: dict[str, Any], rows: Sequence[Row], decisions: Mapping[str, Any]) -> dict[str, Any]:
     """A fit with the arms that tried it, stopped where those took its output from."""
     tried_by = [
         arm

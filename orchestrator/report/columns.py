@@ -1,4 +1,4 @@
-"""Tables as the templates write them: which columns there are, and what their cells say and are sorted by."""
+"""Tables as the templates write them: their columns, the text of their cells, and the order of sorting."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,21 +23,21 @@ class Column:
 
     key: str
     title: str
-    kind: str  # name, state, code, text, word, names or number: what the template makes of a cell
+    kind: str  # name, state, code, text, word, names or number: how the template renders a cell
     show: Callable[[object], str]
     hint: str = ""
     group: str = ""
-    measure: Callable[[object], float | None] = text.number  # what a column of numbers is sorted by
+    measure: Callable[[object], float | None] = text.number  # the value that a column of numbers is sorted by
     optional: bool = False  # whether it is left out where all its cells would be empty
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one cell says."""
+    """The text of one cell."""
 
     kind: str
     text: str
-    sort: str  # what the script sorts by; empty for unknown, which always comes last
+    sort: str  # the script's sort value; empty for unknown, which always comes last
     href: str = ""
     tone: str = ""
 
@@ -47,7 +47,7 @@ class Line:
     """A row of a table."""
 
     cells: Sequence[Cell]
-    picked: str  # who picked it, in words; empty if nobody
+    picked: str  # the arms that picked it; empty if none
     reason: str
 
 
@@ -61,12 +61,12 @@ class Table:
 
 
 def names_in(value: object) -> list[str]:
-    """The names that a cell holds; none where it holds anything else."""
+    """The names in a cell; none where it holds anything else."""
     return [str(name) for name in value] if isinstance(value, Sequence) else []
 
 
 def tone_of(state: object) -> str:
-    """How a state is coloured: good, doubt, bad or plain."""
+    """The colour of a state: good, doubt, bad or plain."""
     wanted = str(state).lower()
     return next((tone for tone, states in _TONES.items() if wanted in states), "plain")
 
@@ -77,13 +77,13 @@ def table(
     anchors: Mapping[str, str],
     picked: Callable[[Row], str] = lambda row: "",
 ) -> Table:
-    """A table of rows; optional columns go where no row has one.
+    """A table of rows; optional columns are left out where no row has a value.
 
     Args:
         columns: All columns there could be.
-        rows: What to tell, in this order.
+        rows: The rows, in this order.
         anchors: The ids of the sections to link the names of images to.
-        picked: What to say of a row that was picked, which marks it; empty for the others.
+        picked: The text for a row that was picked, which marks it; empty for the others.
     """
     kept = [
         column
@@ -120,7 +120,7 @@ def _cell(column: Column, row: Row, anchors: Mapping[str, str]) -> Cell:
 
 
 def _sort_key(value: float | None) -> str:
-    """The number as JavaScript's Number() reads it."""
+    """The number in a form that JavaScript's Number() reads."""
     if value is None:
         return ""
     if math.isinf(value):

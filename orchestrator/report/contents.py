@@ -1,4 +1,4 @@
-"""What a report tells: the results of a run, its images with their pictures, and its lottery tickets."""
+"""The contents of a report: the results of a run, its images with their pictures, and its lottery tickets."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from orchestrator.report.svg.curves import Curve
 
 @dataclass(frozen=True)
 class RoundPicture:
-    """What a round made of an image, as an 8-bit PNG, with its sparsity and PSNR as far as they are known."""
+    """The image that a round gave, as an 8-bit PNG, with its sparsity and PSNR as far as they are known."""
 
     arm: str
     blind: bool
@@ -23,7 +23,7 @@ class RoundPicture:
 
 @dataclass(frozen=True)
 class TicketLayers:
-    """How much of each layer a ticket keeps: name, weights kept, weights there were."""
+    """The layers of a ticket: name, weights kept, weights there were."""
 
     method: str
     blind: bool
@@ -38,7 +38,7 @@ class LotteryImage:
     Attributes:
         image: Its relative name; any characters at all.
         curves: The dense fit and some sparse ones, over all their iterations.
-        pictures: What rounds made of it, arm by arm, rising rounds.
+        pictures: The images that rounds gave, arm by arm, in rising rounds.
         layers: Of tickets found on it.
     """
 
@@ -50,7 +50,7 @@ class LotteryImage:
 
 @dataclass(frozen=True)
 class LotteryReport:
-    """Everything the page says about lottery tickets.
+    """The section on lottery tickets.
 
     Attributes:
         points: As `orchestrator.figures.sparsity.curve` gives them.
@@ -69,7 +69,7 @@ class LotteryReport:
 
 @dataclass(frozen=True)
 class ArmPictures:
-    """What one arm made of an image, as 8-bit PNGs; None where there is no such picture.
+    """The images that one arm gave, as 8-bit PNGs; None where there is no such picture.
 
     Attributes:
         arm: Its name.
@@ -90,14 +90,15 @@ class ImageReport:
 
     Attributes:
         image: Its relative name; any characters at all.
-        rows: Its results, one per arm. What is told beside the pictures is that of the first restored one.
+        rows: Its results, one per arm. The facts next to the pictures are those of the first restored one.
         degraded: The picture as it came (enlarged, if the restored one is larger), an 8-bit PNG.
         reference: The clean picture, an 8-bit PNG.
-        arms: What each arm made of it.
-        curves: What the fits measured, those of the picks first.
-        cohort: The fits, those at full size first: candidate, view, state (done, paused where halving ended it, or failed),
-            reason, held_out_error, stop_iteration, iterations, residual_correlation, psnr, psnr_oracle_stop, parameters,
-            seconds, and tried_by, the names of the arms that had the candidate in their cohort; None where unknown.
+        arms: The pictures of each arm.
+        curves: The measurements of the fits, those of the picks first.
+        cohort: The fits, those at full size first: candidate, view, state (done, paused where halving ended it, or
+            failed), reason, held_out_error, stop_iteration, iterations, residual_correlation, psnr, psnr_oracle_stop,
+            parameters, seconds, and tried_by, the names of the arms that had the candidate in their cohort; None where
+            unknown.
     """
 
     image: str
@@ -111,20 +112,21 @@ class ImageReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """Everything the page says about a run.
+    """Everything that the page of a run shows.
 
     Attributes:
         run: The run's name.
-        state: How it ended, or that it goes on.
+        state: How it ended, or that it is running.
         created: When it was started, ISO 8601, UTC.
         seconds: How long it took, None while unknown.
         version: The version of this program that made it.
         settings: The resolved settings, nested.
         rows: All results, one per image and arm, as `orchestrator.run.rows.Row` names them; None where unknown.
-        images: Those shown with pictures; the caller bounds how many, since each is held in the page.
+        images: Those shown with pictures; the caller limits their number, since the page holds each of them.
         left_out: How many images among the rows are not shown with pictures.
-        comparison: How each pair of arms differs over all images, as `orchestrator.figures.comparison.Difference` names it.
-        lottery: What there is to say of lottery tickets; None where none were drawn.
+        comparison: How each pair of arms differs over all images, as `orchestrator.figures.comparison.Difference` names
+            it.
+        lottery: The lottery tickets; None where none were drawn.
     """
 
     run: str
@@ -142,12 +144,12 @@ class RunReport:
 
 @dataclass(frozen=True)
 class Page:
-    """What the sections of a page are filled from.
+    """The data that the sections of a page are filled from.
 
     Attributes:
         report: The run; the names of arms that are not blind carry a mark.
         not_blind: The arms whose masks were found on the clean reference, by their names without the mark.
-        known: The figures and kinds of pictures that there are somewhere.
+        known: The figures and kinds of pictures that occur anywhere.
     """
 
     report: RunReport

@@ -1,4 +1,4 @@
-"""What is told beside the pictures of an image: a headline and a list of facts."""
+"""The facts next to the pictures of an image: a headline and a list."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from orchestrator.report.columns import Row
 
 
 def headline_of(row: Row) -> tuple[str, str, str] | None:
-    """The most telling figure of a result: the figure, its unit, and what it is; None where no figure is known."""
+    """The most important figure of a result: the figure, its unit, and its meaning; None where no figure is known."""
     before, after = text.decibels(row.get("psnr_degraded")), text.decibels(row.get("psnr"))
     if text.number(row.get("gain")) is not None:
         return text.gain(row["gain"]), "dB", f"PSNR gained: from {before} to {after} dB"
@@ -25,7 +25,7 @@ def facts_of(row: Row, *, many: bool) -> list[tuple[str, str, str]]:
     measured = text.number(row.get("psnr")) is not None
     estimated = text.lower_end(row.get("psnr_estimated")) is not None
     # Without a PSNR one of these is the headline already.
-    said = "" if measured else "psnr_estimated" if estimated else "held_out_error"
+    headline = "" if measured else "psnr_estimated" if estimated else "held_out_error"
     known: list[tuple[str, str, Callable[[object], str], str]] = [
         ("SSIM", "ssim", text.similarity, ""),
         ("PSNR Y", "psnr_y", text.decibels, " dB"),
@@ -39,10 +39,10 @@ def facts_of(row: Row, *, many: bool) -> list[tuple[str, str, str]]:
     facts = [
         (term, f"{show(row.get(key))}{unit}", "number")
         for term, key, show, unit in known
-        if key != said and show(row.get(key)) != text.UNKNOWN
+        if key != headline and show(row.get(key)) != text.UNKNOWN
     ]
     method = [("Method", "arm", "text")]
     words = [("Chosen by", "rule", "text"), ("Stopped by", "stopping", "text"), ("Network", "candidate", "code")]
-    told = [(term, str(row[key]), kind) for term, key, kind in [*method, *words] if row.get(key) is not None]
-    # Among several methods it is the first thing to know whose figures these are.
-    return [*told[:1], *facts, *told[1:]] if many else [*facts, *told]
+    named = [(term, str(row[key]), kind) for term, key, kind in [*method, *words] if row.get(key) is not None]
+    # With several methods the reader first needs to know whose figures these are.
+    return [*named[:1], *facts, *named[1:]] if many else [*facts, *named]

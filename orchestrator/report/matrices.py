@@ -1,4 +1,4 @@
-"""Tables of coloured cells: what tickets come to on other images, and what they keep of each layer."""
+"""Tables of coloured cells: the results of tickets on other images, and how much of each layer they keep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _STRONGEST = 40
 
 
 _LEAST_SCALE = 0.5
-"""Differences up to so many dB never have a matrix's strongest colour."""
+"""Differences smaller than this many dB never have a matrix's strongest colour."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Matrix:
 
     title: str
     heads: Sequence[str]
-    lines: Sequence[tuple[str, str, Sequence[Shade | None]]]  # (what, the kind of that, cells)
+    lines: Sequence[tuple[str, str, Sequence[Shade | None]]]  # (label, kind of the label, cells)
 
 
 def transfer_matrices(report: LotteryReport) -> list[Matrix]:

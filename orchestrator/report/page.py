@@ -15,7 +15,7 @@ from orchestrator.report.sections import all_sections
 
 
 def render(report: RunReport) -> str:
-    """The page as one HTML document that asks nothing of any network: pictures, style and script are in it.
+    """The page as one HTML document that loads nothing from a network: it contains pictures, style and script.
 
     Raises:
         ValueError: A picture is not a PNG.
@@ -40,15 +40,15 @@ def render(report: RunReport) -> str:
 
 
 def _known(report: RunReport) -> set[str]:
-    """What some row tells, and which pictures there are: of what is nowhere, the guide says nothing."""
-    told = {key for row in report.rows for key, value in row.items() if value is not None}
+    """The figures and kinds of pictures that some row has; the guide leaves out the others."""
+    known = {key for row in report.rows for key, value in row.items() if value is not None}
     made = [pictures for shown in report.images for pictures in shown.arms]
-    means = {"mean"} if "psnr_mean" in told or any(pictures.mean for pictures in made) else set()
-    return told | means | ({"spread"} if any(pictures.spread for pictures in made) else set())
+    means = {"mean"} if "psnr_mean" in known or any(pictures.mean for pictures in made) else set()
+    return known | means | ({"spread"} if any(pictures.spread for pictures in made) else set())
 
 
 def environment() -> jinja2.Environment:
-    """Templates beside this module, escaped by default."""
+    """Templates in this module's folder, escaped by default."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -64,7 +64,7 @@ def environment() -> jinja2.Environment:
 
 
 def _shown(value: object) -> object:
-    """Every value the template writes passes here: none becomes a dash, and no text can break the encoding."""
+    """Prepare a value for the template: None becomes a dash, and no text can break the encoding."""
     if value is None:
         return text.UNKNOWN
     return text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
@@ -78,8 +78,8 @@ def _marked(report: RunReport, not_blind: Collection[str]) -> RunReport:
     def called(arm: object) -> str:
         return text.method(str(arm), blind=arm not in not_blind)
 
-    def rows(told: Sequence[Row]) -> list[Row]:
-        return [{**row, **{key: called(row[key]) for key in ("arm", "against") if key in row}} for row in told]
+    def rows(unmarked: Sequence[Row]) -> list[Row]:
+        return [{**row, **{key: called(row[key]) for key in ("arm", "against") if key in row}} for row in unmarked]
 
     def image(shown: ImageReport) -> ImageReport:
         return replace(

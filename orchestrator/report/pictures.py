@@ -1,4 +1,6 @@
-"""Pictures as a page holds them: PNGs within the file itself, and those of an image that are compared with each other."""
+"""Pictures as a page holds them: PNGs within the file itself, and those of an image that are
+compared with each other.
+"""
 
 import base64
 import struct
@@ -14,7 +16,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 _SMALL = 640
-"""Pictures up to this many pixels stand beside their numbers, enlarged by a whole factor where one fits."""
+"""Pictures up to this many pixels stand next to their numbers, enlarged by a whole factor where one fits."""
 
 
 _WIDEST, _TALLEST = 1120, 820
@@ -26,11 +28,11 @@ _KINDS = (
     ("mean", "Mean of the best few", "Mean: ", "psnr_mean"),
     ("spread", "Spread map", "Spread: ", ""),
 )
-"""Pictures that an arm makes: the field, what it is called, how that is put before an arm's name, and its PSNR."""
+"""Pictures of an arm: the field, its title, the form of the title before an arm's name, and its PSNR."""
 
 
 _FEW_PICTURES = 5
-"""Beyond these, pictures side by side are small."""
+"""With more pictures than this, those side by side are small."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Layer:
     """One picture of the comparison."""
 
     key: str
-    group: str  # the heading it is offered under; empty for what stands alone
+    group: str  # the heading it is offered under; empty for a picture without a group
     caption: str
     alt: str
     uri: str
@@ -52,7 +54,7 @@ class Pictures:
 
     layers: Sequence[Layer]
     groups: Sequence[tuple[str, Sequence[Layer]]]
-    left: str  # the layers first compared
+    left: str  # the layers compared at first
     right: str
     width: int  # in pixels of the picture
     height: int
@@ -75,7 +77,7 @@ class Pictures:
 
     @property
     def wide(self) -> bool:
-        """Whether the figures stand under the picture and not beside it."""
+        """Whether the figures stand under the picture and not next to it."""
         return self.shown_width > _SMALL
 
 
@@ -104,7 +106,7 @@ def pictures_of(shown: ImageReport, rows: Sequence[Row], row: Row) -> Pictures |
     Args:
         shown: The image with its pictures.
         rows: Its results, one per arm.
-        row: The result that is told beside the pictures.
+        row: The result that is shown next to the pictures.
 
     Raises:
         ValueError: A picture is not a PNG.
@@ -125,7 +127,7 @@ def pictures_of(shown: ImageReport, rows: Sequence[Row], row: Row) -> Pictures |
 
 
 def _made_layers(shown: ImageReport, rows: Sequence[Row]) -> Iterator[Layer]:
-    """What the arms made, by kind. Arms that chose the same network have the same picture: it is offered once."""
+    """The pictures of the arms, by kind. Arms that chose the same network have the same picture: it is offered once."""
     results = {str(row.get("arm")): row for row in rows}
     for what, title, short, key in _KINDS:
         by_png: dict[bytes, list[str]] = {}
@@ -166,5 +168,5 @@ def _shown_width(width: int, height: int) -> int:
     factor = min(_SMALL // width, _SMALL // height)
     if factor >= 1:
         return factor * width
-    # A tall picture is made to fit a screen, but never so narrow that the divider cannot be held.
+    # A tall picture is fitted to a screen, but never so narrow that the divider cannot be held.
     return min(width, _WIDEST, max(round(_TALLEST * width / height), 320))

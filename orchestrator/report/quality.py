@@ -1,4 +1,4 @@
-"""What several sections tell of results: their columns, what follows from a row, and the gain over many of them."""
+"""Results as several sections show them: their columns, derived figures, and the gain over many of them."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from orchestrator.report import text
 from orchestrator.report.columns import Column, Row
 
 _STATES = {"paused": "ended by halving"}
-"""States of fits that a reader would not understand as they are called."""
+"""States of fits whose names a reader would not understand."""
 
 
 ARM = Column("arm", "Method", "word", str, "Where the networks come from, and how one is chosen")
@@ -50,7 +50,7 @@ QUALITY = (
         "estimated",
         "number",
         text.interval,
-        "PSNR as the hidden pixels tell it, without a reference, dB",
+        "PSNR as the hidden pixels estimate it, without a reference, dB",
         "PSNR, dB",
         text.lower_end,
         optional=True,
@@ -78,7 +78,7 @@ def by_arm(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def derived(row: Row) -> Row:
-    """The row, with what follows from it."""
+    """The row, with figures derived from it."""
     before, after = text.number(row.get("psnr_degraded")), text.number(row.get("psnr"))
     return {
         **row,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from numbers import Real
 
 UNKNOWN = "–"
-"""What stands for a value nobody measured."""
+"""The mark for a value nobody measured."""
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _JOINER = "\u200d"
@@ -24,14 +24,14 @@ def number(value: object) -> float | None:
 
 
 def decimals(value: object, places: int) -> str:
-    """A number with so many decimals, a real minus sign and commas between thousands."""
+    """A number with ``places`` decimals, a real minus sign and commas between thousands."""
     found = number(value)
     if found is None:
         return UNKNOWN
     if math.isinf(found):
         return "∞" if found > 0 else "−∞"
     shown = f"{found:,.{places}f}"
-    # -0.00 says "a little worse" of something that rounds to no difference at all.
+    # -0.00 would mean "a little worse" for a value that rounds to no difference at all.
     if float(shown.replace(",", "")) == 0:
         shown = shown.removeprefix("-")
     return shown.replace("-", "−")
@@ -105,7 +105,7 @@ def share(value: object) -> str:
 
 
 def lower_end(value: object) -> float | None:
-    """The first of a pair, which is what pairs are sorted by; None where the pair is not known."""
+    """The first of a pair, by which pairs are sorted; None where the pair is not known."""
     first, second = _pair(value)
     return None if second is None else first
 
@@ -138,18 +138,18 @@ def duration(value: object) -> str:
 
 
 def when(created: str) -> str:
-    """An ISO time as "9 May 2026, 14:03 UTC"; any other text as it is."""
+    """An ISO time as "9 May 2026, 14:03 UTC"; any other text unchanged."""
     try:
         moment = datetime.fromisoformat(created)
     except ValueError:
         return created
-    # A time without a zone is taken for what the run record promises: UTC.
+    # A time without a zone is UTC, as the run record promises.
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
 
 
 def visible(text: str, kept: str = "\n\t") -> str:
-    """The text with every character that cannot be seen, turns the line around or cannot be encoded spelled out.
+    """The text with every character spelled out that is invisible, turns the line around or cannot be encoded.
 
     Args:
         text: Any text, also file names whose bytes were not UTF-8 (lone surrogates, which no page can hold).
@@ -164,7 +164,7 @@ def name(text: str) -> str:
 
 
 def _hidden(letter: str) -> bool:
-    # The joiner holds emoji and several scripts together, and shows nothing by itself that could mislead.
+    # The joiner holds emoji and several scripts together, and by itself shows nothing that could mislead.
     return letter != _JOINER and unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 

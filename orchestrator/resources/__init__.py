@@ -1,1 +1,1 @@
-"""What the machines have, and what a trial may use."""
+"""The resources of the machines, and the share that a trial may use."""

@@ -1,4 +1,4 @@
-"""How many CPUs there are to use."""
+"""How many CPUs this process may use."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def cpu_count() -> int:
-    """The CPUs this process may use."""
+    """How many CPUs this process may use."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # A container's quota, as "microseconds period", or "max" where there is none.
     with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What the machines have, and what trials may use of it."""
+"""The resources of the machines, and the share that trials may use."""
 
 import contextlib
 import math
@@ -23,13 +23,14 @@ from workers.networks.memory import fit_bytes_per_pixel
 from workers.views import padded_side, view_size
 
 _USABLE = 0.8
-"""The share of the memory that fits may plan with; the rest is for Ray, Python and the system."""
+"""The share of the memory that fits may use; the rest is for Ray, Python and the system."""
 _NETWORKS_LOOKED_AT = 8
 _SHARES = (0.125, 0.1666, 0.25, 0.3333, 0.5, 1.0)
-"""What a fit may take of a GPU. Few sizes, since a worker is used again only for a trial that reserves the same; rounded
-down, so that a whole number of them fits."""
+"""The shares of a GPU that a fit may reserve. There are few, because a worker is reused only for a trial that reserves
+the same share. They are rounded down, so that a whole number of them fits.
+"""
 _CUDA_BYTES = 0.7e9
-"""What CUDA and cuDNN take for themselves in every process that uses a GPU."""
+"""The memory that CUDA and cuDNN take in every process that uses a GPU."""
 _SCORING_SHARE = 0.25
 
 
@@ -45,11 +46,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class Resources:
-    """What trials may use, resolved once and recorded with the run.
+    """The resources that trials may use, resolved once and recorded with the run.
 
-    ``parallel`` trials run at the same time on the machines that are there, each with ``threads`` CPU threads and, on the
-    device ``cuda``, ``gpus`` of a GPU; None: as much as the memory of its fit is of ``gpu_memory`` bytes. ``trial_memory`` is
-    what a trial may have at most, in bytes. ``score_gpus`` is what scoring reserves.
+    ``parallel`` trials run at the same time on the machines that are there. Each has ``threads`` CPU threads and, on
+    the device ``cuda``, ``gpus`` of a GPU. If ``gpus`` is None, a trial's share is the memory of its fit divided by
+    ``gpu_memory`` bytes. ``trial_memory`` is the most memory that a trial may use, in bytes. ``score_gpus`` is the
+    share of a GPU that scoring reserves.
     """
 
     parallel: int
@@ -62,14 +64,16 @@ class Resources:
 
     @property
     def score_device(self) -> Literal["cpu", "cuda"]:
-        """Where candidates are scored. Named, as ``device`` is, because a task without GPUs sees all of them."""
+        """The device on which candidates are scored. It is named, as ``device`` is, because a task
+        without GPUs sees all of them.
+        """
         return "cuda" if self.score_gpus else "cpu"
 
     def gpu_share(self, config: Config, image: InputImage, view: ViewName, name: FitName) -> float:
-        """What a fit reserves of a GPU: the smallest share whose memory is enough for it.
+        """The share of a GPU that a fit reserves: the smallest whose memory is enough for it.
 
-        The memory of a fit is known from the network itself (`workers.networks.memory`). Nothing on the CPU, and a whole GPU
-        where its size is not known.
+        The memory of a fit is known from the network itself (`workers.networks.memory`). The share is 0 on the CPU, and
+        a whole GPU where its size is not known.
         """
         if self.device == "cpu" or self.gpus is not None:
             return self.gpus or 0.0
@@ -78,7 +82,7 @@ class Resources:
         return next(enough, 1.0)
 
     def slots(self, machine: Machine) -> int:
-        """How many trials a machine can run at the same time; where their shares of a GPU differ, the most."""
+        """How many trials a machine can run at the same time; the most possible where their shares of a GPU differ."""
         by_cpu = machine.cpus // self.threads
         if self.device == "cpu":
             return by_cpu
@@ -86,9 +90,9 @@ class Resources:
 
 
 def this_machine() -> Machine:
-    """The machine at hand."""
+    """The resources of this machine."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    # A container may be allowed less than the machine has; the file says "max" where it is not limited.
+    # A container may be limited to less than the machine has; the file holds "max" where it is not.
     with contextlib.suppress(OSError, ValueError):
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
     gpus = torch.cuda.device_count()
@@ -97,7 +101,7 @@ def this_machine() -> Machine:
 
 
 def resolve_resources(config: Config, machines: Sequence[Machine], *, gpus_may_come: bool = False) -> Resources:
-    """The settings' wishes on these machines.
+    """The settings resolved on these machines.
 
     Args:
         config: The settings.
@@ -105,7 +109,7 @@ def resolve_resources(config: Config, machines: Sequence[Machine], *, gpus_may_c
         gpus_may_come: Whether machines with GPUs may be started when fits wait for them.
 
     Raises:
-        UserMistakeError: no trial could ever be placed; Ray would wait for ever.
+        UserMistakeError: no trial could ever be placed; Ray would wait forever.
     """
     wish = config.resources
     there = sum(machine.gpus for machine in machines)
@@ -115,7 +119,7 @@ def resolve_resources(config: Config, machines: Sequence[Machine], *, gpus_may_c
     if wanted:
         share = None if wanted == "auto" else float(wanted)
         memory = min((machine.gpu_memory for machine in machines if machine.gpus), default=0)
-        # A whole number of trials shares each GPU.
+        # Each GPU is shared by a whole number of trials.
         sharing = 1 if share is None else int(1 / share + 1e-3)
         most = there * (int(1 / _SHARES[0]) if share is None else sharing)
         return Resources(
@@ -136,14 +140,16 @@ def resolve_resources(config: Config, machines: Sequence[Machine], *, gpus_may_c
 
 
 def with_gpus_seen(resources: Resources, machines: Sequence[Machine]) -> Resources:
-    """The same, once more machines are there: the smallest GPU of those whose memory is known counts."""
+    """The same resources once more machines are there: the smallest GPU of known memory counts."""
     known = [machine.gpu_memory for machine in machines if machine.gpu_memory]
     known += [resources.gpu_memory] if resources.gpu_memory else []
     return replace(resources, gpu_memory=min(known, default=0))
 
 
 def _scores_on_gpus(config: Config, machines: Sequence[Machine]) -> bool:
-    """Whether candidates are scored on GPUs: unless told so, where machines without have fewer CPUs than those with."""
+    """Whether candidates are scored on GPUs. By default they are, unless machines without
+    GPUs have most of the CPUs.
+    """
     if config.resources.score != "auto":
         return config.resources.score == "gpu"
     without = sum(machine.cpus for machine in machines if not machine.gpus)
@@ -173,7 +179,9 @@ def _largest(config: Config, name: FitName, channels: int) -> str:
 
 
 def bytes_per_pixel(config: Config, channels: int) -> float:
-    """Memory that fitting an image of so many channels takes per restored pixel: the most of a few of the run's networks."""
+    """Memory that fitting an image with ``channels`` channels takes per restored pixel: the most of a
+    few of the run's networks.
+    """
     arms = arms_of(config)
     decoders = [arm for arm in arms if arm.is_lottery and arm.traits.decoder]
     names = {name for arm in arms if arm not in decoders for name in arm.networks or ()}
@@ -187,7 +195,7 @@ def bytes_per_pixel(config: Config, channels: int) -> float:
 
 
 def too_large(config: Config, images: Sequence[InputImage], resources: Resources) -> dict[str, str]:
-    """The ids of the images whose full-size fits would not fit into a trial's memory, and why."""
+    """The ids of the images whose full-size fits would not fit into a trial's memory, each with the reason."""
     per_pixel = {channels: bytes_per_pixel(config, channels) for channels in {image.channels for image in images}}
     reasons = {
         image.id: why_too_large(image, config.task.scale, per_pixel[image.channels], resources) for image in images
@@ -196,14 +204,14 @@ def too_large(config: Config, images: Sequence[InputImage], resources: Resources
 
 
 def why_too_large(image: InputImage, scale: int, per_pixel: float, resources: Resources) -> str | None:
-    """Why an image's full-size fit would not fit into a trial's memory; None if it does."""
+    """The reason why an image's full-size fit would not fit into a trial's memory; None if it does."""
     needed = per_pixel * scale**2 * padded_side(image.height, scale) * padded_side(image.width, scale)
     if needed <= resources.trial_memory:
         return None
     share_less = "resources.parallel=1" if resources.device == "cpu" else "resources.gpus=1"
     alone = resources.gpus in (None, 1) or (resources.device == "cpu" and resources.parallel == 1)
     return (
-        f"too large: fitting {scale * image.width}x{scale * image.height} pixels takes about {needed / 1e9:.0f} GB of memory,"
-        f" and each trial has {resources.trial_memory / 1e9:.0f} GB here; make the image smaller, or set a lower network.width"
-        + ("" if alone else f" or {share_less}")
+        f"too large: fitting {scale * image.width}x{scale * image.height} pixels takes about {needed / 1e9:.0f} GB of"
+        f" memory, and each trial has {resources.trial_memory / 1e9:.0f} GB here; make the image smaller, or set a"
+        " lower network.width" + ("" if alone else f" or {share_less}")
     )

@@ -1,1 +1,1 @@
-"""What a run is in the store: its keys, record, claims, inputs and rows."""
+"""A run in the store: its keys, record, claims, inputs and rows."""

@@ -1,7 +1,7 @@
-"""What drivers have left of their claims on a run, as any process reads it.
+"""Claims on a run as any process reads them from the store.
 
-A claim is a folder of the store: who holds it (``holder.json``), how the run goes (``state.json``), what was said (``log.txt``)
-and whether somebody wants it to stop (``cancel.json``). The claim of the highest number counts.
+A claim is a folder of the store: its holder (``holder.json``), the state of the run (``state.json``), the log
+(``log.txt``) and a request to stop, if there is one (``cancel.json``). The claim of the highest number counts.
 """
 
 import contextlib
@@ -23,17 +23,15 @@ from orchestrator.run.layout import ClaimLayout, RunLayout
 from orchestrator.store import Store
 
 Stop = Literal["now", "drain"]
-"""At once, or when the work that is under way has ended."""
+"""At once, or when the work in progress has ended."""
 
 
 class RunState(StrEnum):
     """The life of a run.
 
-    RUNNING -> FINISHED: every image has its row.
-    RUNNING -> INTERRUPTED: stopped by the user, the store was away for too long, or its driver died.
-    RUNNING -> CANCELLED: by ``cancel``.
-    RUNNING -> FAILED: the driver could not go on, for the reason in the record.
-    All but the first go on from where they were with ``resume``.
+    RUNNING -> FINISHED: every image has its row. RUNNING -> INTERRUPTED: stopped by the user, the store was away for
+    too long, or its driver died. RUNNING -> CANCELLED: by ``cancel``. RUNNING -> FAILED: the driver could not go on,
+    for the reason in the record. ``resume`` continues any of the last four from where it was.
     """
 
     RUNNING = "running"
@@ -50,7 +48,9 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Holder:
-    """A driver that holds, or held, a run: ``boot`` and ``started`` tell its process from a later one of the same number."""
+    """A driver that holds, or held, a run. ``boot`` and ``started`` distinguish its process from a
+    later one of the same number.
+    """
 
     number: int
     host: str
@@ -62,17 +62,17 @@ class Holder:
 
     @property
     def name(self) -> str:
-        """The holder for people."""
+        """The holder's name for people."""
         return f"process {self.pid} on {self.host}, since {self.since}"
 
     @property
     def is_gone(self) -> bool:
-        """Whether it ran on this machine and its process is no more; of another machine nothing can be said."""
+        """Whether it ran on this machine and its process has ended. For another machine the answer is always no."""
         boot, started = process_of(self.pid)
         if self.host != socket.gethostname() or boot is None or boot != self.boot or started == self.started:
             return False
         try:
-            # A system may hide the processes of others, but not that they are there.
+            # A system may hide the processes of others, but not their existence.
             os.kill(self.pid, 0)
         except PermissionError:
             return started is not None
@@ -83,10 +83,11 @@ class Holder:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a run goes, in its holder's words; ``beat`` counts its signs of life, the last of them ``at``.
+    """The state of a run, as its holder reports it. ``beat`` counts its signs of life; the last was ``at``.
 
-    ``stages`` are the counts of its stages (the fields of `orchestrator.run.progress.Stage`), ``waits_for`` what it waits for, a
-    line each, and ``usage`` what all its attempts together have used (see `orchestrator.schedule.machines`), in hours.
+    ``stages`` are the counts of its stages (the fields of `orchestrator.run.progress.Stage`), ``waits_for`` what it
+    waits for, a line each, and ``usage`` the resources that all its attempts together have used (see
+    `orchestrator.schedule.machines`), in hours.
     """
 
     state: RunState
@@ -106,33 +107,33 @@ class Standing:
 
 @dataclass(frozen=True)
 class StopRequest:
-    """Somebody's wish that the holder of a claim stops, written at the time ``at``."""
+    """A request that the holder of a claim stop, written at the time ``at``."""
 
     stop: Stop
     at: str = ""
 
 
 HOLDERS = RecordFormat("the holder of a claim", Holder, (same_fields,))
-"""Format 0: the same fields without a number; so for the two that follow."""
+"""Format 0: the same fields without a number. The same holds for the next two."""
 STANDINGS = RecordFormat("the state of a claim", Standing, (same_fields,))
 STOP_REQUESTS = RecordFormat("the request to stop", StopRequest, (same_fields,))
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A claim as another process finds it. A holder that has not yet said a word is running."""
+    """A claim as another process finds it. A holder that has not yet reported is running."""
 
     holder: Holder
     standing: Standing
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody works under this claim, as far as one look can tell."""
+        """Whether nobody works under this claim, as far as one look can show."""
         return self.standing.state is not RunState.RUNNING or self.holder.is_gone
 
 
 def process_of(pid: int) -> tuple[str | None, str | None]:
-    """The machine's present life, as this process sees it, and when a process began in it; None where not known."""
+    """The boot of this machine, as this process sees it, and the start time of a process; None where not known."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - pathlib would follow the magic link
@@ -149,7 +150,7 @@ def process_of(pid: int) -> tuple[str | None, str | None]:
 
 
 def latest(store: Store, layout: RunLayout) -> int:
-    """The highest number claimed; 0 if there is none. A folder that nobody came to put a holder into is no claim."""
+    """The highest number claimed; 0 if there is none. A folder without a holder is no claim."""
     held = re.compile(re.escape(layout.claims) + r"/(\d{6})/holder\.json")
     return max((int(match[1]) for key in store.keys(layout.claims) if (match := held.fullmatch(key))), default=0)
 
@@ -161,21 +162,21 @@ def last_attempt(store: Store, layout: RunLayout) -> Attempt | None:
 
 
 def read_log(store: Store, layout: RunLayout, after: int = 0) -> Iterator[str]:
-    """What each driver of a run has said, oldest first, in whole lines of which the first says who it was.
+    """The logs of a run's drivers, oldest first, in whole lines. The first line of each names the driver.
 
-    Those up to the claim of number ``after`` are left out.
+    Logs up to the claim of number ``after`` are left out.
     """
     for number in range(after + 1, latest(store, layout) + 1):
         attempt = read_attempt(store, layout.claim(number))
         if attempt is not None:
-            said = ""
+            log = ""
             with contextlib.suppress(NotFoundError):
-                said = store.get(layout.claim(number).log).decode()
-            yield f"-- {attempt.holder.name}\n{said}"
+                log = store.get(layout.claim(number).log).decode()
+            yield f"-- {attempt.holder.name}\n{log}"
 
 
 def read_attempt(store: Store, keys: ClaimLayout) -> Attempt | None:
-    """What a claim says; None if it has no holder."""
+    """A claim as the store has it; None if it has no holder."""
     try:
         holder = HOLDERS.read(store, keys.holder)
     except NotFoundError:

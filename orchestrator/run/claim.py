@@ -1,12 +1,12 @@
-"""Who works on a run: at most one driver at a time, whatever becomes of the others.
+"""The claim on a run: at most one driver works on it at a time, whatever happens to the others.
 
-A claim is a numbered create-once object, ``claims/000007/holder.json``; whoever creates the next number holds the run. Beside
-it the holder keeps ``state.json``: how the run goes, with a count that it raises every few seconds. Another driver judges the
-holder by its own clock only: it watches whether the count moves. So clocks need not agree, and a holder that was stopped and
-comes to life again finds that there is a higher number, and leaves.
+A claim is a numbered create-once object, ``claims/000007/holder.json``; the process that creates the next number holds
+the run. Next to it the holder keeps ``state.json``: the state of the run, with a count that it raises every few
+seconds. Another driver judges the holder only by its own clock: it watches whether the count moves. Clocks therefore
+need not agree, and a holder that was stopped and wakes up again sees the higher number and leaves.
 
-What a driver says of a run it says under its own number, and only the highest number is heard. What it makes of images is
-the same whoever makes it: results of fits, decisions and rows are create-once, so that a late writer changes nothing.
+A driver writes its reports under its own number, and only the highest number counts. Its work on images does not depend
+on the driver: results of fits, decisions and rows are create-once, so a late writer changes nothing.
 """
 
 import os
@@ -45,18 +45,20 @@ from orchestrator.store import Store
 from orchestrator.text import printable
 
 BEAT_S = 3.0
-"""How often a holder gives a sign of life."""
+"""Seconds between a holder's signs of life."""
 STALE_S = 30.0
-"""A holder that has given none for so long, by the observer's clock, has lost the run to whoever asks for it."""
+"""A holder that has given no sign of life for this long, by the observer's clock, loses the run to
+the next that asks for it.
+"""
 LOG_LINES = 2000
-"""The log keeps the last of so many lines."""
+"""The log keeps this many of its last lines."""
 _POLL_S = 0.25
 
 
 class Claim:
     """The right to work on a run; a context manager that gives signs of life from a thread of its own.
 
-    It ends with `say`, or else with the process.
+    It ends with `end`, or with the process.
     """
 
     def __init__(
@@ -66,18 +68,18 @@ class Claim:
         self._store, self._layout, self._keys = store, layout, layout.claim(holder.number)
         self._used_before = used_before
         self._standing = Standing(RunState.RUNNING, 0, now(), usage=used_before)
-        self._told: dict[str, Any] = {}
+        self._reported: dict[str, Any] = {}
         self._log: deque[str] = deque(maxlen=LOG_LINES)
-        self._logged = 0
-        self._noted = 0
-        self._saying = threading.Lock()
+        self._lines_written = 0
+        self._lines = 0
+        self._writing = threading.Lock()
         self._ended = threading.Event()
         self._superseded: str | None = None
         self._stop: Stop | None = None
         self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to give signs of life."""
+        """Start the signs of life."""
         self._put(self._standing)
         self._thread.start()
         return self
@@ -85,7 +87,7 @@ class Claim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give no more."""
+        """Stop the signs of life."""
         self._ended.set()
         self._thread.join(timeout=BEAT_S)
 
@@ -96,51 +98,49 @@ class Claim:
 
     @property
     def stop(self) -> Stop | None:
-        """Whether somebody wants this driver to stop."""
+        """Whether this driver has been asked to stop, and how."""
         return self._stop
 
-    def tell(self, stages: Sequence[Mapping[str, Any]], waits_for: Sequence[str], usage: Mapping[str, float]) -> None:
-        """How the run goes, to be said with the next sign of life; ``usage`` is this attempt's alone."""
+    def report(self, stages: Sequence[Mapping[str, Any]], waits_for: Sequence[str], usage: Mapping[str, float]) -> None:
+        """Report the state of the run with the next sign of life; ``usage`` is this attempt's alone."""
         names = {*self._used_before, *usage}
         total = {name: round(self._used_before.get(name, 0.0) + usage.get(name, 0.0), 6) for name in sorted(names)}
-        # Without the lock, which a store in trouble may keep for long.
-        self._told = {"stages": stages, "waits_for": waits_for, "usage": total}
+        # This takes no lock: a store in trouble may keep it for long.
+        self._reported = {"stages": stages, "waits_for": waits_for, "usage": total}
 
-    def note(self, message: str) -> None:
-        """A line for the log, to be written with the next sign of life."""
+    def log(self, message: str) -> None:
+        """Add a line to the log; it is written with the next sign of life."""
         self._log.append(f"{now()} {printable(message)}")
-        self._noted += 1
+        self._lines += 1
 
-    def check(self) -> None:
-        """Make sure, as of the last sign of life, that the run is still this driver's.
+    def check(self, *, now: bool = False) -> None:
+        """Make sure that the run is still this driver's: as of the last sign of life, or with
+        ``now`` as of this moment.
 
         Raises:
             SupersededError: another driver has taken it over.
         """
+        if now:
+            self._look()
         if self._superseded is not None:
             raise SupersededError(self._superseded)
 
-    def heed(self) -> None:
-        """As `check`, where work can be stopped at once.
+    def check_stop(self) -> None:
+        """As `check`, for work that can be stopped at once.
 
         Raises:
             SupersededError: another driver has taken the run over.
-            RunCancelledError: somebody has cancelled it.
+            RunCancelledError: the run has been cancelled.
         """
         self.check()
         if self._stop is not None:
             raise RunCancelledError("cancelled")
 
-    def confirm(self) -> None:
-        """Make sure now; see `check`."""
-        self._look()
-        self.check()
-
-    def say(self, state: RunState, *, seconds: float | None = None, reason: str | None = None) -> None:
-        """How the run ended; nothing more is said under this claim."""
+    def end(self, state: RunState, *, seconds: float | None = None, reason: str | None = None) -> None:
+        """Report how the run ended. Nothing more is written under this claim."""
         self._ended.set()
-        with self._saying:
-            ended = {**self._told, "state": state, "reason": reason, "seconds": seconds, "waits_for": ()}
+        with self._writing:
+            ended = {**self._reported, "state": state, "reason": reason, "seconds": seconds, "waits_for": ()}
             self._standing = replace(self._standing, **ended)
             self._put(replace(self._standing, at=now(), finished=now()))
             self._put_log()
@@ -149,20 +149,20 @@ class Claim:
         self._store.put(self._keys.state, standing.to_json())
 
     def _put_log(self) -> None:
-        if self._logged != self._noted:
-            noted = self._noted
+        if self._lines_written != self._lines:
+            lines = self._lines
             self._store.put(self._keys.log, "".join(f"{line}\n" for line in tuple(self._log)).encode())
-            self._logged = noted
+            self._lines_written = lines
 
     def _look(self) -> None:
-        """See whether somebody has taken the run over, or wants it to stop."""
+        """Look whether another driver has taken the run over, or this one should stop."""
         number = latest(self._store, self._layout)
         if number > self.holder.number:
             try:
                 attempt = read_attempt(self._store, self._layout.claim(number))
                 by = "another driver" if attempt is None else attempt.holder.name
             except NewerFormatError:
-                # The number alone says whose the run is.
+                # The number alone decides whose run it is.
                 by = "a driver of a newer version"
             self._superseded = (
                 f"the run {self._layout.run} has been taken over by {by}; this driver leaves it to that one"
@@ -171,22 +171,22 @@ class Claim:
             try:
                 self._stop = STOP_REQUESTS.read(self._store, self._keys.cancel).stop
             except NewerFormatError:
-                # That it is there says enough; the gentle way loses nothing.
+                # The request exists, which is enough; the gentle way loses nothing.
                 self._stop = "drain"
 
     def _beat(self) -> None:
         while self._superseded is None and not self._ended.wait(BEAT_S):
-            # A store in trouble hears of us later; who could take the run over needs the store as well. Whatever else it is
-            # (a word that another version left), a driver must not fall silent for it.
+            # A store in trouble gets our report later; a driver that wants the run needs the store as well. Other
+            # errors (a record of another version) must not silence a driver either.
             try:
                 self._look()
-                with self._saying:
+                with self._writing:
                     if self._superseded is None and not self._ended.is_set():
-                        told = {**self._told, "beat": self._standing.beat + 1, "at": now()}
-                        self._standing = replace(self._standing, **told)
+                        update = {**self._reported, "beat": self._standing.beat + 1, "at": now()}
+                        self._standing = replace(self._standing, **update)
                         self._put(self._standing)
                         self._put_log()
-            except Exception:  # noqa: S112 - the run's own work meets the same trouble, and says so
+            except Exception:  # noqa: S112 - the run's own work meets the same trouble, and reports it
                 continue
 
 
@@ -202,7 +202,7 @@ def take(
     """Become the holder of a run that nobody works on, or whose holder gives no sign of life.
 
     Raises:
-        UserMistakeError: somebody does; it says who, and since when.
+        UserMistakeError: another driver works on it; the message names it.
     """
     while True:
         attempt = last_attempt(store, layout)
@@ -223,10 +223,10 @@ def wait_until_free(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Return once nobody works on a run, as far as can be told from here; `take` decides.
+    """Return once nobody works on a run, as far as this process can see; `take` decides.
 
     Raises:
-        UserMistakeError: somebody does.
+        UserMistakeError: another driver works on it.
     """
     attempt = last_attempt(store, layout)
     if attempt is not None and not attempt.is_over:
@@ -245,10 +245,10 @@ def _watch(
     """Return once the holder has ended, or can be taken for dead.
 
     Raises:
-        UserMistakeError: it lives.
+        UserMistakeError: it is alive.
     """
     began = clock()
-    told = False
+    noted = False
     while clock() - began < STALE_S:
         sleep(_POLL_S)
         seen = read_attempt(store, layout.claim(attempt.holder.number))
@@ -258,13 +258,13 @@ def _watch(
             raise UserMistakeError(
                 f"the run {layout.run} is under way, by {attempt.holder.name}; `cancel {layout.run}` stops it"
             )
-        if not told and clock() - began > 2 * BEAT_S:
-            told = True
+        if not noted and clock() - began > 2 * BEAT_S:
+            noted = True
             note(f"no sign of life from {attempt.holder.name}; the run is taken over in {STALE_S - 2 * BEAT_S:.0f} s")
 
 
-def ask_to_stop(store: Store, layout: RunLayout, number: int, stop: Stop) -> None:
-    """Ask the holder of a claim to stop. Asking again changes only to the sooner."""
+def request_stop(store: Store, layout: RunLayout, number: int, stop: Stop) -> None:
+    """Ask the holder of a claim to stop. A second request can only make it stop sooner."""
     key = layout.claim(number).cancel
     if stop == "now" or not store.exists(key):
         store.put(key, STOP_REQUESTS.to_json(StopRequest(stop, now())))

@@ -1,4 +1,4 @@
-"""What every piece of a run's work needs to know, small enough to travel with it."""
+"""The context of a run for its workers, small enough to travel with every piece of work."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +10,10 @@ from orchestrator.store import Store, open_store
 
 @dataclass(frozen=True)
 class RunContext:
-    """A run as its workers see it: where its store is, its settings, and how images are to be degraded.
+    """A run as its workers see it: where its store is, its settings, and how images are degraded.
 
     ``threads`` and the devices are resolved once, by the driver, and recorded with the run. ``code`` is the driver's
-    (`orchestrator.run.versions.code_version`), which all machines must have; empty where there is only one.
+    (`orchestrator.run.versions.code_version`), which all machines must have; it is empty where there is only one.
     """
 
     store_url: str

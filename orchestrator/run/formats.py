@@ -1,10 +1,11 @@
 """Records in the store: JSON objects that carry the number of their format.
 
-A record is a frozen dataclass on this side and a JSON object on the other, with ``format`` beside its fields. The number
-counts the changes that an older reader would misunderstand. So one version reads what another has left:
+A record is a frozen dataclass in Python and a JSON object in the store, which has ``format`` besides its fields. The
+number counts the changes that an older reader would misunderstand. One version reads the records of another as follows:
 
 - A record of the present format is read by its fields' names. Unknown fields are ignored.
-- An older one is brought up to date by a named function for each step. The first records carry no number: that is format 0.
+- An older one is brought up to date by a named function for each step. The first records carry no number: that is
+  format 0.
 - A newer one is refused with its name, its number and what to do. It is never taken for damage.
 
 The model is the version number of Metaflow's stored artefacts.
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from orchestrator.errors import NewerFormatError
 from orchestrator.store import Store, create_or_read
 from orchestrator.version import __version__
+from workers.names import FitName
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -49,8 +51,8 @@ def check_format(number: object, known: int, what: str) -> int:
         raise ValueError(f"{number!r} is no number of a format")
     if number > known:
         raise NewerFormatError(
-            f"{what} has format {number}, and this version of dip-orchestrator ({__version__}) knows formats up to {known}:"
-            " a newer version has written it; install that version"
+            f"{what} has format {number}, and this version of dip-orchestrator ({__version__}) knows formats up to"
+            f" {known}: a newer version has written it; install that version"
         )
     return number
 
@@ -77,7 +79,7 @@ class RecordFormat(Generic[T]):
 
     @cached_property
     def _adapter(self) -> "TypeAdapter[T]":
-        # Imported here: a command that reads no record answers sooner without pydantic.
+        # Imported here, because a command that reads no record answers sooner without pydantic.
         from pydantic import TypeAdapter  # noqa: PLC0415
 
         return TypeAdapter(self._shape)
@@ -88,8 +90,8 @@ class RecordFormat(Generic[T]):
         Raises:
             ValueError: a figure is not finite.
         """
-        kept = {name: value for name, value in _plain(record).items() if name not in self._leave_out}
-        return json.dumps({"format": self.number, **kept}, default=_plain, indent=indent, allow_nan=False).encode()
+        kept = {name: _text_keys(value) for name, value in _plain(record).items() if name not in self._leave_out}
+        return json.dumps({"format": self.number, **kept}, default=_shown, indent=indent, allow_nan=False).encode()
 
     def from_json(self, data: bytes | str, place: str = "") -> T:
         """A record back from JSON of the present format, or an older one.
@@ -130,8 +132,20 @@ class RecordFormat(Generic[T]):
         return self.from_json(store.get(key), store.show(key))
 
     def create_or_read(self, store: Store, key: str, record: T, *, indent: int | None = None) -> T:
-        """Leave a record in the store unless there is one; the record that counts, which is the first."""
+        """Write a record unless the store has one; returns the record that counts, which is the first."""
         return self.from_json(create_or_read(store, key, self.to_json(record, indent=indent)), store.show(key))
+
+
+def _text_keys(value: Any) -> Any:
+    """A mapping by names of fits as one by text, which `json` asks for; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {str(key) if isinstance(key, FitName) else key: each for key, each in value.items()}
+    return value
+
+
+def _shown(value: Any) -> dict[str, Any] | str:
+    """A name as text, anything else as `_plain` has it."""
+    return str(value) if isinstance(value, FitName) else _plain(value)
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The list of what a run works on, in the store; once it is there it counts, whatever becomes of the folders."""
+"""The list of a run's inputs in the store. Once it is there it counts, whatever happens to the folders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ SPREAD_SUFFIX = ".tif"
 class InputImage:
     """One image of a run, as a small record; the pixels stay in the store.
 
-    ``name`` is the path relative to the folder given, ``file`` the name of its copy in the store, ``reference`` that of its
-    clean reference and ``mask`` that of its mask of known pixels (None without one). These three begin with the SHA-256 of
-    the file they were made from. ``restored`` is the relative path of the restored file; ``height`` and ``width`` are those of
-    the degraded image.
+    ``name`` is the path relative to the folder given, ``file`` the name of its copy in the store, ``reference`` that of
+    its clean reference and ``mask`` that of its mask of known pixels (None without one). These three begin with the
+    SHA-256 of the file they were made from. ``restored`` is the relative path of the restored file; ``height`` and
+    ``width`` are those of the degraded image.
     """
 
     name: str
@@ -39,7 +39,7 @@ class InputImage:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that cannot be worked on, and why."""
+    """A file that cannot be used, and the reason."""
 
     name: str
     reason: str
@@ -57,7 +57,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images of a run, and the files that cannot be worked on."""
+    """The images of a run, and the files that cannot be used."""
 
     images: Sequence[InputImage]
     rejected: Sequence[Rejected]
@@ -68,7 +68,7 @@ INPUTS = RecordFormat("the list of inputs", Inputs, (same_fields,))
 
 
 def read_inputs(store: Store, layout: RunLayout) -> Inputs | None:
-    """The list of a run's inputs; None while they have not all been brought."""
+    """The list of a run's inputs; None until all of them have been brought."""
     try:
         return INPUTS.read(store, layout.inputs)
     except NotFoundError:
@@ -76,11 +76,11 @@ def read_inputs(store: Store, layout: RunLayout) -> Inputs | None:
 
 
 def write_inputs(store: Store, layout: RunLayout, inputs: Inputs) -> Inputs:
-    """Leave the list in the store, when everything on it is there; the list that counts, which is the first."""
+    """Write the list to the store, once everything on it is there; returns the list that counts, which is the first."""
     return INPUTS.create_or_read(store, layout.inputs, inputs)
 
 
 def image_ids(store: Store, layout: RunLayout) -> dict[str, str]:
-    """The id of each image of a run by its name, in the order of the run; none before the list of inputs is there."""
+    """The id of each image of a run by its name, in the order of the run; empty until the list of inputs is there."""
     inputs = read_inputs(store, layout)
     return {} if inputs is None else {image.name: image.id for image in inputs.images}

@@ -2,17 +2,17 @@
 
 fingerprints/<bank>/key.json, part-<hash>.npy       shared by all runs
 images/<hh>/<sha256><suffix>                        images, references and masks by their content, shared by all runs
-runs/<run>/run.json, config.yaml, inputs.json       what a run is; never changed
-          /claims/<number>/holder.json, state.json, log.txt    who works on it, how it goes, and what was said
+runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; never changed
+          /claims/<number>/holder.json, state.json, log.txt    the driver, the state of the run, and the log
           /scores/<image id>.parquet                candidate, a column for each metric
           /fits/<image id>/<view>/<candidate>/checkpoint.pt, rung-<iterations>.json | result.json, arrays-<hash>.npz
-          /rungs/<image id>/<arm>-<iterations>.json which of a cohort went on
-          /picks/<image id>/<arm>.json              what was decided, and from what
+          /rungs/<image id>/<arm>-<iterations>.json the members of a cohort that went on
+          /picks/<image id>/<arm>.json              the decision and its reasons
           /cohorts/<image id>.parquet               the packed record of all its fits
           /tickets/<source>/<round>.ticket          lottery tickets: masks, by where they were found; <chain>.start.pt
           /restored/<arm>/<pick|mean|spread>/<name> the restored images, and where the fits disagree
           /previews/<image id>/[<arm>/]<what>.png   small pictures for the report
-          /rows/<image id>.json                     its rows of the results; the mark that it is done
+          /rows/<image id>.json                     its rows of the results; the mark that it is finished
           /results.csv, results.parquet, comparison.csv, report/index.html
           /study/table.parquet, table.csv, study.json, index.html
           /lottery/sparsity.csv, transfer.csv       quality over sparsity, and of tickets that were moved
@@ -32,13 +32,15 @@ from workers.names import FitName, Round
 RUNS = "runs"
 IMAGES = "images"
 TOGETHER = "all-images"
-"""Where tickets are from that were found on all images of a run together."""
+"""The source of tickets that were found on all images of a run together."""
 Preview = Literal["degraded", "restored", "mean", "spread", "reference"]
 Restored = Literal["pick", "mean", "spread"]
 
 
 def safe_stem(name: str) -> str:
-    """A file's stem reduced to letters, digits, dot, dash and underscore, at most 40 characters; for ids, never for paths."""
+    """A file's stem reduced to letters, digits, dot, dash and underscore, at most 40 characters;
+    for ids, never for paths.
+    """
     stem = name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-")[:40] or "image"
 
@@ -54,18 +56,22 @@ def word_of(text: str) -> str:
 
 
 def slug(image: str) -> str:
-    """The id of an image as a word of that kind, which no other id has; of a word itself."""
+    """A unique lower-case slug of an image id; a slug maps to itself."""
     word = word_of(image)
     return word if word == image else f"{word}-{hashlib.sha256(image.encode()).hexdigest()[:6]}"
 
 
 def start_key(ticket: str) -> str:
-    """Beside a ticket: the weights that its chain's rounds begin from, where they are not the initial ones."""
+    """The key next to a ticket for the weights that its chain's rounds begin from, where they
+    are not the initial ones.
+    """
     return f"{ticket.rsplit('.r', 1)[0]}.start.pt"
 
 
 def image_key(file: str) -> str:
-    """An image, a clean reference (only the evaluation reads it) or a mask (a 1-bit PNG, white where pixels are known)."""
+    """An image, a clean reference (only the evaluation reads it) or a mask (a 1-bit PNG,
+    white where pixels are known).
+    """
     return f"{IMAGES}/{file[:2]}/{file}"
 
 
@@ -77,7 +83,7 @@ class BankLayout:
 
     @property
     def description(self) -> dict[str, object]:
-        """What the bank is a function of."""
+        """Everything that the bank depends on."""
         return {"space": "isnas-dip", **asdict(self.spec)}
 
     @property
@@ -105,24 +111,24 @@ class FitLayout:
 
     @property
     def result(self) -> str:
-        """The record of the finished fit; it is written last, and once."""
+        """The record of the finished fit. It is written last, and once."""
         return f"{self.root}/result.json"
 
     def arrays(self, digest: str) -> str:
-        """Outputs and curves, by their content: of two attempts at one fit neither can change what the other recorded."""
+        """Outputs and curves, by their content, so that two attempts at one fit cannot change each other's arrays."""
         return f"{self.root}/arrays-{digest}.npz"
 
     def rung(self, iterations: int) -> str:
-        """The record of the fit as it paused after so many iterations."""
+        """The record of the fit when it paused after ``iterations``."""
         return f"{self.root}/rung-{iterations}.json"
 
     @property
     def checkpoint(self) -> str:
-        """The state of a fit that is not finished."""
+        """The state of an unfinished fit."""
         return f"{self.root}/checkpoint.pt"
 
     def finding(self, number: int) -> str:
-        """The state of a search that is not finished, for the masks of a round, or for those of all rounds (0)."""
+        """The state of an unfinished search for the masks of a round, or of all rounds (0)."""
         return f"{self.root}/finding-{number:02}.pt"
 
 
@@ -134,22 +140,22 @@ class ClaimLayout:
 
     @property
     def holder(self) -> str:
-        """Who holds it; created once."""
+        """The holder; created once."""
         return f"{self.root}/holder.json"
 
     @property
     def state(self) -> str:
-        """How the run goes, in the holder's words."""
+        """The state of the run, as the holder reports it."""
         return f"{self.root}/state.json"
 
     @property
     def log(self) -> str:
-        """What the holder had to say on its way."""
+        """The holder's log."""
         return f"{self.root}/log.txt"
 
     @property
     def cancel(self) -> str:
-        """Where others ask the holder to stop."""
+        """The request of others that the holder stop."""
         return f"{self.root}/cancel.json"
 
 
@@ -176,7 +182,7 @@ class RunLayout:
 
     @property
     def inputs(self) -> str:
-        """The list of what the run works on."""
+        """The list of the run's inputs."""
         return f"{self.root}/inputs.json"
 
     @property
@@ -215,7 +221,7 @@ class RunLayout:
         return f"{self.all_tickets}/{slug(source)}/{name}.ticket"
 
     def rung(self, image: str, arm: str, iterations: int) -> str:
-        """Which members of a cohort went on from a rung."""
+        """The members of a cohort that went on from a rung."""
         return f"{self.root}/rungs/{image}/{arm}-{iterations}.json"
 
     def pick(self, image: str, arm: str) -> str:
@@ -231,7 +237,7 @@ class RunLayout:
         return f"{self.root}/restored/{arm}/{which}/{name}"
 
     def preview(self, image: str, what: Preview, arm: str | None = None) -> str:
-        """A small picture for the report; those that arms have in common name none."""
+        """A small picture for the report; pictures that arms share name no arm."""
         return (
             f"{self.root}/previews/{image}/{what}.png"
             if arm is None
@@ -239,7 +245,7 @@ class RunLayout:
         )
 
     def round_preview(self, image: str, arm: str, number: int) -> str:
-        """A small picture of what a lottery's round made of an image."""
+        """A small picture of the image that a lottery's round gave."""
         return f"{self.root}/previews/{image}/{arm}/round-{number:02}.png"
 
     @property

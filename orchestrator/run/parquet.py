@@ -1,4 +1,4 @@
-"""Parquet columns out of dataclasses, so that a new field is a new column without anybody's help."""
+"""Parquet columns from dataclasses, so that a new field becomes a new column by itself."""
 
 from dataclasses import fields
 from types import NoneType
@@ -10,7 +10,7 @@ _KINDS = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
 def columns_of(record: type[Any]) -> list[tuple[str, pa.DataType]]:
-    """A name and a type for each field of a dataclass: numbers and truth values as they are, everything else as text."""
+    """A name and a type for each field of a dataclass: numbers and booleans stay, everything else becomes text."""
     return [(field.name, _kind(field.type)) for field in fields(record)]
 
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on. Whoever listens decides how to show it."""
+"""The progress of a run. The listener decides how to show it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's counts; ``running`` of the rest are under way."""
+    """The counts of a stage; ``running`` of the rest are in progress."""
 
     name: str
     done: int
@@ -16,10 +16,10 @@ class Stage:
 
 
 class Listener(Protocol):
-    """Hears how a run goes."""
+    """Receives the progress of a run."""
 
     def note(self, message: str) -> None:
-        """Something happened that is worth a line."""
+        """Something happened that deserves a line."""
 
     def update(self, stages: Sequence[Stage]) -> None:
         """The counts of all stages, in order; called often."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.errors import NotFoundError, StoreError, UserMistakeError
 from orchestrator.run.attempt import RunState, Stop, last_attempt
-from orchestrator.run.claim import ask_to_stop, take
+from orchestrator.run.claim import request_stop, take
 from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.layout import RUNS, RunLayout
 from orchestrator.store import Store
@@ -19,12 +19,13 @@ _SILENT = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run is and how it goes.
+    """The definition of a run and its state.
 
-    What it is stands in ``run.json``, created once: the settings, ``command`` (submit or study), and ``source``, the folders
-    and options that its images came from. How it goes stands in the last claim (`orchestrator.run.claim`): ``state`` and what
-    follows. ``machine`` holds what the figures depend on: versions, CPU, threads per trial, trials at once, device. ``usage``
-    is what it has cost so far: hours of machines, of their CPUs and GPUs, and of the shares of GPUs that fits held.
+    The definition is in ``run.json``, created once: the settings, ``command`` (submit or study), and ``source``, the
+    folders and options that its images came from. The state is in the last claim (`orchestrator.run.claim`): ``state``
+    and the fields after it. ``machine`` holds everything that the figures depend on: versions, CPU, threads per trial,
+    trials at once, device. ``usage`` is the cost so far: hours of machines, of their CPUs and GPUs, and of the shares
+    of GPUs that fits held.
     """
 
     run: str
@@ -46,12 +47,12 @@ class RunRecord:
     usage: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """What the run is, as plain JSON."""
+        """The definition of the run, as plain JSON."""
         return RUN_RECORDS.to_json(self, indent=2)
 
     @classmethod
     def from_json(cls, data: bytes) -> "RunRecord":
-        """What the run is; how it goes is not known from that.
+        """The definition of a run; its state is not part of the JSON.
 
         Raises:
             NewerFormatError: a newer version has written it.
@@ -71,7 +72,7 @@ class RunRecord:
         }
 
     def standing(self) -> dict[str, Any]:
-        """All that is known of how it goes."""
+        """Everything known about the run's state."""
         return {
             **self.summary(),
             "rejected": self.rejected,
@@ -100,7 +101,7 @@ def is_run_name(name: str) -> bool:
 
 
 def check_run_name(name: str) -> str:
-    """The name itself, if it can be one.
+    """The name itself, if it is valid.
 
     Raises:
         UserMistakeError: it holds other characters than letters, digits, dot, dash and underscore, or is too long.
@@ -113,12 +114,13 @@ def check_run_name(name: str) -> str:
 
 
 def read_run(store: Store, run: str) -> RunRecord:
-    """The record of a run; one that claims to run though its driver is gone, or silent for minutes, is shown as interrupted.
+    """The record of a run. A run that is recorded as running is shown as interrupted if its driver is
+    gone or silent for minutes.
 
     Raises:
         UserMistakeError: there is no such run.
         NewerFormatError: a newer version has written its record.
-        StoreError: what stands in its place is no record of a run.
+        StoreError: the object in its place is no record of a run.
     """
     layout = RunLayout(check_run_name(run))
     try:
@@ -148,7 +150,7 @@ def read_run(store: Store, run: str) -> RunRecord:
         return record
     if attempt.holder.is_gone:
         return replace(record, state=RunState.INTERRUPTED, reason="its driver is gone")
-    # For people only: who takes a run over goes by its own clock (`orchestrator.run.claim.take`).
+    # For people only: a driver that takes a run over uses its own clock (`orchestrator.run.claim.take`).
     if standing.at and datetime.now(UTC) - datetime.fromisoformat(standing.at) > _SILENT:
         return replace(
             record, state=RunState.INTERRUPTED, reason=f"no sign of life from its driver since {standing.at}"
@@ -157,7 +159,8 @@ def read_run(store: Store, run: str) -> RunRecord:
 
 
 def cancel_run(store: Store, run: str, stop: Stop) -> RunRecord:
-    """Stop a run: its driver is asked to, and a run without one is cancelled at once. Does nothing to one that has ended.
+    """Stop a run: its driver is asked to stop, and a run without one is cancelled at once. A run that
+    has ended stays as it is.
 
     Returns the run's record as it is then; a driver that was asked takes some seconds.
 
@@ -169,15 +172,15 @@ def cancel_run(store: Store, run: str, stop: Stop) -> RunRecord:
         return record
     attempt = last_attempt(store, layout)
     if attempt is not None and not attempt.is_over:
-        # It is asked also where it seems to be silent: this machine's clock may be wrong.
-        ask_to_stop(store, layout, attempt.holder.number, stop)
+        # A silent driver is asked too: this machine's clock may be wrong.
+        request_stop(store, layout, attempt.holder.number, stop)
         if record.state is RunState.RUNNING:
             return record
     try:
         with take(store, layout, record.machine) as claim:
-            claim.say(RunState.CANCELLED, reason="cancelled")
+            claim.end(RunState.CANCELLED, reason="cancelled")
     except UserMistakeError:
-        return replace(record, state=RunState.RUNNING)  # it lives after all, and has been asked
+        return replace(record, state=RunState.RUNNING)  # it is alive after all, and has been asked
     return read_run(store, run)
 
 
@@ -186,7 +189,7 @@ def all_runs(store: Store) -> list[RunRecord]:
 
     def records() -> Iterator[RunRecord]:
         for name in store.children(RUNS):
-            # A folder without a record is what is left of a run that never began; one of another name is none of ours.
+            # A folder without a record is left over from a run that never began; one of another name is none of ours.
             if is_run_name(name) and store.exists(RunLayout(name).record):
                 yield read_run(store, name)
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class RowState(StrEnum):
-    """How an image ended: a row begins as nothing and ends in one of these.
+    """How an image ended: a row starts without a state and ends in one of these.
 
-    RESTORED has a restored file. REJECTED could not be worked on at all. FAILED could, but no fit came to an end.
+    RESTORED has a restored file. REJECTED could not be used at all. FAILED could, but no fit finished.
     """
 
     RESTORED = "restored"
@@ -28,30 +28,32 @@ class RowState(StrEnum):
 
 
 NOT_BLIND = "not blind: the masks were found on the clean reference (lottery.target: clean)"
-"""What the note of a row that is not blind says to people."""
+"""The note of a row that is not blind."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What came out for one image and arm; None where it is not known.
+    """The result for one image and arm; None where a value is not known.
 
-    ``candidate``, ``stop_iteration`` and ``held_out_error`` (mean squared, images in [0, 1]) belong to the blind pick's fit
-    at full size, ``psnr`` (dB), ``ssim``, ``psnr_oracle_stop`` and ``psnr_y`` (of the luma of RGB, for super-resolution)
-    too. ``psnr_low`` to ``psnr_high`` is an interval (95 %) for that PSNR, estimated without a reference; of a denoised
-    image on pixels that the fit has not seen, which is rather low for all of it. It is unknown where wider than 1 dB. ``psnr_mean`` is that of the mean of the best few. PSNR and
-    SSIM need a reference. ``rule`` and ``stopping`` say how network and iteration were chosen, ``note`` why otherwise than
-    asked. ``iterations`` and ``seconds`` are those of all fits the arm looked at; arms share fits.
+    ``candidate``, ``stop_iteration`` and ``held_out_error`` (mean squared, images in [0, 1]) belong to the blind pick's
+    fit at full size; so do ``psnr`` (dB), ``ssim``, ``psnr_oracle_stop`` and ``psnr_y`` (of the luma of RGB, for
+    super-resolution). ``psnr_low`` to ``psnr_high`` is a 95 % interval for that PSNR, estimated without a reference.
+    For a denoised image it covers pixels that the fit has not seen, so it is rather low for the whole image. It is
+    unknown where wider than 1 dB. ``psnr_mean`` is the PSNR of the mean of the best few. PSNR and SSIM need a
+    reference. ``rule`` and ``stopping`` are how network and iteration were chosen; ``note`` is the reason if they
+    differ from the settings. ``iterations`` and ``seconds`` are those of all fits the arm looked at; arms share fits.
 
-    Of the picked row of a lottery ``iterations`` and ``seconds`` are the arm's, as of other arms; of its other rows the fit's.
+    The picked row of a lottery has the arm's ``iterations`` and ``seconds``, as in other arms; its other rows have the
+    fit's.
 
-    The arm of a lottery has a row for every round and initialisation; the one that it restored the image with is ``picked``
-    (as all rows of other arms are). ``sparsity`` is the share of the network's convolution weights that are gone, counted in
-    the mask that was applied (of a deep decoder: the share of the dense network's weights that it lacks), ``parameters`` how
-    many are left to fit, ``source`` the image whose ticket it is, where it was found elsewhere, and ``psnr_last`` the PSNR
-    after the last iteration.
+    The arm of a lottery has a row for every round and initialisation; the one that it restored the image with is
+    ``picked`` (as all rows of other arms are). ``sparsity`` is the share of the network's convolution weights that are
+    gone, counted in the mask that was applied (for a deep decoder: the share of the dense network's weights that it
+    lacks). ``parameters`` is how many are left to fit. ``source`` is the image whose ticket it is, if that was found
+    elsewhere. ``psnr_last`` is the PSNR after the last iteration.
 
-    A row is not ``blind`` if what was fitted was found on a clean reference: its figures then show what could be had, and
-    are no result of a method that sees the degraded image alone.
+    A row is not ``blind`` if its masks were found on a clean reference. Its figures then show what would be possible,
+    and are not the result of a method that sees only the degraded image.
     """
 
     image: str
@@ -95,7 +97,7 @@ class _ImageRows:
 
 
 def _rows_of_a_list(listed: Any) -> Mapping[str, Any]:
-    """Format 0 of an image's rows: a list. Where a row has no ``blind``, only the wording of its note says so."""
+    """Format 0 of an image's rows: a list. Where a row has no ``blind``, only the wording of its note shows it."""
     return {"rows": [{"blind": NOT_BLIND not in (row.get("note") or ""), **row} for row in listed]}
 
 
@@ -129,7 +131,7 @@ def rows_to_csv(rows: Iterable[Row]) -> str:
 
 def rows_to_table(rows: Iterable[Row]) -> "pa.Table":
     """An Arrow table; an unknown value is null."""
-    # Imported here: the commands that list and show need no Arrow, and answer sooner without it.
+    # Imported here, because the commands that list and show need no Arrow and answer sooner without it.
     import pyarrow as pa  # noqa: PLC0415
 
     from orchestrator.run.parquet import columns_of  # noqa: PLC0415
@@ -138,7 +140,7 @@ def rows_to_table(rows: Iterable[Row]) -> "pa.Table":
 
 
 def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
-    """Leave the table in the store, as CSV and as Parquet."""
+    """Write the table to the store, as CSV and as Parquet."""
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     store.put(layout.results("csv"), rows_to_csv(rows).encode())
@@ -148,7 +150,7 @@ def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
 
 
 def read_rows(store: Store, layout: RunLayout) -> list[Row]:
-    """The rows there are so far, in the order of the images' names and of the run's arms, also of a run under way."""
+    """The rows so far, in the order of the images' names and of the run's arms; also for a run in progress."""
     keys = list(store.keys(layout.rows))
     rows = [
         row

@@ -1,4 +1,4 @@
-"""Which code this is: the same version of the project may be checked out, patched or installed in different states."""
+"""The version of the code: one version of the project may be checked out, patched or installed in different states."""
 
 import hashlib
 import platform
@@ -11,8 +11,8 @@ from orchestrator.version import __version__
 
 
 def code_version() -> str:
-    """What must be the same on all machines that work on a run: ``dip-orchestrator 0.1.0+1f9a0c3e, torch 2.13.0, ray 2.60.0,
-    Python 3.11``.
+    """The versions that all machines of a run must share: ``dip-orchestrator 0.1.0+1f9a0c3e, torch 2.13.0,
+    ray 2.60.0, Python 3.11``.
     """
     packages = ", ".join(f"{package} {version(package).partition('+')[0]}" for package in ("torch", "ray"))
     python = ".".join(platform.python_version_tuple()[:2])
@@ -20,7 +20,7 @@ def code_version() -> str:
 
 
 def check_code(wanted: str) -> None:
-    """Make sure that this machine has the code that a driver has; empty: any.
+    """Make sure that this machine has the driver's code; an empty ``wanted`` accepts any.
 
     Raises:
         RuntimeError: it has other code, whose results would not be the run's.
@@ -33,7 +33,7 @@ def check_code(wanted: str) -> None:
 def project_version() -> str:
     """The project's version and 8 hex digits that change with any of its source files: ``0.1.0+1f9a0c3e``."""
     digest = hashlib.sha256()
-    # Each by itself: sent along with a job, they lie in different places.
+    # Each package by itself: sent along with a job, they lie in different places.
     for package in (Path(__file__).parents[1], Path(str(workers.__file__)).parent):
         for path in sorted(package.rglob("*.py")):
             name = path.relative_to(package.parent).as_posix()

@@ -17,14 +17,14 @@ class StoreLedger:
 
     def failed(self, job: FitJob, reason: str) -> bool:
         """Record that a fit has failed for good; return False if another attempt has written a result meanwhile."""
-        record = FitRecord(str(job.name), job.view, "failed", reason=reason)
+        record = FitRecord(job.name, job.view, "failed", reason=reason)
         return record_once(self._context.store, fit_keys(self._context, job).result, record).state == "failed"
 
     def stopped(self, finished: Finished) -> None:
         """Record how far a fit came before its contest stopped it."""
         job = finished.job
         record = FitRecord(
-            str(job.name),
+            job.name,
             job.view,
             "paused",
             held_out_error=finished.held_out_error,

@@ -197,7 +197,7 @@ class Loop:
         if at_once or self._clock() - self._last_report >= BEAT_S:
             self._last_report = self._clock()
             self._standing = self._crew.standing()
-            self._claim.tell([asdict(stage) for stage in stages], self._waits_for(), self._watch.usage)
+            self._claim.report([asdict(stage) for stage in stages], self._waits_for(), self._watch.usage)
             self._gauges.show(stages, self._standing, self._watch.usage)
 
     def _waits_for(self) -> list[str]:

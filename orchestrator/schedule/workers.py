@@ -16,7 +16,6 @@ from orchestrator.run.versions import check_code
 from orchestrator.schedule.questions import Collect, Decide, Halve, PickNetwork, Question, Score
 from orchestrator.score.bank import BankPart, compute_part
 from orchestrator.score.score import score_image
-from workers.names import parse_name
 
 
 def answer(context: RunContext, question: Question) -> Any:
@@ -30,9 +29,9 @@ def answer(context: RunContext, question: Question) -> Any:
         case Score(image, without):
             return score_image(context, image, without)
         case Halve(image, arm, cohort, iterations):
-            return [parse_name(name) for name in halve(context, image, arm, [str(name) for name in cohort], iterations)]
+            return halve(context, image, arm, cohort, iterations)
         case Decide(image, arm, cohort, ended):
-            return decide(context, image, arm, cohort, [str(name) for name in ended])
+            return decide(context, image, arm, cohort, ended)
         case PickNetwork(image, chosen):
             return picked_network(context, image, chosen)
         case Collect(image, chosen, previews):

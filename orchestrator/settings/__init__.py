@@ -1,4 +1,4 @@
-"""The settings of a run: what may be set, in which units and ranges, and how it is read.
+"""The settings of a run: their names, units and ranges, and how they are read.
 
 A section a file; `Config` holds them all, and `resolve` reads them.
 """

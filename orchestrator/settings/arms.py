@@ -17,7 +17,7 @@ ARM_NAMES: tuple[str, ...] = tuple(name for kind in typing.get_args(ArmName) for
 
 
 class ArmSettings(Section):
-    """A method of the user's own: one of ours, with what is different about it."""
+    """A method of the user's own: one of ours, with its differences."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="its name in rows and paths")
     like: ArmName = Field("isnas-dip-blind", description="the arm it is made from")
@@ -33,7 +33,7 @@ class ArmSettings(Section):
     source: str | None = Field(
         None,
         pattern=r"^[a-z0-9]+(-[a-z0-9]+)+$",
-        description="of a lottery: where in the run lottery.tickets its masks were found",
+        description="lottery: the source of its masks within the run lottery.tickets",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The cohort: the shortlist that is fitted, and how one of it is chosen."""
+"""The cohort: the shortlist that is fitted, and how one of its members is chosen."""
 
 from typing import Literal
 
@@ -23,8 +23,8 @@ class Cohort(Section):
 
     halving: HalvingName = Field(
         "none",
-        description="'synchronous': at every rung the worse part of the cohort ends, by held-out error; 'asha': Tune's own"
-        " rule for cohorts on crops, which decides by order of arrival, so that no run repeats another",
+        description="'synchronous': at every rung the worse part of the cohort ends, by held-out error; 'asha': Tune's"
+        " own rule for cohorts on crops, which depends on the order of arrival, so that runs are not reproducible",
     )
     first_rung: int = Field(100, ge=1, description="halving: iterations until the first rung")
     keep_share: float = Field(0.5, gt=0, lt=1, description="halving: the share that goes on from each rung")
@@ -48,16 +48,17 @@ class Pick(Section):
     rule: RuleName = Field(
         "auto",
         description="'held-out': least error on held-out pixels; 'consensus': closest to the cohort's median image;"
-        " 'held-out+consensus': both ranks together; 'weighted-mean': closest to the cohort's weighted mean (ISNAS-DIP);"
-        " 'auto': by the task",
+        " 'held-out+consensus': both ranks together; 'weighted-mean': closest to the cohort's weighted mean"
+        " (ISNAS-DIP); 'auto': by the task",
     )
     noise: Literal["auto", "independent", "correlated"] = Field(
         "auto",
-        description="whether noise is independent between pixels, so that held-out pixels tell; 'auto': look at the residual,"
-        " and choose by es-emv and consensus where it is not",
+        description="whether noise is independent between pixels, so that held-out pixels can be trusted; 'auto': test"
+        " the residual, and choose by es-emv and consensus where it is not",
     )
     full_fits: int = Field(
         3,
         ge=1,
-        description="how many of the best are fitted at full size; the least held-out error there is the pick; more than one give a mean",
+        description="how many of the best are fitted at full size; the one with the least held-out error there is the"
+        " pick, and several also give a mean",
     )

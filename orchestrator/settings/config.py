@@ -46,7 +46,7 @@ class Config(Section):
         return self
 
     def iterations(self, view: str) -> int:
-        """The most iterations of a fit of this view: a fit at full size is never cut short for the cohort's sake."""
+        """The most iterations of a fit of this view; the cohort's settings never cut a fit at full size short."""
         if view == "full" or self.cohort.iterations is None:
             return self.fit.iterations
         return self.cohort.iterations

@@ -1,6 +1,6 @@
 """Checks of settings against each other.
 
-Each check raises a ValueError, which names the settings and says what to do.
+Each check raises a ValueError, which names the settings and what to change.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def check_lotteries(lottery: Lottery, arms: Sequence[ArmSettings], width: int) -
     moved = [arm.name for arm in lotteries if arm.source is not None]
     if moved and lottery.tickets is None:
         raise ValueError(f"arm {moved[0]}: it has a source, but lottery.tickets names no run")
-    # Only there the masks of a round come out of the fit of the round before.
+    # Only there do the masks of a round come out of the fit of the round before.
     own = [arm.name for arm in lotteries if arm.traits.round_by_round and arm.source is None]
     if lottery.fit_rounds is not None and own and lottery.target == "observed" and not lottery.together:
         raise ValueError(f"lottery.fit_rounds: arm {own[0]} finds its masks round by round, and needs all of them")
@@ -62,6 +62,6 @@ def check_views(task: Task, cohort: Cohort, arms: Sequence[ArmSettings]) -> None
     """No image is made small where that would change the problem."""
     places = [f"arm {arm.name}" for arm in arms if arm.view == "downscale"]
     places += ["cohort.view"] * (cohort.view == "downscale")
-    # The task is asked last: its traits come with arrays, which most settings need not wait for.
+    # Check the task last: its traits need numpy, for which most settings need not wait.
     if places and (why := task.kind.why_not_small):
         raise ValueError(f"{', '.join(places)}: {why}; take crop or full instead of downscale")

@@ -1,11 +1,12 @@
 """Effort and task options: few words that stand for many settings.
 
-An effort is a set of sizes: how many candidates are scored, how many networks are fitted, how wide they are and how long they
-are fitted. The sizes of ``quick`` are those of configs/quickstart.yaml; the sizes of ``standard`` are the papers', those of
-configs/TASK.yaml where there is one and else of configs/denoise.yaml; ``thorough`` has what `_THOROUGH` adds to them.
+An effort is a set of sizes: how many candidates are scored, how many networks are fitted, how wide they are and how
+long they are fitted. The sizes of ``quick`` are those of configs/quickstart.yaml; the sizes of ``standard`` are the
+papers', those of configs/TASK.yaml where there is one and else of configs/denoise.yaml; ``thorough`` has what
+`_THOROUGH` adds to them.
 
-Settings come from four places. A later one overrides an earlier one: the file of ``--config``, ``--effort``, the options of the
-task, ``--set``.
+Settings come from four places. A later one overrides an earlier one: the file of ``--config``, ``--effort``, the
+options of the task, ``--set``.
 """
 
 import json
@@ -38,7 +39,7 @@ _THOROUGH: Mapping[str, int] = {"score.candidates": 2000, "cohort.size": 30, "pi
 
 @dataclass(frozen=True)
 class Sizing:
-    """The effort of a run, None where a file of settings or another run decides the sizes, and why it is this one."""
+    """The effort of a run, and the reason for it; None where a file of settings or another run decides the sizes."""
 
     effort: Effort | None
     why: str
@@ -50,8 +51,8 @@ class Wanted:
     """The settings that a user asks for.
 
     Attributes:
-        base: a file of settings or the name of one that ships, or the settings of another run; None leaves the sizes to the
-            effort.
+        base: a file of settings or the name of one that ships, or the settings of another run; None leaves the sizes to
+            the effort.
         effort: the sizes by name; None leaves them to ``base``.
         task: the task's ``name`` and options by name (`TASK_OPTIONS`), those that are given.
         assignments: settings of the form ``a.b=value``.
@@ -80,7 +81,7 @@ class Wanted:
         return config
 
     def resources(self) -> Config:
-        """Resolve only what the settings ask of the machines, all else at its default, to choose an effort by.
+        """Resolve only the settings for the machines, all others at their defaults, to choose an effort by.
 
         Where these hold a mistake, they are at their defaults too; `resolve` reports it.
         """
@@ -90,7 +91,7 @@ class Wanted:
             return Config()
 
     def _raw(self) -> dict[str, Any]:
-        """The settings as they are given, before anything is checked and without sizes."""
+        """The settings as they are given, before any check and without sizes."""
         if isinstance(self.base, Config):
             settings = self.base.model_dump(mode="json")
         else:

@@ -11,7 +11,7 @@ from orchestrator.text import printable, shortened
 
 
 def shipped_configs() -> Path:
-    """The folder of the settings that come with the package: in a wheel inside it, in a checkout beside it."""
+    """The folder of the settings that come with the package: in a wheel inside it, in a checkout next to it."""
     package = Path(__file__).parents[1]
     return next(folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir())
 
@@ -40,7 +40,7 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        # Its constructors let errors of their own out: for dates like 2020-13-45, numbers like 0x_, deep nesting.
+        # Its constructors raise errors of their own: for dates like 2020-13-45, numbers like 0x_, deep nesting.
         raise ConfigError(shortened(" ".join(str(error).split()), 200)) from None
 
 

@@ -16,7 +16,7 @@ class Network(Section):
     )
 
     def input_depth(self, image_channels: int) -> int:
-        """The noise input's channels for an image of so many channels."""
+        """The noise input's channels for an image with ``image_channels`` channels."""
         return image_channels if self.input_channels == "image" else self.input_channels
 
 
@@ -25,23 +25,28 @@ class Fit(Section):
 
     stopping: Literal["auto", "held-out", "es-wmv", "es-emv"] = Field(
         "auto",
-        description="what stops a fit: least error on held-out pixels, or least windowed or exponential moving variance of"
-        " the outputs; 'auto': held-out but for jpeg, where es-emv",
+        description="the rule that stops a fit: least error on held-out pixels, or least windowed or exponential moving"
+        " variance of the outputs; 'auto': held-out, except es-emv for jpeg",
     )
 
     iterations: int = Field(3000, ge=1, description="most iterations")
-    patience: int = Field(300, ge=1, description="stop after so many iterations without a lower held-out error")
+    patience: int = Field(
+        300, ge=1, description="stop after this many iterations without a lower value of the stopping rule"
+    )
     held_out: float = Field(0.05, gt=0, le=0.5, description="share of the observed pixels that is hidden from the loss")
     held_out_pixels: int = Field(
-        1000, ge=0, description="hide so many at least, up to a fifth of them: a choice by fewer is a draw of lots"
+        1000,
+        ge=0,
+        description="the least number of hidden pixels, up to a fifth of the observed ones: fewer leave the choice of"
+        " a network to chance",
     )
     average: float = Field(0.99, ge=0, lt=1, description="weight of the past in the running average of the outputs")
     learning_rate: float = Field(0.01, gt=0, le=1, description="of Adam")
     input_noise: float = Field(1 / 30, ge=0, description="standard deviation of the noise added to the input each step")
     deterministic: bool = Field(
         False,
-        description="on a GPU, use only operations that add in a fixed order: equal bytes on equal GPUs with equal versions,"
-        " but slower; a CPU always does (docs/reliability.md)",
+        description="on a GPU, use only operations that add in a fixed order: equal bytes on equal GPUs with equal"
+        " versions, but slower; a CPU always does (docs/reliability.md)",
     )
     block: int = Field(50, ge=1, description="iterations between two looks at the clock; changes no result")
     checkpoint_s: float = Field(60, gt=0, description="seconds of work between checkpoints")

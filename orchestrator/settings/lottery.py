@@ -14,8 +14,8 @@ class Lottery(Section):
 
     network: PriorId | Literal["picked"] | None = Field(
         None,
-        description="the network that is pruned, by name; null: the deep image prior's for the task; 'picked': for each image"
-        " what the first other arm has picked for it",
+        description="the network that is pruned, by name; null: the deep image prior's for the task; 'picked': for each"
+        " image the network that the first other arm has picked",
     )
     initialisations: int = Field(
         3, ge=1, le=100, description="how many times the weights are drawn, each a chain of its own"
@@ -29,11 +29,12 @@ class Lottery(Section):
         None, ge=1, description="iterations of each round, all of which are run; null: as fit.iterations"
     )
     rewind: int = Field(
-        0, ge=0, description="imp: rounds begin from the weights that the dense network had after so many iterations"
+        0, ge=0, description="imp: rounds begin from the dense network's weights after this many iterations"
     )
     target: Literal["observed", "clean"] = Field(
         "observed",
-        description="what masks are found on: the degraded image, or, as in the paper, the clean one, which is not blind",
+        description="the image that masks are found on: the degraded one, or, as in the paper, the clean one, which is"
+        " not blind",
     )
     together: bool = Field(False, description="find one mask for all images of the run instead of one for each")
     oes_iterations: int | None = Field(

@@ -23,7 +23,7 @@ def _unknown(setting: tuple[int | str, ...]) -> str:
 def describe(error: ValidationError) -> list[str]:
     """All mistakes that pydantic found, one a line, each with the setting's name."""
     details = [(setting_at(Config, detail["loc"]), detail) for detail in error.errors(include_url=False)]
-    # Where a list was meant, what is wrong within it says more than that it is no number.
+    # Where a list was meant, the mistake within it is more useful than that it is no number.
     parents = {
         setting[:end]
         for setting, _ in details

@@ -40,7 +40,7 @@ MetricName = Annotated[str, BeforeValidator(_known_metric)]
 
 
 def check_width(width: int, network: str, what: str) -> None:
-    """See whether a network can be built at a width.
+    """Check that a network can be built at a width.
 
     Args:
         width: the setting ``network.width``.

@@ -1,7 +1,7 @@
 """The settings of a run from a file, from ``--set a.b=value`` and from ``--arms``.
 
-Every mistake is reported at once, and an unknown key with the nearest name that exists. The resolved settings are stored
-with the run.
+Every mistake is reported at once, and an unknown key with the nearest name that exists. The resolved settings are
+stored with the run.
 """
 
 from collections.abc import Iterable
@@ -61,7 +61,7 @@ def _choose_arms(settings: dict[str, Any], names: list[str]) -> list[str]:
 
 
 def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = (), *, arms: str | None = None) -> Config:
-    """The settings of a file with ``--set`` assignments put over them, and with these arms if there are any.
+    """The settings of a file with ``--set`` assignments applied, and with these arms if there are any.
 
     ``arms`` has names with commas between them: of ours, or of those that the settings describe.
 
@@ -76,7 +76,7 @@ def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = (), *, arms
 
 
 def change(config: Config, assignments: Iterable[str]) -> Config:
-    """The settings with ``--set`` assignments put over them.
+    """The settings with ``--set`` assignments applied.
 
     Raises:
         ConfigError: with all mistakes, one a line.

@@ -12,23 +12,26 @@ class Resources(Section):
     """The resources of a trial, and what happens when one fails."""
 
     parallel: int | None = Field(
-        None, ge=1, description="trials at the same time at most; null: as many as cores, or as share the GPUs"
+        None,
+        ge=1,
+        description="the most trials at the same time; null: one for each core, or as many as share the GPUs",
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per trial; results are byte-equal for equal threads")
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] | None = Field(
         None,
-        description="GPUs per trial, a fraction shares one; auto: as much of one as the fit needs of its memory; null: auto"
-        " where there is a GPU or a cluster can start one, else 0",
+        description="GPUs per trial, a fraction shares one; auto: the share of one whose memory the fit needs; null:"
+        " auto where there is a GPU or a cluster can start one, else 0",
     )
     score: Literal["auto", "cpu", "gpu"] = Field(
         "auto",
-        description="where candidates are scored when fits use GPUs; auto: on GPUs, unless most CPUs are in machines without",
+        description="where candidates are scored when fits use GPUs; auto: on GPUs, unless most CPUs are in machines"
+        " without GPUs",
     )
-    retries: int = Field(2, ge=0, description="how often a fit that crashed is tried again")
+    retries: int = Field(2, ge=0, description="how often a crashed fit is retried")
     store_patience_s: float = Field(
         120,
         ge=0,
-        description="how long a store in trouble is waited for, in seconds; then the run pauses (docs/store.md)",
+        description="how many seconds a run waits for a store in trouble before it pauses (docs/store.md)",
     )
 
     @model_validator(mode="after")
@@ -45,9 +48,11 @@ class Ingest(Section):
 
 
 class Keep(Section):
-    """The objects that stay in the store when an image is done."""
+    """The objects that stay in the store when an image is finished."""
 
     fits: Literal["none", "full", "all"] = Field(
-        "full", description="float outputs and whole curves: of no fit, of the full-size fits, or of the cohort too"
+        "full",
+        description="the fits whose float outputs and whole curves are kept: none, those at full size, or the"
+        " cohort's too",
     )
     report_images: int = Field(50, ge=0, description="images shown with pictures in the report")

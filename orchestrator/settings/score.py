@@ -35,10 +35,10 @@ class Score(Section):
 
     metric: MetricName = Field(
         "psd db strip mse",
-        description="the metric at initialisation that makes the shortlist: one of the papers', 'task loss', 'random', or a"
-        " function of your own as 'module:object' or entry point (docs/metrics.md)",
+        description="the metric at initialisation that makes the shortlist: one of the papers', 'task loss', 'random',"
+        " or a function of your own as 'module:object' or entry point (docs/metrics.md)",
     )
-    also: list[MetricName] = Field([], description="metrics to write into the table of scores beside those that choose")
+    also: list[MetricName] = Field([], description="further metrics to write into the table of scores")
     candidates: Annotated[
         Annotated[int, Field(ge=1, le=100_000)] | list[CandidateId], BeforeValidator(_read_candidates)
     ] = Field(

@@ -21,7 +21,7 @@ def section_of(annotation: Any) -> type[Section] | None:
 
 
 def setting_at(root: type[Section], location: Iterable[int | str]) -> tuple[int | str, ...]:
-    """A location that pydantic reports, in the user's words: without the names of the kinds that a setting may be of."""
+    """A location that pydantic reports, in the user's words: without the names of the kinds that a setting may have."""
     model: type[Section] | None = root
     setting: list[int | str] = []
     for key in location:

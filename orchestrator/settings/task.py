@@ -17,7 +17,9 @@ TaskName = Literal["denoise", "inpaint", "super-resolve", "deblur", "jpeg"]
 
 
 def _read_kernel(value: object) -> object:
-    """Leave a kernel's name as it is; turn a file into rows of numbers, so that the settings of a run hold all of it."""
+    """Leave a kernel's name as it is; turn a file into rows of numbers, so that the
+    settings of a run hold all of it.
+    """
     from workers.tasks.deblur import KERNELS, kernel_of, named_kernel  # noqa: PLC0415 - --help needs no arrays
 
     if not isinstance(value, str) or named_kernel(value) is not None:
@@ -48,28 +50,28 @@ def _usable_kernel(kernel: str | list[list[float]]) -> str | list[list[float]]:
 class Task(Section):
     """The degradation of the images."""
 
-    name: TaskName = Field("denoise", description="what the images suffer from")
+    name: TaskName = Field("denoise", description="the degradation of the images")
     noise: Literal["gaussian", "poisson"] = Field(
         "gaussian", description="denoise: the kind of noise that --simulate adds; a fit never uses it"
     )
     sigma: GreyLevels | tuple[GreyLevels, GreyLevels] | None = Field(
         None,
-        description="denoise, deblur: Gaussian noise that --simulate adds, in 8-bit grey levels; [low, high] draws a level"
-        " for each image; null: 25 (denoise) or 0 (deblur)",
+        description="denoise, deblur: Gaussian noise that --simulate adds, in 8-bit grey levels; [low, high] draws a"
+        " level for each image; null: 25 (denoise) or 0 (deblur)",
     )
     peak: float = Field(30, gt=0, description="denoise: photons in a white pixel where --simulate adds Poisson noise")
-    missing: float = Field(0.5, ge=0, lt=1, description="inpaint: share of the pixels that --simulate takes away")
+    missing: float = Field(0.5, ge=0, lt=1, description="inpaint: share of the pixels that --simulate removes")
     keep_known: bool = Field(
-        True, description="inpaint: pixels that --masks knows come back as they were; false: as the network has them"
+        True, description="inpaint: known pixels of --masks come back unchanged; false: as the network gives them"
     )
     factor: Literal[2, 3, 4, 8] = Field(4, description="super-resolve: how many times larger the restored image is")
     downsampling: Literal["lanczos2", "box", "bicubic"] = Field(
-        "lanczos2", description="super-resolve: how the low-resolution image came about"
+        "lanczos2", description="super-resolve: the filter that made the low-resolution image"
     )
     kernel: Annotated[str | list[list[float]], BeforeValidator(_read_kernel), AfterValidator(_usable_kernel)] = Field(
         "gaussian 1.6",
-        description="deblur: the blur's kernel: 'gaussian SIGMA' or 'motion LENGTH DEGREES' in pixels, rows of numbers, or a"
-        " .npy or text file of them",
+        description="deblur: the blur's kernel: 'gaussian SIGMA' or 'motion LENGTH DEGREES' in pixels, rows of numbers,"
+        " or a .npy or text file of them",
     )
     quality: int = Field(10, ge=1, le=95, description="jpeg: the quality at which --simulate compresses")
 

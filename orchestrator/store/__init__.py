@@ -8,18 +8,18 @@ from orchestrator.store.patient import PatientStore
 __all__ = ["PATIENCE_S", "LocalStore", "Store", "check_key", "check_store", "create_or_read", "open_store"]
 
 PATIENCE_S = 15.0
-"""For how many seconds a command waits for a store that is in trouble."""
+"""How many seconds a command waits for a store that is in trouble."""
 
 
 def open_store(url: str, *, patience_s: float = PATIENCE_S) -> Store:
     """The store at a place: a local folder's path, or ``s3://bucket/prefix?option=value`` (docs/store.md).
 
-    Nothing is asked of the place yet.
+    The place is not accessed yet.
 
     Args:
         url: The place.
-        patience_s: For how many seconds after its first failure an operation is tried again, if the store is in trouble for
-            the moment.
+        patience_s: How many seconds after its first failure an operation is retried, if the store is in trouble for the
+            moment.
 
     Raises:
         UserMistakeError: the place is of a kind that is not supported, or its URL is malformed.

@@ -1,22 +1,23 @@
 """The contract of a store, in prose and as a protocol.
 
-A store holds objects (bytes) by key. What the rest of the project builds on, and what `orchestrator.store.contract`
-holds every implementation to:
+A store holds objects (bytes) by key. The rest of the project relies on the following, and `orchestrator.store.contract`
+tests every implementation for it:
 
-- **Keys** are relative paths with forward slashes: no empty, ``.`` or ``..`` part, no NUL, valid Unicode. A key can neither
-  leave the store nor, below a run's prefix, the run. No key is the prefix of another (``a`` and ``a/b``).
-- **Whole or nothing.** After `put` a reader finds the old object or the new one, never a part of either, on any machine;
-  what `put` has returned for survives a crash of the machine. An object that is damaged later is not given out: content is
-  verified by its SHA-256 where it is read, and what does not fit it raises `DamagedError`.
-- **Create-once.** Of any number of callers of `create` on one key, on any machines, exactly one is told True; the object is
-  then that caller's, whole, for good. All claims and marks of completion rest on this. A `create` that ends in an error may
-  have made the object or not; who repeats it with the same token learns which.
-- **Read after write.** Who reads, or lists, after a `put`, `create` or `delete` has returned finds its outcome, wherever it
-  was made.
+- **Keys** are relative paths with forward slashes: no empty, ``.`` or ``..`` part, no NUL, valid Unicode. A key can
+  neither leave the store nor, below a run's prefix, the run. No key is the prefix of another (``a`` and ``a/b``).
+- **Whole or nothing.** After `put` a reader finds the old object or the new one, never a part of either, on any
+  machine. Once `put` has returned, the object survives a crash of the machine. An object that is damaged later is not
+  given out: content is verified by its SHA-256 when it is read, and a mismatch raises `DamagedError`.
+- **Create-once.** If any number of callers call `create` on one key, on any machines, exactly one of them gets True;
+  the object is then that caller's, whole, for good. All claims and marks of completion rest on this. A `create` that
+  ends in an error may have made the object or not; a caller that repeats it with the same token learns which.
+- **Read after write.** After a `put`, `create` or `delete` has returned, every reader and every listing sees its
+  outcome, wherever it was made.
 - **Errors.** A key that holds nothing raises `NotFoundError`; a store that is in trouble for the moment (unreachable,
-  overloaded, full, its credentials expired) `StoreUnavailableError`; anything else `StoreError`. Each names place and reason.
-- **Safe at once.** Objects may be read and written from any number of threads, processes and machines at the same time. A
-  store travels to another process by pickling, without secrets.
+  overloaded, full, its credentials expired) `StoreUnavailableError`; anything else `StoreError`. Each names place and
+  reason.
+- **Safe at once.** Objects may be read and written from any number of threads, processes and machines at the same time.
+  A store travels to another process by pickling, without secrets.
 """
 
 from collections.abc import Iterable, Iterator
@@ -42,7 +43,7 @@ def check_key(key: str) -> str:
 
 
 def check_store(store: "Store", key: str) -> None:
-    """Find out whether a store does what the project cannot do without, with an object at a key that is not in use.
+    """Test whether a store does everything that the project needs, with an object at an unused key.
 
     Raises:
         StoreError: it cannot be written or read, or `create` overwrites (some servers of S3 ignore conditions).
@@ -55,12 +56,14 @@ def check_store(store: "Store", key: str) -> None:
 
 
 def create_or_read(store: "Store", key: str, data: bytes) -> bytes:
-    """Write an object unless the key is taken; what it holds then. Of all who do this with one key the first counts."""
+    """Write an object unless the key is taken; returns the content that the key then holds.
+    The first caller's counts.
+    """
     return data if store.create(key, data) else store.get(key)
 
 
 class Store(Protocol):
-    """Objects (bytes) by key; the module's documentation says what is promised."""
+    """Objects (bytes) by key; the module's documentation has the promises."""
 
     @property
     def url(self) -> str:
@@ -70,13 +73,13 @@ class Store(Protocol):
         """Write an object, replacing one of the same key."""
 
     def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
-        """Write an object unless the key is taken; whether it was written.
+        """Write an object unless the key is taken; returns whether it was written.
 
         Args:
-            key: Where to.
-            data: What.
-            token: Letters and digits that no other call uses. A call repeated with the token of one whose answer was lost
-                is told True if that one has written the object.
+            key: Where to write it.
+            data: Its content.
+            token: Letters and digits that no other call uses. A call may be repeated with the token of one whose answer
+                was lost: it returns True if that one has written the object.
         """
 
     def get(self, key: str) -> bytes:
@@ -89,10 +92,10 @@ class Store(Protocol):
         """Whether the key holds an object."""
 
     def delete(self, key: str) -> None:
-        """Remove an object; nothing happens if there is none."""
+        """Delete an object; nothing happens if there is none."""
 
     def delete_all(self, prefix: str) -> None:
-        """Remove all objects whose keys begin with ``prefix/``."""
+        """Delete all objects whose keys begin with ``prefix/``."""
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix/``, sorted."""
@@ -100,13 +103,14 @@ class Store(Protocol):
     def children(self, prefix: str) -> list[str]:
         """The next parts of the keys that begin with ``prefix/``, sorted, each once.
 
-        A part below which everything was deleted may be among them: file systems, and services built on one, keep folders.
+        A part below which everything was deleted may be among them: file systems, and services built on one, keep
+        folders.
         """
 
     def local_path(self, key: str) -> Path:
         """A file on this machine with the object's bytes, to be read (or memory-mapped) only.
 
-        It is for objects that are written once: who has asked before may be given the same file again.
+        Use it for objects that are written once: a caller that has asked before may get the same file again.
         """
 
     def show(self, key: str) -> str:

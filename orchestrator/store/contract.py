@@ -1,7 +1,7 @@
-"""The promises of a store as a test class, for whoever writes a store of their own.
+"""The promises of a store as a test class, for other implementations of a store.
 
-The tests of an implementation inherit it, give it a ``store`` fixture (empty, new for each test) and say how to damage an
-object::
+The tests of an implementation inherit it, give it a ``store`` fixture (empty, new for each test) and define how to
+damage an object::
 
     class TestMyStore(StoreContract):
         @pytest.fixture
@@ -60,10 +60,10 @@ class StoreContract:
     """Tests of everything that `orchestrator.store.base` promises."""
 
     def damage(self, store: Store, key: str, data: bytes) -> None:
-        """Change an object's bytes as no client of the store would, its SHA-256 left as it is.
+        """Change an object's bytes as no client of the store would; its SHA-256 stays.
 
         Raises:
-            NotImplementedError: the implementation's tests must say how.
+            NotImplementedError: the implementation's tests must override it.
         """
         raise NotImplementedError
 

@@ -19,9 +19,9 @@ from orchestrator.text import printable
 _PARTIAL = ".partial-"
 _SHA256 = "user.dip.sha256"
 
-# What passes by itself or with somebody's help while a run waits. A network file system that is out of reach says EIO, too,
-# and a disk that breaks is no reason to lose a run that can go on elsewhere. On writing, ENOENT and ENOTEMPTY mean that
-# somebody removed the folder, or wrote into it, at the same moment.
+# Errors that pass by themselves or with somebody's help while a run waits. A network file system that is out of reach
+# reports EIO, too, and a disk that breaks is no reason to lose a run that can go on elsewhere. On writing, ENOENT and
+# ENOTEMPTY mean that somebody deleted the folder, or wrote into it, at the same moment.
 _PASSING = frozenset(
     {
         *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH),
@@ -46,16 +46,17 @@ _intact_files: set[Path] = set()
 class LocalStore:
     """The contract of `Store` on a local (or network) file system.
 
-    An object is written beside its place under a temporary name, flushed to the disk and then renamed, which is atomic.
-    Renaming overwrites, so create-once links instead: of several callers only one can make the link. Who is killed meanwhile
-    leaves a file named ``.partial-*``, which is no object and goes with its folder.
+    An object is written next to its place under a temporary name, flushed to the disk and then renamed, which is
+    atomic. Renaming overwrites, so create-once links instead: only one of several callers can make the link. A process
+    that is killed meanwhile leaves a file named ``.partial-*``, which is no object and is deleted with its folder.
 
-    The content's SHA-256 is kept as the extended attribute ``user.dip.sha256``. A file without it, on a file system that has
-    none or brought by other means, is taken as it is.
+    The content's SHA-256 is kept as the extended attribute ``user.dip.sha256``. A file without it is not verified: the
+    file system may have no attributes, or the file came by other means.
     """
 
     def __init__(self, root: str | Path) -> None:
-        # os.path, where pathlib would raise: a home that does not exist or a name too long is no folder, that is all.
+        # os.path, where pathlib would raise: a home that does not exist, or a name that is too long, is simply no
+        # folder.
         self._root = Path(os.path.expanduser(root)).absolute()  # noqa: PTH111
 
     @property
@@ -71,17 +72,17 @@ class LocalStore:
         """Write an object, replacing one of the same key."""
         path = self._path(key)
         partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
-        with self._told("write", key):
+        with self._reporting("write", key):
             _write(partial, data)
             with _removed_on_error(partial):
                 partial.replace(path)
             _flush(path.parent)
 
     def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
-        """Write an object unless the key is taken; whether it was written."""
+        """Write an object unless the key is taken; returns whether it was written."""
         path = self._path(key)
         partial = path.with_name(f"{_PARTIAL}{token or uuid.uuid4().hex}")
-        with self._told("write", key):
+        with self._reporting("write", key):
             won = _are_one(partial, path)  # an earlier try with this token made the link and then met trouble
             if not won:
                 _write(partial, data)
@@ -94,7 +95,7 @@ class LocalStore:
                     if error.errno not in _PASSING:
                         partial.unlink(missing_ok=True)
                     raise
-            # Only now: until the link is on the disk, the partial file tells a repeated call whose the object is.
+            # Only now: until the link is on the disk, the partial file shows a repeated call whose the object is.
             _flush(path.parent)
             partial.unlink(missing_ok=True)
         return won
@@ -102,7 +103,7 @@ class LocalStore:
     def get(self, key: str) -> bytes:
         """The object's bytes, verified."""
         path = self._path(key)
-        with self._told("read", key), self._missing_told(key), path.open("rb") as file:
+        with self._reporting("read", key), self._reporting_missing(key), path.open("rb") as file:
             data = file.read()
             written = _sha256_of(file.fileno())
         if written and hashlib.sha256(data).hexdigest() != written:
@@ -115,50 +116,50 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         """Whether the key holds an object."""
-        with self._told("read", key):
+        with self._reporting("read", key):
             try:
                 return not stat.S_ISDIR(self._path(key).stat().st_mode)
             except (FileNotFoundError, NotADirectoryError):
                 return False
 
     def delete(self, key: str) -> None:
-        """Remove an object; nothing happens if there is none."""
+        """Delete an object; nothing happens if there is none."""
         path = self._path(key)
         with (
-            self._told("delete", key),
+            self._reporting("delete", key),
             contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
         ):
             path.unlink()
 
     def delete_all(self, prefix: str) -> None:
-        """Remove all objects whose keys begin with ``prefix/``."""
+        """Delete all objects whose keys begin with ``prefix/``."""
         folder = self._path(prefix)
-        with self._told("delete", prefix):
+        with self._reporting("delete", prefix):
             while folder.is_dir():
-                # Who deletes at the same time may take a file away between its being listed and removed: once more then.
+                # Another process may delete a file between its listing and its removal here: then try again.
                 with contextlib.suppress(FileNotFoundError):
                     shutil.rmtree(folder)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix/``, sorted."""
         folder = self._path(prefix)
-        with self._told("list", prefix):
+        with self._reporting("list", prefix):
             found = sorted(path.relative_to(self._root).as_posix() for path in _files_below(folder))
         yield from found
 
     def children(self, prefix: str) -> list[str]:
         """The next parts of the keys that begin with ``prefix/``, sorted, each once."""
         folder = self._path(prefix)
-        with self._told("list", prefix):
+        with self._reporting("list", prefix):
             try:
                 return sorted(path.name for path in folder.iterdir() if not path.name.startswith(_PARTIAL))
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
     def local_path(self, key: str) -> Path:
-        """The object's own file, verified when this process asks for it first."""
+        """The object's own file, verified on this process's first request for it."""
         path = self._path(key)
-        with self._told("read", key), self._missing_told(key), path.open("rb") as file:
+        with self._reporting("read", key), self._reporting_missing(key), path.open("rb") as file:
             if path not in _intact_files:
                 written = _sha256_of(file.fileno())
                 if written and hashlib.file_digest(file, "sha256").hexdigest() != written:
@@ -170,15 +171,15 @@ class LocalStore:
         return self._root / check_key(key)
 
     @contextlib.contextmanager
-    def _missing_told(self, key: str) -> Iterator[None]:
+    def _reporting_missing(self, key: str) -> Iterator[None]:
         try:
             yield
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise NotFoundError(f"the store {self._root} holds no {printable(key)}") from None
 
     @contextlib.contextmanager
-    def _told(self, verb: str, key: str) -> Iterator[None]:
-        """What the system says goes wrong inside, told as an error of the store."""
+    def _reporting(self, verb: str, key: str) -> Iterator[None]:
+        """Turn an error of the system inside this context into an error of the store."""
         try:
             yield
         except OSError as error:
@@ -200,7 +201,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _sha256_of(descriptor: int) -> str:
-    """The SHA-256 of what was written to a file, in hex; nothing if it is not known."""
+    """The SHA-256 that was recorded for a file, in hex; empty if it is not known."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             return os.getxattr(descriptor, _SHA256).decode()
@@ -210,7 +211,8 @@ def _sha256_of(descriptor: int) -> str:
 def _damaged(path: Path) -> DamagedError:
     return DamagedError(
         f"{printable(str(path))} is damaged: it is not what was written (SHA-256); put back a good copy,"
-        f" or delete it if it was computed, and resume the run (if you changed it on purpose: setfattr -x {_SHA256} on it)"
+        f" or delete it if it was computed, and resume the run (if you changed it on purpose: setfattr -x {_SHA256} on"
+        " it)"
     )
 
 

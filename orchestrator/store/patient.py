@@ -18,14 +18,14 @@ _Result = TypeVar("_Result")
 
 
 class PatientStore:
-    """A store whose every operation is tried again while the store behind it is in trouble for the moment.
+    """A store that retries every operation while the store behind it is in trouble for the moment.
 
-    The waits between tries double, up to 5 s, and each is drawn at random from 0 to its length (full jitter), so that the
-    workers of a cluster do not come back all at once. All other errors go up at once.
+    The waits between tries double, up to 5 s, and each is drawn at random from 0 to its length (full jitter), so that
+    the workers of a cluster do not come back all at once. All other errors are raised at once.
 
     Args:
         inner: The store that does the work.
-        patience_s: For how many seconds after its first failure an operation is tried again; 0: not at all.
+        patience_s: How many seconds after its first failure an operation is retried; 0: not at all.
         sleep, clock, generator: Time and chance, for tests.
     """
 
@@ -61,7 +61,9 @@ class PatientStore:
         self._patiently(lambda: self._inner.put(key, data))
 
     def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
-        """Write an object unless the key is taken; whether it was written, be it by a try whose answer was lost."""
+        """Write an object unless the key is taken; returns whether it was written, also by a
+        try whose answer was lost.
+        """
         token = token or uuid.uuid4().hex
         return self._patiently(lambda: self._inner.create(key, data, token=token))
 
@@ -70,7 +72,9 @@ class PatientStore:
         return self._patiently(lambda: self._inner.get(key))
 
     def get_many(self, keys: Iterable[str]) -> Iterator[bytes]:
-        """The bytes of many objects, in the keys' order; after trouble it goes on with the first that was not given."""
+        """The bytes of many objects, in the keys' order; after trouble it continues with the
+        first that was not given.
+        """
         rest = deque(keys)
         objects: Iterator[bytes] | None = None
 
@@ -94,15 +98,17 @@ class PatientStore:
         return self._patiently(lambda: self._inner.exists(key))
 
     def delete(self, key: str) -> None:
-        """Remove an object; nothing happens if there is none."""
+        """Delete an object; nothing happens if there is none."""
         self._patiently(lambda: self._inner.delete(key))
 
     def delete_all(self, prefix: str) -> None:
-        """Remove all objects whose keys begin with ``prefix/``."""
+        """Delete all objects whose keys begin with ``prefix/``."""
         self._patiently(lambda: self._inner.delete_all(prefix))
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """All keys that begin with ``prefix/``, sorted; collected first, as a listing cannot be taken up in its middle."""
+        """All keys that begin with ``prefix/``, sorted; collected first, because a listing cannot be
+        continued from its middle.
+        """
         return iter(self._patiently(lambda: list(self._inner.keys(prefix))))
 
     def children(self, prefix: str) -> list[str]:

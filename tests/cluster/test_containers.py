@@ -1,5 +1,6 @@
-"""The files for containers: linted, checked against the schemas of their formats and against each other, and what of them can run
-without a container is run. There is no container engine here."""
+"""The files for containers: linted, checked against the schemas of their formats and against each other, and run as far
+as they run without a container. There is no container engine here.
+"""
 
 import ast
 import contextlib
@@ -117,7 +118,7 @@ def test_what_runs_has_neither_sources_nor_tools_nor_secrets() -> None:
     assert of("ADD") == []
     for text in of("ENV") + of("ARG"):
         assert not re.search(r"TOKEN|SECRET|PASSWORD|ACCESS_KEY|CREDENTIAL", text)
-    # The environment that is copied has no pip of its own, and pip's downloads lie in a cache of the builder.
+    # The copied environment has no pip of its own, and pip's downloads lie in a cache of the builder.
     assert any("--without-pip /opt/dip" in text for text in of("RUN", "build"))
     for text in of("RUN", "build"):
         assert "pip " not in text.replace("--without-pip ", "") or "--mount=type=cache,target=/root/.cache/pip" in text
@@ -153,7 +154,7 @@ def test_versions_and_licence_are_the_project_s() -> None:
 
 
 def ignored(path: str, patterns: list[str]) -> bool:
-    """Whether the builder leaves a file out: the last pattern that fits it or a folder above it decides."""
+    """Whether the builder leaves a file out: the last pattern that matches it or a folder above it decides."""
     parts = path.split("/")
     above = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
     out = False
@@ -205,7 +206,7 @@ def test_a_container_is_the_command_line_below_a_process_that_reaps() -> None:
 
 @contextlib.contextmanager
 def node_that_answers(status: int) -> Iterator[int]:
-    """A node's agent that says how it is; gives its port."""
+    """A node's agent that reports a status; gives its port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -401,7 +402,7 @@ def test_a_node_has_time_to_drain_before_it_is_killed() -> None:
     for name in ("head", "worker", "worker-gpu"):
         drains = seconds(SERVICES[name]["environment"]["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
         assert drains + 10 <= seconds(SERVICES[name]["stop_grace_period"])
-        # It is Ray that reads the variable.
+        # Ray reads the variable.
     assert ray_constants.RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S > 0
 
 
@@ -416,7 +417,7 @@ def test_only_a_worker_with_a_gpu_asks_for_one() -> None:
 
 
 def commands_in(text: str) -> list[list[str]]:
-    """The command lines for service ``cli`` in a text, without what comes before ``cli``."""
+    """The command lines for service ``cli`` in a text, without the words before ``cli``."""
     joined = re.sub(r"\\\n#?\s*", "", text)
     found = re.findall(r"docker compose [^`\n]*\bcli\s+([^`\n]+)", joined)
     return [shlex.split(command) for command in found]
@@ -435,7 +436,7 @@ def test_the_commands_that_compose_yaml_tells_of_are_understood() -> None:
 
 
 def weed_options() -> set[str]:
-    """What ``weed server`` knows."""
+    """The options that ``weed server`` knows."""
     done = subprocess.run([program("weed"), "help", "server"], capture_output=True, text=True, check=False)
     return set(re.findall(r"^\s+-([\w.]+)", done.stdout + done.stderr, re.MULTILINE))
 
@@ -493,7 +494,7 @@ def until_it_ends_well(command: list[str], server: "subprocess.Popen[bytes]") ->
 
 
 def make_bucket(endpoint: str, environment: dict[str, str]) -> int:
-    """What the service ``bucket`` does, at another address."""
+    """The work of the service ``bucket``, at another address."""
     python, flag, code = SERVICES["bucket"]["entrypoint"]
     assert (python, flag) == ("python", "-c")
     ast.parse(code)
@@ -588,7 +589,7 @@ def ray_metrics() -> set[str]:
 
 
 def selectors(expression: str) -> list[promql_parser.VectorSelector]:
-    """What an expression asks Prometheus for."""
+    """The selectors with which an expression asks Prometheus."""
     found: list[promql_parser.VectorSelector] = []
 
     def visit(node: object) -> None:
@@ -615,7 +616,7 @@ def test_a_panel_asks_for_metrics_that_there_are(panel: dict[str, Any]) -> None:
             assert selector.name in rays or selector.name in ours
             if selector.name in ours:
                 assert {matcher.name for matcher in selector.matchers.matchers} <= ours[selector.name]
-        # What a legend names is kept by the expression.
+        # The expression keeps every label that a legend names.
         kept = set(re.findall(r"\b\w+\b", " ".join(re.findall(r"by \(([^)]*)\)", target["expr"]))))
         assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= kept
 

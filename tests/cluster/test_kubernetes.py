@@ -1,5 +1,6 @@
-"""The files for Kubernetes: checked against the schemas of Kubernetes and of KubeRay, against KubeRay's own further rules, and
-against what Ray and this project know. There is no Kubernetes here."""
+"""The files for Kubernetes: checked against the schemas of Kubernetes and of KubeRay, against KubeRay's own further
+rules, and against Ray and this project. There is no Kubernetes here.
+"""
 
 import copy
 import json
@@ -48,7 +49,7 @@ def cluster_spec(document: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def kubernetes_parts(value: Json, schema: Json) -> Iterator[tuple[str, str, Json]]:
-    """What of a value is Kubernetes's own: as what it is to be taken, its name and itself."""
+    """The parts of a value that are Kubernetes's own: the kind, its name and the part."""
     if "$ref" in schema:
         schema = KUBERAY["$defs"][schema["$ref"].rpartition("/")[2]]
     for name, part in schema.get("properties", {}).items():
@@ -74,7 +75,7 @@ def as_kubernetes(part: str, name: str, value: Json) -> dict[str, Json]:
 
 
 def check(document: Mapping[str, Json]) -> None:
-    """Whether Kubernetes, with KubeRay, would take a document; raises where not."""
+    """Raise where Kubernetes, with KubeRay, would not take a document."""
     own = [dict(document)]
     if document["apiVersion"] == "ray.io/v1":
         schema = {"$defs": KUBERAY["$defs"], "$ref": f"#/$defs/{document['kind']}"}
@@ -87,7 +88,7 @@ def check(document: Mapping[str, Json]) -> None:
 
 
 def pods(document: Mapping[str, Json]) -> dict[str, dict[str, Json]]:
-    """The templates of a cluster's pods by the names of their groups, and of whoever submits a job."""
+    """The templates of a cluster's pods by the names of their groups, and that of the pod which submits a job."""
     spec = cluster_spec(document)
     found = {"head": spec["headGroupSpec"]["template"]}
     found |= {group["groupName"]: group["template"] for group in spec["workerGroupSpecs"]}
@@ -355,11 +356,11 @@ def test_nobody_but_the_cluster_and_its_operator_gets_in(path: Path) -> None:
     document, policy = ray_of(path), documents(path)[2]["spec"]
     selected = policy["podSelector"]["matchLabels"]
     for template in pods(document).values():
-        # The first is what KubeRay puts on the pods of a cluster.
+        # KubeRay puts the first on the pods of a cluster.
         labels = {"ray.io/cluster": document["metadata"]["name"]} | template.get("metadata", {}).get("labels", {})
         assert selected.items() <= labels.items()
     if document["kind"] == "RayJob":
-        # Its clusters have other names than itself.
+        # Its clusters have names of their own.
         assert "ray.io/cluster" not in selected
     assert policy["policyTypes"] == ["Ingress"]
     own, operator = policy["ingress"]
@@ -379,10 +380,10 @@ def test_the_job_s_images_are_where_its_driver_looks_and_nowhere_else() -> None:
 
 
 def carried_out(entrypoint: str, folder: Path, status: int) -> tuple[int, list[str]]:
-    """How an entrypoint ends, and what ``python`` in it is called with, if that ends with a status.
+    """How an entrypoint ends, and the arguments of ``python`` in it, if that ends with a status.
 
-    KubeRay puts the entrypoint behind ``ray job submit --`` into a script for bash; Ray quotes the words that it gets and has
-    a shell read them again.
+    KubeRay puts the entrypoint behind ``ray job submit --`` into a script for bash; Ray quotes the words that it gets
+    and has a shell read them again.
     """
     (folder / "python").write_text(f'#!/bin/bash\nprintf "%s\\0" "$@" > "$0.arguments"\nexit {status}\n')
     (folder / "python").chmod(0o755)

@@ -1,7 +1,7 @@
 """The files of `ray up`: accepted by Ray, by the clouds as far as can be known here, and closed to everybody else.
 
-Ray looks at nothing below ``node_config``, so that is done here: against botocore's model of EC2, and against the fields of
-the Compute Engine API.
+Ray checks nothing below ``node_config``, so that is done here: against botocore's model of EC2, and against the fields
+of the Compute Engine API.
 """
 
 import copy
@@ -47,7 +47,7 @@ def load(name: str) -> Config:
 
 
 def checked(config: Config) -> Config:
-    """What `ray up` makes of a file before it asks a provider.
+    """A file as `ray up` prepares it before it asks a provider.
 
     Raises:
         Exception: it would refuse the file.
@@ -76,13 +76,13 @@ def start_commands(config: Config) -> Iterator[str]:
     )
 
 
-# What Ray checks
+# Ray's own checks
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_ray_accepts_the_file(name: str) -> None:
     config = checked(load(name))
-    # Nothing of Ray's own defaults, with their open dashboard and wheels from elsewhere, is left.
+    # Ray's own defaults, with their open dashboard and wheels from elsewhere, are gone.
     given = load(name)
     for key in ("head_start_ray_commands", "worker_start_ray_commands", "file_mounts"):
         assert config[key] == given[key]
@@ -130,11 +130,11 @@ def test_ray_refuses_a_broken_copy(name: str, mutate: Callable[[Config], None]) 
         checked(config)
 
 
-# What Ray does not check: EC2
+# EC2's rules, which Ray does not check
 
 
 def enum_problems(value: Any, shape: Shape, path: str) -> Iterator[str]:
-    """Strings that are none of those that botocore's model lists, which its validator does not mind."""
+    """Strings that botocore's model does not list; its validator accepts them."""
     if isinstance(shape, StructureShape):
         for key, member in value.items():
             if key in shape.members:
@@ -185,11 +185,11 @@ def test_ec2_knows_every_field_of_the_machines() -> None:
 def test_a_typo_below_node_config_is_found_for_ec2(path: str, value: Any) -> None:
     config = load("aws")
     put(f"available_node_types/gpu-a10g/node_config/{path}", value)(config)
-    checked(config)  # Ray minds nothing
+    checked(config)  # Ray accepts everything
     assert ec2_problems(config) != []
 
 
-# What Ray does not check: Compute Engine
+# Compute Engine's rules, which Ray does not check
 
 GCE = {
     "machineType": str,
@@ -250,7 +250,7 @@ def field_problems(value: Any, wanted: Any, path: str) -> Iterator[str]:
     elif isinstance(wanted, set):
         if not isinstance(value, str) or value not in wanted:
             yield f"{path}: {value!r}"
-    # A bool is an int for Python only.
+    # A bool is an int only in Python.
     elif type(value) is not wanted:
         yield f"{path}: {value!r}"
 
@@ -311,7 +311,7 @@ def test_compute_engine_knows_every_field_of_the_machines() -> None:
 def test_a_typo_below_node_config_is_found_for_compute_engine(path: str, value: Any) -> None:
     config = load("gcp")
     put(f"available_node_types/gpu-t4/node_config/{path}", value)(config)
-    checked(config)  # Ray minds nothing
+    checked(config)  # Ray accepts everything
     assert gce_problems(config) != []
 
 
@@ -331,7 +331,7 @@ def test_a_cloud_costs_a_small_head_and_what_there_is_work_for(name: str) -> Non
         assert kind["max_workers"] <= config["max_workers"]
         assert kind["resources"]["CPU"] > 0
         assert kind["resources"]["memory"] > 2**32
-        # Dear ones are to be asked for.
+        # Expensive ones must be requested.
         assert kind["max_workers"] == 0 or kind["resources"].get("GPU", 0) <= 1
     gpus = [kind["resources"].get("GPU", 0) for _, kind in workers_of(config)]
     assert 0 in gpus
@@ -382,7 +382,7 @@ def test_on_compute_engine_workers_are_spot_and_have_no_account() -> None:
     assert watcher[watcher.index("--notice") + 1] == str(notice["seconds"])
 
 
-# What is closed
+# Closed ports and files
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_all_three_do_the_same_on_the_machines() -> None:
     ]
 
 
-# What the commands do, on this machine
+# The effect of the commands, on this machine
 
 
 class Host:
@@ -557,10 +557,10 @@ def test_packages_are_installed_once_and_when_what_is_wanted_changes(host: Host,
         file.write("another==1\n")
     assert len(set_up(host, name)) == 1
     assert set_up(host, name) == []
-    # The environment is made once, and the way to its commands written down once.
+    # The environment is made once, and the path to its commands written down once.
     assert [call[:3] for call, _ in host.calls].count(["python3", "-m", "venv"]) == 1
     assert (host.home / ".bashrc").read_text().count("dip-venv/bin") == 1
-    # One that fails is made up for.
+    # A failed one is made up for.
     with (checkout / "pyproject.toml").open("a") as file:
         file.write("# changed\n")
     host.fails.touch()
@@ -731,7 +731,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 
 def bootstrapped(stack: Stack) -> Config:
-    """What `ray up` makes of cluster/aws.yaml, with the one line changed that must be."""
+    """The cluster that `ray up` makes of cluster/aws.yaml, with only the required line changed."""
     config = load("aws")
     for _, kind in types_of(config):
         assert kind["node_config"]["SecurityGroupIds"] == ["sg-00000000000000000"]
@@ -767,7 +767,7 @@ def test_ray_takes_what_the_stack_made_and_makes_nothing_but_a_key(aws: Stack, t
 
 
 def test_without_the_security_group_nothing_is_started(aws: Stack, capfd: pytest.CaptureFixture[str]) -> None:
-    # Ray would make one that lets in ssh from everywhere, were none named.
+    # If none were named, Ray would make one that lets in ssh from everywhere.
     with pytest.raises(Exception):  # noqa: B017, PT011 - it says why elsewhere
         aws_config.bootstrap_aws(checked(load("aws")))
     assert "Failed to detect a security group" in capfd.readouterr().err
@@ -858,9 +858,9 @@ def test_the_roles_are_narrow(aws: Stack) -> None:
     for statement in [*head, *worker]:
         assert statement["Effect"] == "Allow"
         assert not any("*" in action for action in actions_of([statement]))
-        # To describe machines cannot be narrowed down.
+        # Describing machines cannot be restricted further.
         assert statement["Resource"] != "*" or statement["Action"] == "ec2:DescribeInstances"
-    # What docs/store.md says that a store needs, below the prefix, and nothing else.
+    # The rights that docs/store.md lists for a store, below the prefix, and nothing else.
     page = (ROOT / "docs" / "store.md").read_text()
     documented = json.loads(re.search(r'\{"Version".*?\]\}', page, re.DOTALL)[0])["Statement"]  # type: ignore[index]
     assert actions_of(worker) == actions_of(documented)

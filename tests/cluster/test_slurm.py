@@ -1,5 +1,6 @@
-"""The batch script for Slurm, carried out where ``srun``, ``scontrol``, ``ray`` and ``python`` are stand-ins that write down what
-they were asked."""
+"""The batch script for Slurm, carried out where ``srun``, ``scontrol``, ``ray`` and ``python`` are stand-ins that write
+down how they were called.
+"""
 
 import os
 import re
@@ -22,7 +23,7 @@ SCRIPT = Path(__file__).parents[2] / "cluster/slurm.sh"
 JOB = "4711"
 DEADLINE_S = 60.0
 
-# Each writes a line as a whole: they run beside each other. What the script waits for by the second, these do in less.
+# Each writes a line as a whole, because they run side by side. The stand-ins shorten the script's waits of a second.
 STANDINS = {
     "srun": """
 line=srun
@@ -88,7 +89,7 @@ class Job:
         self.process: subprocess.Popen[str] | None = None
 
     def set(self, **files: str) -> None:
-        """What the stand-ins look at."""
+        """The files that the stand-ins look at."""
         for name, text in files.items():
             (self.fake / f"{name}.new").write_text(text)
             (self.fake / f"{name}.new").rename(self.fake / name.replace("_", "-"))
@@ -115,7 +116,7 @@ class Job:
         )
 
     def log(self) -> list[str]:
-        """What the stand-ins have written down so far."""
+        """The lines that the stand-ins have written so far."""
         path = self.fake / "log"
         return path.read_text().splitlines() if path.exists() else []
 
@@ -166,7 +167,7 @@ def test_the_script_has_no_faults_that_shellcheck_knows() -> None:
 def test_slurm_is_told_to_warn_the_script_and_to_queue_it_again() -> None:
     told = re.findall(r"^#SBATCH --(\S+)$", SCRIPT.read_text(), re.MULTILINE)
     assert {"requeue", "signal=B:TERM@120", "no-kill", "open-mode=append", "ntasks-per-node=1"} <= set(told)
-    # What comes after the first command, Slurm no longer reads.
+    # Slurm ignores everything after the first command.
     assert SCRIPT.read_text().rindex("#SBATCH") < SCRIPT.read_text().index("\nset -euo")
 
 
@@ -196,7 +197,7 @@ def test_every_machine_becomes_a_node_of_one_ray_and_the_driver_joins_it(job: Jo
     assert (parsed.run, parsed.address) == (f"slurm-{JOB}", "auto")
     assert f"RAY_ADDRESS=one:{port}" in (job.fake / "driver-environment").read_text().splitlines()
 
-    # The others are started when the head answers, and none of it is left.
+    # The others are started when the head answers, and no file is left.
     log = job.log()
     answered = max(place for place, line in enumerate(log) if line.startswith("ray health-check"))
     assert log.index(head) < answered < min(log.index(line) for line in (two, three, job.line("driver")))
@@ -259,7 +260,7 @@ def test_the_token_is_this_job_s_own_and_nobody_else_s_to_read(job: Job) -> None
         assert token not in "".join(lines)
     assert not any(token in line for line in job.log())
     assert list((job.home / ".dip").iterdir()) == []
-    # What the driver makes is as open as the user's other files.
+    # The driver's files are as open as the user's others.
     assert stat.S_IMODE((job.home / ".dip").stat().st_mode) & 0o077 == stat.S_IMODE(job.home.stat().st_mode) & 0o077
 
 

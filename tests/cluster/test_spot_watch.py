@@ -23,7 +23,7 @@ NODE, GCS = "ab" * 28, "10.0.0.1:6379"
 
 
 class Service(ThreadingHTTPServer):
-    """A metadata service on the loopback: what it was asked, and what it says."""
+    """A metadata service on the loopback: its requests, and its answers."""
 
     def __init__(self, answer: Callable[["Service", BaseHTTPRequestHandler], tuple[int, str, dict[str, str]]]) -> None:
         self.asked: list[str] = []
@@ -115,7 +115,7 @@ def raylet(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     program.symlink_to(sys.executable)
     flags = ["--raylet_socket_name=/tmp/r", f"--node_id={NODE}", f"--gcs-address={GCS}", "--labels={}"]
     with subprocess.Popen([program, "-c", "import time; time.sleep(600)", *flags]) as process:
-        # Until it has become what it is told to be.
+        # Wait until it has become the process that it imitates.
         wait_for(lambda: spot_watch.Raylet.of(Path(f"/proc/{process.pid}")) is not None)
         try:
             yield process
@@ -124,7 +124,7 @@ def raylet(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 class Ray:
-    """A command in Ray's place, which writes down how it was called and fails as often as it is told."""
+    """A command in Ray's place, which writes down how it was called and fails a given number of times."""
 
     def __init__(self, folder: Path) -> None:
         self.calls_file, self.failures = folder / "calls", folder / "failures"
@@ -202,7 +202,7 @@ def test_a_notice_of_ec2_drains_this_node_until_the_time_that_ec2_names(
     assert 60 < int(flags["--deadline-remaining-seconds"]) <= 100
     assert flags["--reason-message"]
     assert ray.modes == ["token"]
-    # One token serves all questions, and nothing else was asked: a recommendation to rebalance is no notice.
+    # One token serves all requests, and nothing else was asked: a recommendation to rebalance is no notice.
     assert ec2.asked.count("PUT /latest/api/token") == 1
     assert set(ec2.asked[1:]) == {"GET /latest/meta-data/spot/instance-action"}
 
@@ -380,7 +380,7 @@ def test_a_new_watcher_takes_over_when_the_old_ones_raylet_is_gone(
 def test_it_goes_into_the_background_and_lets_go_of_who_started_it(
     tmp_path: Path, ec2: Service, raylet: subprocess.Popen[bytes], ray: Ray
 ) -> None:
-    # The pipes are read to their end, which comes only when nobody holds them any more, as ssh does.
+    # The pipes are read to their end, which comes only when no process holds them any more, as ssh does.
     started = subprocess.run(
         command(tmp_path, "aws", ec2.url, ray, "--raylet", str(raylet.pid)),
         capture_output=True,

@@ -1,6 +1,6 @@
-"""What a user does at a terminal, against clusters of hosts on this machine.
+"""A user's commands at a terminal, against clusters of hosts on this machine.
 
-Apart from ``make test``, since it needs root and some programs: ``make test-system``.
+They are not part of ``make test``, since they need root and some programs: ``make test-system``.
 """
 
 import contextlib
@@ -41,12 +41,12 @@ SETTINGS = "small.yaml"
 
 @dataclass
 class Terminal:
-    """Runs commands in a folder of its own, which is the home too, and keeps a transcript.
+    """Runs commands in a folder of its own, which is also the home, and keeps a transcript.
 
     Attributes:
         folder: The folder.
-        transcript: Where every command goes, with what was looked for in its output and the seconds it took.
-        environment: The variables that the commands have beside those of this process.
+        transcript: The file for every command, with the lines looked for in its output and the seconds it took.
+        environment: The variables that the commands have besides those of this process.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class Terminal:
         status: int = 0,
         timeout_s: float = 600,
     ) -> str:
-        """Run a command to its end, which must have the given status; returns what it said.
+        """Run a command to its end, which must have the given status; returns its output.
 
         The lines in which the pattern ``shown`` is found go into the transcript.
         """
@@ -100,7 +100,7 @@ class Terminal:
                 process.kill()
 
     def wait_until(self, what: str, condition: Callable[[], Any], deadline_s: float) -> Any:
-        """Wait for what is a condition's true value, and return it."""
+        """Wait until a condition is true, and return its value."""
         begun = time.monotonic()
         while not (value := condition()):
             waited = time.monotonic() - begun
@@ -130,7 +130,7 @@ class Dashboard:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str) -> Any:
-        """What it answers; None while it does not."""
+        """The answer as JSON; None while there is none."""
         status, answer = self.ask(path, self.token)
         return answer if status == http.client.OK else None
 
@@ -154,7 +154,7 @@ class Dashboard:
         return {node["nodeId"]: node["nodeManagerAddress"] for node in nodes if node.get("state") == "ALIVE"}
 
     def what_goes_on(self) -> str:
-        """For who looks for a mistake: the nodes, what they wait for, and the ends of what the drivers have said."""
+        """For debugging: the nodes, what they wait for, and the ends of the drivers' logs."""
         status = self.get("/api/cluster_status?format=1") or {}
         parts = [str(self.nodes()), str(status.get("data", {}).get("clusterStatus"))]
         for job in self.get("/api/jobs/") or ():
@@ -193,7 +193,7 @@ def tunnel(terminal: Terminal, key: Path, user_at: str, token: str) -> Iterator[
 
 
 def submit(terminal: Terminal, url: str, dashboard: Dashboard, run: str, *more: str) -> list[str]:
-    """Hand a run over to a cluster; returns the option that says where it is kept."""
+    """Hand a run over to a cluster; returns the option that names its store."""
     where = ["--store", url]
     options = ["--images", "noisy", "--config", SETTINGS, *where, "--address", dashboard.address, "--run", run]
     terminal.run(*ORCHESTRATOR, "submit", *options, "--detach", *more, shown="job|watch")
@@ -201,7 +201,7 @@ def submit(terminal: Terminal, url: str, dashboard: Dashboard, run: str, *more: 
 
 
 def see_to_the_end(terminal: Terminal, where: Sequence[str], run: str) -> str:
-    """Watch a run that has lost a machine until all images are there; returns what its driver has told."""
+    """Watch a run that has lost a machine until all images are there; returns the output of its driver."""
     assert re.match(r"state +running", terminal.run(*ORCHESTRATOR, "status", run, *where, shown="."))
     terminal.run(*ORCHESTRATOR, "watch", run, *where, shown="lost|taken|restored")
     told = terminal.run(*ORCHESTRATOR, "logs", run, *where, shown="lost|taken")
@@ -211,7 +211,7 @@ def see_to_the_end(terminal: Terminal, where: Sequence[str], run: str) -> str:
 
 
 def save_inputs(folder: Path) -> None:
-    """What the runs restore, and their settings: small, but long enough to be struck in the middle."""
+    """The inputs and settings of the runs: small, but long enough to be interrupted in the middle."""
     for number, name in enumerate(IMAGES):
         save_rgb(folder / f"noisy/{name}.png", phase=number, noise=0.1)
     settings: dict[str, dict[str, Any]] = {}
@@ -235,7 +235,7 @@ def adapted(config: Path, name: str, variables: Mapping[str, str]) -> dict[str, 
     Args:
         config: The file.
         name: The cluster's name, by which Ray calls its files on this machine.
-        variables: Of the environment of Ray and all that it starts.
+        variables: For the environment of Ray and of everything that it starts.
     """
     cluster: dict[str, Any] = yaml.safe_load(config.read_text())
     cluster["cluster_name"] = name
@@ -263,7 +263,7 @@ def with_options(command: str, *options: str) -> str:
 
 
 def set_cpus(commands: Sequence[str], cpus: int) -> list[str]:
-    """Start commands whose node has so many CPUs, whatever this machine has."""
+    """Start commands whose node has ``cpus`` CPUs, whatever this machine has."""
     return [with_options(each, f"--num-cpus={cpus}") if "ray start" in each else each for each in commands]
 
 
@@ -284,7 +284,7 @@ def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Terminal:
     transcript = folder / f"{request.path.stem.removeprefix('test_')}.txt"
     transcript.write_text("")
     environment = {
-        # Where `ray up` keeps what it knows of clusters.
+        # Where `ray up` keeps its records of clusters.
         "RAY_TMPDIR": str(tmp_path),
         "TMPDIR": str(tmp_path),
         "RAY_AUTH_MODE": "token",

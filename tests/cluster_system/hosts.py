@@ -6,9 +6,9 @@ with Hosts(folder) as hosts:
     subprocess.run(["ssh", "-i", hosts.key, f"root@{head.address}", "true"])
     worker.cut_off()
 
-They are Linux namespaces. Inside the ``with`` the calling thread, with what it starts, is in a network of its own: a bridge,
-the hosts' cables, and no way out, so that nothing in it meets another run or reaches another machine. Processes of a host die
-with the process that made it, however that ends, and so does the network with its last process.
+They are Linux namespaces. Inside the ``with`` the calling thread, with what it starts, is in a network of its own: a
+bridge, the hosts' cables, and no way out, so that nothing in it meets another run or reaches another machine. Processes
+of a host die with the process that made it, however that ends, and so does the network with its last process.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def what_is_missing() -> str | None:
-    """What this machine lacks to have hosts, and how it gets it; None if nothing."""
+    """The programs or rights that this machine lacks to have hosts, and how to get them; None if nothing."""
     packages = sorted({package for program, package in _PACKAGES.items() if shutil.which(program, path=_PATH) is None})
     if packages:
         return f"programs are missing: apt-get install {' '.join(packages)} (the names of Debian's packages)"
@@ -61,8 +61,8 @@ class Hosts:
         folder: Where the key and the hosts' logs go; it must exist.
         gateway: The address and prefix length of this process in the network.
         services: More addresses of this process, outside the network's range, that hosts reach.
-        visible: Folders that all hosts see at their places although they are below /root or /tmp. The virtual environment, its
-            base Python and this checkout always are.
+        visible: Folders that all hosts see at their places although they are below /root or /tmp. The virtual
+            environment, its base Python and this checkout always are.
     """
 
     def __init__(
@@ -116,9 +116,9 @@ class Hosts:
         """Switch a host on.
 
         Args:
-            name: What it calls itself.
+            name: Its name.
             address: Its IPv4 address, of the network's.
-            public_key: Whose bearer it lets in as root, instead of that of ``key``.
+            public_key: The key that it lets in as root, instead of that of ``key``.
 
         Raises:
             TimeoutError: its sshd does not answer.
@@ -131,7 +131,7 @@ class Hosts:
         return host
 
     def _leave(self) -> None:
-        """End what is still in the network, tunnels for instance, and go back to where this thread was."""
+        """End everything left in the network, tunnels for instance, and go back to this thread's old network."""
         own = Path("/proc/thread-self/ns/net").stat().st_ino
         _system_call("setns", self._outside, _CLONE_NEWNET)
         os.close(self._outside)
@@ -142,7 +142,7 @@ class Host:
     """A host of a network; :meth:`Hosts.add` makes it.
 
     Attributes:
-        name: What it calls itself.
+        name: Its name.
         address: Its IPv4 address.
     """
 
@@ -155,7 +155,7 @@ class Host:
 
     def start(self, script: str, bridge: str) -> None:
         """Boot it with a script, which waits for a line until the cable is plugged in."""
-        # Whoever is killed takes along whom it started: this process the first, that one all others.
+        # Killing a process kills its children: this process the first, that one all others.
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--pid", "--mount", "--uts", "--ipc"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -189,7 +189,7 @@ class Host:
         return ["nsenter", "--target", init, "--net", "--pid", "--mount", "--uts", "--ipc", "--", *command]
 
     def cut_off(self) -> None:
-        """Let it vanish as in a power cut: nothing that its processes might still say arrives anywhere."""
+        """Let it vanish as in a power cut: nothing that its processes might still send arrives anywhere."""
         _run("ip", "link", "set", self._cable, "down")
         self.end()
 
@@ -211,7 +211,7 @@ class Host:
 
 
 def remove_leftovers() -> None:
-    """End what runs in the networks of processes that are gone; a network goes with its last process."""
+    """End the processes in the networks of owners that are gone; a network goes with its last process."""
     for pids in _by_network().values():
         asked = ["nsenter", "--target", str(pids[0]), "--net", "--", "ip", "-oneline", "link", "show", "type", "bridge"]
         shown = subprocess.run(asked, capture_output=True, text=True, check=False, env={"PATH": _PATH})
@@ -227,7 +227,7 @@ def _boot(name: str, address: str, services: Sequence[str], public_key: str, vis
     """
     aside = [(shlex.quote(str(path)), f"/mnt/{number}") for number, path in enumerate(visible)]
     python = shlex.quote(f"{sys.prefix}/bin")
-    # OpenSSH's own files say when somebody was here last; this machine's shall not.
+    # OpenSSH's own files record the last login; this machine's must not change.
     options = {
         "HostKey": "/run/host_key",
         "PidFile": "none",
@@ -276,7 +276,7 @@ def _run(*command: str) -> None:
 
 
 def _system_call(name: str, *arguments: int) -> None:
-    """What Python's os has from 3.12 on."""
+    """A system call that Python's os has from 3.12 on."""
     if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")

@@ -1,7 +1,8 @@
-"""The shipped cluster on AWS, against moto's EC2: machines come with the work, spot machines go, and all are gone in the end.
+"""The shipped cluster on AWS, against moto's EC2: machines come with the work, spot machines go,
+and all are gone in the end.
 
-Moto keeps the books of EC2; the machines in them are hosts of a network from which nothing gets out. Not tried: real machine
-images, drivers, quotas, and capacity that is not there.
+Moto keeps the books of EC2; the machines in them are hosts of a network from which nothing gets out. Not tried: real
+machine images, drivers, quotas, and capacity that is not there.
 """
 
 import contextlib
@@ -44,7 +45,7 @@ GATEWAY = "172.31.255.254/16"
 NOTICE_S = 120.0
 START_S = 60.0
 WANTS_A_GPU = "import ray; ray.init(); print(ray.get(ray.remote(num_gpus=1)(lambda: ray.get_gpu_ids()).remote()))"
-# What the machines' role may: all on both services, which know no roles.
+# The rights of the machines' role: all on both services, which know no roles.
 KEYS = {
     "AccessKeyId": SeaweedFS.environment["AWS_ACCESS_KEY_ID"],
     "SecretAccessKey": SeaweedFS.environment["AWS_SECRET_ACCESS_KEY"],
@@ -53,7 +54,8 @@ KEYS = {
 
 
 class Metadata(ThreadingHTTPServer):
-    """EC2's metadata service, version 2: keys of the machine's role, and notices for spot machines, by who asks.
+    """EC2's metadata service, version 2: keys of the machine's role, and notices for spot
+    machines, by the caller's address.
 
     The protocol: "Use IMDSv2" and "Spot Instance interruption notices" in the EC2 User Guide.
     """
@@ -237,7 +239,7 @@ def test_machines_come_with_the_work_and_a_spot_machine_taken_away_costs_the_run
     save_inputs(terminal.folder)
     shipped = yaml.safe_load((ROOT / "cluster/aws.yaml").read_text())
     ec2 = Ec2(hosts, terminal.folder, shipped["provider"]["region"])
-    # Ours is no quick metadata service, where two processors do the work of many machines.
+    # Our metadata service is slow: two processors do the work of many machines.
     patience = {"AWS_METADATA_SERVICE_TIMEOUT": "10", "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5"}
     cluster = adapted(ROOT / "cluster/aws.yaml", cluster_name, {"AWS_ENDPOINT_URL": ec2.endpoint, **patience})
     terminal.environment["AWS_ENDPOINT_URL"] = ec2.endpoint
@@ -264,7 +266,9 @@ def test_machines_come_with_the_work_and_a_spot_machine_taken_away_costs_the_run
 
 
 def run_and_lose(terminal: Terminal, url: str, dashboard: Dashboard, ec2: Ec2, metadata: Metadata) -> None:
-    """Submit a run to a cluster without workers, take one of those away that come, and see the run to its end."""
+    """Submit a run to a cluster without workers, take away one of the machines that come,
+    and see the run to its end.
+    """
     there = submit(terminal, url, dashboard, "first", "--set", "resources.gpus=0")
     terminal.wait_until("a spot machine is asked for", lambda: ec2.spot, 120)
     terminal.note(f"# machines so far: {ec2.kinds}")
@@ -283,7 +287,7 @@ def run_and_lose(terminal: Terminal, url: str, dashboard: Dashboard, ec2: Ec2, m
 
 
 def adapt_to_here(cluster: dict[str, Any], group: str) -> None:
-    """What differs between AWS's machines and our hosts, and what is the user's to fill in."""
+    """Adapt the file to our hosts instead of AWS's machines, and fill in the user's part."""
     # Moto gives its machines public addresses, which are somebody's: no packet may go there.
     cluster["provider"]["use_internal_ips"] = True
     cluster["auth"]["ssh_user"] = "root"

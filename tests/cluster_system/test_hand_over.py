@@ -1,4 +1,4 @@
-"""A run handed to a Ray cluster: submitted as a job, followed from elsewhere, gone on with on another cluster."""
+"""A run handed to a Ray cluster: submitted as a job, followed from elsewhere, resumed on another cluster."""
 
 import json
 import os
@@ -141,7 +141,7 @@ def test_a_run_outlives_who_submitted_it_is_cancelled_from_elsewhere_and_goes_on
     assert "2 restored" in watched.stdout
     logs = there.run(there.command("logs", "away", "--store", place.store))
     assert logs.stdout.count("-- process ") == 3
-    assert logs.stdout.count("run away: 2 images") >= 2  # what a driver that is killed has said last may be lost
+    assert logs.stdout.count("run away: 2 images") >= 2  # the last output of a killed driver may be lost
     printed = there.run(there.command("logs", "away", "--store", place.store, "--address", place.address))
     assert "joining Ray at auto" in printed.stdout
     assert SeaweedFS.environment["AWS_SECRET_ACCESS_KEY"] not in logs.stdout + printed.stdout

@@ -25,7 +25,7 @@ from tests.seaweed import SeaweedFS
 
 pytestmark = pytest.mark.timeout(1800)
 
-# Ray gives up a host that says nothing any more after about a minute.
+# Ray gives up a silent host after about a minute.
 LOST_S = 180
 
 
@@ -75,12 +75,12 @@ def run_and_lose(terminal: Terminal, url: str, dashboard: Dashboard, workers: li
 
 
 def restored(store: Store) -> dict[str, bytes]:
-    """What the run has restored."""
+    """The files that the run has restored."""
     return {key: store.get(key) for key in store.keys(f"{RunLayout('first').root}/restored")}
 
 
 def processes(host: Host, terminal: Terminal) -> str:
-    """What runs on a host."""
+    """The processes of a host."""
     with terminal.start(*host.command("ps", "axo", "args")) as process:
         said, _ = process.communicate(timeout=60)
     return said

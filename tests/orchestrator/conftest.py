@@ -1,4 +1,4 @@
-"""What the tests of a run's pieces share: small real pictures, tiny settings, and a run in a store of its own."""
+"""Shared by the tests of a run's pieces: small real pictures, tiny settings, and a run in a store of its own."""
 
 import json
 from collections.abc import Callable
@@ -60,7 +60,7 @@ ELSEWHERE = Holder(1, "elsewhere.example", 7, "another boot", "1", "2026-01-31T1
 
 
 def leave_run(store: Store, record: RunRecord, holder: Holder = ELSEWHERE) -> None:
-    """A run as a driver has left it in a store."""
+    """A run in the store, as a driver leaves it."""
     layout = RunLayout(record.run)
     store.put(layout.record, record.to_json())
     holder = replace(holder, machine=record.machine)

@@ -28,7 +28,7 @@ def images(tmp_path: Path, encoded: Encoded) -> Path:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, dict[str, Any]]]:
-    """What is asked for, and where; nothing is started."""
+    """The requests, and where; nothing is started."""
     asked: list[tuple[Request, dict[str, Any]]] = []
     monkeypatch.setattr(api, "_start", lambda request, **where: asked.append((request, where)))
     return asked
@@ -76,7 +76,11 @@ def test_arguments_become_settings_and_a_source(
     assert (request.run, request.command, request.simulate) == ("mine", "submit", True)
     assert request.source.images == str(images)
     plan = request.plan()
-    assert (plan.config.task.name, plan.config.task.kernel, plan.config.task.sigma) == ("deblur", [[0.25, 0.5, 0.25]], (1, 2))
+    assert (plan.config.task.name, plan.config.task.kernel, plan.config.task.sigma) == (
+        "deblur",
+        [[0.25, 0.5, 0.25]],
+        (1, 2),
+    )
     assert [arm.name for arm in plan.arms] == ["dip", "random"]
     assert (plan.config.fit.iterations, plan.config.network.width) == (7, 32)
 

@@ -1,4 +1,4 @@
-"""What holds whatever a user gives: names of files and runs, and settings."""
+"""Properties that hold for any input of a user: names of files and runs, and settings."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def folders_of(name: str) -> list[str]:
 def images(draw: st.DrawFn) -> list[_Read]:
     """Images that may lie in one folder: no name is another's folder, none is longer than a file system takes."""
     names = draw(st.lists(file_names, min_size=1, max_size=6, unique=True))
-    # Names that almost meet are what is looked for.
+    # Names that almost meet are the interesting ones.
     names += [
         draw(st.sampled_from([name.swapcase(), unicodedata.normalize("NFD", name), f"{name}/a"])) for name in names
     ]
@@ -178,7 +178,7 @@ documents = st.dictionaries(st.sampled_from(SECTIONS) | keys, sections, max_size
 
 
 def resolved(config: str, assignments: list[str] = [], arms: str | None = None) -> Config | None:  # noqa: B006
-    """The settings, or None where they are a mistake that is told in printable lines; no other error is raised."""
+    """The settings, or None where they are a mistake that is reported in printable lines; no other error is raised."""
     try:
         return resolve(config, assignments, arms=arms)
     except ConfigError as error:

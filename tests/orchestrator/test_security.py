@@ -1,4 +1,4 @@
-"""What the project promises to whoever gives it files: none of them is code, and none is written outside its place."""
+"""The project's promises to users who give it files: none of them is code, and none is written outside its place."""
 
 import ast
 import contextlib
@@ -60,11 +60,11 @@ NEEDED = {
     "Environment": ("autoescape", True),
 }
 YAML = {"yaml.safe_load", "yaml.safe_dump"}
-"""Of yaml nothing else is called."""
+"""The only functions of yaml that may be called."""
 
 
 def dangers(source: str) -> Iterator[str]:
-    """What a source does that could make code of data, or open a door."""
+    """The calls in a source that could make code of data, or open a door."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = getattr(node, "module", None)
@@ -87,7 +87,7 @@ def dangers(source: str) -> Iterator[str]:
 
 
 def of_call(node: ast.Call) -> Iterator[str]:
-    # What is called on the outcome of another call has no name of its own.
+    # A call on the result of another call has no name of its own.
     name = "" if "(" in ast.unparse(node.func) else ast.unparse(node.func)
     named = {keyword.arg: keyword.value for keyword in node.keywords}
     constants = {key: value.value for key, value in named.items() if isinstance(value, ast.Constant)}
@@ -205,14 +205,14 @@ def test_a_record_that_points_elsewhere_is_refused(bench: Bench) -> None:
     keys = fit_keys(bench.context, FitJob(bench.image, "crop", PriorName(CANDIDATES[0])))
     for arrays in ("x/../../../../../../secret", "/../x", "//", "\0"):
         with pytest.raises(StoreError, match="is no key"):
-            read_arrays(bench.store, keys, FitRecord(CANDIDATES[0], "crop", "done", arrays=arrays))
+            read_arrays(bench.store, keys, FitRecord(PriorName(CANDIDATES[0]), "crop", "done", arrays=arrays))
 
 
 # Objects that somebody else has put into the store.
 
 
 class Evil:
-    """What a pickle of this does when it is loaded: it leaves a folder."""
+    """Unpickling this leaves a folder."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -223,7 +223,7 @@ class Evil:
 
 @pytest.fixture
 def evil(tmp_path: Path) -> Iterator[Evil]:
-    """It is a danger to who loads it as a pickle, and nobody has by the end."""
+    """It is a danger to code that loads it as a pickle; the test checks at the end that nothing did."""
     made = Evil(tmp_path / "code has run")
     pickle.loads(pickle.dumps(made))  # noqa: S301 - our own
     assert made.trace.exists()
@@ -260,7 +260,7 @@ def test_a_checkpoint_is_never_code(bench: Bench, evil: Evil, form: str) -> None
         "inside": lambda: saved({"seconds": 0.0, "fit": {"iteration": evil}}),
     }[form]()
     bench.store.put(fit_keys(bench.context, job).checkpoint, data)
-    # Whether the fit fails or begins anew is no matter of security.
+    # Whether the fit fails or begins anew does not matter for security.
     with contextlib.suppress(pickle.UnpicklingError):
         run_fit(
             bench.context, job, partial(prior_subject, bench.context, bench.image, "crop", PriorName(CANDIDATES[0]))
@@ -297,7 +297,7 @@ def test_a_table_is_never_code(bench: Bench, evil: Evil) -> None:
     layout = bench.context.layout
     for key in (layout.cohort(bench.image.id), layout.scores(bench.image.id)):
         bench.store.put(key, file.getvalue())
-    # It is read as the plain columns that it has, in which a study finds nothing that it needs.
+    # It is read as its plain columns, in which a study finds nothing that it needs.
     with pytest.raises(KeyError):
         read_table(bench.store, layout, [bench.image])
     assert pq.read_table(io.BytesIO(file.getvalue())).to_pylist() == [{"candidate": "a", "x": 1}]

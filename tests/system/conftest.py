@@ -84,7 +84,7 @@ def cli(tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path)
 
 
-# Long enough to be struck in mid-fit, with checkpoints that are worth something.
+# Long enough to be killed in the middle of a fit, with checkpoints that are worth something.
 LONGER = (
     *TINY,
     "cohort.iterations=200",
@@ -111,7 +111,7 @@ def folder_of(cli: CommandLine, run: str) -> Path:
 
 
 def curves(folder: Path) -> dict[str, list[dict[str, object]]]:
-    """What is recorded of every fit of a run, but for clock times."""
+    """The record of every fit of a run, except for clock times."""
     packed = sorted((folder / "cohorts").glob("*.parquet"))
     return {path.name: pq.read_table(path).drop_columns(["seconds"]).to_pylist() for path in packed}
 

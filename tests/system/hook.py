@@ -1,7 +1,7 @@
 """Code that runs in every Python process below this one, once a module has been imported there.
 
-Workers of a run are processes that Ray starts; what no hardware here does to them (a failing GPU, a crash at a certain
-iteration) is done by such a hook.
+Workers of a run are processes that Ray starts. A hook in them does what no hardware here does (a failing GPU, a crash
+at a certain iteration).
 """
 
 from pathlib import Path

@@ -32,7 +32,7 @@ ARMS = (
 
 
 def blind_part(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What may not depend on references, the estimated PSNR included."""
+    """The part that may not depend on references, the estimated PSNR included."""
     return [{key: row[key] for key in (*BLIND, "psnr_low", "psnr_high")} for row in rows]
 
 
@@ -138,7 +138,7 @@ def test_small_images_are_restored_at_their_larger_size(cli: CommandLine) -> Non
     clean = cli.rows("clean")
     for row in clean:
         assert row["state"] == "restored"
-        # The picture is smooth, so that enlarging it is nearly all there is to do.
+        # The picture is smooth, so enlarging it is nearly the whole task.
         assert row["psnr_degraded"] > 25
         assert None not in (row["psnr"], row["psnr_y"], row["ssim"], row["psnr_oracle_stop"])
         assert (row["psnr_low"], row["psnr_high"]) == (None, None)
@@ -165,7 +165,8 @@ def test_asynchronous_halving_leaves_every_image_a_result(cli: CommandLine) -> N
         fits = pq.read_table(cohort).to_pylist()
         tried = [fit for fit in fits if fit["view"] == "crop"]
         assert len(tried) == 6
-        # Who is ended depends on the order of arrival; those who are have stopped before the end, and someone has come to it.
+        # The order of arrival decides which members are ended; those have stopped before the end, and at least one has
+        # finished.
         assert {fit["state"] for fit in tried} <= {"done", "paused"}
         assert all(fit["iterations"] < 16 for fit in tried if fit["state"] == "paused")
         assert any(fit["state"] == "done" for fit in tried)

@@ -35,7 +35,7 @@ def test_a_folder_of_all_that_is_wrong_ends_in_a_row_for_each_file(cli: CommandL
 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    # What a file is called cannot steer the terminal.
+    # The name of a file cannot steer the terminal.
     assert "\x1b[31mred" not in done.stdout + done.stderr
     command = cli.command("results", "bad", "--csv", "--store", "store")
     # Not as text: a name may hold a carriage return.

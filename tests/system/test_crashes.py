@@ -1,4 +1,6 @@
-"""What becomes of fits that crash their workers: tried again so often, then failed with their reason; the image lives on."""
+"""Fits that crash their workers: retried a limited number of times, then failed with their
+reason; the image goes on.
+"""
 
 import json
 from pathlib import Path
@@ -90,7 +92,7 @@ def test_poison_costs_the_poisoned_and_nobody_else(cli: CommandLine, tmp_path: P
     reason = ends["out of memory"]["reason"]
     assert reason.startswith("out of memory: fitting 64x64 pixels takes about ")
     assert " pixels would fit, or a lower network.width" in reason
-    # A crash is tried once more, want of memory once more and alone, a diverged fit not again.
+    # A crash is retried once, lack of memory once more and alone, a diverged fit not at all.
     tries = (tmp_path / "tries").read_text().splitlines()
     counts = {line: tries.count(line) for line in tries if " crop " in line}
     assert counts["segfault crop False"] == counts["cuda error crop False"] == 2

@@ -1,4 +1,4 @@
-"""What a run survives on one machine: a worker killed in the middle of a fit, an input that vanishes."""
+"""Faults that a run survives on one machine: a worker killed in the middle of a fit, an input that vanishes."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tests.system.conftest import LONGER, TINY, CommandLine, assert_as_calm, fol
 
 
 def kill_a_worker(process: subprocess.Popen[str]) -> None:
-    """Wait until a trial is under way, then kill its process as the kernel would for want of memory."""
+    """Wait until a trial is running, then kill its process as the kernel would for lack of memory."""
     driver = psutil.Process(process.pid)
     while process.poll() is None:
         for child in driver.children(recursive=True):

@@ -48,7 +48,7 @@ def test_every_round_of_every_method_has_its_row_and_its_ticket(found: CommandLi
         assert [len({row["sparsity"] for row in by_round[number]}) for number in range(3)] == [1, 1, 1]
         dense = {(row["initialisation"], row["psnr"]) for row in by_round[0] if row["image"] == image}
         assert len(dense) == 2
-        # What was fitted at full size is the result itself, and not fitted twice: of the cohort none but the best are kept.
+        # A fit at full size is the result itself, and not fitted twice: of the cohort only the best are kept.
         records = (folder_of(found, "found") / "fits").glob(f"{image[0]}*/*/*/result.json")
         assert {path.parent.parent.name for path in records} == {"full"}
     tickets = sorted((folder_of(found, "found") / "tickets").glob("a-*/*.ticket"))

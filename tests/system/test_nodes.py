@@ -1,4 +1,4 @@
-"""What a run survives of its machines' ends: one lost, one about to be taken away."""
+"""Losses of machines that a run survives: one lost, one about to be taken away."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def told(trace: Path) -> list[tuple[str, str, int]]:
 
 
 def wait_for_fits_on(trace: Path, node: str, blocks: int, of: str = "") -> None:
-    """Wait until so many blocks, of fits whose names end so, were done on a node."""
+    """Wait until ``blocks`` blocks, of fits whose names end in ``of``, were done on a node."""
     deadline = time.monotonic() + 120
     while sum(each == node and fit.endswith(of) for each, fit, _ in told(trace)) < blocks:
         assert time.monotonic() < deadline
@@ -128,12 +128,12 @@ def test_a_node_lost_and_a_node_drained_cost_nothing_but_time(calm: CommandLine,
             output, _ = process.communicate(timeout=200)
         finally:
             process.kill()
-    # Not one of its retries was spent: the loss of a machine is no crash of a fit.
+    # None of its retries was used: the loss of a machine is no crash of a fit.
     assert process.returncode == 0, output
     assert "its machine was lost" in output
     assert "its machine is being taken away at iteration" in output
     assert_as_calm(calm, "moved")
-    # A warning costs not one iteration: what was under way on the drained node went on where it had been.
+    # A warning costs no iteration: work on the drained node continued where it was.
     blocks = [block for block in told(trace) if block[0] != lost.node_id]
     moved = [fit for node, fit, _ in blocks if node == drained.node_id][-1]
     iterations = [iteration for _, fit, iteration in blocks if fit == moved]
@@ -186,7 +186,7 @@ def test_a_node_lost_in_the_third_round_of_a_chain_costs_nothing_but_time(
             process.kill()
     assert process.returncode == 0, output
     assert "its machine was lost" in output
-    # What was finished was not done again, and of the round under way only what came after its last checkpoint.
+    # Finished work was not repeated, and the round in progress only from its last checkpoint.
     again = [(fit, iteration) for node, fit, iteration in told(trace) if node == other.node_id]
     assert not any(fit.endswith(("dip.dense.0.r00", "dip.imp.0.r01", "dip.imp.0.r02")) for fit, _ in again)
     assert min(iteration for fit, iteration in again if fit.endswith("dip.imp.0.r03")) > 5
@@ -234,7 +234,7 @@ def test_fits_wait_for_machines_with_gpus_which_nothing_else_takes(
 
 
 def waits_for(cli: CommandLine, run: str) -> list[str]:
-    """What a run waits for, by its record; nothing while it waits for no fits."""
+    """The resources that a run waits for, by its record; nothing while it waits for no fits."""
     time.sleep(0.2)
     store = LocalStore(cli.folder / "dip-store")
     if not store.exists(RunLayout(run).record):
@@ -244,7 +244,7 @@ def waits_for(cli: CommandLine, run: str) -> list[str]:
 
 
 def drain(address: str, node: str) -> None:
-    """What a watcher of spot warnings does."""
+    """The command of a watcher of spot warnings."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address, "--node-id", node]
     reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
     done = subprocess.run(

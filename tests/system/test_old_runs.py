@@ -1,4 +1,4 @@
-"""Runs that the first version has begun, gone on with by this one."""
+"""Runs that the first version has begun, resumed by this one."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run survives of its driver's ends: killed, cancelled, held up and overtaken."""
+"""Ends of its driver that a run survives: killed, cancelled, held up and overtaken."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_a_driver_killed_at_any_stage_is_followed_by_resume_and_nothing_differs(
             process.send_signal(signal.SIGKILL)
             process.wait(timeout=60)
         assert state_of(calm, "shot") == "interrupted"
-        # Work once recorded is never done again: the very records stay.
+        # Recorded work is never repeated: the records themselves stay.
         now = finished_fits(calm, "shot")
         assert before.items() <= now.items()
         before = now

@@ -1,4 +1,4 @@
-"""A run on a real S3 server: what a calm run leaves there, and what becomes of one whose server goes away."""
+"""A run on a real S3 server: its records after a calm run, and its fate when the server goes away."""
 
 import subprocess
 import time
@@ -46,7 +46,7 @@ def test_a_run_outlives_its_store_being_away_and_pauses_where_it_stays_away(
             server.kill()
             time.sleep(5)
             server.start()
-            # What was written before is there, and the run goes on by itself; then the server stays away.
+            # The records from before are there, and the run continues by itself; then the server stays away.
             wait_for_a_checkpoint(store, root, process)
             process.terminate()
             told, _ = process.communicate(timeout=120)
@@ -81,7 +81,7 @@ def test_a_run_outlives_its_store_being_away_and_pauses_where_it_stays_away(
     for what in ("restored", "picks", "scores"):
         assert objects(store, f"{root}/{what}") == files_below(local / what), what
 
-    # The secret is nowhere: not in what was written, not in what was said.
+    # The secret is nowhere: not in a file, not in the output.
     secret = SeaweedFS.environment["AWS_SECRET_ACCESS_KEY"]
     assert secret not in told + rest + done.stdout + done.stderr
     everything = objects(store, "runs") | objects(store, "fingerprints")

@@ -79,7 +79,7 @@ def test_ctrl_c_ends_ray_and_leaves_what_is_finished(cli: CommandLine) -> None:
     for number in range(3):
         save_rgb(cli.folder / f"noisy/{number}.png", phase=number, noise=0.1)
     settings = [*TINY, "cohort.size=1", "pick.full_fits=1", "fit.iterations=12", "fit.patience=12"]
-    # The last image has so much to do that the run cannot end before it is interrupted.
+    # The last image has so much work that the run cannot end before it is interrupted.
     save_rgb(cli.folder / "noisy/large.png", height=600, width=600, noise=0.1)
     process = subprocess.Popen(
         cli.submit(
@@ -113,7 +113,7 @@ def test_ctrl_c_ends_ray_and_leaves_what_is_finished(cli: CommandLine) -> None:
 
 
 def wait_for_rows(process: subprocess.Popen[str], rows: Path) -> list[psutil.Process]:
-    """Wait until a first image is done; all processes the run has started by then."""
+    """Wait until a first image is finished; returns all processes the run has started by then."""
     deadline = 240
     watched = psutil.Process(process.pid)
     while deadline > 0 and process.poll() is None:

@@ -22,8 +22,9 @@ from workers.space import Upsampler, upsamplers
 from workers.stopping import held_out_mask
 from workers.tasks import Deblur, Denoise, Inpaint, Jpeg, SuperResolve, Task
 
-# By their names in ATen, what torch.use_deterministic_algorithms (2.13) lists: first those that raise on a GPU, then those
-# that it makes slower, which nothing here needs either. Convolutions, the one exception, are meant to be used.
+# The names in ATen of the operations that torch.use_deterministic_algorithms (2.13) lists: first those that raise on a
+# GPU, then those that it makes slower, which nothing here needs either. Convolutions, the one exception, are meant to
+# be used.
 RAISE = {
     *("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "adaptive_max_pool2d_backward"),
     *("avg_pool3d_backward", "fractional_max_pool2d_backward", "fractional_max_pool3d_backward"),
@@ -40,7 +41,7 @@ SLOWER = {
     *("replication_pad1d_backward", "replication_pad2d_backward", "replication_pad3d_backward"),
     *("scatter", "scatter_", "scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_"),
 }
-# What goes to cuBLAS.
+# Operations that use cuBLAS.
 PRODUCTS = {"addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "dot", "linear", "matmul", "mm", "mv", "vdot"}
 UNWANTED = RAISE | SLOWER | PRODUCTS
 
@@ -55,7 +56,7 @@ PRIORS = {
     NAS_DIP["inpaint"]: {"reflection_pad2d_backward", "upsample_bicubic2d_backward"},
     NAS_DIP["super-resolve"]: {"reflection_pad2d_backward", "upsample_bicubic2d_backward"},
 }
-# Of a convolution's kernels, which change sizes alone, one.
+# One of a convolution's kernels, which differ only in their sizes.
 CELLS = [cell for cell in upsamplers() if cell.valid and (cell.kernel == 3 or cell.convolution == "identity")]
 TASKS: list[tuple[Task, set[str]]] = [
     (Denoise(25), set()),
@@ -70,7 +71,7 @@ TASKS: list[tuple[Task, set[str]]] = [
 
 
 class Recorder(TorchDispatchMode):
-    """Keeps the names of all that ATen does, for gradients and optimisers too."""
+    """Keeps the names of all operations of ATen, for gradients and optimisers too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +108,7 @@ def make_fit(prior: str, task: Task | None = None, *, device: str = "cpu", width
 
 
 def unwanted(fit: Fit) -> set[str]:
-    """What two iterations do of what they should not."""
+    """The operations of two iterations that should not be there."""
     with Recorder() as recorder:
         fit.advance(2)
     assert {"convolution_backward", "_fused_adam_", "where"} <= recorder.names
@@ -181,7 +182,8 @@ def test_what_has_no_replacement_is_as_it_was(operation: Callable[[Tensor], Tens
 
 
 def test_outputs_on_a_gpu_are_made_by_the_operations_that_make_them_here() -> None:
-    # PyTorch's own functions would ask where a tensor is, and make some outputs otherwise there. These tensors have no data.
+    # PyTorch's own functions would ask where a tensor is, and make some outputs differently there. These tensors have
+    # no data.
     with FakeTensorMode(), Recorder() as recorder, deterministic_operations():
         x = torch.empty(1, 2, 8, 9, device="cuda")
         for operation in (
@@ -243,7 +245,7 @@ def test_a_deterministic_fit_is_the_ordinary_one_but_for_rounding(prior: str) ->
     for fit in (ordinary, deterministic):
         fit.advance(5)
     mine, theirs = deterministic.result().held_out_curve, ordinary.result().held_out_curve
-    # Before the first gradient there is nothing that could differ.
+    # Before the first gradient nothing could differ.
     assert mine[0] == theirs[0]
     np.testing.assert_allclose(mine, theirs, rtol=1e-3)
 
@@ -280,7 +282,7 @@ def test_pytorchs_own_switches_are_on_during_a_deterministic_fit_and_then_as_bef
     finally:
         torch.set_deterministic_debug_mode(0)
         torch.backends.cudnn.benchmark = False
-    # Of either fit the output and its average, then the results of both rules.
+    # For either fit the output and its average, then the results of both rules.
     assert seen == [before] * 4 + [(2, False)] * 4
 
 

@@ -27,7 +27,7 @@ from workers.spectra import LOW_PASS_METRICS, METRICS, Array
 
 
 def largest_gap(degraded: Array, output: Array) -> float:
-    """A user's metric, neither symmetric nor additive; it writes into what it is given."""
+    """A user's metric, neither symmetric nor additive; it writes into its arguments."""
     degraded -= 0.3 * output
     return float(np.abs(degraded).max())
 

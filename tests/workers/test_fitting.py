@@ -30,7 +30,7 @@ def name_of(operator: Operator) -> str:
 
 
 class Plain(Network):
-    """The least network that a fit takes: two convolutions."""
+    """The smallest network that a fit takes: two convolutions."""
 
     def __init__(self, channels: int = 2) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def decoder() -> Network:
 
 
 class Watched:
-    """An operator that tells where the loss looks at its result."""
+    """An operator that records where the loss looks at its result."""
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
@@ -75,7 +75,7 @@ def smooth_image(height: int = 64, width: int = 64) -> np.ndarray:
 
 
 def measured(height: int, width: int, *, holes: bool = False) -> Measurement:
-    """A noisy measurement of so many pixels, with some of them hidden, and some unknown."""
+    """A noisy measurement of ``height`` x ``width`` pixels, with some of them hidden, and some unknown."""
     random = np.random.default_rng(0)
     noisy = Denoise(25).simulate(smooth_image(height, width), random).pixels
     known = random.random((height, width)) < 0.8 if holes else None
@@ -277,7 +277,7 @@ def test_a_fit_of_every_task_comes_to_agree_with_what_was_measured(task: Task) -
 
 
 def by_hand(fit: Fit, iterations: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """All outputs of a fit, and their exponential average after each, whatever its rule has to say."""
+    """All outputs of a fit, and their exponential average after each, whatever its rule decides."""
     outputs: list[np.ndarray] = []
     hook = fit.network.register_forward_hook(lambda module, given, out: outputs.append(out.detach().numpy().copy()))
     fit.advance(iterations)
@@ -289,7 +289,7 @@ def by_hand(fit: Fit, iterations: int) -> tuple[list[np.ndarray], list[np.ndarra
 
 
 def windowed_variances(outputs: list[np.ndarray]) -> list[float]:
-    """Of 100 outputs, every 10."""
+    """The variances of 100 outputs, every 10."""
     ends = range(1, len(outputs) + 1)
     return [
         float(np.var(outputs[end - 100 : end], axis=0, dtype=np.float64).mean())

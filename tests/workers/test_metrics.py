@@ -30,7 +30,8 @@ def test_the_task_loss_is_the_mean_squared_difference() -> None:
 
 def test_a_metric_can_be_an_object_of_a_module(modules: Path) -> None:
     (modules / "their_metrics.py").write_text(
-        "class Metrics:\n    @staticmethod\n    def gap(degraded, output):\n        return abs(degraded - output).max()\n"
+        "class Metrics:\n    @staticmethod\n    def gap(degraded, output):\n        return abs(degraded -"
+        " output).max()\n"
     )
     assert resolve_metric("their_metrics:Metrics.gap")(DEGRADED, OUTPUT) == np.abs(DEGRADED - OUTPUT).max()
 

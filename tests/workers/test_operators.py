@@ -180,7 +180,7 @@ def test_lanczos_spreads_an_impulse_by_its_formula(factor: int) -> None:
     measured = Downsample(factor)(impulse)[0, 0].numpy()
 
     def line(position: int) -> list[float]:
-        """What each measured pixel sees of an impulse, away from the borders."""
+        """The response of each measured pixel to an impulse, away from the borders."""
         halves = range(1 - 4 * factor, 4 * factor)
         offsets = [half / 2 / factor for half in halves if (half - (factor - 1)) % 2 == 0]
         total = sum(sinc(t) * sinc(t / 2) for t in offsets)

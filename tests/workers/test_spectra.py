@@ -12,7 +12,7 @@ from workers.spectra import METRICS, Transforms, metric, percent_bandwidth, psd,
 def test_a_metric_agrees_with_the_reference_values(arrays: str, name: str, data: Path) -> None:
     loaded = np.load(data / f"{arrays}.npz")
     expected = json.loads((data / f"{arrays}.json").read_text())["values"]
-    # Of one channel, the zero frequency after `nodc` is rounding noise, and it sets the histogram's range.
+    # With one channel, the zero frequency after `nodc` is rounding noise, and it sets the histogram's range.
     noisy = arrays == "gray_64x64" and name == "nodc psd db hist emd"
     relative = 1e-2 if noisy else 1e-6
     for output, values in zip(loaded["outputs"], expected, strict=True):

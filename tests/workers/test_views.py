@@ -107,7 +107,7 @@ def test_an_image_with_holes_is_made_small_from_what_is_known() -> None:
     assert mask is not None
     assert mask.dtype == np.bool_
     assert mask.shape == small.shape[1:] == (64, 64)
-    # Holes of single pixels close, a large one stays; what is unknown is nothing.
+    # Holes of single pixels close, a large one stays; unknown pixels are zero.
     assert not mask[:28, :28].any()
     assert mask[36:].mean() > 0.8
     assert (small[:, ~mask] == 0).all()

@@ -40,7 +40,7 @@ class JointFit:
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate, fused=True)
 
     def advance(self, iterations: int) -> float:
-        """Run so many more iterations, at least one; returns the sum of the losses at the last.
+        """Run ``iterations`` more, at least one; returns the sum of the losses at the last.
 
         Raises:
             FitDivergedError: a loss is not a finite number.
@@ -64,7 +64,7 @@ class JointFit:
         return loss.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything to go on from, safe to load with ``torch.load(..., weights_only=True)``."""
+        """Everything needed to continue, safe to load with ``torch.load(..., weights_only=True)``."""
         return {
             "iteration": self.iteration,
             "network": self.network.state_dict(),

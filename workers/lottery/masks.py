@@ -19,7 +19,7 @@ _HOOK = "_weight_mask_hook"
 
 
 def prunable(network: nn.Module, exempt: Sequence[str] = ()) -> dict[str, nn.Conv2d]:
-    """The network's convolutions by name, in order, without those whose name one of the glob patterns ``exempt`` matches.
+    """The network's convolutions by name, in order, without those whose name matches a glob pattern of ``exempt``.
 
     Transposed convolutions, which some candidates upsample with, are not among them.
 
@@ -38,7 +38,7 @@ def prunable(network: nn.Module, exempt: Sequence[str] = ()) -> dict[str, nn.Con
 
 
 def kept_after(prunable_weights: int, rate: float, rounds: int) -> int:
-    """How many of so many weights are left after so many rounds.
+    """How many of ``prunable_weights`` are left after ``rounds`` rounds.
 
     A round takes ``rate`` of those that are left, rounded to whole weights (halves to even), but never the last one.
     """
@@ -51,11 +51,12 @@ def kept_after(prunable_weights: int, rate: float, rounds: int) -> int:
 def top(values: Mapping[str, Tensor], keep: int) -> Masks:
     """Keep exactly the ``keep`` weights with the largest values, over all layers together.
 
-    Of equal values the earlier one goes first: by layer, then by place in the weight. So the masks, which are on the
-    CPU, are a function of the values alone. Of weights valued minus infinity none is kept while there are others.
+    Among equal values the earlier one goes first: by layer, then by place in the weight. The masks, which are on the
+    CPU, are therefore a function of the values alone. Weights valued minus infinity are kept only when there are no
+    others.
 
     Raises:
-        ValueError: a value is not a number, or there are not so many weights.
+        ValueError: a value is not a number, or there are fewer weights than ``keep``.
     """
     flat = torch.cat([value.detach().cpu().double().flatten() for value in values.values()])
     if flat.isnan().any():
@@ -68,18 +69,18 @@ def top(values: Mapping[str, Tensor], keep: int) -> Masks:
 
 
 def unflatten(flat: Tensor, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """Cut what lies in a row, layer after layer in C order, into the layers."""
+    """Cut one flat tensor, layer after layer in C order, into the layers."""
     parts = flat.split([math.prod(shape) for shape in shapes.values()])  # type: ignore[no-untyped-call]
     return {name: part.reshape(*shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
 @torch.no_grad()
 def apply(network: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Make masked weights zero, and keep them zero while the network is trained. Masks applied before are replaced.
+    """Set masked weights to zero and keep them zero in training. Masks applied before are replaced.
 
     A mask becomes a buffer ``weight_mask`` of its convolution, which follows the network to another device, and the
-    weight's gradient is multiplied by it: what an optimiser without weight decay has at zero without a gradient stays
-    there. The buffer is no part of the state dict, so that states of the network with and without masks are alike. A
+    weight's gradient is multiplied by it. An optimiser without weight decay leaves a weight at zero that has no
+    gradient. The buffer is no part of the state dict, so that states of the network with and without masks are alike. A
     deep copy of a network does not hold its masks (PyTorch copies no gradient hooks): apply them to it as well.
 
     Raises:
@@ -107,7 +108,7 @@ def applied(network: nn.Module) -> Masks:
 def sparsity(network: nn.Module, masks: Mapping[str, Tensor]) -> float:
     """The share of all the network's convolution weights that the masks take away, in [0, 1].
 
-    All: also those that were exempt, and those of transposed convolutions.
+    The total includes exempt weights and those of transposed convolutions.
     """
     return sum(all_ - kept for kept, all_ in layer_counts(masks).values()) / convolution_weights(network)
 
@@ -119,7 +120,7 @@ def convolution_weights(network: nn.Module) -> int:
 
 
 def layer_counts(masks: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
-    """For every masked layer how many weights are kept, and of how many."""
+    """For every masked layer: how many weights are kept, and how many there are."""
     return {name: (int(mask.sum()), mask.numel()) for name, mask in masks.items()}
 
 
@@ -130,14 +131,14 @@ def _convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
 def _hold(conv: nn.Conv2d, mask: Tensor) -> None:
     kept = mask.to(conv.weight.device, torch.bool)
     conv.weight.masked_fill_(~kept, 0)
-    # As a float, and laid out as the weight is, it makes the product with the gradient a plain one.
+    # As a float, in the weight's memory layout, it makes the product with the gradient a plain one.
     buffer = torch.empty_like(conv.weight, requires_grad=False).copy_(kept)
     conv.register_buffer(_BUFFER, buffer, persistent=False)
-    # The weight must not keep alive the module that keeps it alive.
+    # The weight must not keep its module alive, which keeps the weight alive.
     owner = weakref.ref(conv)
 
     def masked(gradient: Tensor) -> Tensor:
-        # Moving a module replaces its buffers, so the one to use is the module's at the time.
+        # Moving a module replaces its buffers, so read the module's current one.
         holder = owner()
         return gradient if holder is None else gradient * holder.get_buffer(_BUFFER)
 

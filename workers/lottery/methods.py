@@ -25,10 +25,10 @@ class MethodTraits:
 
     Attributes:
         prunes: whether its rounds are a network with masks, so that the dense network is its round 0.
-        many_rounds: whether a chain has rounds of decreasing size; one that has not is fitted once.
+        many_rounds: whether a chain has rounds of decreasing size; otherwise it is fitted once.
         sees_images: whether its masks are found on images; others are equal for all images.
         round_by_round: whether the masks of a round come out of a fit of the round before. The rounds of such a chain
-            begin from the weights that the setting ``lottery.rewind`` says.
+            begin from the weights that the setting ``lottery.rewind`` chooses.
         learns_masks: whether masks are learnt in iterations of their own.
         decoder: whether a round is a deep decoder in place of the network.
     """

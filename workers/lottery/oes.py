@@ -27,7 +27,7 @@ from workers.objective import Objective
 from workers.seeds import generator_of
 
 _SMALLEST = 1e-7
-"""How near u may come to 0 and to 1, where its logarithms end."""
+"""The least distance of u from 0 and from 1, where the logarithms diverge."""
 
 
 class MaskSearch:
@@ -80,7 +80,7 @@ class MaskSearch:
         self._optimizer = torch.optim.Adam(self._logits.values(), lr=learning_rate, fused=True)
 
     def advance(self, iterations: int) -> float:
-        """Run so many more iterations, at least one; returns the loss at the last, with the pull towards the prior.
+        """Run ``iterations`` more, at least one; returns the loss at the last, with the pull towards the prior.
 
         Raises:
             FitDivergedError: a loss is not a finite number.
@@ -122,13 +122,15 @@ class MaskSearch:
         """The sum over all weights of KL(Bernoulli(p) || Bernoulli(prior)), a scalar."""
         logits = torch.cat([logits.flatten() for logits in self._logits.values()])
         kept = logits.sigmoid()
-        # Of logarithms of p and 1 - p these neither overflow nor cancel.
+        # Unlike logarithms of p and 1 - p, these neither overflow nor cancel.
         towards_one = F.logsigmoid(logits) - math.log(self._prior)
         towards_zero = F.logsigmoid(-logits) - math.log1p(-self._prior)
         return (kept * towards_one + (1 - kept) * towards_zero).sum()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything to go on from but the network's weights; safe to load with ``torch.load(..., weights_only=True)``."""
+        """Everything needed to continue except the network's weights; safe to load with
+        ``torch.load(..., weights_only=True)``.
+        """
         return {
             "iteration": self.iteration,
             "logits": self.logits(),

@@ -1,4 +1,4 @@
-"""Masks from the weights' magnitudes, from chance, and from how sensitive the loss is to each weight."""
+"""Masks from the weights' magnitudes, from chance, and from the sensitivity of the loss to each weight."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,11 +22,11 @@ def by_magnitude(
     """Keep the ``keep`` largest of the weights that are left, over all layers together.
 
     Between two fits from the same initial weights this is a round of iterative magnitude pruning (arXiv 1803.03635; for
-    image priors arXiv 2410.24187). What was pruned before stays pruned.
+    image priors arXiv 2410.24187). Weights pruned before stay pruned.
 
     Args:
         network: as it was fitted.
-        masks_before: what is left of it; None if all is.
+        masks_before: the weights that are left; None if all are.
         keep: how many weights to keep.
         exempt: patterns of layers to leave alone, see `workers.lottery.masks.prunable`; the same in all rounds.
 
@@ -40,7 +40,7 @@ def by_magnitude(
         left = sum(int(mask.sum()) for mask in masks_before.values())
         if keep > left:
             raise ValueError(f"cannot keep {keep} weights of the {left} that are left")
-        # A weight that is left may have become zero too, and is still before those that are not.
+        # A weight that is left may have become zero too; it still comes before the pruned ones.
         values = {
             name: value.masked_fill(~masks_before[name].to(value.device), -torch.inf) for name, value in values.items()
         }
@@ -50,10 +50,10 @@ def by_magnitude(
 def at_random(network: Network, keep: int, exempt: Sequence[str], seed: int) -> Masks:
     """Keep the first ``keep`` weights of a random order, which is a function of the seed.
 
-    So of two masks from one seed the sparser keeps only what the other keeps too.
+    The sparser of two masks from one seed keeps only weights that the other keeps too.
 
     Raises:
-        ValueError: there are not so many weights.
+        ValueError: there are fewer weights than ``keep``.
     """
     shapes = {name: conv.weight.shape for name, conv in prunable(network, exempt).items()}
     weights = sum(shape.numel() for shape in shapes.values())
@@ -78,7 +78,7 @@ def by_sensitivity(network: Network, objectives: Sequence[Objective], exempt: Se
     """
     weights = {name: conv.weight for name, conv in prunable(network, exempt).items()}
     values = {name: torch.zeros_like(weight, requires_grad=False) for name, weight in weights.items()}
-    # The gradient of a sum, one image after the other: so there is never more than one in memory.
+    # Take the gradient of the sum one image after the other, so that only one is in memory at a time.
     for objective in objectives:
         loss = objective.loss(network(objective.input()))
         for value, gradient in zip(values.values(), torch.autograd.grad(loss, list(weights.values())), strict=True):

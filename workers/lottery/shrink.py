@@ -1,12 +1,12 @@
-"""Without the channels that a mask has emptied: the same function in less time.
+"""Remove the channels that a mask has emptied: the same function in less time.
 
-A mask makes nothing faster: dense kernels multiply by its zeros too. But a channel to which a mask leaves no weight, or
-from which it leaves none, can be taken out, and the kernels that remain are smaller.
+A mask makes nothing faster: dense kernels multiply by its zeros too. But a channel can be taken out if a mask leaves no
+weight that leads to it, or none that leads from it, and the remaining kernels are smaller.
 
 In DIP's network this changes nothing. A filter without weights gives its bias everywhere. Batch normalisation by the
 batch's own statistics turns any constant into its shift; activation, resizing and reflection padding keep it constant.
-What the next convolution makes of it, the batch normalisation behind takes away again. Only the last convolution has
-none behind it: there a constant is a bias.
+The batch normalisation behind the next convolution takes away the constant's contribution. Only the last convolution
+has none behind it: there a constant is a bias.
 """
 
 from copy import deepcopy
@@ -29,26 +29,26 @@ def shrink(network: Network) -> DipNetwork:
 
     A channel stays if weights that the masks keep lead from the noise input to it and from it to the image. Masks alone
     decide, not values: a weight that is zero but not masked can still be trained. Input and image keep their channels,
-    and every layer keeps one at least, whether needed or not. The given network is left as it is; the new one has
-    copies of what remains, on the same device, with the masks of that applied.
+    and every layer keeps at least one, needed or not. The given network is not changed. The new one has copies of the
+    remaining weights, on the same device, with their masks applied.
 
-    Equal up to rounding are the function and, for any loss and input, the gradients of all parameters that remain. What
-    is removed has no influence on the image, with one exception: constants that reach the last convolution. They become
-    part of its bias. Before, their weights and shifts were trained beside that bias, and all together moved it further
-    in a step.
+    The function is equal up to rounding and so are, for any loss and input, the gradients of all remaining parameters.
+    The removed part has no influence on the image, with one exception: constants that reach the last convolution. They
+    become part of its bias. Before, their weights and shifts were trained beside that bias, and all together moved it
+    further in a step.
 
     Rounding is large where masks have cut a layer off. Each batch normalisation multiplies the rounding of a constant,
-    and of its gradient, by up to 316 (1 over the root of its epsilon). So a chain of layers that carry nothing but
-    constants gives noise in float32, and its gradients can overflow. Of such layers the new network keeps one channel
-    each, and its noise is another.
+    and of its gradient, by up to 316 (1 over the root of its epsilon). A chain of layers that carry nothing but
+    constants therefore gives noise in float32, and its gradients can overflow. The new network keeps one channel of
+    each such layer, and its noise differs.
 
     Raises:
         ValueError: it is no network of DIP.
     """
     if not isinstance(network, DipNetwork):
         raise ValueError(
-            f"{type(network).__name__}: channels can be taken out of DIP's networks only; those of a search-space candidate"
-            " are tied together, because its scales are added up"
+            f"{type(network).__name__}: channels can be taken out of DIP's networks only; those of a search-space"
+            " candidate are tied together, because its scales are added up"
         )
     applied = masks.applied(network)
     kept = _kept(network, applied)
@@ -72,7 +72,7 @@ def shrink(network: Network) -> DipNetwork:
 
 
 def _sources() -> dict[str, tuple[str, ...]]:
-    """All convolutions, in the order of a forward pass, and those (or the input) whose channels each reads."""
+    """All convolutions in the order of a forward pass, each with those (or the input) whose channels it reads."""
     sources: dict[str, tuple[str, ...]] = {}
     below = _INPUT
     for level in range(LEVELS):
@@ -89,7 +89,7 @@ def _sources() -> dict[str, tuple[str, ...]]:
 
 
 def _kept(network: DipNetwork, applied: masks.Masks) -> dict[str, Tensor]:
-    """Which output channels of every convolution, and of the input, stay: bool, (channels,)."""
+    """The output channels of every convolution, and of the input, that stay: bool, (channels,)."""
     links = {}
     for name in _sources():
         weight = network.get_parameter(f"{name}.weight")
@@ -131,7 +131,7 @@ def _convolution_of(old: nn.Conv2d, filters: Tensor, arriving: Tensor) -> nn.Con
 
 @torch.no_grad()
 def _fold(network: DipNetwork, smaller: DipNetwork, removed: Tensor) -> None:
-    """Add to the last bias what removed channels gave the last convolution: their constants, or nothing by its masked weights."""
+    """Add to the last bias the contribution of removed channels: their constants, or nothing by its masked weights."""
     constants = F.leaky_relu(network.get_parameter("mergers.0.5.bias")[removed], SLOPE)
     weight = network.get_parameter(f"{_OUTPUT}.weight")[:, removed, 0, 0]
     smaller.get_parameter(f"{_OUTPUT}.bias").add_(weight @ constants)

@@ -1,4 +1,4 @@
-"""Tickets: masks as small artefacts, with all that it takes to train what they leave.
+"""Tickets: masks as small artefacts, with everything needed to train the weights that they leave.
 
 A ticket has the masks and the seed of the initial weights, not the weights. Three lines fit one to an image::
 
@@ -6,10 +6,10 @@ A ticket has the masks and the seed of the initial weights, not the weights. Thr
     network = ticket.build()
     fit = Fit(network, measurement, operator, settings, seed=0)
 
-The file has three parts. The first line says ``dip-ticket 1``. The second is one JSON object: the fields of `Ticket`,
-of which masks appear as ``layers`` with name, shape and how many weights are kept, the true ``sparsity``, and
-``sha256``, the digest of this line without it and of what follows it. The rest are the masks' bits, layer after layer
-in C order, eight to a byte, the first in the highest bit; zeros fill the last byte.
+The file has three parts. The first line is ``dip-ticket 1``. The second is one JSON object: the fields of `Ticket`,
+with masks as ``layers`` (name, shape and number of kept weights), the true ``sparsity``, and ``sha256``, the digest of
+this line without it and of the third part. The rest are the masks' bits, layer after layer in C order, eight to a byte,
+the first in the highest bit; zeros fill the last byte.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from workers.networks import Network, prior_of
 from workers.seeds import generator_of
 
 Target = Literal["observed", "clean"]
-"""What the masks were fitted to: the image as it was measured, or the clean one, which only an experiment has."""
+"""The image that the masks were fitted to: as it was measured, or the clean one, which only an experiment has."""
 
 _KIND, _FORMAT = b"dip-ticket", 1
 _MAGIC = b"%s %d" % (_KIND, _FORMAT)
@@ -71,12 +71,12 @@ class Ticket:
         method: how the masks were found.
         initialisation: the number of the chain's initialisation, from 0.
         round: the pruning round.
-        source: the ids of the images that they were found on; empty where none had a part.
-        task: the task that these were degraded by.
-        target: what the masks were fitted to.
+        source: the ids of the images that they were found on; empty where none were used.
+        task: the task that degraded these images.
+        target: the image that the masks were fitted to, see `Target`.
         rewind: the iteration whose weights a round began with; 0 are the initial ones, which alone a ticket can
             rebuild.
-        masks: what is left of the convolutions; on the CPU.
+        masks: the weights that are left of the convolutions; on the CPU.
 
     Raises:
         ValueError: a field is out of range, or the masks do not fit the network.
@@ -131,7 +131,8 @@ class Ticket:
         )
 
     def build(self, start: Mapping[str, Tensor] | None = None) -> Network:
-        """The network with the masks applied, on the CPU, and with its initial weights, or those of the state ``start``.
+        """The network with the masks applied, on the CPU, and with its initial weights, or
+        those of the state ``start``.
 
         Raises:
             ValueError: the ticket's rounds begin from later weights, which it does not hold, and they are not given.
@@ -161,7 +162,7 @@ class Ticket:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read a file. It is taken only if it is, byte for byte, what `to_bytes` would write.
+        """Read a file. It is accepted only if `to_bytes` would write exactly these bytes.
 
         Raises:
             NewerTicketError: a newer version has written it.
@@ -179,7 +180,7 @@ class Ticket:
         shapes = {layer["name"]: layer["shape"] for layer in layers}
         if len(shapes) != len(layers):
             raise ValueError("two layers have the same name")
-        # Sizes are compared before anything of such a size is made.
+        # Compare sizes before anything of such a size is made.
         weights = sum(math.prod(shape) for shape in shapes.values())
         bits = data.split(b"\n", 2)[2]
         if len(bits) != (weights + 7) // 8:
@@ -193,14 +194,14 @@ class Ticket:
                 raise ValueError(f"the mask of {layer['name']!r} keeps {kept} weights, not {layer['kept']}")
         del fields["sparsity"], fields["sha256"]
         ticket = cls(**fields | {"source": tuple(fields["source"]), "masks": masks})
-        # Sparsity, digest, and that nothing is said twice or in other words.
+        # Checks sparsity, digest, and that nothing is written twice or in another form.
         if ticket.to_bytes() != data:
             raise ValueError("the ticket is damaged: its parts do not agree with each other")
         return ticket
 
 
 def header(data: bytes) -> dict[str, Any]:
-    """The JSON object at the head of a ticket, for who wants no masks; what it says is not checked.
+    """The JSON object at the head of a ticket, without reading masks; its content is not checked.
 
     Raises:
         NewerTicketError: a newer version has written them.
@@ -210,8 +211,8 @@ def header(data: bytes) -> dict[str, Any]:
     kind, _, number = magic.rpartition(b" ")
     if kind == _KIND and number.isdigit() and int(number) > _FORMAT:
         raise NewerTicketError(
-            f"the bytes do not begin with {_MAGIC.decode()!r} but have format {int(number)}: a newer version has written them;"
-            " install that version"
+            f"the bytes do not begin with {_MAGIC.decode()!r} but have format {int(number)}: a newer version has"
+            " written them; install that version"
         )
     if magic != _MAGIC or len(lines) != 2:
         raise ValueError("the bytes are no ticket: they do not begin with 'dip-ticket 1' and a header")

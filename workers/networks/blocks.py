@@ -14,12 +14,14 @@ SLOPE = 0.2
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalisation with PyTorch's defaults, but for running statistics, which nothing would read."""
+    """Batch normalisation with PyTorch's defaults, but without running statistics, which nothing would read."""
     return nn.BatchNorm2d(channels, track_running_stats=False)
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution with bias and, for kernels over 1, reflection padding: the kind used everywhere outside the cells."""
+    """A convolution with bias and, for kernels over 1, reflection padding: the kind used
+    everywhere outside the cells.
+    """
     return nn.Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, padding_mode="reflect")
 
 
@@ -138,8 +140,8 @@ def upsampling_cell(cell: Upsampler, width: int) -> nn.Sequential:
 def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
     """Draw fresh weights with PyTorch's default distributions, from an explicit generator.
 
-    PyTorch's own initialisers for convolutions are uniform on +-1/sqrt(fan in), weights and bias alike, but draw from the
-    process-wide generator, whose state depends on whatever ran before.
+    PyTorch's own initialisers for convolutions are uniform on +-1/sqrt(fan in), weights and bias alike, but draw from
+    the process-wide generator, whose state depends on whatever ran before.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):

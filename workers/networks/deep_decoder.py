@@ -1,4 +1,5 @@
-"""The deep decoder (arXiv 1810.03982, section 2): 1x1 convolutions and upsampling alone, with fewer weights than pixels.
+"""The deep decoder (arXiv 1810.03982, section 2): 1x1 convolutions and upsampling alone, with
+fewer weights than pixels.
 
 Without convolutions over space nothing but the bilinear upsampling ties neighbouring pixels together, so the network is
 too small to fit noise well.

@@ -1,4 +1,6 @@
-"""The network of the deep image prior (arXiv 1711.10925, supplement): an encoder-decoder with thin, concatenated skips."""
+"""The network of the deep image prior (arXiv 1711.10925, supplement): an encoder-decoder with
+thin, concatenated skips.
+"""
 
 from typing import Literal
 
@@ -11,7 +13,7 @@ from workers.space import LEVELS
 
 
 def _merge_block(skip_channels: int, width: int) -> nn.Sequential:
-    """Normalise what the skip and the scale below have brought together, then 3x3, 1x1."""
+    """Normalise the concatenated skip and scale below, then 3x3, 1x1."""
     return nn.Sequential(
         batch_norm(skip_channels + width),
         conv(skip_channels + width, width, 3),
@@ -24,7 +26,8 @@ def _merge_block(skip_channels: int, width: int) -> nn.Sequential:
 
 
 class DipNetwork(Network):
-    """Five scales of ``width`` channels; at each, ``skip_channels`` bypass what lies below and are concatenated with it.
+    """Five scales of ``width`` channels; at each, ``skip_channels`` bypass the scales below and
+    are concatenated with them.
 
     Maps (N, in_channels, H, W) to (N, out_channels, H, W) in (0, 1); H and W must be multiples of 32 and at least 64.
     The paper's, for denoising: 32 channels in, width 128, 4 skip channels, bilinear upsampling.

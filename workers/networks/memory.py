@@ -9,15 +9,17 @@ from workers.networks.priors import prior_of
 
 _SIDE = 128
 _PEAK = 1.6
-"""Peak over what autograd keeps: gradients in flight, workspaces, Adam. 1.1 to 1.6 were measured from 256 px up (docs/benchmarks.md)."""
+"""Peak over the memory that autograd keeps: gradients in flight, workspaces, Adam. Measured: 1.1 to 1.6 from 256
+px up (docs/benchmarks.md).
+"""
 
 
 @cache
 def fit_bytes_per_pixel(prior: str, out_channels: int, width: int, input_channels: int) -> float:
     """Bytes of memory at the peak of a fit, per pixel of the padded image.
 
-    A forward pass on tensors without storage tells which ones autograd would keep for the backward pass. Weights are left
-    out: beside the activations of any image worth the question they are small.
+    A forward pass on tensors without storage shows which ones autograd would keep for the backward pass. Weights are
+    left out: they are small next to the activations of any image for which memory matters.
 
     Args:
         prior: the network's name, see `workers.networks.priors.prior_of`.

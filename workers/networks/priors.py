@@ -66,7 +66,7 @@ class Prior:
 
         Args:
             out_channels: channels of the image.
-            width: channels of every scale; the deep decoder takes no notice of it.
+            width: channels of every scale; the deep decoder ignores it.
             input_channels: depth of the noise input of a candidate; the other priors have their own.
             generator: the source of the weights; None takes PyTorch's global one.
 
@@ -105,7 +105,7 @@ def prior_of(name: str) -> Prior:
         channels = int(match[1])
         if _FEWEST_CHANNELS <= channels <= _MOST_CHANNELS:
             return Prior(name, 1, _deep_decoder, channels)
-    # Only text that looks like a candidate is read as one: its errors repeat the text as it is, whatever is in it.
+    # Only text that looks like a candidate is read as one, because its errors repeat the text unchanged.
     if match := re.fullmatch(r"(nas-dip-|)([0-9]{1,9}-[0-9]*)", name):
         candidate = Candidate.parse(match[2])
         own_input_channels = _DIP_INPUT_CHANNELS if match[1] else None

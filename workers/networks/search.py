@@ -19,7 +19,9 @@ from workers.space import LEVELS, Candidate, InvalidCandidateError
 
 SIDE_MULTIPLE: int = 2**LEVELS
 SMALLEST_SIDE = 2 * SIDE_MULTIPLE
-"""At half of it the deepest level has a side of 1, where reflection padding and batch normalisation have nothing to use."""
+"""At half of it the deepest level has a side of 1: nothing for reflection padding and batch
+normalisation to work on.
+"""
 
 
 def _block_makers(
@@ -43,7 +45,7 @@ def _block_makers(
 
 
 def parameter_count(network: nn.Module) -> int:
-    """How many parameters a network has that a fit may change."""
+    """How many trainable parameters a network has."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -122,9 +124,9 @@ class SearchNetwork(Network):
     def _at_level(
         self, source: int, level: int, sources: list[Tensor], chained: dict[tuple[int, int], Tensor]
     ) -> Tensor:
-        """The encoder's scale ``source`` brought to the resolution of ``level``; chains share what they share.
+        """The encoder's scale ``source`` brought to the resolution of ``level``; chains share their common blocks.
 
-        A method, not a function within `forward`: a recursive one would keep all its tensors alive in a cycle.
+        It is a method, not a function within `forward`: a recursive one would keep all its tensors alive in a cycle.
         """
         if source == level:
             return sources[source]
@@ -137,7 +139,7 @@ class SearchNetwork(Network):
     def declared_parameters(self) -> int:
         """How many parameters the search space declares for this candidate, also in blocks that no skip bit uses.
 
-        It is the count the papers report. What this module really holds is ``sum(p.numel() for p in parameters())``.
+        It is the count the papers report. The module itself holds ``sum(p.numel() for p in parameters())``.
         """
         with torch.device("meta"):
             makers = _block_makers(self.candidate, self.in_channels, self.out_channels, self.width)
@@ -173,7 +175,7 @@ def build(
         raise InvalidCandidateError(
             f"candidate {candidate.id}: its width must be a multiple of {candidate.cell.width_multiple}, not {width}"
         )
-    # Built without storage first: PyTorch would otherwise draw every weight from its global generator, to no use.
+    # Build without storage first: PyTorch would otherwise draw every weight from its global generator, to no use.
     with torch.device("meta"):
         network = SearchNetwork(candidate, in_channels, out_channels, width)
     network.to_empty(device="cpu")

@@ -1,8 +1,8 @@
 """When to stop a fit without seeing the truth: the rules, one a file.
 
-A rule watches a criterion whose minimum over the iterations is where to stop; `Patience` keeps the output there. Everything
-here lives on the fit's device and is updated without asking the host. A new rule is a file here with a subclass of
-`StoppingRule`, a line in `RULES`, and its name in ``fit.stopping`` of ``orchestrator/settings/fit.py``.
+A rule watches a criterion whose minimum over the iterations is where to stop; `Patience` keeps the output there.
+Everything here lives on the fit's device and is updated without asking the host. A new rule is a file here with a
+subclass of `StoppingRule`, a line in `RULES`, and its name in ``fit.stopping`` of ``orchestrator/settings/fit.py``.
 """
 
 from workers.stopping.es_emv import ExponentialVarianceRule, RunningVariance
@@ -28,7 +28,8 @@ RULES: dict[str, StoppingRule] = {
 
 
 def rule_of(name: str, *, correlated: bool) -> StoppingRule:
-    """The rule of this name. ``auto`` is held-out pixels, or the rule that takes their place where they are known to mislead.
+    """The rule of this name. ``auto`` is held-out pixels, or the rule that replaces them where
+    they are known to mislead.
 
     Args:
         name: one of `RULES`, or ``auto``.

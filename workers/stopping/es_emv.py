@@ -1,8 +1,9 @@
-"""Exponential moving variance of the outputs (ES-EMV; Wang et al., "Early Stopping for Deep Image Prior", arXiv 2112.06074).
+"""Exponential moving variance of the outputs (ES-EMV; Wang et al., "Early Stopping for Deep Image
+Prior", arXiv 2112.06074).
 
-Near their best the outputs of a fit move little; while it learns the image, and again once it learns the noise, they move
-more. The minimum of their variance over the last iterations is where to stop. It needs no pixel hidden and no independence of
-the noise, but it says nothing of how good a network is: it picks an iteration, not an architecture.
+Near their best the outputs of a fit move little; while it learns the image, and again once it learns the noise, they
+move more. The minimum of their variance over the last iterations is where to stop. It needs no hidden pixels and no
+independence of the noise, but it does not measure how good a network is: it picks an iteration, not an architecture.
 """
 
 import math
@@ -30,8 +31,8 @@ class RunningVariance:
 
     def __init__(self, output_like: Tensor, alpha: float = 0.1) -> None:
         self.alpha = alpha
-        # The variance starts at zero, which would be its own minimum: it counts only once the start's weight in mean and
-        # variance, (1 - alpha)^t, has fallen below exp(-3), that is 5%.
+        # The variance starts at zero, which would be its own minimum: it counts only once the start's weight in mean
+        # and variance, (1 - alpha)^t, has fallen below exp(-3), that is 5%.
         self._warm_up = math.ceil(3 / alpha)
         self._seen = 0
         self._mean = torch.zeros_like(output_like)
@@ -50,7 +51,7 @@ class RunningVariance:
         return self._variance if self._seen > self._warm_up else torch.full_like(self._variance, torch.inf)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything `load_state_dict` needs to go on as if nothing had happened."""
+        """Everything that `load_state_dict` needs to continue as if nothing had happened."""
         return {"seen": torch.tensor(self._seen), "mean": self._mean, "variance": self._variance}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

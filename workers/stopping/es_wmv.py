@@ -1,4 +1,6 @@
-"""Windowed moving variance of the outputs (ES-WMV, arXiv 2112.06074); `workers.stopping.es_emv` says why it tells when to stop."""
+"""Windowed moving variance of the outputs (ES-WMV, arXiv 2112.06074); `workers.stopping.es_emv` explains why its
+minimum is where to stop.
+"""
 
 from typing import ClassVar
 
@@ -11,15 +13,15 @@ from workers.stopping.rule import MovingVariance, StoppingRule
 class WindowedVariance:
     """Variance of the last ``window`` outputs (ES-WMV, arXiv 2112.06074): mean squared deviation from their mean.
 
-    Windows begin every ``stride`` outputs, so that one ends every ``stride`` outputs from the ``window``-th on. Each keeps
-    only the mean of its outputs and the sum of squared deviations from it (Welford's recurrence, which does not cancel in
-    float32). So it costs the memory of window / stride images, 10 by default, where the outputs themselves would be
+    Windows begin every ``stride`` outputs, so that one ends every ``stride`` outputs from the ``window``-th on. Each
+    keeps only the mean of its outputs and the sum of squared deviations from it (Welford's recurrence, which does not
+    cancel in float32). This costs the memory of window / stride images, 10 by default; the outputs themselves would be
     ``window`` images.
 
     Args:
         output_like: a tensor of the outputs' shape, type and device.
-        window: how many outputs the variance is of.
-        stride: every how many outputs it is known; ``window`` must be a multiple of it.
+        window: the number of outputs in the variance.
+        stride: the number of outputs between two values; ``window`` must be a multiple of it.
 
     Raises:
         ValueError: ``window`` is not a multiple of ``stride``.
@@ -57,7 +59,7 @@ class WindowedVariance:
         return variance
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything `load_state_dict` needs to go on as if nothing had happened."""
+        """Everything that `load_state_dict` needs to continue as if nothing had happened."""
         return {"seen": torch.tensor(self._seen), "means": self._means.clone(), "sums": self._sums.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

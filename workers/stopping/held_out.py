@@ -1,8 +1,8 @@
 """Held-out pixels.
 
-A few observed pixels are hidden from the loss. For noise that is independent between pixels, the error of the output on them
-estimates true error plus noise variance, whatever the architecture, with no knowledge of the noise's strength. Its minimum
-over the iterations is where to stop; its value ranks architectures on the same pixels.
+A few observed pixels are hidden from the loss. For noise that is independent between pixels, the error of the output on
+them estimates true error plus noise variance, whatever the architecture, with no knowledge of the noise's strength. Its
+minimum over the iterations is where to stop; its value ranks architectures on the same pixels.
 """
 
 from typing import ClassVar
@@ -16,13 +16,15 @@ from workers.stopping.rule import MovingVariance, StoppingRule
 
 
 class HeldOutRule(StoppingRule):
-    """Least error on held-out pixels. Correlated noise misleads it, since a network learns such noise from the neighbours."""
+    """Least error on held-out pixels. Correlated noise misleads it, since a network learns such
+    noise from the neighbours.
+    """
 
     name: ClassVar[str] = "held-out"
     where_correlated: ClassVar[str] = ExponentialVarianceRule.name
 
     def variance(self, output_like: Tensor) -> MovingVariance:
-        """The exponential one, for the rule that takes this one's place."""
+        """The exponential variance, for the rule that takes this one's place."""
         return RunningVariance(output_like)
 
     def criterion(self, held_out_error: Tensor, variance: Tensor) -> Tensor:
@@ -33,10 +35,11 @@ class HeldOutRule(StoppingRule):
 def held_out_mask(
     height: int, width: int, share: float, random: np.random.Generator, known: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
-    """Hide ``share`` of the known pixels: (height, width), true where hidden; whole pixels, so all channels of a hidden one.
+    """Hide ``share`` of the known pixels: (height, width), true where hidden; whole pixels, so all
+    channels of a hidden one.
 
-    ``known`` is (height, width), true where a pixel was observed; None says that all were. Of two or more known pixels at
-    least one is hidden and at least one kept; a single one is kept.
+    ``known`` is (height, width), true where a pixel was observed; None says that all were. Of two or more known pixels
+    at least one is hidden and at least one kept; a single one is kept.
     """
     candidates = np.arange(height * width) if known is None else np.flatnonzero(known)
     count = max(0, min(max(1, round(share * candidates.size)), candidates.size - 1))

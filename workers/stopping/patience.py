@@ -7,16 +7,16 @@ from torch import Tensor
 class Patience:
     """Keep the output where a criterion was least; stop after ``patience`` iterations without a lower one.
 
-    With criteria e_1, e_2, ... of which e_f is the first finite one, the rule stops at the first t >= f with
-    t - argmin(e_f..e_t) >= patience, and its answer is the output at the argmin. A criterion that is not finite is never
+    With criteria e_1, e_2, ... of which e_f is the first finite one, the rule stops at the first t >= f with t -
+    argmin(e_f..e_t) >= patience, and its answer is the output at the argmin. A criterion that is not finite is never
     the least, so one that is infinite while it warms up neither stops a fit nor is its result.
 
     Attributes:
         best_criterion: the least criterion so far; infinity before the first finite one.
         best_iteration: its iteration, counted from 1; 0 before the first finite one.
         best_output: the output there; zeros before the first finite one.
-        stopped: whether patience has run out. Nothing changes afterwards, so the answer does not depend on how often the
-            host looks.
+        stopped: whether patience has run out. Nothing changes afterwards, so the answer does not depend on how often
+            the host looks.
     """
 
     def __init__(self, patience: int, output: Tensor) -> None:

@@ -10,22 +10,24 @@ class MovingVariance(Protocol):
     """A variance of the outputs of a fit over its last iterations."""
 
     def update(self, output: Tensor) -> Tensor:
-        """Take in the next output; returns the mean variance of its values (a scalar), infinity where there is none yet."""
+        """Take in the next output; returns the mean variance of its values (a scalar),
+        infinity where there is none yet.
+        """
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything `load_state_dict` needs to go on as if nothing had happened."""
+        """Everything that `load_state_dict` needs to continue as if nothing had happened."""
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from a `state_dict`."""
 
 
 class StoppingRule(ABC):
-    """A criterion, the least value of which over the iterations says where to stop.
+    """A criterion whose least value over the iterations marks where to stop.
 
     Attributes:
         name: as in the settings.
-        where_correlated: the name of the rule whose result is taken where noise turns out to be correlated between pixels:
-            the rule's own name if its criterion does not mind.
+        where_correlated: the name of the rule whose result is taken where noise turns out to be correlated between
+            pixels: the rule's own name if such noise does not mislead its criterion.
     """
 
     name: ClassVar[str]
@@ -35,7 +37,7 @@ class StoppingRule(ABC):
     def variance(self, output_like: Tensor) -> MovingVariance:
         """The variance that is followed in every fit, for outputs of this shape, type and device.
 
-        Whatever the rule watches, the output at its minimum is kept beside the rule's own.
+        The output at its minimum is kept next to that of the rule's own criterion.
         """
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """Restoration tasks, one a file: the forward model, how an observation is simulated, and the traits of the task.
 
-A new task is a file here with a subclass of `Task`, a line in `TASKS`, and its settings in ``orchestrator/settings/task.py``,
-which have the names of the arguments of the class.
+A new task is a file here with a subclass of `Task`, a line in `TASKS`, and its settings in
+``orchestrator/settings/task.py``, which have the names of the arguments of the class.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ TASKS: dict[str, type[Task]] = {task.name: task for task in (Denoise, Inpaint, S
 
 
 def make_task(name: str, settings: Mapping[str, Any]) -> Task:
-    """The task of this name, made of those of the settings that are its own.
+    """The task of this name, made from those settings that belong to it.
 
     Args:
         name: one of `TASKS`.

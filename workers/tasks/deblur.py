@@ -17,7 +17,7 @@ Kernel = str | list[list[float]] | NDArray[Any]
 """``gaussian SIGMA`` or ``motion LENGTH DEGREES`` in pixels, or weights (rows, columns)."""
 
 KERNELS = {"gaussian": ((0, 100),), "motion": ((1, 300), (-math.inf, math.inf))}
-"""Kernels by name, and the bounds of the numbers that follow it: a kernel of more pixels than that blurs all away."""
+"""Kernels by name, and the bounds of the numbers that follow it. A larger kernel would blur everything away."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def kernel_of(kernel: Kernel) -> NDArray[Any]:
     named = named_kernel(kernel)
     if named is None:
         raise ValueError(
-            f"{kernel!r} is no kernel; write 'gaussian SIGMA' (up to 100 pixels) or 'motion LENGTH DEGREES' (1 to 300 pixels)"
+            f"{kernel!r} is no kernel; write 'gaussian SIGMA' (up to 100 pixels) or 'motion LENGTH DEGREES' (1 to 300"
+            " pixels)"
         )
     name, numbers = named
     return gaussian_kernel(numbers[0]) if name == "gaussian" else motion_kernel(round(numbers[0]), numbers[1])

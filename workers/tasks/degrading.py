@@ -20,7 +20,8 @@ NoiseLevel = float | tuple[float, float]
 
 
 def observe(pixels: NDArray[np.float32], known: NDArray[np.bool_]) -> Observation:
-    """An image (C, H, W) of which only ``known`` pixels (H, W) are to be used; what the others hold, even NaN, is gone.
+    """An image (C, H, W) of which only ``known`` pixels (H, W) are used; the values of the
+    others, even NaN, are dropped.
 
     Raises:
         ValueError: the mask has another size than the image, or no pixel is known.

@@ -16,8 +16,8 @@ class Denoise(Task):
     """Noise that is independent from pixel to pixel, clipped to [0, 1] as in the papers.
 
     Args:
-        sigma: standard deviation of Gaussian noise in 8-bit grey levels (25 means 25/255). A pair (least, most) is a
-            level that nobody knows: drawn uniformly between the two for each image.
+        sigma: standard deviation of Gaussian noise in 8-bit grey levels (25 means 25/255). A pair (least, most) is an
+            unknown level: drawn uniformly between the two for each image.
         noise: ``gaussian`` adds noise of level ``sigma``; ``poisson`` counts photons, and ignores ``sigma``.
         peak: the mean number of photons at white, greater than 0, for ``poisson``.
     """
@@ -35,7 +35,7 @@ class Denoise(Task):
         return Observation(add_gaussian(clean, self.sigma, random))
 
     def estimated_noise(self, observation: Observation, output: NDArray[np.float32]) -> Estimate | None:
-        """From what the fit left over: in the image itself, fine texture would count as noise."""
+        """Estimated from the residual of the fit: in the image itself, fine texture would count as noise."""
         return noise_variance(observation.pixels - output)
 
     def psnr_interval(

@@ -16,7 +16,7 @@ class Inpaint(Task):
     """Pixels are missing, all channels of a pixel together.
 
     Args:
-        missing: the probability of a simulated pixel to be missing, in [0, 1]; one pixel at least stays known.
+        missing: the probability that a simulated pixel is missing, in [0, 1]; at least one pixel stays known.
     """
 
     missing: float = 0.5
@@ -25,7 +25,7 @@ class Inpaint(Task):
     needs_masks: ClassVar[bool] = True
 
     def simulate(self, clean: NDArray[np.float32], random: np.random.Generator) -> Observation:
-        """The image where a Bernoulli mask has it known."""
+        """The image, known where a Bernoulli mask keeps it."""
         known = random.random(clean.shape[1:]) >= self.missing
         if not known.any():
             known.flat[random.integers(known.size)] = True
@@ -34,12 +34,14 @@ class Inpaint(Task):
     def psnr_interval(
         self, held_out: Estimate, observation: Observation, output: NDArray[np.float32], *, masked: bool
     ) -> tuple[float, float] | None:
-        """The interval for the whole image; None for a user's mask, since held-out pixels know nothing of a hole's inside."""
+        """The interval for the whole image; None for a user's mask, since held-out pixels say
+        nothing about a hole's inside.
+        """
         return None if masked else estimated_psnr(_over_all(held_out, observation, output), None)
 
 
 def _over_all(held_out: Estimate, observation: Observation, output: NDArray[np.float32]) -> Estimate:
-    """The error of the image as a whole: measured where it is known, as on held-out pixels where it is not."""
+    """The error of the image as a whole: measured where it is known, and that of held-out pixels elsewhere."""
     known = observation.known
     if known is None:
         return held_out

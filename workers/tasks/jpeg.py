@@ -19,7 +19,7 @@ _LARGEST_SIDE = 65500
 class Jpeg(Task):
     """Lossy compression. Its errors are correlated between pixels: within blocks of 8 x 8, 16 x 16 for colour.
 
-    Three channels are compressed as RGB with 4:2:0 subsampling of colour; of any other number, each as a grey image.
+    Three channels are compressed as RGB with 4:2:0 subsampling of colour; otherwise each channel as a grey image.
 
     Args:
         quality: of libjpeg, from 1 (worst) to 95.

@@ -1,7 +1,8 @@
-"""The base of all tasks: the forward model, how an observation is simulated, and the traits that the rest of the code asks for.
+"""The base of all tasks: the forward model, simulation of an observation, and the traits that the
+rest of the code asks for.
 
-Images are (C, H, W) float32 in [0, 1]; all randomness comes from the generator handed in. Nothing here imports torch before
-an operator is asked for, so that commands which only list runs stay light.
+Images are (C, H, W) float32 in [0, 1]; all randomness comes from the generator handed in. Nothing here imports torch
+before an operator is asked for, so that commands which only list runs stay light.
 """
 
 from abc import ABC, abstractmethod
@@ -34,18 +35,19 @@ class Observation:
 
 
 class Task(ABC):
-    """A degradation of images, and what follows from it for their restoration.
+    """A degradation of images, and its consequences for their restoration.
 
-    A task overrides the traits in which it differs from noise that is independent between the pixels of the image itself.
+    A task overrides the traits in which it differs from noise that is independent between the pixels of the image
+    itself.
 
     Attributes:
         name: as in the settings. It is also the seed word of a simulated degradation, so it must stay as it is.
-        pick_rule: the rule that picks from a cohort where the settings say ``auto``.
+        pick_rule: the rule that picks from a cohort where the settings have ``auto``.
         prior: the name of the network that DIP takes for the task.
         correlated_noise: whether the noise is known to be correlated between pixels, so that held-out pixels mislead.
-        residual_tells: whether what a fit leaves unexplained tells if the noise is correlated. A blur correlates it in any
+        residual_tells: whether the residual of a fit shows if the noise is correlated. A blur correlates it in any
             case, a low-resolution pixel holds many pixels, and between missing pixels there are too few neighbours.
-        needs_masks: whether pixels are missing, so that a mask must say which.
+        needs_masks: whether pixels are missing, so that a mask must mark them.
         enlarges: whether the restored image is larger than the given one, by the setting ``task.factor``.
         why_not_small: why a cohort cannot be fitted to the image made small; None where it can.
     """
@@ -61,7 +63,7 @@ class Task(ABC):
 
     @property
     def operator(self) -> "Operator":
-        """The forward model; of its result only known pixels are compared with the observation."""
+        """The forward model; only known pixels of its result are compared with the observation."""
         from workers.operators import Identity  # noqa: PLC0415
 
         return Identity()
@@ -71,9 +73,9 @@ class Task(ABC):
         """Observe a clean image (C, H, W) in [0, 1]; equal generators give equal observations."""
 
     def estimated_noise(self, observation: Observation, output: NDArray[np.float32]) -> Estimate | None:
-        """The variance of the observation's noise, estimated from what a fit's output (C, H, W) leaves over.
+        """The variance of the observation's noise, estimated from the residual of a fit's output (C, H, W).
 
-        None where it cannot be told.
+        None where it cannot be estimated.
         """
         return None
 
@@ -82,12 +84,13 @@ class Task(ABC):
     ) -> tuple[float, float] | None:
         """The interval of PSNR, in dB, that the held-out error of an output (C, H, W) allows.
 
-        None where it says too little: held-out pixels know nothing of what a low-resolution or blurred pixel does not see.
+        None where it is not informative: held-out pixels do not cover the details that a low-resolution or blurred
+        pixel loses.
 
         Args:
             held_out: mean squared error on the held-out pixels.
-            observation: what was fitted.
+            observation: the one that was fitted.
             output: the network's output at the image's size.
-            masked: whether the user's mask, and no simulation, says which pixels are known.
+            masked: whether the known pixels come from the user's mask and not from a simulation.
         """
         return None

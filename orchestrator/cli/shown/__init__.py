@@ -1,1 +1,1 @@
-"""What commands print: plans, progress, rows and figures."""
+"""Output of the commands: plans, progress, rows and figures."""

@@ -44,7 +44,7 @@ class LiveProgress:
     """Shows a run's stages; a context manager. On a terminal they are redrawn in place, elsewhere printed now and then.
 
     Attributes:
-        noted: whether anything has been noted, as it is once a run has been planned.
+        noted: whether there has been a note; the first comes once a run has been planned.
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,11 +53,11 @@ class LiveProgress:
         self._stage_clock = StageClock(clock)
         self.noted = False
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._told: tuple[int, ...] = ()
-        self._told_at = -PLAIN_EVERY_S
+        self._printed: tuple[int, ...] = ()
+        self._printed_at = -PLAIN_EVERY_S
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start to show."""
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -65,7 +65,7 @@ class LiveProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Clear what was shown in place."""
+        """Clear the block on the terminal."""
         if self._console.is_terminal:
             self._live.stop()
 
@@ -83,8 +83,8 @@ class LiveProgress:
             return
         done = tuple(stage.done for stage in stages)
         ended = all(stage.done >= stage.total for stage in stages)
-        if done != self._told and (ended or self._clock() - self._told_at >= PLAIN_EVERY_S):
-            self._told, self._told_at = done, self._clock()
+        if done != self._printed and (ended or self._clock() - self._printed_at >= PLAIN_EVERY_S):
+            self._printed, self._printed_at = done, self._clock()
             self._console.print(Text("  ".join(self._words(stage) for stage in stages)), soft_wrap=True)
 
     def _words(self, stage: Stage) -> str:

@@ -1,4 +1,4 @@
-"""The figures of lottery tickets for people: quality over sparsity, and what moved tickets are worth."""
+"""The figures of lottery tickets for people: quality over sparsity, and the results of moved tickets."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from orchestrator.text import printable
 
 
 def print_lottery(rows: Sequence[Row], ids: Mapping[str, str]) -> None:
-    """Print quality over sparsity, and what tickets that were moved are worth, where rows have rounds."""
+    """Print quality over sparsity, and the results of moved tickets, where rows have rounds."""
     points = [point for point in curve(rows) if point.image is None]
     if not points:
         return

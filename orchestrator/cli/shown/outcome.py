@@ -1,4 +1,4 @@
-"""What came out of a run, for people."""
+"""The results of a run, for people."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ EXIT_SOME_FAILED = 1
 
 
 def status_of(rows: Sequence[Row]) -> int:
-    """The exit status of a run that came to its end."""
+    """The exit status of a finished run."""
     return 0 if all(row.state is RowState.RESTORED for row in rows if row.picked) else EXIT_SOME_FAILED
 
 

@@ -1,4 +1,4 @@
-"""A plan for people: what would be done, and how long it would take."""
+"""A plan for people: the work, and how long it would take."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -49,7 +49,7 @@ def _lottery(arm: "Arm", config: "Config") -> str:
 
 
 def print_plan(plan: "Plan", store: Store, config_name: str) -> None:
-    """What would be done, and how long it would take."""
+    """Print the work of a plan, and how long it would take."""
     from orchestrator.plan.estimate import estimate
 
     config = plan.config

@@ -14,11 +14,13 @@ from orchestrator.text import printable
 
 _ROOM_FOR_NAMES = 16
 _FIRST_TO_GO = ("candidate", "stop", "estimated PSNR", "held-out", "PSNR in", "oracle", "time", "mean")
-"""Columns that a narrow terminal has no room for, in this order."""
+"""Columns that are left out first on a narrow terminal, in this order."""
 
 
 def print_rows(rows: Sequence[Row]) -> None:
-    """Print what each arm restored; columns that no row fills, or a narrow terminal has no room for, are left out; reasons follow."""
+    """Print the results of each arm, then reasons. Empty columns, and those that a narrow terminal has
+    no room for, are left out.
+    """
     console = Console()
     rows = [row for row in rows if row.picked]
     with_psnr = any(row.psnr is not None for row in rows)
@@ -50,7 +52,7 @@ def print_rows(rows: Sequence[Row]) -> None:
         # Text, not markup: a file name in brackets is a name.
         table.add_row(*(Text(_COLUMNS[title](row)) for title in columns))
     console.print(table)
-    # What befalls an image befalls it in every arm, and is said once.
+    # A reason of an image holds for every arm, and is printed once.
     reasons = [(row.image, row.reason) for row in rows if row.state is not RowState.RESTORED and row.reason]
     notes = [(row.image, row.note) for row in rows if row.note]
     for image, text in dict.fromkeys([*reasons, *notes]):

@@ -1,7 +1,7 @@
 """The sections of a run's page: every module of this package is one.
 
-A section is two files: a module that says as ``SECTION`` where it stands and what fills it, and beside it, under the same
-name, its template. Nothing else knows of it.
+A section is two files: a module whose ``SECTION`` defines its place and its content, and a template of the same name
+next to it. Nothing else knows of it.
 """
 
 import pkgutil
@@ -20,7 +20,7 @@ class Section:
     Attributes:
         name: The name of its module and of its template.
         place: Sections stand in the order of their places.
-        fill: Gives what the template knows as ``part``, beside ``page`` and ``report``; None leaves the section out.
+        fill: Gives the template's ``part``, which it has besides ``page`` and ``report``; None leaves the section out.
         styled: Whether it has a style sheet of its own, under the same name.
     """
 
@@ -31,7 +31,7 @@ class Section:
 
     @property
     def template(self) -> str:
-        """Its template, from the folder of the page's own."""
+        """The path of its template."""
         return f"sections/{self.name}.html.j2"
 
     @property

@@ -26,14 +26,14 @@ class _Image:
     tone: str
     reason: str
     pictures: Pictures | None
-    headline: tuple[str, str, str] | None  # a figure, its unit, and what it is
+    headline: tuple[str, str, str] | None  # a figure, its unit, and its meaning
     facts: Sequence[tuple[str, str, str]]  # (term, value, kind of value)
     arms: Table | None
-    notes: Sequence[tuple[str, str]]  # (the arms it concerns; empty where there is only one, what it says)
+    notes: Sequence[tuple[str, str]]  # (the arms it concerns; empty where there is only one, the note)
     held_out: Markup | None
     psnr: Markup | None
     steady: bool  # whether the fit of the first picture was stopped by the variance of its outputs
-    legend: Sequence[tuple[str, str, str]]  # (style, label, what became of it)
+    legend: Sequence[tuple[str, str, str]]  # (style, label, outcome)
     others: int  # curves that are drawn without a name
     cohort: Table | None
 
@@ -64,7 +64,7 @@ _COHORT = (
         "Residual correlation",
         "number",
         text.correlation,
-        "Of neighbouring pixels in what the fit left unexplained: near 0 where the noise is independent",
+        "Of neighbouring pixels in the residual of the fit: near 0 where the noise is independent",
         optional=True,
     ),
     Column("psnr", "PSNR, dB", "number", text.decibels, "PSNR where the fit was stopped, dB", optional=True),
@@ -79,14 +79,14 @@ _COHORT = (
 
 def _fill(page: Page) -> list[_Image] | None:
     images = [_image(shown, ident) for ident, shown in identified(page.report)]
-    # Of images that are not shown there is a line to say so.
+    # A line stands for the images that are not shown.
     return images if images or page.report.left_out else None
 
 
 def _image(shown: ImageReport, ident: str) -> _Image:
     rows = [derived(row) for row in shown.rows]
     many = len(rows) > 1
-    # What is told is that of the first method that worked; with none, the first tells what went wrong.
+    # The facts are those of the first method that worked; without one, the first method gives the reason.
     row = next((row for row in rows if row.get("state") == "restored"), rows[0] if rows else {})
     state = "" if row.get("state") is None else str(row["state"])
     curves = list(zip(styles_of(shown.curves), shown.curves, strict=True))
@@ -112,7 +112,7 @@ def _image(shown: ImageReport, ident: str) -> _Image:
 
 
 def _arms(rows: Sequence[Row]) -> Table:
-    # Where every method worked there is no need to say so.
+    # Where every method worked there is no need to mention it.
     wholly = all(row.get("state") == "restored" for row in rows)
     return table([column for column in _ARMS if not (wholly and column is STATE)], rows, {})
 
@@ -131,7 +131,7 @@ def _cohort(fits: Sequence[Row], rows: Sequence[Row]) -> Table:
     picks = _by_value(rows, "candidate")
 
     def picked(fit: Row) -> str:
-        # The fit at full size is the result; what one arm chose by its crop may be in another's cohort as well.
+        # The fit at full size is the result; the choice of one arm by its crop may be in another's cohort as well.
         arms = picks.get(fit.get("candidate"), []) if fit.get("view") == "full" else []
         return _picked_by(arms, many=many) if arms else ""
 
@@ -140,13 +140,13 @@ def _cohort(fits: Sequence[Row], rows: Sequence[Row]) -> Table:
 
 
 def _notes(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """What is to be noted of the results, each note once."""
+    """The notes of the results, each note once."""
     notes = _by_value(rows, "note")
     return [(", ".join(arms) if len(rows) > 1 else "", str(note)) for note, arms in notes.items()]
 
 
 def _by_value(rows: Sequence[Row], key: str) -> dict[object, list[str]]:
-    """The arms that have the same, by what they have."""
+    """The arms that share a value, by that value."""
     found: dict[object, list[str]] = {}
     for row in rows:
         if row.get(key):

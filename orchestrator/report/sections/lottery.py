@@ -1,4 +1,4 @@
-"""Lottery tickets: how sparse a network may be, and how far its tickets carry."""
+"""Lottery tickets: how sparse a network may be, and how well its tickets transfer."""
 
 import math
 from collections import Counter
@@ -19,11 +19,11 @@ from orchestrator.report.svg.drawing import OTHER
 from orchestrator.report.svg.sparsity import SparsityLine, sparsity_chart, sparsity_styles
 
 _RISE = 1.0
-"""Curves begin so many dB below where the lowest of them falls to after its peak."""
+"""Curves begin this many dB below the lowest value that any of them falls to after its peak."""
 
 
 _FEW_LINES = 12
-"""Up to so many lines a table is open from the start."""
+"""Tables of up to this many lines are open from the start."""
 
 
 _TOLERANCE = 0.1
@@ -53,7 +53,7 @@ class _Image:
     image: str
     sparsity: _Figure | None
     robustness: _Figure | None
-    measured: bool  # whether that has PSNRs
+    measured: bool  # whether the pictures have PSNRs
     pictures: Sequence[tuple[str, Sequence[_Picture]]]  # (arm, its rounds)
     layers: Matrix | None
 
@@ -89,7 +89,7 @@ def _or_none(value: object) -> str:
 
 
 def _cautious(value: object) -> str:
-    """A sparsity and how many intervals there are: of one image alone there is none, which is not to fall short of them."""
+    """A sparsity and how many intervals there are. With one image there is no interval: show a dash."""
     sparsity, intervals = value if isinstance(value, tuple) else (None, 0)
     return _or_none(sparsity) if intervals else text.UNKNOWN
 
@@ -123,7 +123,7 @@ def _columns(*, measured: bool) -> list[Column]:
 
 
 def lottery_section(report: LotteryReport) -> LotterySection:
-    """What the template writes.
+    """The data that the template writes.
 
     Raises:
         ValueError: A picture is not a PNG.
@@ -162,7 +162,7 @@ def _sparsity(points: Sequence[SparsityPoint], ident: str) -> _Figure | None:
     lines = [
         SparsityLine(arm, [(at.sparsity, at.mean, at.spread) for at in own if at.sparsity is not None])
         for arm, own in by_arm.items()
-        # Of the dense network alone there is the level.
+        # The dense network alone is the level.
         if any(at.round > 0 for at in own)
     ]
     dense = _dense(points)
@@ -176,11 +176,11 @@ def _sparsity(points: Sequence[SparsityPoint], ident: str) -> _Figure | None:
 
 
 def _matching(points: Sequence[SparsityPoint]) -> Table | None:
-    told = {point.arm: _called(point) for point in points}
+    names = {point.arm: _called(point) for point in points}
     intervals = Counter(point.arm for point in points if point.low is not None)
     rows = [
         {
-            "arm": told[found.arm],
+            "arm": names[found.arm],
             "sparsity": found.sparsity,
             "cautious": (found.cautious, intervals[found.arm]),
         }
@@ -190,7 +190,7 @@ def _matching(points: Sequence[SparsityPoint]) -> Table | None:
 
 
 def _risen(curves: Sequence[Curve]) -> list[Curve]:
-    """The curves without the beginning of their rise, which would leave little room for what comes after the peak."""
+    """The curves without the beginning of their rise, which would leave little room for the part after the peak."""
     falls = [min(known[known.index(max(known)) :]) for curve in curves if (known := _finite(curve.psnr))]
     if not falls:
         return list(curves)

@@ -1,4 +1,4 @@
-"""Methods: what each came to on the whole, and how they differ pair by pair."""
+"""Methods: the overall result of each, and how they differ pair by pair."""
 
 import math
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ _COMPARISON = (
 class _Methods:
     methods: Table
     comparison: Table | None
-    measure: str  # what the comparison is told in; empty where there is none
+    measure: str  # the measure of the comparison; empty where there is none
 
 
 def _fill(page: Page) -> _Methods | None:
@@ -80,7 +80,7 @@ def _fill(page: Page) -> _Methods | None:
 
 
 def _methods(rows: Sequence[Row]) -> Table | None:
-    """What each arm came to on the whole; None where there is only one."""
+    """The overall result of each arm; None where there is only one."""
     arms = by_arm(rows)
     return table(_METHODS, [_on_the_whole(arm, own) for arm, own in arms.items()], {}) if len(arms) > 1 else None
 
@@ -104,7 +104,7 @@ def _on_the_whole(arm: str, rows: Sequence[Row]) -> Row:
 
 def _comparison(pairs: Sequence[Row]) -> Table | None:
     """How the arms differ, pair by pair; None where there is nothing to compare."""
-    told = [
+    shown = [
         {
             **pair,
             "interval": (pair.get("low"), pair.get("high")),
@@ -112,7 +112,7 @@ def _comparison(pairs: Sequence[Row]) -> Table | None:
         }
         for pair in pairs
     ]
-    return table(_COMPARISON, told, {}) if told else None
+    return table(_COMPARISON, shown, {}) if shown else None
 
 
 SECTION = Section("methods", 20, _fill)

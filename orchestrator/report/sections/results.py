@@ -1,4 +1,4 @@
-"""Results: a line for each image and method, and what the figures mean."""
+"""Results: a line for each image and method, and the meaning of the figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ _GUIDE = (
     (
         "Estimated PSNR",
         "psnr_low",
-        "What the hidden pixels say of the PSNR, without any reference: with 95 % confidence it lies between these two "
-        "figures. Of a noisy picture it is told for pixels the network has not seen, and rather higher for the whole. "
-        "There is a dash where too little is known to tell it within 1 dB.",
+        "The PSNR as the hidden pixels estimate it, without any reference: with 95 % confidence it lies between these"
+        " two figures. For a noisy picture they hold for pixels the network has not seen; the whole is rather better."
+        " There is a dash where too little is known to estimate it within 1 dB.",
     ),
     (
         "SSIM",
@@ -54,8 +54,8 @@ _GUIDE = (
     (
         "Ideal stop",
         "psnr_oracle_stop",
-        "The best PSNR the same fit reached at any moment. Only the reference can tell that moment, so the difference "
-        "to the restored PSNR is the price of stopping blindly.",
+        "The best PSNR the same fit reached at any moment. Only the reference can show that moment, so the difference"
+        " to the restored PSNR is the price of stopping blindly.",
     ),
     (
         "Mean of best",
@@ -66,8 +66,8 @@ _GUIDE = (
     (
         "Spread map",
         "spread",
-        "Where the best few networks disagree: black where all say the same, brightest where they differ most. Trust "
-        "the bright places least. Each map has its own scale, so the brightness of two maps cannot be compared.",
+        "Where the best few networks disagree: black where all agree, brightest where they differ most. Trust the"
+        " bright places least. Each map has its own scale, so the brightness of two maps cannot be compared.",
     ),
     (
         "Network",
@@ -78,13 +78,13 @@ _GUIDE = (
     (
         "Chosen by",
         "rule",
-        "How the network was picked: by the least held-out error, by consensus (closest to what most networks "
-        "say), by both together, or as the closest to the networks' weighted mean.",
+        "How the network was picked: by the least held-out error, by consensus (closest to the majority of networks),"
+        " by both together, or as the closest to the networks' weighted mean.",
     ),
     (
         "Notes",
         "note",
-        "Where a picture was not stopped and chosen as the settings ask, a note beside it says why.",
+        "Where a picture was not stopped and chosen as the settings ask, a note next to it gives the reason.",
     ),
 )
 
@@ -93,7 +93,7 @@ _GUIDE = (
 class _Results:
     results: Table
     several: bool  # whether there are several methods
-    guide: Sequence[tuple[str, str]]  # (term, what it means)
+    guide: Sequence[tuple[str, str]]  # (term, its meaning)
 
 
 def _fill(page: Page) -> _Results | None:
@@ -102,19 +102,19 @@ def _fill(page: Page) -> _Results | None:
         return None
     many = len(by_arm(rows)) > 1
     anchors = {shown.image: ident for ident, shown in identified(page.report)}
-    guide = [(term, said) for term, needed, said in _GUIDE if not needed or needed in page.known]
+    guide = [(term, meaning) for term, needed, meaning in _GUIDE if not needed or needed in page.known]
     return _Results(_results(rows, anchors, many=many), many, guide)
 
 
 def _results(rows: Sequence[Row], anchors: Mapping[str, str], *, many: bool) -> Table:
     columns = [column for column in _RESULTS if many or column is not ARM]
-    told: list[Row] = []
+    shown: list[Row] = []
     for _, group in groupby(rows, key=lambda row: row.get("image")):
         own = list(group)
         same = len(own) > 1 and all({**row, "arm": ""} == {**own[0], "arm": ""} for row in own)
-        # An image that could not be worked on ended alike for all methods: that is said once.
-        told += [{**own[0], "arm": "every method"}] if same and own[0].get("state") != "restored" else own
-    return table(columns, [derived(row) for row in told], anchors)
+        # An image that could not be used ended alike for all methods: mention it once.
+        shown += [{**own[0], "arm": "every method"}] if same and own[0].get("state") != "restored" else own
+    return table(columns, [derived(row) for row in shown], anchors)
 
 
 SECTION = Section("results", 30, _fill)

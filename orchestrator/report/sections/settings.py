@@ -1,4 +1,4 @@
-"""Settings: all that the run was made with."""
+"""Settings: everything that the run was made with."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ def _fill(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def grouped(settings: Mapping[str, object]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The settings by their first name, each with the dotted rest of its name and its value as YAML would have it."""
+    """The settings by their first name, each with the dotted rest of its name and its value as in YAML."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for path, value in _flat(settings):
         top, rest = (path[0], ".".join(path[1:])) if len(path) > 1 else ("", path[0])

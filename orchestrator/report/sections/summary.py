@@ -1,4 +1,4 @@
-"""The summary: how many images ended how, and what the restoration gained."""
+"""The summary: how many images ended in each state, and the gain of the restoration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def _summary(page: Page) -> _Summary:
     states = [next((state for state in order if state in found), min(found)) for found in by_image.values()]
     arms = by_arm(rows)
     return _Summary(
-        # The three states a result can have are always told; any other only if it is there.
+        # The three states of results are always shown; any other only if it occurs.
         counts=[
             (state, states.count(state), tone_of(state))
             for state in dict.fromkeys(["restored", "rejected", "failed", *states])

@@ -1,4 +1,4 @@
-"""The page of a study: what foretells the best PSNR, and what shortlists of growing size come to.
+"""The page of a study: what predicts the best PSNR, and the results of shortlists of growing size.
 
 As with the report of a run everything is in the one file.
 """
@@ -22,18 +22,18 @@ from orchestrator.store import Store
 from orchestrator.version import __version__
 
 MOST_IMAGES = 30
-"""So many images have a column and drawings; the figures of the others are in the files beside the page."""
+"""At most this many images have a column and drawings; the figures of the others are in the files next to the page."""
 
 
 _LONG = 20
-"""Longer lists of the settings are told by their length."""
+"""Longer lists in the settings are shown by their length."""
 
 
 def write_study_page(store: Store, record: RunRecord, table: Table, study: Study) -> None:
-    """Write the page into the store, beside the study's files.
+    """Write the page to the store, next to the study's files.
 
     Args:
-        store: Where the run is.
+        store: The run's store.
         record: The run's record.
         table: The study's table, which may be empty.
         study: Its figures.
@@ -42,7 +42,7 @@ def write_study_page(store: Store, record: RunRecord, table: Table, study: Study
 
 
 def render_study(record: RunRecord, table: Table, study: Study) -> str:
-    """The page as one HTML document that asks nothing of any network."""
+    """The page as one HTML document that loads nothing from a network."""
     metric = str(record.config["score"]["metric"])
     shown = table.images[:MOST_IMAGES]
     predictors = predictors_of(table, study, shown, metric)

@@ -55,13 +55,15 @@ class Predictor:
 
 
 def named_metrics(metrics: Sequence[str], default: str) -> list[str]:
-    """The metrics that have a colour of their own: the default first, then those of interest, or all where they are few."""
+    """The metrics that have a colour of their own: the default first, then those of interest,
+    or all where they are few.
+    """
     wanted = [default, *_FIRST, *(metrics if len(metrics) <= COLOURS else ())]
     return [metric for metric in dict.fromkeys(wanted) if metric in metrics]
 
 
 def predictors_of(table: Table, study: Study, shown: Sequence[str], default: str) -> list[Predictor]:
-    """The held-out error, then the metrics, the one that foretells best first."""
+    """The held-out error, then the metrics, the best predictor first."""
     taus = {(tau.predictor, tau.image): tau for tau in study.taus}
     lines = []
     for name in table.predictors:
@@ -105,11 +107,11 @@ def _strip(name: str, mean: Tau | None, of_images: Sequence[float]) -> Markup:
     ]
     if len(of_images) > 1:
         parts.append(dots([(_STRIP.at(tau), _IMAGES_AT) for tau in of_images], "points"))
-    said = "unknown"
+    description = "unknown"
     if mean is not None:
-        said = text.gain(mean.tau)
+        description = text.gain(mean.tau)
         if mean.low is not None and mean.high is not None:
-            said += f", 95 % interval {text.gain_interval((mean.low, mean.high))}"
+            description += f", 95 % interval {text.gain_interval((mean.low, mean.high))}"
             parts.append(
                 Markup('<line class="bar95" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
                     coordinate(_STRIP.at(mean.low)), coordinate(_STRIP.at(mean.high)), _MEAN_AT, _MEAN_AT
@@ -119,5 +121,5 @@ def _strip(name: str, mean: Tau | None, of_images: Sequence[float]) -> Markup:
             Markup('<circle class="dot" cx="{}" cy="{}" r="4.5"/>').format(coordinate(_STRIP.at(mean.tau)), _MEAN_AT)
         )
     return Markup('<svg class="chart strip c0" viewBox="0 0 {} {}" role="img"><title>{}: {}</title>{}</svg>').format(
-        _STRIP_WIDTH, _STRIP_HEIGHT, text.name(name), said, Markup("").join(parts)
+        _STRIP_WIDTH, _STRIP_HEIGHT, text.name(name), description, Markup("").join(parts)
     )

@@ -15,11 +15,11 @@ from orchestrator.report.svg.axis import Axis, short, ticks_of, widened
 from orchestrator.report.svg.drawing import ON_THE_TICKS, dots, frame, svg
 
 POINTS = 300_000
-"""So many points the page draws at most, some 15 bytes each: a browser must still open it."""
+"""The page draws at most this many points, some 15 bytes each: a browser must still open it."""
 
 
 _FEW = 100
-"""Up to so many points are drawn larger."""
+"""Up to this many points are drawn larger."""
 
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 210, 150
@@ -36,7 +36,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class ImagePanels:
-    """An image's scatter plots: those that everybody wants to see, and the others."""
+    """An image's scatter plots: the main ones, and the others."""
 
     name: str
     candidates: int
@@ -80,7 +80,9 @@ def panels_of(table: Table, study: Study, shown: Sequence[str], default: str, co
 
 
 def _scatter(ident: str, rows: Table, tau: Tau, *, cohort: int, most: int) -> Markup:
-    """The best PSNR over the rank by one predictor, the ``cohort`` first in colour; of very many only some are drawn."""
+    """The best PSNR over the rank by one predictor, the ``cohort`` first in colour. If there are very
+    many, only some are drawn.
+    """
     values, best = rows.predictors[tau.predictor], rows.psnr_oracle_stop
     low, high = widened(float(best.min()), float(best.max()), at_least=1.0)
     known = np.isfinite(values)
@@ -89,11 +91,11 @@ def _scatter(ident: str, rows: Table, tau: Tau, *, cohort: int, most: int) -> Ma
     upright = Axis(low, high, _PANEL_HEIGHT - 28, 8, ticks_of(low, high, short, most=4))
     ends = {1: "1", max(count, 1): text.count(count)} if count else {}
     across = Axis(0.5, max(count, 1) + 0.5, 38, _PANEL_WIDTH - 8, [(float(at), label) for at, label in ends.items()])
-    # As a shortlist is made: of equal ones the first.
+    # As in a shortlist: the first of equal ones.
     listed = np.isin(np.arange(count), np.argsort(values[known], kind="stable")[:cohort])
     drawn = _drawn(best[known], listed, most)
     places = [(across.at(x), upright.at(y)) for x, y in zip(ranks[drawn], best[known][drawn], strict=True)]
-    # Where everyone is on the shortlist, colour tells nothing.
+    # Where everyone is on the shortlist, colour shows nothing.
     coloured = listed[drawn] if count > cohort else np.zeros(len(drawn), dtype=np.bool_)
     few = " few" if count <= _FEW else ""
     parts = [
@@ -101,7 +103,7 @@ def _scatter(ident: str, rows: Table, tau: Tau, *, cohort: int, most: int) -> Ma
         for style, wanted in ((f"points{few}", False), (f"points{few} listed c0", True))
     ]
     interval = text.gain_interval((tau.low, tau.high))
-    told = (
+    description = (
         f"{text.count(count)} candidates, best PSNR {text.decibels(best.min())} to {text.decibels(best.max())} dB; "
         + (f"Kendall's tau {text.gain(tau.tau)} ({interval}).")
     )
@@ -109,13 +111,13 @@ def _scatter(ident: str, rows: Table, tau: Tau, *, cohort: int, most: int) -> Ma
         ident,
         [frame(across, upright, "rank", below=ON_THE_TICKS), *parts],
         title=f"Best PSNR over the rank by {text.name(tau.predictor)}, {text.name(tau.image or '')}",
-        told=told,
+        description=description,
         size=(_PANEL_WIDTH, _PANEL_HEIGHT),
     )
 
 
 def _drawn(best: NDArray[np.float64], listed: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
-    """At most ``most`` rows, evenly over the order of PSNR, with the best and the worst; those listed come beside them."""
+    """At most ``most`` rows, evenly over the order of PSNR, with the best and the worst; those listed are added."""
     if len(best) <= most:
         return np.arange(len(best))
     even = np.linspace(0, len(best) - 1, max(most, 2)).round().astype(np.intp)

@@ -1,4 +1,4 @@
-"""The curves over K: what fitting K candidates comes to, by metric."""
+"""The curves over K: the result of fitting K candidates, by metric."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from orchestrator.report.svg.drawing import (
 
 @dataclass(frozen=True)
 class SizeCurve:
-    """What a way of choosing K candidates comes to, for growing K."""
+    """The results of one way to choose K candidates, for growing K."""
 
     name: str
     said: str
@@ -34,7 +34,7 @@ class SizeCurve:
 
     @property
     def values(self) -> dict[int, float]:
-        """What each K comes to, dB."""
+        """The result of each K, dB."""
         return dict(self.points)
 
 
@@ -56,9 +56,10 @@ def curves_of(points: Sequence[CohortSize], default: str) -> list[SizeCurve]:
 
 
 def shortlist_of(curves: Sequence[SizeCurve], metric: str, size: int) -> dict[str, float] | None:
-    """What a metric's first ``size`` come to against as many at random; None where all there are would be listed.
+    """The result of a metric's first ``size`` and that of as many at random; None where every
+    candidate would be listed.
 
-    A size that is not on the curve gives way to the next smaller one.
+    A size that is not on the curve is replaced by the next smaller one.
     """
     at_random = next((curve.values for curve in curves if curve.style == "random"), {})
     own = [curve.values for curve in curves if curve.name == metric]
@@ -78,13 +79,13 @@ def sizes_chart(curves: Sequence[SizeCurve]) -> Markup | None:
     most = max(size for size, _ in points)
     across = Axis(0, max(math.log10(most), 0.1), 44, WIDTH - 16, _sizes(most))
     upright = Axis(low, high, HEIGHT - BOTTOM, TOP, ticks)
-    said = [
+    sentences = [
         f"{text.name(curve.name)}, {curve.said}: {text.decibels(curve.points[0][1])} dB at K = {curve.points[0][0]},"
         f" {text.decibels(curve.points[-1][1])} dB at K = {curve.points[-1][0]}."
         for curve in curves
         if curve.style != OTHER and curve.points
     ]
-    # What matters most is painted last, over the rest.
+    # The most important one is painted last, over the rest.
     lines = [
         _polyline(curve, across, upright)
         for curve in sorted(curves, key=lambda curve: (curve.style != OTHER, "lead" in curve.style))
@@ -93,7 +94,7 @@ def sizes_chart(curves: Sequence[SizeCurve]) -> Markup | None:
         "cohort-sizes",
         [frame(across, upright, "K, candidates fitted"), *lines],
         title="Mean best PSNR over the number of candidates that are fitted",
-        told=" ".join(said),
+        description=" ".join(sentences),
     )
 
 

@@ -1,4 +1,4 @@
-"""Axes: where values lie in a drawing, and the round values that stand beside them as ticks."""
+"""Axes: where values lie in a drawing, and the round values next to them as ticks."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -45,7 +45,7 @@ def decibel_span(low: float, high: float) -> Span:
 
 
 def widened(low: float, high: float, at_least: float) -> tuple[float, float]:
-    """A little air above and below; a constant curve gets an axis of this length around it."""
+    """A little space above and below; a constant curve gets an axis of this length around it."""
     missing = max(0.0, at_least - (high - low)) / 2
     air = 0.05 * (high - low) + missing
     return low - air, high + air
@@ -58,7 +58,9 @@ def _within(ticks: Iterable[tuple[float, str]], low: float, high: float) -> list
 def ticks_of(
     low: float, high: float, label: Callable[[float, float], str], most: int = 7, least: float = 0.0
 ) -> list[tuple[float, str]]:
-    """Round values from low to high, about so many at most: 1, 2 or 5 times a power of ten apart, and at least so far."""
+    """Round values from low to high, at most about ``most``: 1, 2 or 5 times a power of ten
+    apart, and at least ``least``.
+    """
     raw = max((high - low) / most, least)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
@@ -71,7 +73,9 @@ def _decade(power: int) -> str:
 
 
 def short(value: float, step: float | None = None) -> str:
-    """A tick's label: as many decimals as tell it from its neighbour, a power of ten where those would be many."""
+    """A tick's label, with the decimals that distinguish it from its neighbour; a power of ten
+    where those would be many.
+    """
     if value != 0 and not 1e-4 <= abs(value) < 1e5:
         places = 0 if step is None else max(0, math.floor(math.log10(abs(value))) - math.floor(math.log10(step) + 1e-9))
         return text.powers_of_ten(value, places)

@@ -26,18 +26,18 @@ from orchestrator.report.svg.drawing import (
 )
 
 FEW = 8
-"""Up to so many curves each have a colour and a name; of more, only those of the picks have."""
+"""Up to this many curves each have a colour and a name; if there are more, only those of the picks have."""
 _ERRORS = (1e-12, 1e12)  # errors outside are no measurement; a log axis can draw neither 0 nor infinity
 _DECIBELS = 1e3  # nor is a PSNR beyond this, either way
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What one fit measured on its way.
+    """The measurements of one fit.
 
     Attributes:
-        label: What the legend calls it, e.g. ``158-1111101111001110001100001 (full)``.
-        iterations: The iterations measured at, rising, thinned to what a screen can show.
+        label: Its name in the legend, e.g. ``158-1111101111001110001100001 (full)``.
+        iterations: The iterations measured at, rising, thinned to the resolution of a screen.
         held_out: Mean squared error of the averaged output on the held-out pixels, on the [0, 1] scale.
         psnr: PSNR of the averaged output against the reference in dB, or None without a reference.
         stop_iteration: The iteration whose output is the fit's result.
@@ -75,7 +75,7 @@ def held_out_chart(curves: Sequence[Curve], ident: str) -> Markup | None:
         lines,
         ident,
         title="Held-out error over the iterations",
-        told=lambda power: text.error(10.0**power),
+        written=lambda power: text.error(10.0**power),
         span=log_span,
     )
 
@@ -96,7 +96,7 @@ def psnr_chart(curves: Sequence[Curve], ident: str) -> Markup | None:
         lines,
         ident,
         title="PSNR over the iterations",
-        told=lambda psnr: f"{text.decibels(psnr)} dB",
+        written=lambda psnr: f"{text.decibels(psnr)} dB",
         span=decibel_span,
     )
 
@@ -151,7 +151,7 @@ def _drawing(
     ident: str,
     *,
     title: str,
-    told: Callable[[float], str],
+    written: Callable[[float], str],
     span: Callable[[float, float], Span],
 ) -> Markup | None:
     points = [point for line in lines for run in line.runs for point in run]
@@ -168,17 +168,19 @@ def _drawing(
     )
     # The first curve is the one the picture comes from, so it is painted last, over the others.
     painted = [_painted(line, across, upright) for line in reversed(lines)]
-    return svg(ident, [frame(across, upright, "iterations"), *painted], title=title, told=_all_told(lines, told))
+    return svg(
+        ident, [frame(across, upright, "iterations"), *painted], title=title, description=_description(lines, written)
+    )
 
 
-def _all_told(lines: Sequence[_Line], told: Callable[[float], str]) -> Markup:
-    named = [_told(line, told) for line in lines if line.runs and line.style != OTHER]
+def _description(lines: Sequence[_Line], written: Callable[[float], str]) -> Markup:
+    named = [_described(line, written) for line in lines if line.runs and line.style != OTHER]
     others = sum(line.style == OTHER for line in lines)
     return Markup(" ").join([*named, *([f"{text.count(others)} other fits."] if others else [])])
 
 
-def _told(line: _Line, told: Callable[[float], str]) -> Markup:
-    where = "" if line.stop is None else f": stopped at iteration {text.count(line.stop[0])}, {told(line.stop[1])}"
+def _described(line: _Line, written: Callable[[float], str]) -> Markup:
+    where = "" if line.stop is None else f": stopped at iteration {text.count(line.stop[0])}, {written(line.stop[1])}"
     return Markup("{}{}.").format(text.name(line.label), where)
 
 

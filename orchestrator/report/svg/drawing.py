@@ -1,6 +1,6 @@
 """The parts of every drawing: the frame with its two axes, lines and dots.
 
-Everything is built with ``Markup.format``, which escapes what it is given.
+Everything is built with ``Markup.format``, which escapes its arguments.
 """
 
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from markupsafe import Markup
 from orchestrator.report.svg.axis import Axis
 
 WIDTH, HEIGHT = 440, 264
-"""The usual size of a drawing in its own units; the page scales it to the room there is."""
+"""The usual size of a drawing in its own units; the page scales it to the available room."""
 TOP, RIGHT, BOTTOM = 12, 14, 40
 """The margins around the axes of such a drawing."""
 LETTER = 6.9
 """The width of the widest digit at the font size of the ticks, in drawing units."""
 
 COLOURS = 6
-"""The number of curve colours in the style sheet (classes c0 to c5); further curves take them again, dashed."""
+"""The number of curve colours in the style sheet (classes c0 to c5); further curves reuse them, dashed."""
 OTHER = "other"
 """The style class of a curve without a name."""
 
 ON_THE_TICKS = 17
-"""How far under its axis a name stands on the line of the ticks, where there are few."""
+"""The distance of a name under its axis on the line of the ticks, where there are few."""
 
 
 def coordinate(value: float) -> str:
@@ -31,21 +31,23 @@ def coordinate(value: float) -> str:
 
 
 def svg(
-    ident: str, parts: Sequence[Markup], *, title: str, told: str, size: tuple[int, int] = (WIDTH, HEIGHT)
+    ident: str, parts: Sequence[Markup], *, title: str, description: str, size: tuple[int, int] = (WIDTH, HEIGHT)
 ) -> Markup:
-    """A drawing with its name and its description, for those who cannot see it.
+    """A drawing with its name and its description, for readers who cannot see it.
 
     Args:
         ident: An id unlike any other on the page.
-        parts: What is drawn; later parts lie on top.
+        parts: The parts of the drawing; later ones lie on top.
         title: The name.
-        told: The description.
+        description: The description.
         size: Width and height in drawing units.
     """
     return Markup(
         '<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{ident}-t {ident}-d">'
-        '<title id="{ident}-t">{title}</title><desc id="{ident}-d">{told}</desc>{parts}</svg>'
-    ).format(width=size[0], height=size[1], ident=ident, title=title, told=told, parts=Markup("").join(parts))
+        '<title id="{ident}-t">{title}</title><desc id="{ident}-d">{description}</desc>{parts}</svg>'
+    ).format(
+        width=size[0], height=size[1], ident=ident, title=title, description=description, parts=Markup("").join(parts)
+    )
 
 
 def frame(across: Axis, upright: Axis, name: str, *, below: float = 35) -> Markup:
@@ -55,7 +57,7 @@ def frame(across: Axis, upright: Axis, name: str, *, below: float = 35) -> Marku
         across: The horizontal axis.
         upright: The vertical axis; it starts where the horizontal one lies.
         name: The name of the horizontal axis.
-        below: How far the name stands under it.
+        below: The distance of the name under it.
     """
     floor, left, right = upright.start, across.start, across.end
     rows = [

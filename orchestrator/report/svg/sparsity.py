@@ -31,7 +31,7 @@ class SparsityLine:
     """An arm's quality over its rounds.
 
     Attributes:
-        label: What the legend calls it.
+        label: Its name in the legend.
         points: Sparsity (share of the weights that are gone, rising), quality in dB, and its standard deviation over
             initialisations or None.
     """
@@ -41,13 +41,14 @@ class SparsityLine:
 
 
 def sparsity_chart(lines: Sequence[SparsityLine], dense: float | None, ident: str, title: str) -> Markup | None:
-    """Quality in dB over sparsity, by the logarithm of what is left: 90 % and 99 % are as far apart as 0 % and 90 %.
+    """Quality in dB over sparsity, by the logarithm of the share that is left: 90 % and 99 % are as
+    far apart as 0 % and 90 %.
 
     Args:
         lines: The arms; around each lies a band of its standard deviation, where that is known.
         dense: The dense network's quality, drawn as a horizontal line; None if unknown.
         ident: An id unlike any other on the page.
-        title: What the drawing shows.
+        title: The title of the drawing.
 
     Returns:
         The drawing, None where no line has a point.
@@ -67,7 +68,7 @@ def sparsity_chart(lines: Sequence[SparsityLine], dense: float | None, ident: st
     # One point alone still needs an axis of some length.
     most = max(0.1, *(points[-1][0] for _, _, points in drawn))
     across = Axis(0, most, left, WIDTH - RIGHT, _sparsity_ticks(most, WIDTH - RIGHT - left))
-    told = [
+    sentences = [
         Markup("{}: {} dB at {} to {} dB at {}.").format(
             text.name(label),
             text.decibels(points[0][1]),
@@ -80,18 +81,20 @@ def sparsity_chart(lines: Sequence[SparsityLine], dense: float | None, ident: st
     ]
     level = Markup("")
     if dense is not None:
-        told.append(Markup("The dense network: {} dB.").format(text.decibels(dense)))
+        sentences.append(Markup("The dense network: {} dB.").format(text.decibels(dense)))
         y = coordinate(upright.at(dense))
         level = Markup('<g class="dense"><line class="curve" x1="{}" x2="{}" y1="{}" y2="{}"/></g>').format(
             coordinate(across.start), coordinate(across.end), y, y
         )
     # The first arm lies on top.
     bands = [_with_band(style, points, across, upright) for style, _, points in drawn[::-1]]
-    return svg(ident, [frame(across, upright, "sparsity"), level, *bands], title=title, told=Markup(" ").join(told))
+    return svg(
+        ident, [frame(across, upright, "sparsity"), level, *bands], title=title, description=Markup(" ").join(sentences)
+    )
 
 
 def sparsity_styles(count: int) -> list[str]:
-    """The style classes of so many lines: a colour, a dash in the second round, `OTHER` beyond."""
+    """The style classes of ``count`` lines: a colour, a dash in the second round, `OTHER` beyond."""
     return [
         f"c{place % COLOURS}{' dashed' if place >= COLOURS else ''}" if place < 2 * COLOURS else OTHER
         for place in range(count)

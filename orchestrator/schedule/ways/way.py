@@ -16,7 +16,7 @@ from orchestrator.schedule.questions import Decide, Halve
 from orchestrator.schedule.tally import Tally
 from orchestrator.schedule.ways.wishes import TO_THE_END, Want, Wish
 from orchestrator.score.score import Scored
-from workers.names import FitName, parse_name
+from workers.names import FitName
 
 Wishes = list[Wish]
 
@@ -71,13 +71,7 @@ class Way:
         """The fits and the decision of a ready way, to be collected."""
         if self.decision is None:
             raise ValueError(f"the arm {self.arm.name} has decided nothing yet")
-        return Chosen(
-            self.arm,
-            self.cohort,
-            self.decision,
-            [str(name) for name in self.full],
-            {str(name): at for name, at in self.ended.items()},
-        )
+        return Chosen(self.arm, self.cohort, self.decision, tuple(self.full), dict(self.ended))
 
     def begin(self) -> Wishes:
         """Fit the rest of the cohort up to the next rung, or to the end."""
@@ -115,8 +109,7 @@ class Way:
     def on_decided(self, decision: Decision) -> Wishes:
         """Fit the best of the decided order at full size, unless the cohort has that size already."""
         self.decision = decision
-        order = [parse_name(name) for name in decision.order]
-        best = order[: self.arm.full_fits]
+        best = decision.order[: self.arm.full_fits]
         self.full = list(best)
         if self.arm.view != "full":
             self._tally.expect("full", len(best) - self.arm.refits)
@@ -124,7 +117,7 @@ class Way:
             self.stage = ArmStage.READY
             return []
         self.stage = ArmStage.FULL
-        self._untried = deque(order[len(best) :])
+        self._untried = deque(decision.order[len(best) :])
         return [self._want(best, TO_THE_END)]
 
     def _on_full_fit(self, *, done: bool) -> Wishes:

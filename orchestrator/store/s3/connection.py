@@ -12,16 +12,18 @@ from botocore.config import Config
 from orchestrator.store.s3.place import S3Place
 
 _ROLE_IS_ASKED = {"metadata_service_timeout": 4, "metadata_service_num_attempts": 3}
-"""A machine's role is asked for so often, and waited for so many seconds each time; by default once for one second, which a busy machine
-exceeds when all its workers begin at once. A run that lost its credentials for that would be stopped."""
+"""How often a machine's role is requested, and how many seconds each request may take. The default is once for
+one second, which a busy machine exceeds when all its workers begin at once; a run that lost its credentials
+this way would be stopped.
+"""
 THREADS = 16
 
 
 class Connection:
-    """What all stores in one bucket share in a process.
+    """Everything that all stores in one bucket share in a process.
 
     Attributes:
-        answered: Whether the bucket has been seen to be there.
+        answered: Whether the bucket is known to exist.
         copies: The files of the cache that were compared with the bucket, by the keys there.
     """
 
@@ -33,13 +35,15 @@ class Connection:
         self._lock = threading.Lock()
 
     def client(self) -> Any:
-        """The client, made when it is first needed: boto3's are safe to share among threads, but not among processes."""
+        """The client, made when it is first needed: boto3's are safe to share among
+        threads, but not among processes.
+        """
         with self._lock:
             if self._client is None:
                 place = self._place
                 core = botocore.session.Session(profile=place.profile or None)
                 for name, value in _ROLE_IS_ASKED.items():
-                    # What the environment or AWS's own files say of it is kept.
+                    # Settings in the environment or in AWS's own files are kept.
                     if core.get_config_variable(name) == 1:
                         core.set_config_variable(name, value)
                 session = boto3.session.Session(botocore_session=core, region_name=place.region or None)
@@ -57,7 +61,7 @@ class Connection:
             return self._client
 
     def drop(self, client: Any = None) -> None:
-        """Forget the client, or only this one if another has not taken its place already."""
+        """Forget the client; given a client, forget it only if no other has taken its place already."""
         with self._lock:
             if self._client is None or client not in (None, self._client):
                 return
@@ -66,7 +70,7 @@ class Connection:
 
 
 connections: dict[tuple[S3Place, int], Connection] = {}
-"""By bucket and process: one that was forked shares no connection with the other."""
+"""Connections by bucket and process: a forked process shares no connection with its parent."""
 
 
 def cache_folder() -> str:

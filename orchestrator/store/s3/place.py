@@ -21,17 +21,17 @@ _ENVIRONMENT = {
 }
 _SSE = ("AES256", "aws:kms")
 _NO_CREDENTIALS_HERE = (
-    "the URL of a store holds no credentials: give them in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), in a"
-    " profile, or by the machine's role"
+    "the URL of a store holds no credentials: give them in the environment (AWS_ACCESS_KEY_ID and"
+    " AWS_SECRET_ACCESS_KEY), in a profile, or by the machine's role"
 )
 
 
 @dataclass(frozen=True)
 class S3Place:
-    """A bucket, the prefix of all keys in it (empty: none), and how to reach it; an empty option is left to AWS's own files.
+    """A bucket, the prefix of all keys in it (empty: none), and how to reach it; AWS's own files decide empty options.
 
-    What the environment says of the options is taken into the place, and so into its URL: workers on other machines, whose
-    environment is another, find the same store. A profile is not, as its name means something on one machine only.
+    Options from the environment become part of the place, and so of its URL: workers on other machines, whose
+    environment differs, find the same store. A profile does not, because its name means something on one machine only.
     """
 
     bucket: str
@@ -48,7 +48,7 @@ class S3Place:
         """The place that a URL and the environment describe.
 
         Raises:
-            UserMistakeError: the URL is malformed or holds credentials, or an option is unknown or cannot be.
+            UserMistakeError: the URL is malformed or holds credentials, or an option is unknown or invalid.
         """
         place, _, query = url.partition("://")[2].partition("?")
         bucket, _, prefix = place.partition("/")

@@ -42,14 +42,14 @@ from orchestrator.text import printable
 _SHA256 = "dip-sha256"
 _TOKEN = "dip-token"  # noqa: S105 - the name of a create's token
 _LOOK_AHEAD = 2 * THREADS
-_DELETED_AT_ONCE = 1000  # what S3 takes in a request
+_DELETED_AT_ONCE = 1000  # the most keys that S3 deletes in one request
 
 
 class S3Store:
     """The contract of `Store` on a bucket of S3.
 
-    An object appears in S3 whole or not at all, and the service is consistent; creating once rests on ``If-None-Match: *``.
-    Each object carries its SHA-256 as metadata. Nothing is tried again here: `PatientStore` does that for every store.
+    An object appears in S3 whole or not at all, and the service is consistent; creating once rests on ``If-None-Match:
+    *``. Each object carries its SHA-256 as metadata. Nothing is retried here: `PatientStore` does that for every store.
 
     Args:
         url: ``s3://bucket/prefix?option=value&...`` (docs/store.md).
@@ -80,7 +80,7 @@ class S3Store:
     def put(self, key: str, data: bytes) -> None:
         """Write an object, replacing one of the same key."""
         address, extra = self._address(key), self._extra(data)
-        with self._told("write", key) as client:
+        with self._reporting("write", key) as client:
             if len(data) < self.multipart_bytes:
                 client.put_object(Bucket=self._place.bucket, Key=address, Body=data, **extra)
             else:
@@ -93,10 +93,10 @@ class S3Store:
                 client.upload_fileobj(io.BytesIO(data), self._place.bucket, address, ExtraArgs=extra, Config=config)
 
     def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
-        """Write an object unless the key is taken; whether it was written."""
+        """Write an object unless the key is taken; returns whether it was written."""
         token = token or uuid.uuid4().hex
         address, extra = self._address(key), self._extra(data, **{_TOKEN: token})
-        with self._told("create", key) as client:
+        with self._reporting("create", key) as client:
             try:
                 client.put_object(Bucket=self._place.bucket, Key=address, Body=data, IfNoneMatch="*", **extra)
             except failures.ClientError as error:
@@ -112,8 +112,8 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         """The object's bytes, verified."""
-        for _ in range(2):  # what was damaged on the way is not so the second time
-            with self._told("read", key) as client:
+        for _ in range(2):  # damage on the way does not happen twice
+            with self._reporting("read", key) as client:
                 answer = client.get_object(Bucket=self._place.bucket, Key=self._address(key))
                 with contextlib.closing(answer["Body"]) as body:
                     data: bytes = body.read()
@@ -148,12 +148,12 @@ class S3Store:
         return True
 
     def delete(self, key: str) -> None:
-        """Remove an object; nothing happens if there is none."""
-        with contextlib.suppress(NotFoundError), self._told("delete", key) as client:
+        """Delete an object; nothing happens if there is none."""
+        with contextlib.suppress(NotFoundError), self._reporting("delete", key) as client:
             client.delete_object(Bucket=self._place.bucket, Key=self._address(key))
 
     def delete_all(self, prefix: str) -> None:
-        """Remove all objects whose keys begin with ``prefix/``."""
+        """Delete all objects whose keys begin with ``prefix/``."""
         keys = list(self.keys(prefix))
         for key in keys:
             if not key.isprintable():  # many are deleted by a list in XML, which cannot hold all characters
@@ -161,7 +161,7 @@ class S3Store:
         listed = [{"Key": self._address(key)} for key in keys if key.isprintable()]
         for start in range(0, len(listed), _DELETED_AT_ONCE):
             some = {"Objects": listed[start : start + _DELETED_AT_ONCE], "Quiet": True}
-            with self._told("delete", prefix) as client:
+            with self._reporting("delete", prefix) as client:
                 for error in client.delete_objects(Bucket=self._place.bucket, Delete=some).get("Errors", []):
                     raise failures.ClientError({"Error": error}, "DeleteObjects")
 
@@ -184,7 +184,8 @@ class S3Store:
     def local_path(self, key: str) -> Path:
         """A copy of the object in this machine's cache, named by its content.
 
-        The first time in a process the store is asked for the object's SHA-256 and the copy compared with it; then no more.
+        On the first request in a process the copy is compared with the store's SHA-256 of the object; later requests
+        skip this.
         """
         copies, address = self._connection.copies, self._address(key)
         if address not in copies or not copies[address].is_file():
@@ -218,7 +219,7 @@ class S3Store:
         return f"{self._place.prefix}/{key}" if self._place.prefix else key
 
     def _extra(self, data: bytes, **metadata: str) -> dict[str, Any]:
-        """What goes along with an object."""
+        """The metadata that is sent with an object."""
         extra: dict[str, Any] = {"Metadata": {_SHA256: hashlib.sha256(data).hexdigest(), **metadata}}
         if self._place.sse:
             extra["ServerSideEncryption"] = self._place.sse
@@ -229,9 +230,11 @@ class S3Store:
         return extra
 
     def _metadata(self, key: str) -> dict[str, str]:
-        """An object's metadata, by a GET of its first byte: errors of HEAD do not say whether key or bucket is missing."""
+        """An object's metadata, by a GET of its first byte: errors of HEAD do not distinguish a missing
+        key from a missing bucket.
+        """
         where = {"Bucket": self._place.bucket, "Key": self._address(key)}
-        with self._told("read", key) as client:
+        with self._reporting("read", key) as client:
             try:
                 answer = client.get_object(**where, Range="bytes=0-0")
             except failures.ClientError as error:
@@ -246,13 +249,13 @@ class S3Store:
 
     def _pages(self, prefix: str, **how: str) -> Iterator[dict[str, Any]]:
         address = self._address(prefix)
-        with self._told("list", prefix) as client:
+        with self._reporting("list", prefix) as client:
             pages = client.get_paginator("list_objects_v2")
             yield from pages.paginate(Bucket=self._place.bucket, Prefix=f"{address}/", **how)
 
     @contextlib.contextmanager
-    def _told(self, verb: str, key: str) -> Iterator[Any]:
-        """The client, with what goes wrong inside told as an error of the store."""
+    def _reporting(self, verb: str, key: str) -> Iterator[Any]:
+        """The client; errors inside this context become errors of the store."""
         connection, client = self._connection, None
         try:
             client = connection.client()
@@ -278,15 +281,15 @@ class S3Store:
         credentials = about_credentials(error)
         if credentials:
             return credentials
-        code, status, said = code_of(error), status_of(error), printable(str(error))[:SAID_CHARACTERS]
+        code, status, words = code_of(error), status_of(error), printable(str(error))[:SAID_CHARACTERS]
         if code == "NoSuchBucket":
-            # A bucket that has been there is not gone: some services say so while they start.
+            # A bucket that has been seen still exists: some services deny it while they start.
             kind = StoreUnavailableError if self._connection.answered else StoreError
             return kind, f"there is no bucket {self._place.bucket}: make it, or correct the URL of the store"
-        if isinstance(error, failures.SSLError) and "CERTIFICATE_VERIFY_FAILED" in said:
-            return StoreError, f"the service's certificate is not trusted (AWS_CA_BUNDLE names one that is): {said}"
+        if isinstance(error, failures.SSLError) and "CERTIFICATE_VERIFY_FAILED" in words:
+            return StoreError, f"the service's certificate is not trusted (AWS_CA_BUNDLE names one that is): {words}"
         if isinstance(error, UNREACHABLE):
-            return StoreUnavailableError, f"the service cannot be reached: {said}"
-        # A 404 that does not say what is missing comes from something before the service, or in its place.
+            return StoreUnavailableError, f"the service cannot be reached: {words}"
+        # A 404 that does not name the missing thing comes from something before the service, or in its place.
         passes = code in PASSING or status in (404, 408, 429) or (status >= 500 and status != 501)
-        return StoreUnavailableError if passes else StoreError, said
+        return StoreUnavailableError if passes else StoreError, words

@@ -1,4 +1,4 @@
-"""What goes wrong with S3: whether it passes, and what it is, in words that hold no secret."""
+"""Errors of S3: whether they pass, and what they are, in words that hold no secret."""
 
 import botocore.exceptions as failures
 from botocore.parsers import ResponseParserError
@@ -10,8 +10,8 @@ NO_KEY = "NoSuchKey"
 BAD_CREDENTIALS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
 _NOT_ALLOWED = frozenset({"AccessDenied", "403", "Forbidden"})
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
-# Beside answers of 5xx and 429: a conflict of writers, an upload that lost a part or was aborted, bytes that were lost or
-# changed on the way, a quota.
+# Besides answers of 5xx and 429: a conflict of writers, an upload that lost a part or was aborted, bytes that were lost
+# or changed on the way, a quota.
 PASSING = frozenset(
     {
         *(
@@ -49,7 +49,7 @@ SAID_CHARACTERS = 300
 
 
 def about_credentials(error: Exception) -> tuple[type[StoreError], str] | None:
-    """What is the matter with the credentials, without a word of them; None if it is something else."""
+    """What is wrong with the credentials, without quoting them; None if it is something else."""
     code = code_of(error)
     if code in EXPIRED or isinstance(error, NOT_RENEWED):
         return StoreUnavailableError, RENEW
@@ -64,7 +64,7 @@ def about_credentials(error: Exception) -> tuple[type[StoreError], str] | None:
 
 
 def code_of(error: Exception) -> str:
-    """What the service calls an error; nothing if it is not the service's."""
+    """The service's code for an error; empty if it is not the service's."""
     return str(error.response["Error"].get("Code", "")) if isinstance(error, failures.ClientError) else ""
 
 

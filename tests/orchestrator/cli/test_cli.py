@@ -36,7 +36,7 @@ class Told(NamedTuple):
 
 
 class Command:
-    """The command line over a store of its own; nothing it does with a mistake may leave a traceback."""
+    """The command line over a store of its own; a mistake may never leave a traceback."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self._capsys = folder, capsys
@@ -324,11 +324,11 @@ def test_a_dry_run_says_what_each_arm_does(run: Command, images: str) -> None:
     plan = dry_run(run, images, *words)
     assert plan["settings"] == "quickstart, task super-resolve x4"
     assert [line[12:] for line in plan["all"].splitlines() if line.startswith("arm ")] == [
-        "isnas-dip-blind: the best 2 by psd db strip mse, on crops of 64 px, halved after 100, 200 iterations, chosen by"
-        " held-out+consensus, then the best 2 at full size",
+        "isnas-dip-blind: the best 2 by psd db strip mse, on crops of 64 px, halved after 100, 200 iterations, chosen"
+        " by held-out+consensus, then the best 2 at full size",
         "isnas-dip: the best 2 by psd db strip mse, on full size, chosen by weighted-mean",
-        "random: 2 at random, on crops of 64 px, halved after 100, 200 iterations, chosen by held-out+consensus, then the"
-        " best 2 at full size",
+        "random: 2 at random, on crops of 64 px, halved after 100, 200 iterations, chosen by held-out+consensus, then"
+        " the best 2 at full size",
         "dip: dip, at full size",
         "mine: dip, deep-decoder-64, on full size, halved after 100, 200, 400, 800 iterations, chosen by consensus",
     ]
@@ -412,7 +412,7 @@ def test_decibels_have_two_decimals_or_a_dash() -> None:
     assert decibels(None) == "–"
 
 
-# A run as it is seen from elsewhere.
+# A run as another machine sees it.
 
 WAITS = "2 fits wait for a machine with 1 CPU and 1 GPU each"
 STAGES = [
@@ -422,7 +422,7 @@ STAGES = [
 
 
 def leave_claim(store: LocalStore, number: int = 1, log: str = "", **standing: Any) -> None:
-    """What the driver of a claim on run r1 has said."""
+    """The log and state that the driver of a claim on run r1 has left."""
     layout = RunLayout("r1").claim(number)
     store.put(layout.holder, json.dumps(asdict(replace(ELSEWHERE, number=number))).encode())
     store.put(layout.state, Standing(**{"state": RunState.RUNNING, "beat": 1, "at": now(), **standing}).to_json())
@@ -550,7 +550,7 @@ def test_the_logs_of_a_run_without_a_driver_are_empty(run: Command) -> None:
 
 
 class Elsewhere:
-    """A cluster on which a job does what it is told to, at once."""
+    """A cluster on which a job runs its command at once."""
 
     def __init__(self, store: LocalStore) -> None:
         self.store = store

@@ -24,7 +24,7 @@ NETWORK = "deep-decoder-4"
 A, B = "a-0123abcd", "b-89abcdef"
 LAYOUT = RunLayout("found")
 OWN = ["lottery-dense", "lottery-random", "lottery-snip", "lottery-decoder"]
-"""The arms beside those of moved tickets."""
+"""The arms besides those of moved tickets."""
 
 
 def ticket(config: Config, chain: Chain, number: int) -> bytes:
@@ -49,7 +49,7 @@ def ticket(config: Config, chain: Chain, number: int) -> bytes:
 
 
 class Evaluate:
-    """The command over a store in which a run has found tickets; what it plans is carried out by nobody."""
+    """The command over a store in which a run has found tickets; its plans are not carried out."""
 
     def __init__(self, folder: Path, images: Path, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
         self.store, self.images = LocalStore(folder / "store"), images
@@ -82,7 +82,7 @@ class Evaluate:
         return self.plans[-1].config
 
     def mistake(self, *arguments: str) -> str:
-        """What it says of a mistake, having done nothing."""
+        """The message of a mistake, after which nothing was done."""
         status, out, err = self.told(*arguments)
         assert (status, out) == (2, "")
         (line,) = err.splitlines()
@@ -116,7 +116,7 @@ def evaluate(bare: Evaluate, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
 
 
 def moved(config: Config) -> list[str]:
-    """The names of the arms of moved tickets; each makes its own of what it is called."""
+    """The names of the arms of moved tickets; each derives its own from its parts."""
     arms = [arm for arm in config.arms if arm.source is not None]
     assert [arm.name for arm in config.arms][: len(OWN)] == OWN
     assert len(arms) == len(config.arms) - len(OWN)
@@ -173,7 +173,7 @@ def test_other_settings_and_another_task_can_be_given(evaluate: Evaluate) -> Non
     assert moved(given) == moved(evaluate())
     shipped = evaluate("--config", "super-resolve")
     assert shipped.task.name == "super-resolve"
-    # What makes the network of a ticket is the source's in any case.
+    # The source decides the network of a ticket in any case.
     assert (shipped.network.width, shipped.lottery.network, shipped.lottery.rate) == (8, NETWORK, 0.25)
     assert moved(shipped) == moved(given)
 
@@ -261,15 +261,15 @@ def test_names_of_arms_are_short_enough_and_each_another(evaluate: Evaluate) -> 
 def test_tickets_of_several_networks_are_a_mistake(evaluate: Evaluate) -> None:
     evaluate.found(B, "imp", network="deep-decoder-8")
     assert evaluate.mistake() == (
-        "--tickets found: its tickets are of several networks (deep-decoder-4, deep-decoder-8); those of one can be moved at a"
-        " time: choose by --sources"
+        "--tickets found: its tickets are of several networks (deep-decoder-4, deep-decoder-8); those of one can be"
+        " moved at a time: choose by --sources"
     )
     assert evaluate("--sources", "a").lottery.network == NETWORK
 
 
 def test_a_run_without_tickets_and_one_that_is_not_there_are_mistakes(bare: Evaluate) -> None:
     assert bare.mistake() == "--tickets found: this run has found no lottery tickets"
-    # What lies there and is no round's ticket is none.
+    # A file there that is no round's ticket does not count.
     for file in (f"{NETWORK}.imp.0.start.pt", f"{NETWORK}.imp.0.ticket", "dip.ticket", f"{NETWORK}.imp.0.r01"):
         bare.store.put(f"{LAYOUT.all_tickets}/{A}/{file}", b"x")
     assert bare.mistake() == "--tickets found: this run has found no lottery tickets"
@@ -307,10 +307,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(bare: Evaluate) -> None:
     assert lines[0] == "settings    found, task denoise"
     assert [line[12:] for line in lines if line.startswith("arm ")] == [
         f"lottery-dense: {NETWORK}, 1 initialisations, at full size, chosen by held-out",
-        f"lottery-random: {NETWORK}, pruned by random in 2 rounds of 25%, 1 initialisations, at full size, chosen by held-out",
-        f"lottery-snip: {NETWORK}, pruned by snip in 2 rounds of 25%, 1 initialisations, at full size, chosen by held-out",
-        f"lottery-decoder: deep decoders the size of {NETWORK}, pruned in 2 rounds of 25%, 1 initialisations, at full size,"
-        " chosen by held-out",
+        f"lottery-random: {NETWORK}, pruned by random in 2 rounds of 25%, 1 initialisations, at full size, chosen by"
+        " held-out",
+        f"lottery-snip: {NETWORK}, pruned by snip in 2 rounds of 25%, 1 initialisations, at full size, chosen by"
+        " held-out",
+        f"lottery-decoder: deep decoders the size of {NETWORK}, pruned in 2 rounds of 25%, 1 initialisations, at full"
+        " size, chosen by held-out",
         f"imp-from-{A}: {NETWORK}, pruned by imp in 2 rounds of 25% on {A}, 1 initialisations, at full size,"
         " chosen by held-out",
     ]
@@ -318,7 +320,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(bare: Evaluate) -> None:
 
 
 def test_an_evaluation_is_a_run_like_any_other(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without --dry-run it is handed to whoever carries runs out."""
+    """Without --dry-run it is handed to the function that carries runs out."""
     carried: list[Plan] = []
 
     def carry_out(options: Any, start: Callable[[], Any]) -> int:

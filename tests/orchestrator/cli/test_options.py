@@ -9,7 +9,7 @@ from tests.orchestrator.conftest import CANDIDATES, Encoded
 
 
 def asked(*arguments: str) -> dict[str, object]:
-    """What the options ask for, but for what is not given."""
+    """The request of the options, without the values that are not given."""
     options = build_parser().parse_args(["submit", "--images", "x", *arguments])
     return {name: value for name, value in what_of(options).items() if value not in (None, [])}
 

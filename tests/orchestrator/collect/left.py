@@ -1,4 +1,4 @@
-"""Fits that the tests write to a store, and the result of collecting them."""
+"""Fits in a store for the tests, and the result of collecting them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,25 +19,31 @@ from orchestrator.pick.decide import Decision
 from orchestrator.run.rows import Row, rows_from_json
 from orchestrator.score.score import Scored
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
-from workers.names import PriorName, parse_name
+from workers.names import FitName, PriorName, parse_name
 
 A, B, C = CANDIDATES
+
+
+def named(*texts: str) -> list[FitName]:
+    """The names that these texts have in rows, tables and keys."""
+    return list(map(parse_name, texts))
 
 
 SHORTLIST = [Scored(PriorName(A), 1.0), Scored(PriorName(B), 2.0), Scored(PriorName(C), 3.0)]
 
 
-DECISION = Decision("held-out", [B, A], {C: "the fit diverged"})
+DECISION = Decision("held-out", named(B, A), {PriorName(C): "the fit diverged"})
 
 
 def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.float32] | None, **known: Any) -> None:
-    """Write a fit to the store: a finished one with this output (a number fills the image), or a failed one with None.
+    """A fit in the store: a finished one with this output (a number means the same everywhere), or a failed one.
 
-    Its output where outputs varied least is half of that.
+    The output where its outputs varied least is half of it.
     """
-    keys = fit_keys(bench.context, FitJob(bench.image, view, parse_name(candidate)))
+    name = parse_name(candidate)
+    keys = fit_keys(bench.context, FitJob(bench.image, view, name))
     if output is None:
-        record = FitRecord(candidate, view, "failed", reason="the fit diverged", seconds=1.0)
+        record = FitRecord(name, view, "failed", reason="the fit diverged", seconds=1.0)
     else:
         scale = bench.context.config.task.scale
         sides = (scale * bench.image.height, scale * bench.image.width) if view == "full" else (32, 32)
@@ -45,7 +51,7 @@ def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.fl
         curve = np.array([0.3, 0.2, 0.25], dtype=np.float32)
         seen = curve if known.get("evaluation") else curve[:0]
         bench.store.put(keys.arrays("x"), FitArrays(pixels, pixels / 2, curve, seen).to_bytes())
-        record = FitRecord(candidate, view, "done", None, 0.2, 0.1, 2, 1, 3, 0.125, 1234, seconds=10.0, arrays="x")
+        record = FitRecord(name, view, "done", None, 0.2, 0.1, 2, 1, 3, 0.125, 1234, seconds=10.0, arrays="x")
         record = replace(record, **known)
     bench.store.put(keys.result, record.to_json())
 
@@ -64,14 +70,14 @@ def leave_all(bench: Bench, *, evaluated: bool = False) -> None:
 
 
 def chosen(
-    bench: Bench, full: Sequence[str], decision: Decision = DECISION, ended: Mapping[str, int] | None = None
+    bench: Bench, full: Sequence[str], decision: Decision = DECISION, ended: Mapping[FitName, int] | None = None
 ) -> list[Chosen]:
     """Return the choices of the run's arms, which all choose the same."""
-    return [Chosen(arm, SHORTLIST, decision, full, ended or {}) for arm in arms_of(bench.context.config)]
+    return [Chosen(arm, SHORTLIST, decision, named(*full), ended or {}) for arm in arms_of(bench.context.config)]
 
 
 def collected(bench: Bench, full: Sequence[str], decision: Decision = DECISION, *, previews: bool = False) -> Row:
-    """Collect the image and return the row of the run's one arm."""
+    """The row of the run's one arm."""
     rows = collect(bench.context, bench.image, chosen(bench, full, decision), previews=previews)
     (row,) = rows
     assert rows_from_json(bench.store.get(bench.context.layout.row(bench.image.id))) == rows
@@ -95,7 +101,7 @@ ROUNDS = {
     "dip.imp.1.r01": (0.2, 0.2),
     "dip.imp.1.r02": (None, 0.36),
 }
-"""The outputs of rounds (the last one has none) and their sparsity."""
+"""Outputs of rounds (the last has none), and how sparse they are."""
 
 
 def lottery_bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, **changes: Any) -> Bench:
@@ -112,20 +118,23 @@ def lottery_bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encod
 
 
 def search(bench: Bench, chain: str, iterations: int, seconds: float, **known: Any) -> None:
-    """Write the record of a chain."""
-    record = FitRecord(chain, "full", "done", iterations=iterations, seconds=seconds)
-    keys = fit_keys(bench.context, FitJob(bench.image, "full", parse_name(chain)))
+    """The record of a chain."""
+    name = parse_name(chain)
+    record = FitRecord(name, "full", "done", iterations=iterations, seconds=seconds)
+    keys = fit_keys(bench.context, FitJob(bench.image, "full", name))
     bench.store.put(keys.result, replace(record, **known).to_json())
 
 
 def lottery_rows(
     bench: Bench, order: Sequence[str] | None = None, failed: Mapping[str, str] | None = None, *, previews: bool = False
 ) -> list[Row]:
-    """Collect a lottery whose rounds a rule has put into this order, and return its rows."""
+    """The rows of a lottery whose rounds a rule has put into this order."""
     (arm,) = arms_of(bench.context.config)
-    best = ["dip.imp.0.r01", *(name for name in ROUNDS if name != "dip.imp.0.r01")] if order is None else order
-    cohort = [Scored(parse_name(name), 0.0) for name in ROUNDS]
-    decision = Decision("held-out", list(best), dict(failed or {}))
+    if order is None:
+        order = ["dip.imp.0.r01", *(name for name in ROUNDS if name != "dip.imp.0.r01")]
+    best = named(*order)
+    cohort = [Scored(name, 0.0) for name in named(*ROUNDS)]
+    decision = Decision("held-out", best, {parse_name(name): reason for name, reason in (failed or {}).items()})
     choice = Chosen(arm, cohort, decision, best[: arm.full_fits], {})
     rows = collect(bench.context, bench.image, [choice], previews=previews)
     assert rows_from_json(bench.store.get(bench.context.layout.row(bench.image.id))) == rows

@@ -41,8 +41,7 @@ def test_the_estimated_psnr_is_an_interval_where_the_held_out_pixels_allow_one(
     assert (row.psnr_low, row.psnr_high) == estimated_psnr(Estimate(0.5, 0.01), noise)
     row, _ = row_of("inpaint", 0.01)
     assert (row.psnr_low, row.psnr_high) == estimated_psnr(Estimate(0.5, 0.01), None)
-    # The interval is too wide; the error is unknown; nothing is measured inside the user's holes, nor what a blur
-    # removes.
+    # Too wide; unknown; nothing is measured inside the user's holes; nor where a blur removes it.
     for task, standard_error, mask in (
         ("denoise", 0.2, False),
         ("denoise", None, False),

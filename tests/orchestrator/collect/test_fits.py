@@ -22,6 +22,7 @@ from tests.orchestrator.collect.left import (
     leave_all,
     lottery_bench,
     lottery_rows,
+    named,
     pixels,
     restored,
     search,
@@ -67,10 +68,10 @@ def test_every_arm_has_its_row_and_files_and_is_charged_for_the_fits_that_it_sha
     leave(bench, "downscale", A, 0.1)
     blind, random, one, published = arms_of(config)
     chosen = [
-        Chosen(blind, SHORTLIST, DECISION, [B, A], {}),
-        Chosen(random, SHORTLIST[:2], Decision("held-out", [A, B], {}), [A, B], {}),
-        Chosen(one, [Scored(PriorName(A), 0.0)], Decision("held-out", [A], {}), [A], {}),
-        Chosen(published, SHORTLIST[:1], Decision("weighted-mean", [A], {}), [A], {}),
+        Chosen(blind, SHORTLIST, DECISION, named(B, A), {}),
+        Chosen(random, SHORTLIST[:2], Decision("held-out", named(A, B), {}), named(A, B), {}),
+        Chosen(one, [Scored(PriorName(A), 0.0)], Decision("held-out", named(A), {}), named(A), {}),
+        Chosen(published, SHORTLIST[:1], Decision("weighted-mean", named(A), {}), named(A), {}),
     ]
     rows = collect(bench.context, bench.image, chosen, previews=True)
     assert rows_from_json(bench.store.get(bench.context.layout.row(bench.image.id))) == rows
@@ -105,13 +106,15 @@ def test_an_arm_that_halves_is_charged_up_to_the_rung_whoever_went_on(
     # This fit has paused for good.
     keys = fit_keys(bench.context, FitJob(bench.image, "crop", PriorName(C)))
     for rung in (2, 4):
-        record = FitRecord(C, "crop", "paused", held_out_error=0.4, stop_iteration=rung, iterations=rung, seconds=rung)
+        record = FitRecord(
+            PriorName(C), "crop", "paused", held_out_error=0.4, stop_iteration=rung, iterations=rung, seconds=rung
+        )
         bench.store.put(keys.rung(rung), record.to_json())
     leave(bench, "full", A, 0.5, iterations=20)
     halving, whole = arms_of(bench.context.config)
     chosen = [
-        Chosen(halving, SHORTLIST, Decision("held-out", [A], {}), [A], {B: 2, C: 4}),
-        Chosen(whole, SHORTLIST[:2], Decision("held-out", [A, B], {}), [A], {}),
+        Chosen(halving, SHORTLIST, Decision("held-out", named(A), {}), named(A), {PriorName(B): 2, PriorName(C): 4}),
+        Chosen(whole, SHORTLIST[:2], Decision("held-out", named(A, B), {}), named(A), {}),
     ]
     rows = collect(bench.context, bench.image, chosen, previews=False)
     assert [row.iterations for row in rows] == [20 + 8 + 2 + 4, 20 + 8 + 8]

@@ -1,6 +1,7 @@
 from io import BytesIO
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -9,6 +10,7 @@ from orchestrator.collect.packed import CURVE_POINTS, pack, thin
 from orchestrator.fit.record import FitRecord
 from tests.orchestrator.collect.left import A, B, C, collected, leave_all
 from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig
+from workers.names import Chain, FitName, PriorName
 
 
 def test_the_packed_record_has_a_row_for_every_fit(
@@ -50,10 +52,25 @@ def test_the_packed_record_has_a_row_for_every_fit(
     assert (failed["curve_iteration"], failed["curve_held_out"], failed["curve_psnr"]) == ([], [], None)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (PriorName("dip"), "dip"),
+        (Chain("dip", "imp", 0), "dip.imp.0"),
+        (Chain("dip", "imp", 0).round(5), "dip.imp.0.r05"),
+    ],
+    ids=["prior", "chain", "round"],
+)
+def test_the_name_of_a_fit_is_text_in_the_packed_record(name: FitName, text: str) -> None:
+    table = pq.read_table(BytesIO(pack([Fitted(FitRecord(name, "full", "failed", reason="why"))])))
+    assert table.schema.field("candidate").type == pa.string()
+    assert table["candidate"].to_pylist() == [text]
+
+
 def test_a_long_curve_is_thinned_but_keeps_its_ends_and_its_stop() -> None:
     length, stop = 3000, 1234
     curve = np.linspace(1, 0, length, dtype=np.float32)
-    record = FitRecord(A, "crop", "done", held_out_error=0.1, stop_iteration=stop, iterations=length)
+    record = FitRecord(PriorName(A), "crop", "done", held_out_error=0.1, stop_iteration=stop, iterations=length)
     (row,) = pq.read_table(BytesIO(pack([Fitted(record, curve, curve[:0])]))).to_pylist()
     iterations = row["curve_iteration"]
     assert len(iterations) <= CURVE_POINTS + 1

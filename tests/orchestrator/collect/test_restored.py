@@ -111,17 +111,17 @@ def test_previews_are_left_where_they_are_wanted(
     np.testing.assert_array_equal(shown["degraded.png"], pixels(encoded(noise_seed=1)))
     np.testing.assert_array_equal(shown["reference.png"], pixels(encoded()))
     assert (shown[f"{own}/restored.png"] == 64).all()
-    # The map is shown on a scale from 0 to its own maximum.
+    # The map is shown from nothing to its own maximum.
     assert (shown[f"{own}/spread.png"] == 255).all()
 
 
 @pytest.mark.parametrize(
     ("errors", "noise", "weights"),
     [
-        # The true errors are 0.1 and 0.3.
+        # True errors 0.1 and 0.3.
         ([0.3, 0.5], 0.2, [0.75, 0.25]),
         ([0.3, 0.3, 0.3], 0.2, [1 / 3, 1 / 3, 1 / 3]),
-        # At most nine tenths of the least error count as noise, so 0.01 and 0.03 are left.
+        # At most nine tenths of the least error are noise: 0.01 and 0.03 are left.
         ([0.1, 0.12], 0.5, [0.75, 0.25]),
         ([0.1, 0.3], 0.0, [0.75, 0.25]),
         ([0.1, None], 0.05, [0.5, 0.5]),
@@ -153,12 +153,12 @@ def test_the_mean_is_weighted_and_the_map_shows_where_fits_disagree(
     leave(bench, "full", B, 0.0, held_out_error=0.3)
     row = collected(bench, [B, A])
     assert row.candidate == A
-    # Noise cannot be distinguished from a blurred image, so the weights are 3/4 and 1/4.
+    # No noise is estimated from a blurred image: weights 3/4 and 1/4.
     assert (pixels(restored(bench, "mean"))[:, :24] == (153, 153, 0)).all()
     assert (pixels(restored(bench, "mean"))[:, 24:] == 0).all()
     spread = tifffile.imread(BytesIO(restored(bench, "spread")))
     assert (spread.dtype, spread.shape) == (np.float32, (40, 48))
-    # The standard deviation over the fits is 0.4 in two channels of three.
+    # Standard deviation over the fits, 0.4 in two channels of three.
     np.testing.assert_allclose(spread[:, :24], 0.8 / 3, rtol=1e-6)
     assert (spread[:, 24:] == 0).all()
     assert bench.store.exists(bench.context.layout.restored("isnas-dip-blind", "spread", "a.png.tif"))
@@ -181,6 +181,6 @@ def test_super_resolution_writes_a_larger_image_with_its_alpha(
         np.testing.assert_array_equal(again[..., 3], samples[..., 3].repeat(2, axis=0).repeat(2, axis=1))
     assert (pixels(restored(bench))[..., :3] == 128).all()
     assert tifffile.imread(BytesIO(restored(bench, "spread"))).shape == (40, 48)
-    # The given image is shown next to it in the same size.
+    # The given image next to it is shown as large.
     key = bench.context.layout.preview(bench.image.id, "degraded")
     assert pixels(bench.store.get(key)).shape == (40, 48, 3)

@@ -22,6 +22,7 @@ from tests.orchestrator.collect.left import (
     leave_all,
     lottery_bench,
     lottery_rows,
+    named,
     pixels,
     restored,
 )
@@ -47,14 +48,14 @@ def test_where_nothing_was_fitted_the_row_says_why_and_no_file_is_written(
 ) -> None:
     bench = make_bench(make_config(), encoded(), encoded())
     leave(bench, "crop", A, None)
-    nothing = Decision("held-out", [], {A: "the fit diverged", B: "no result"})
+    nothing = Decision("held-out", [], {PriorName(A): "the fit diverged", PriorName(B): "no result"})
     row = collected(bench, [], nothing, previews=True)
     assert row.state is RowState.FAILED
     assert row.reason == "no fit came to an end; the last reason: no result"
     assert row.seconds == 1.0
     assert row.psnr is None
     assert list(bench.store.keys(f"{bench.context.layout.root}/restored")) == []
-    # There are only the pictures that all arms have in common.
+    # Only the values that all arms have in common.
     folder = f"{bench.context.layout.root}/previews/{bench.image.id}"
     assert {key.removeprefix(f"{folder}/") for key in bench.store.keys(folder)} == {"degraded.png", "reference.png"}
 
@@ -74,11 +75,11 @@ def test_where_noise_is_correlated_the_steadiest_outputs_are_the_result_and_the_
     bench = make_bench(make_config(), encoded(noise_seed=1), encoded())
     leave(bench, "full", B, 0.5, held_out_error=0.3, held_out_standard_error=0.001)
     leave(bench, "full", A, 1.0, held_out_error=0.1)
-    decision = Decision("consensus", [B, A, C], {}, correlated=True, residual_correlation=0.456)
+    decision = Decision("consensus", named(B, A, C), {}, correlated=True, residual_correlation=0.456)
     row = collected(bench, [B, A], decision)
     assert (row.candidate, row.rule, row.stopping, row.stop_iteration) == (B, "consensus", "es-emv", 1)
     assert (pixels(restored(bench)) == 64).all()
-    # Held-out errors give no weights then, so this is the plain mean of 0.25 and 0.5.
+    # Held-out errors weigh nothing then: the plain mean of 0.25 and 0.5.
     assert (pixels(restored(bench, "mean")) == 96).all()
     assert row.note is not None
     assert "correlated" in row.note
@@ -100,7 +101,7 @@ def test_what_was_asked_for_needs_no_note(
 ) -> None:
     bench = make_bench(make_config(**changes), encoded())
     leave_all(bench)
-    decision = Decision("consensus", [B, A], {}, correlated=True, residual_correlation=correlation)
+    decision = Decision("consensus", named(B, A), {}, correlated=True, residual_correlation=correlation)
     row = collected(bench, [B, A], decision)
     assert (row.stopping, row.note) == ("es-emv", None)
 
@@ -111,7 +112,7 @@ def test_one_arm_may_fail_and_another_not(make_bench: MakeBench, make_config: Ma
     leave(bench, "full", A, 0.5)
     leave(bench, "full", B, None)
     chosen = [
-        Chosen(arm, SHORTLIST, Decision("held-out", [candidate], {}), [candidate], {})
+        Chosen(arm, SHORTLIST, Decision("held-out", named(candidate), {}), named(candidate), {})
         for arm, candidate in zip(arms_of(config), (A, B), strict=True)
     ]
     rows = collect(bench.context, bench.image, chosen, previews=False)
@@ -164,7 +165,7 @@ def test_a_round_that_was_never_begun_says_why(
     lost = rows["dip.imp.0.r02"]
     assert (lost.state, lost.reason, lost.round, lost.initialisation) == (RowState.FAILED, "no ticket", 2, 0)
     assert rows["dip.imp.1.r02"].reason == "the fit diverged"
-    # An unknown reason stays empty.
+    # Unknown values are left out.
     assert (rows["dip.imp.1.r01"].state, rows["dip.imp.1.r01"].reason) == (RowState.FAILED, None)
 
 
@@ -192,7 +193,7 @@ def test_rounds_of_the_first_initialisation_are_shown_where_previews_are_wanted(
     folder = f"{bench.context.layout.root}/previews/{bench.image.id}/lottery-imp"
     shown = {key.removeprefix(f"{folder}/"): bench.store.get(key) for key in bench.store.keys(folder)}
     rounds = {name: int(pixels(data)[0, 0, 0]) for name, data in shown.items() if name.startswith("round")}
-    # The pick's round is among them.
+    # The pick has it too.
     assert rounds == ({"round-00.png": 128, "round-01.png": 191, "round-02.png": 26} if previews else {})
     assert ("restored.png" in shown) is previews
 
@@ -202,14 +203,15 @@ def test_of_correlated_noise_every_round_is_told_where_its_outputs_varied_least(
 ) -> None:
     bench = lottery_bench(make_bench, make_config, encoded)
     (arm,) = arms_of(bench.context.config)
-    decision = Decision("consensus", list(ROUNDS)[:-1], {}, correlated=True, residual_correlation=0.5)
-    choice = Chosen(arm, [Scored(parse_name(name), 0.0) for name in ROUNDS], decision, [next(iter(ROUNDS))], {})
+    rounds = named(*ROUNDS)
+    decision = Decision("consensus", rounds[:-1], {}, correlated=True, residual_correlation=0.5)
+    choice = Chosen(arm, [Scored(name, 0.0) for name in rounds], decision, rounds[:1], {})
     rows = collect(bench.context, bench.image, [choice], previews=True)
     truth = pixels(encoded()).astype(np.float64) / 255
     assert len({row.note for row in rows}) == 1
     assert "correlated" in str(rows[0].note)
     for row in rows[:-1]:
-        # This is half of the output where the fit was stopped; see `leave`.
+        # Half of the output where it was stopped, see `leave`.
         half = (ROUNDS[str(row.candidate)][0] or 0) / 2
         assert row.psnr == pytest.approx(psnr(np.full_like(truth, half), truth), abs=1e-3)
         assert (row.stop_iteration, row.stopping) == (1, "es-emv")
@@ -231,13 +233,12 @@ def test_a_ticket_from_elsewhere_is_told_with_its_source(
 ) -> None:
     moved = {"name": "moved", "like": "lottery-imp", "source": "f16-5fb2ac1e"}
     bench = make_bench(make_config(arms=[moved], lottery={"tickets": "earlier"}), encoded())
-    names = [f"dip.imp.{number}.f16-5fb2ac1e.r01" for number in (0, 1)]
-    leave(bench, "full", names[0], 0.5)
-    leave(bench, "full", names[1], None)
+    texts = [f"dip.imp.{number}.f16-5fb2ac1e.r01" for number in (0, 1)]
+    leave(bench, "full", texts[0], 0.5)
+    leave(bench, "full", texts[1], None)
+    names = named(*texts)
     (arm,) = arms_of(bench.context.config)
-    choice = Chosen(
-        arm, [Scored(parse_name(name), 0.0) for name in names], Decision("held-out", names[:1], {}), names[:1], {}
-    )
+    choice = Chosen(arm, [Scored(name, 0.0) for name in names], Decision("held-out", names[:1], {}), names[:1], {})
     rows = collect(bench.context, bench.image, [choice], previews=False)
     assert [(row.arm, row.source, row.round, row.initialisation) for row in rows] == [
         ("moved", "f16-5fb2ac1e", 1, 0),
@@ -251,7 +252,7 @@ def test_other_arms_have_one_row_that_is_picked_and_no_rounds(
     bench = make_bench(make_config(arms=["dip"]), encoded())
     leave(bench, "full", "dip", 0.5)
     (arm,) = arms_of(bench.context.config)
-    choice = Chosen(arm, [Scored(PriorName("dip"), 0.0)], Decision("held-out", ["dip"], {}), ["dip"], {})
+    choice = Chosen(arm, [Scored(PriorName("dip"), 0.0)], Decision("held-out", named("dip"), {}), named("dip"), {})
     (row,) = collect(bench.context, bench.image, [choice], previews=False)
     assert (row.picked, row.round, row.initialisation, row.sparsity, row.source) == (True, None, None, None, None)
     assert row.parameters == 1234

@@ -1,4 +1,4 @@
-"""A user without Ray's files, and the doctor's answers by name."""
+"""A user whom Ray does not know yet, and answers by name."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +8,12 @@ import pytest
 from orchestrator.doctor.check import Check
 
 GB = 10**9
-TOKEN = "0123456789abcdef"  # noqa: S105 - no cluster's token
+TOKEN = "0123456789abcdef"  # noqa: S105 - of no cluster
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a user who has no token and no variables of Ray."""
+    """A user whom Ray does not know yet."""
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -15,7 +15,7 @@ Behaviour = Callable[[str, str | None], tuple[int, Any]]
 
 
 class Dashboard:
-    """An HTTP server on loopback that answers as the test sets it, and remembers every request and its token."""
+    """An HTTP server on loopback with prepared answers, which remembers its requests and their tokens."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None]] = []

@@ -23,7 +23,7 @@ HALF = Stage("images", 1, 2)
 
 
 class Drivers:
-    """Drivers on other machines, as they show in a store."""
+    """The claims that drivers on other machines leave in a store."""
 
     def __init__(self, store: LocalStore) -> None:
         self.store = store
@@ -38,7 +38,7 @@ class Drivers:
         log: Iterable[str] = (),
         waits_for: Sequence[str] = (),
     ) -> None:
-        """Write the log and the state of a claim's driver."""
+        """Write the log and the state of the driver of a claim."""
         self.store.create(LAYOUT.claim(number).holder, json.dumps(asdict(replace(ELSEWHERE, number=number))).encode())
         standing = Standing(state, 1, now(), stages=[asdict(stage) for stage in stages], waits_for=waits_for)
         self.store.put(LAYOUT.claim(number).log, "".join(f"{line}\n" for line in log).encode())
@@ -60,7 +60,7 @@ class Heard:
 
 
 class Story:
-    """Let one step happen each time that the follower sleeps; a sleep after the last step is a failure."""
+    """The events meanwhile: a step each time that the follower sleeps; one sleep more than steps is a failure."""
 
     def __init__(self, *steps: Callable[[], None]) -> None:
         self._steps = list(steps)
@@ -110,7 +110,7 @@ def test_a_run_is_followed_from_before_its_driver_until_its_end_and_nothing_told
         lambda: drivers.say(1, RunState.FINISHED, stages=[Stage("images", 2, 2)], log=["first", "second", "third"]),
     )
     assert record.state is RunState.FINISHED
-    # When it waits again, the line is shown again.
+    # The reason of a wait is reported again when it waits again.
     assert heard.notes == ["waiting for a driver to begin r1", HOLDER, "first", WAITS, "second", WAITS, "third"]
     assert heard.stages == [[], [HALF], [HALF], [HALF], [Stage("images", 2, 2)]]
 
@@ -183,7 +183,7 @@ def test_a_driver_whose_earlier_attempt_ended_is_told_that_it_could_not_begin(dr
 
 def test_a_driver_that_ended_because_the_run_did_is_no_failure(drivers: Drivers) -> None:
     def ends() -> str:
-        # This happens after the follower reads the store and before it asks for the driver.
+        # Between the look at the store and the question.
         drivers.say(1, RunState.FINISHED, log=["done"])
         return "2 restored"
 
@@ -231,7 +231,7 @@ def test_a_cluster_that_is_gone_before_its_driver_began_is_not_waited_for_for_ev
 
     with pytest.raises(RunFailedError, match="no driver has begun r1, and its cluster does not answer: nobody answers"):
         followed(drivers, *[nothing] * 150, driver=unanswered)
-    # Once the driver has begun, the store shows its state.
+    # Once it had begun, the store has its state.
     drivers.say(1)
     steps = [*[nothing] * 160, lambda: drivers.say(1, RunState.FINISHED)]
     assert followed(drivers, *steps, driver=unanswered)[0].state is RunState.FINISHED

@@ -32,7 +32,7 @@ def record(make_config: MakeConfig) -> RunRecord:
 
 @pytest.fixture
 def store(tmp_path: Path, record: RunRecord, encoded: Encoded) -> LocalStore:
-    """A finished run of one image by two arms; only the first has restored it."""
+    """A finished run of one image by two arms, of which the first has restored it."""
     store = LocalStore(tmp_path / "store")
     leave_run(store, record)
     store.put(image_key(IMAGE.file), encoded(9, 7))
@@ -44,7 +44,7 @@ def store(tmp_path: Path, record: RunRecord, encoded: Encoded) -> LocalStore:
 
 
 def leave(store: LocalStore, number: int, **standing: Any) -> None:
-    """Write the holder and the state of a claim."""
+    """The state of the driver of a claim."""
     keys = LAYOUT.claim(number)
     store.put(keys.holder, json.dumps(asdict(replace(ELSEWHERE, number=number))).encode())
     store.put(keys.state, Standing(**{"state": RunState.RUNNING, "beat": 1, "at": now(), **standing}).to_json())

@@ -23,7 +23,7 @@ from orchestrator.run.versions import project_version
 from orchestrator.store import LocalStore, open_store
 from tests.orchestrator.conftest import Encoded, MakeConfig
 
-TOKEN = "0123456789abcdef" * 4  # no cluster's token
+TOKEN = "0123456789abcdef" * 4  # of no cluster
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "hush-of-aws",
     "AWS_SESSION_TOKEN": "hush-of-a-session",
@@ -44,9 +44,9 @@ Trouble = Callable[[str, str], tuple[int, bytes] | None]
 
 
 class Head:
-    """The Jobs API of a Ray head, on loopback: it remembers the requests and runs nothing.
+    """The Jobs API of a Ray head, on loopback: it remembers its requests, and runs nothing.
 
-    It answers as a head of Ray 2.60 did. ``trouble`` may answer instead, by method and path.
+    Its answers were seen on one of Ray 2.60. ``trouble`` may answer instead, by method and path.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Head:
         return (404, b"no such thing") if found is None else (200, json.dumps(found).encode())
 
     def add(self, id: str | None, *, status: str = "RUNNING", log: str = "", **more: Any) -> None:
-        """Add a job; one without an id was started otherwise (by hand on a machine of the cluster)."""
+        """A job; one without an id was started otherwise (by hand on a machine of the cluster)."""
         kind = "DRIVER" if id is None else "SUBMISSION"
         self.jobs.append(
             {"type": kind, "submission_id": id, "status": status, "entrypoint": "", "start_time": 1, **more}
@@ -117,7 +117,7 @@ class Head:
 
     @property
     def posted(self) -> dict[str, Any]:
-        """Return the request of the one job that was submitted."""
+        """The one job that was submitted, as requested."""
         (asked,) = [asked for asked in self.asked if asked.method == "POST"]
         assert asked.path == "/api/jobs/"
         job: dict[str, Any] = json.loads(asked.body)
@@ -132,7 +132,7 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    # Ray keeps the first token that it has read as long as the process lives.
+    # Ray keeps the first token that it has seen for as long as the process lives.
     AuthenticationTokenLoader.instance().reset_cache()
     made = Head()
     thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -173,7 +173,7 @@ class Heard:
 
 
 def mistake(caught: pytest.ExceptionInfo[UserMistakeError], head: Head) -> str:
-    """Check a message for the user: one line that names the address and how to learn more."""
+    """The message of a mistake: one line that names the address and the way to learn more."""
     said = str(caught.value)
     assert said.isprintable()
     assert said.startswith(f"--address {head.address}: ")
@@ -181,7 +181,7 @@ def mistake(caught: pytest.ExceptionInfo[UserMistakeError], head: Head) -> str:
     return said
 
 
-# Stores that a cluster can see.
+# The stores that a cluster can see.
 
 
 @pytest.mark.parametrize("place", ["dip-store", "/data/store", "~/store"])
@@ -249,7 +249,7 @@ def test_code_that_is_shipped_is_the_project_s_own_two_packages(head: Head) -> N
             names += archive.namelist()
     assert {name.partition("/")[0] for name in names} == {"orchestrator", "workers"}
     assert {"orchestrator/cli/resume.py", "workers/seeds.py"} <= set(names)
-    # The cluster has the code already, so it is not sent again.
+    # What the cluster has already is not sent again.
     cluster.drive(store, "r1", [], ship_code=True)
     assert [asked.method for asked in head.asked].count("PUT") == 2
 
@@ -289,7 +289,7 @@ def test_what_a_driver_said_last_is_known_once_it_has_ended(head: Head, status: 
     assert cluster.log(job) == "x" * 5000 + "the end\n"
 
 
-# Errors.
+# Possible failures.
 
 NO_TOKEN = b"Unauthorized: Missing authentication token"
 
@@ -374,7 +374,7 @@ def test_a_job_that_is_refused_is_a_mistake_of_one_line(head: Head) -> None:
     assert "already exists" in mistake(caught, head)
 
 
-# Ray 2.60 prefers these variables to the address that it is given.
+# Ray 2.60 prefers these to the address that it is given.
 @pytest.mark.parametrize("name", ["RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"])
 def test_the_cluster_is_the_one_that_was_named_whatever_the_environment_names(
     head: Head, name: str, monkeypatch: pytest.MonkeyPatch
@@ -414,7 +414,7 @@ def test_a_run_that_is_handed_over_is_all_in_the_store_before_its_driver_starts(
     assert heard.stages == [[Stage("upload", 2, 2)]]
     record = read_run(store, "r1")
     assert (record.images, record.rejected, record.reason) == (3, 1, "no driver has begun it yet")
-    # The machines that its figures will depend on are not known yet.
+    # Nothing is known yet of the machines that its figures will depend on.
     assert record.machine == {"dip-orchestrator": project_version()}
     # All its settings are in its record.
     assert "--set" not in shlex.split(head.posted["entrypoint"])
@@ -432,7 +432,7 @@ def test_a_run_that_is_in_the_store_is_handed_over_without_its_folder(
     heard = Heard()
     plan = resume_plan(store, "r1", ["resources.parallel=2"], resolve=None)
     job = hand_over(store, plan, cluster, heard, ship_code=True)
-    # The first job gets none: its settings are all in the record.
+    # Not the first job's, whose settings are all in the record.
     *_, posted = [json.loads(asked.body) for asked in head.asked if asked.method == "POST"]
     assert shlex.split(posted["entrypoint"])[-2:] == ["--set", "resources.parallel=2"]
     assert job.id == "dip-r1-2"

@@ -28,7 +28,7 @@ def test_a_point_has_the_figures_of_its_fits() -> None:
     # Images are the sample: each has one difference, the mean of its initialisations'.
     expected = paired([fmean([0.5, -0.3]), fmean([0.1, 0.4])])
     assert (first.difference, first.low, first.high) == pytest.approx((expected[0], expected[2], expected[3]))
-    # Against itself the dense network tells nothing.
+    # The dense network is not compared with itself.
     assert (overall[0].mean, overall[0].difference, overall[0].low) == (fmean([30, 31, 20, 20.5]), None, None)
 
 
@@ -37,7 +37,7 @@ def test_an_image_s_own_interval_is_over_its_initialisations() -> None:
     (overall,) = [point for point in curve(rows) if point.image is None and point.round == 1]
     (own,) = [point for point in curve(rows) if point.image == "a" and point.round == 1]
     assert (own.difference, own.low, own.high) == pytest.approx((1.0, *paired([0.0, 1.0, 2.0])[2:]))
-    # One image says nothing of others.
+    # One image is no sample of others.
     assert (overall.difference, overall.low, overall.high) == (1.0, None, None)
 
 

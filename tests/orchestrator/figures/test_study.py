@@ -35,6 +35,7 @@ from orchestrator.fit.record import Evaluation, FitRecord
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store, open_store
+from workers.names import PriorName
 
 LAYOUT = RunLayout("s")
 NAN = math.nan
@@ -75,7 +76,7 @@ def test_tau_is_minus_one_where_lower_foretells_higher_exactly_and_counts_pairs_
     best = floats(20, 21, 22, 23)
     assert tau_of(-best, best) == pytest.approx(-1)
     assert tau_of(np.exp(best), best) == pytest.approx(1)
-    # Of the six pairs one is the wrong way round.
+    # One of the six pairs is the wrong way round.
     assert tau_of(floats(4, 3, 1, 2), best) == pytest.approx((1 - 5) / 6)
 
 
@@ -167,7 +168,7 @@ def test_failed_fits_do_not_count_and_an_image_with_one_fit_has_no_tau() -> None
     assert all(tau.image != "b" for tau in taus)
 
 
-# What K candidates come to
+# The result of K candidates
 
 
 @given(st.lists(st.floats(5, 40), min_size=1, max_size=7), st.data())
@@ -239,7 +240,9 @@ def image(name: str) -> InputImage:
 
 
 def done(candidate: str, best: float, error: float | None, view: Any = "full") -> Fitted:
-    record = FitRecord(candidate, view, "done", held_out_error=error, evaluation=Evaluation(best - 1, best - 2, best))
+    record = FitRecord(
+        PriorName(candidate), view, "done", held_out_error=error, evaluation=Evaluation(best - 1, best - 2, best)
+    )
     return Fitted(record)
 
 
@@ -251,13 +254,13 @@ def put(store: Store, name: str, fits: list[Fitted], scores: dict[str, list[Any]
 
 
 def study_table(store: Store) -> Table:
-    """Of two images and one that is not done; a fit failed, one is missing, and one is of another view."""
+    """A table of two images and one that is not finished; a fit failed, one is missing, and one is of another view."""
     scores: dict[str, list[Any]] = {
         "candidate": ["x", "y", "z"],
         "psd db strip mse": [1.0, 2.0, NAN],
         "task loss": [0.3, 0.2, 0.1],
     }
-    failed = Fitted(FitRecord("z", "full", "failed", reason="the fit diverged"))
+    failed = Fitted(FitRecord(PriorName("z"), "full", "failed", reason="the fit diverged"))
     put(store, "a.png", [done("y", 28, 0.1), done("x", 26, 0.2), failed, done("z", 40, 0.0, "crop")], scores)
     put(store, "b,\n1.png", [done("x", 31, 0.4), done("z", 30, None)], scores)
     return read_table(store, LAYOUT, [image("a.png"), image("not yet.png"), image("b,\n1.png")])

@@ -57,7 +57,7 @@ def test_lines_to_compare_with_are_other_methods_and_own_tickets_of_equal_round(
 
 def test_where_no_ticket_was_moved_there_is_nothing_to_tell() -> None:
     assert transfers(rounds("a", "imp", 30.0, 31.0), {"a": "a-1"}) == []
-    # Nor of one whose image has no dense fit.
+    # Nor one whose image has no dense fit.
     assert transfers([row(A, "imp", 1, 30.0, source="x-1")], IDS) == []
 
 

@@ -57,20 +57,20 @@ def written(saved: Any) -> bytes:
 
 @cache
 def checkpoint_of(make: Callable[[], Resumable]) -> bytes:
-    """Make a checkpoint after three iterations."""
+    """A checkpoint after three iterations."""
     work = make()
     work.advance(3)
     return to_bytes(work, 12.5)
 
 
 def saved_by(make: Callable[[], Resumable]) -> dict[str, Any]:
-    """Make a checkpoint and return its parts."""
+    """Its parts."""
     saved: dict[str, Any] = torch.load(io.BytesIO(checkpoint_of(make)), weights_only=True)
     return saved
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of every part of a checkpoint, at all levels."""
+    """The path of everything in a checkpoint, at all levels."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
     for key, each in inside:
         yield (*path, key)

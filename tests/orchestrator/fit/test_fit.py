@@ -29,7 +29,7 @@ from workers.quality import psnr
 
 
 class CrashError(Exception):
-    """A process dies in the middle of a fit."""
+    """A process that ends in the middle of a fit."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def job_of(bench: Bench, view: Any = "crop", candidate: str = CANDIDATES[0], unt
 
 
 def run_fit(context: RunContext, job: FitJob, **how: Any) -> FitRecord:
-    """Do the fit of a prior."""
+    """The fit of a prior."""
     assert isinstance(job.name, PriorName)
     return fit.run_fit(context, job, partial(prior_subject, context, job.image, job.view, job.name), **how)
 
@@ -60,13 +60,13 @@ def arrays_of(bench: Bench, job: FitJob) -> FitArrays:
 
 
 def ticking(step: float) -> Callable[[], float]:
-    """Make a clock that advances by so many seconds at every look."""
+    """A clock that advances by ``step`` seconds whenever it is read."""
     times: Iterator[float] = (step * number for number in count())
     return lambda: next(times)
 
 
 def assert_equal_arrays(ours: FitArrays, theirs: FitArrays) -> None:
-    """Compare arrays byte for byte."""
+    """Byte for byte."""
     for name, array in asdict(ours).items():
         assert array.tobytes() == getattr(theirs, name).tobytes()
 
@@ -80,7 +80,7 @@ def still() -> float:
 
 
 def files_of(bench: Bench, job: FitJob) -> set[str]:
-    """Return the names of a fit's files, without the hash that distinguishes the arrays of two attempts."""
+    """Their names, without the digest that distinguishes the arrays of two attempts."""
     root = fit_keys(bench.context, job).root
     names = (key.rsplit("/", 1)[1] for key in bench.store.keys(root))
     return {re.sub(r"^arrays-[0-9a-f]{16}", "arrays", name) for name in names}
@@ -92,7 +92,7 @@ def test_a_fit_leaves_its_record_and_arrays_in_the_store(bench: Bench) -> None:
     record = run_fit(bench.context, job, on_progress=lambda *told: seen.append(told), clock=still)
     assert files_of(bench, job) == {"result.json", "arrays.npz"}
     assert read_record(bench.store, fit_keys(bench.context, job)) == record
-    assert (record.candidate, record.view, record.state, record.reason) == (CANDIDATES[0], "crop", "done", None)
+    assert (record.candidate, record.view, record.state, record.reason) == (job.name, "crop", "done", None)
     assert record.iterations == 6
     assert record.parameters is not None
     assert record.parameters > 1000
@@ -105,7 +105,7 @@ def test_a_fit_leaves_its_record_and_arrays_in_the_store(bench: Bench) -> None:
     assert record.stop_iteration == arrays.held_out.argmin() + 1
     assert record.held_out_standard_error is not None
     assert 0 < record.held_out_standard_error < record.held_out_error
-    # The outputs of so few iterations cannot be compared.
+    # After so few iterations the outputs cannot be compared.
     assert record.steady_iteration == record.stop_iteration
     assert record.residual_correlation is None
     assert [iteration for iteration, _ in seen] == [2, 4, 6]
@@ -158,7 +158,7 @@ def test_networks_by_name_are_fitted_as_candidates_are(bench: Bench) -> None:
     names = ["dip", "deep-decoder-4", f"nas-dip-{CANDIDATES[0]}", CANDIDATES[0]]
     parameters = [run_fit(bench.context, job_of(bench, candidate=name)).parameters for name in names]
     assert len(set(parameters)) == 4
-    # NAS-DIP's network has 32 input channels, the candidate has the image's three.
+    # NAS-DIP's network has an input of 32 channels where the candidate has the image's three.
     assert None not in parameters
     assert parameters[2] > parameters[3]
 
@@ -213,7 +213,7 @@ def test_checkpoints_are_as_far_apart_as_is_set(bench: Bench) -> None:
     job = job_of(bench)
     with pytest.raises(CrashError):
         run_fit(bench.context, job, on_progress=crash_at(6), clock=ticking(20))
-    assert files_of(bench, job) == set()  # 20 s and 40 s of 60 had passed
+    assert files_of(bench, job) == set()  # 20 s and 40 s of 60 had gone by
     config = bench.context.config
     often = replace(
         bench.context, config=config.model_copy(update={"fit": config.fit.model_copy(update={"checkpoint_s": 30.0})})
@@ -530,7 +530,7 @@ def test_of_two_attempts_the_first_that_ends_counts_and_the_other_takes_over_its
 
     def overtaken(iteration: int, value: float) -> None:
         if iteration == 4:
-            # Another driver's worker does the same fit, with its own seconds.
+            # Another driver's worker, on the same fit, with seconds of its own.
             first.append(run_fit(bench.context, job, clock=ticking(7)))
 
     second = run_fit(bench.context, job, on_progress=overtaken, clock=still)
@@ -555,7 +555,7 @@ def test_a_checkpoint_that_the_store_finds_damaged_is_begun_anew(bench: Bench, d
     path = bench.store.local_path(fit_keys(bench.context, job).checkpoint)
     os.truncate(path, path.stat().st_size // 2)
     if damage is not None:
-        with path.open("wb") as file:  # in place: the store's record of the object stays
+        with path.open("wb") as file:  # in place: the store's metadata of the object stays
             file.write(damage)
     if not _remembers_content(path):
         pytest.skip("this file system keeps no extended attributes")

@@ -15,7 +15,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def samples(*shape: int, dtype: str = "uint8", seed: int = 0) -> NDArray[Any]:
-    """Make random samples over the whole range of an integer type, or in [0, 1] for floats; both ends occur."""
+    """Random samples over the whole range of an integer type, or in [0, 1] for floats; both ends of the range occur."""
     generator = np.random.default_rng(seed)
     kind = np.dtype(dtype)
     if kind.kind == "f":
@@ -62,7 +62,7 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def raw_png(size: tuple[int, int], bits: int, colour_type: int, rows: list[bytes], *extra: bytes) -> bytes:
-    """Make a PNG of packed rows; `extra` chunks stand between the header and the data."""
+    """A PNG of packed rows; `extra` chunks stand between the header and the data."""
     header = struct.pack(">IIBBBBB", *size, bits, colour_type, 0, 0, 0)
     body = zlib.compress(b"".join(b"\0" + row for row in rows))
     chunks = [png_chunk(b"IHDR", header), *extra, png_chunk(b"IDAT", body), png_chunk(b"IEND", b"")]
@@ -79,19 +79,19 @@ def exif(orientation: int, order: str = "<") -> bytes:
 
 
 def icc_profile(space: bytes) -> bytes:
-    """Make a header that names its colour space; this project reads nothing else of a profile."""
+    """A header that names its colour space, the only part of a profile that this project reads."""
     body = struct.pack(">I", 132) + bytes(12) + space + bytes(16) + b"acsp" + bytes(92)
     return body[:132]
 
 
 def raw_tiff(tags: list[tuple[int, int, int, int]], tail: bytes = b"") -> bytes:
-    """Make a little-endian TIFF of one directory with the given (tag, type, count, value) entries, then `tail`."""
+    """A little-endian TIFF of one directory with the given (tag, type, count, value) entries, then `tail`."""
     entries = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + tail
 
 
 def huge_headers(side: int = 60_000) -> dict[str, bytes]:
-    """Make files of a few bytes whose headers declare side x side pixels."""
+    """Files of a few bytes whose headers declare side x side pixels."""
     png_header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     grey = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
     bmp_info = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
@@ -109,7 +109,7 @@ def huge_headers(side: int = 60_000) -> dict[str, bytes]:
 
 
 def small_files() -> dict[str, bytes]:
-    """Make one small file of each kind, for the damage tests."""
+    """One small file of each kind, for the damage tests."""
     rgb, grey = samples(9, 7, 3), samples(9, 7)
     smooth = np.linspace(0, 255, 24 * 20 * 3).reshape(24, 20, 3).astype(np.uint8)
     return {
@@ -135,7 +135,9 @@ def small_files() -> dict[str, bytes]:
 
 
 def unusual_files() -> dict[str, bytes]:
-    """Make one small file of each rarer kind: other codecs, several pictures in one file, data around the pixels."""
+    """One small file of each of the rarer kinds: other codecs, several pictures in one file,
+    and data around the pixels.
+    """
     rgb, grey, deep = samples(9, 7, 3), samples(9, 7), samples(9, 7, dtype="uint16")
     smooth = np.linspace(0, 255, 24 * 20 * 3).reshape(24, 20, 3).astype(np.uint8)
     frames = [Image.fromarray(samples(9, 7, 3, seed=seed)) for seed in range(3)]

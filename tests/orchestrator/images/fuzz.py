@@ -1,6 +1,6 @@
 """Damaged image files without end, each made from a number: ``python -m tests.orchestrator.images.fuzz --seconds 300``.
 
-Every file is decoded in a process that may crash (`isolated_map`), so a decoder that crashes is a finding like any
+Every file is decoded in a process of its own kind (`isolated_map`), so a decoder that crashes is a finding like any
 other.
 """
 
@@ -22,24 +22,24 @@ MAX_PIXELS = 100_000
 _MEMORY = 1 << 29
 _ROUND = 2_000
 _TELLING = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-"""Numbers at which lengths, counts and offsets go wrong."""
+"""Numbers that lengths, counts and offsets go wrong at."""
 
 
 @cache
 def originals() -> dict[str, bytes]:
-    """Return undamaged files of every kind, by name."""
+    """Whole files of every kind, by name."""
     return {**files.small_files(), **files.unusual_files()}
 
 
 def damaged(seed: int) -> tuple[str, bytes]:
-    """Return the name of an original and its bytes after one to four kinds of damage."""
+    """One of the originals, by name, after one to four kinds of damage."""
     random = np.random.default_rng(seed)
     names = sorted(originals())
     name = names[random.integers(len(names))]
     data = bytearray(originals()[name])
     for _ in range(random.integers(1, 5)):
         data = _damage(data, originals()[names[random.integers(len(names))]], random)
-    # A damaged PNG reaches its decoder only with correct checksums.
+    # Without its checksums put right, a damaged PNG never gets as far as its decoder.
     return name, _with_checksums(bytes(data)) if random.random() < 0.9 else bytes(data)
 
 
@@ -47,7 +47,7 @@ def _damage(data: bytearray, other: bytes, random: np.random.Generator) -> bytea
     if not data:
         return data
     start = int(random.integers(len(data)))
-    # The lengths are in the headers.
+    # Headers are where the lengths are.
     start = start if random.random() < 0.5 else start % 200 % len(data)
     end = start + int(random.integers(1, 40))
     kind = random.integers(7)
@@ -85,7 +85,7 @@ def _with_checksums(data: bytes) -> bytes:
 
 
 def finding(seed: int) -> str:
-    """Decode the file of this number; return the mistake, or nothing if it gives a picture or is rejected properly."""
+    """The mistake in decoding the file of this number; empty if it is a picture or has a reason."""
     name, data = damaged(seed)
     try:
         wrong = _wrong_with(decode(data, max_pixels=MAX_PIXELS))
@@ -93,7 +93,7 @@ def finding(seed: int) -> str:
         wrong = "" if str(error).isprintable() else f"a reason that cannot be printed: {error!r}"
         if "memory" in str(error):
             wrong = f"its {len(data)} bytes take too much memory: {error.__cause__}"
-    except Exception as error:  # any other error is a finding
+    except Exception as error:  # any error is a finding
         wrong = f"{type(error).__name__}: {error}"
     return wrong and f"{name}: {wrong}"
 
@@ -103,14 +103,14 @@ def _wrong_with(picture: Picture) -> str:
     if channels not in (1, 3, 4) or not 0 < height * width <= MAX_PIXELS:
         return f"a picture of shape {picture.pixels.shape}"
     low, high = picture.pixels.min(), picture.pixels.max()
-    if not (low >= 0 and high <= 1):  # this is true for NaN too
+    if not (low >= 0 and high <= 1):  # true of NaN, too
         return f"pixels from {low} to {high}"
     again = decode(encode(picture.pixels, picture), max_pixels=MAX_PIXELS)
     return "" if np.array_equal(again.pixels, picture.pixels) else "it is written back as another picture"
 
 
 def findings(seeds: Sequence[int]) -> list[str]:
-    """Return the mistakes with the files of these numbers, including files that crash their process."""
+    """The mistakes in decoding the files of these numbers, those included that take their process down."""
     found = isolated_map(finding, seeds, memory=_MEMORY, seconds=20)
     crashed = "crashed, or did not end"
     return [

@@ -1,4 +1,4 @@
-"""A fixed number of damaged files of every format; `fuzz` goes on for as long as one likes."""
+"""Damaged files of every format, a fixed number of them; `fuzz` makes more, without end."""
 
 from tests.orchestrator.images.fuzz import damaged, findings, originals
 

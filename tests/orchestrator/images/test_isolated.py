@@ -2,9 +2,11 @@ import ctypes
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +103,14 @@ def test_where_no_process_can_be_started_nothing_is_blamed_on_a_call(monkeypatch
     monkeypatch.setattr("orchestrator.images.isolated._prepare", halved)
     with pytest.raises(RuntimeError, match="no process can be started"):
         list(isolated_map(own_number, [1], memory=3, seconds=10))
+
+
+def test_a_script_that_calls_at_its_top_level_is_not_run_once_more(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from orchestrator.images.isolated import isolated_map\n"
+        "print('begun', flush=True)\n"
+        "print(list(isolated_map(abs, [-1, -2], memory=2**30, seconds=10)))\n"
+    )
+    told = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == ["begun", "[1, 2]"]

@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def uploads(tmp_path: Path, encoded: Encoded) -> list[Upload]:
-    """Two images with references and masks; the second mask knows no pixel."""
+    """Two images with references, and masks, which the second lacks."""
     for folder in ("images", "clean", "masks"):
         (tmp_path / folder).mkdir()
     for seed, (name, known) in enumerate([("a.png", np.eye(9, 7, dtype=bool)), ("b.png", np.ones((9, 7), dtype=bool))]):
@@ -92,10 +92,10 @@ def test_what_an_earlier_attempt_has_brought_is_not_brought_again(
     monkeypatch.setattr(LocalStore, "put", noted)
     store.delete(image_key(uploads[1].image.file))
     brought(store, uploads)
-    # The list of inputs is not written again.
+    # Not even the list: it was written once.
     assert written == [image_key(uploads[1].image.file)]
     written.clear()
-    # Another run writes nothing either: it finds the files by their content.
+    # Nor by another run, which finds it by its content.
     brought(store, uploads, layout=RunLayout("another"))
     assert written == []
 

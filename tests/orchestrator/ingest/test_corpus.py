@@ -1,4 +1,4 @@
-"""Every file of the corpus is ingested and has the expected outcome, whatever files lie next to it."""
+"""Every file of the corpus, taken in: each has its expected outcome, whatever files are next to it."""
 
 import os
 import runpy
@@ -100,7 +100,7 @@ def test_thousands_of_files_take_little_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert (len(uploads), rejected) == (count, [])
-    # Their pixels alone would take twice that as float32.
+    # Their pixels as float32 alone would be twice that.
     assert peak < count * 10_000
 
 

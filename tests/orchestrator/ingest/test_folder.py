@@ -23,7 +23,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def put(tmp_path: Path, encoded: Encoded) -> Make:
-    """Write a picture, or the given bytes, to a path below ``images``."""
+    """Write a picture, or the bytes given, to a path below ``images``."""
 
     def make(name: str, data: bytes | None = None, folder: str = "images", **picture: int | str) -> Path:
         path = tmp_path / folder / name
@@ -96,7 +96,7 @@ def test_a_named_pipe_is_rejected_and_not_waited_for(folder: Path, put: Make) ->
     put("a.png")
     os.mkfifo(folder / "pipe.png")
     held_open = os.open(folder / "pipe.png", os.O_RDWR | os.O_NONBLOCK)
-    # This fires only if the pipe is read; it then ends the test, which would otherwise wait for ever.
+    # This fires only if the pipe is read, and ends a test that would otherwise wait forever.
     rescued = threading.Event()
     rescue = threading.Timer(60.0, lambda: (rescued.set(), os.close(held_open)))
     rescue.start()
@@ -207,7 +207,7 @@ def test_the_same_picture_twice_is_two_images(folder: Path, put: Make) -> None:
         put(name)
     images = images_of(folder)
     assert len({image.id.casefold() for image in images}) == 3
-    # The store keeps its bytes once.
+    # Its bytes are kept once.
     assert len({image.file for image in images}) == 1
     assert len({image.restored for image in images}) == 3
 
@@ -266,7 +266,7 @@ def test_references_are_found_by_name_or_by_the_name_up_to_the_extension(
     uploads, _ = read_folder(folder, references=tmp_path / "clean", max_pixels=LIMIT)
     assert referenced(uploads, tmp_path / "clean") == {"a.png": "a.png", "c.png": "c.jpg", "sub/b.png": "sub/b.tif"}
     image = uploads[2].image
-    # Its name in the store is its content's hash, as for images.
+    # Its name in the store is its content, like the image's own.
     content = hashlib.sha256((tmp_path / "clean/sub/b.tif").read_bytes()).hexdigest()
     assert image.reference == f"{content}.tif"
 
@@ -342,7 +342,7 @@ def test_masks_are_found_as_references_are_and_may_have_any_channels(folder: Pat
     put("c.png", folder="masks", channels=4)
     assert masked(folder, tmp_path / "masks") == {"a.jpg": "a.png", "c.png": "c.png", "sub/b.png": "sub/b.tif"}
     uploads, _ = read_folder(folder, masks=tmp_path / "masks", max_pixels=LIMIT)
-    # The store keeps all masks as one kind of file, which says which pixels are known.
+    # In the store all of them are one kind of file, which marks the known pixels.
     for upload in uploads:
         assert upload.mask_path is not None
         content = hashlib.sha256(upload.mask_path.read_bytes()).hexdigest()
@@ -383,8 +383,8 @@ def test_a_reference_of_a_small_image_has_the_size_of_the_restored_one(folder: P
     with pytest.raises(UserMistakeError) as caught:
         read_folder(folder, references=tmp_path / "clean", scale=2, max_pixels=LIMIT)
     assert str(caught.value).endswith(
-        "a.png: is 7x9 with 3 channels, and restored 2 times as high and wide,"
-        " but its reference is 15x18 with 3 channels"
+        "a.png: is 7x9 with 3 channels, and restored 2 times as high and wide, but its reference is 15x18 with 3"
+        " channels"
     )
 
 
@@ -491,7 +491,7 @@ def test_folders_may_lie_in_folders_as_deep_as_the_system_lets_them(folder: Path
     uploads, (reject,) = read_folder(folder, max_pixels=LIMIT)
     assert [upload.image.name for upload in uploads] == ["a.png"]
     assert reject.reason.startswith("its path has 2205 bytes")
-    # Pytest removes folders recursively, so it could not remove these.
+    # The cleanup after tests calls itself for each of them, too.
     (made[-1] / "b.png").unlink()
     for path in reversed(made[1:]):
         path.rmdir()

@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -14,9 +14,9 @@ from orchestrator.pick.decide import Decision, decide
 from orchestrator.pick.halve import halve
 from orchestrator.score.score import Scored
 from orchestrator.store import Store
-from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
-from tests.orchestrator.pick.left import FAILED, SHORTLIST, A, B, C, arm_of, leave, leave_record
-from workers.names import parse_name
+from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
+from tests.orchestrator.pick.left import FAILED, NAMES, SHORTLIST, A, B, C, arm_of, leave, leave_record
+from workers.names import Chain, PriorName
 from workers.noise import CORRELATED
 
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -26,15 +26,21 @@ def test_a_decision_is_made_from_the_store_and_recorded_there(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
     bench = make_bench(make_config(), encoded())
-    for candidate, error in ((A, 0.3), (B, 0.1), (C, 0.2)):
-        leave(bench, candidate, error, 0.5)
+    for name, error in ((A, 0.3), (B, 0.1), (C, 0.2)):
+        leave(bench, name, error, 0.5)
     arm = arm_of(bench)
     decision = decide(bench.context, bench.image, arm, SHORTLIST, [])
     assert decision == Decision("held-out", [B, C, A], {})
     recorded = json.loads(bench.store.get(bench.context.layout.pick(bench.image.id, arm.name)))
-    assert recorded == asdict(decision) | {
+    a, b, c = map(str, NAMES)
+    assert recorded == {
         "format": 1,
-        "cohort": [{"candidate": A, "score": 1.0}, {"candidate": B, "score": 2.0}, {"candidate": C, "score": 3.0}],
+        "rule": "held-out",
+        "order": [b, c, a],
+        "failed": {},
+        "correlated": False,
+        "residual_correlation": None,
+        "cohort": [{"candidate": a, "score": 1.0}, {"candidate": b, "score": 2.0}, {"candidate": c, "score": 3.0}],
         "ended_by_halving": [],
     }
 
@@ -43,15 +49,15 @@ def test_every_arm_decides_by_its_own_rule_over_the_fits_they_share(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
     bench = make_bench(make_config(), encoded())
-    for candidate, error, value in ((A, 0.1, 0.0), (B, 0.2, 6.0), (C, 0.3, 2.0)):
-        leave(bench, candidate, error, value)
+    for name, error, value in ((A, 0.1, 0.0), (B, 0.2, 6.0), (C, 0.3, 2.0)):
+        leave(bench, name, error, value)
     arms = arms_of(make_config(arms=[{"name": rule.replace("+", "-"), "rule": rule} for rule in RULES]))
     orders = {arm.rule: decide(bench.context, bench.image, arm, SHORTLIST, []).order for arm in arms}
     assert orders == {
         "held-out": [A, B, C],
-        # The squared distances to the median, 2, are 4, 16, 0.
+        # To the median, 2: distances 4, 16, 0.
         "consensus": [C, A, B],
-        # The ranks are 0 + 1, 1 + 2, 2 + 0.
+        # Ranks 0 + 1, 1 + 2, 2 + 0.
         "held-out+consensus": [A, C, B],
         "weighted-mean": [C, A, B],
     }
@@ -76,7 +82,7 @@ def test_a_cohort_of_failures_has_no_order(
 ) -> None:
     bench = make_bench(make_config(pick={"rule": rule}), encoded())
     decision = decide(bench.context, bench.image, arm_of(bench), SHORTLIST, [])
-    assert decision == Decision(rule, [], dict.fromkeys(CANDIDATES, "no result"))
+    assert decision == Decision(rule, [], dict.fromkeys(NAMES, "no result"))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -92,10 +98,8 @@ def test_the_decision_is_blind_to_every_figure_of_the_evaluation(
     for number, known in enumerate(evaluations):
         reference = encoded() if number == 2 else None
         bench = make_bench(make_config(pick={"rule": rule}), encoded(), reference, store=str(number))
-        for candidate, error, value, evaluation in zip(
-            CANDIDATES, (0.3, 0.1, 0.2), (0.1, 0.9, 0.4), known, strict=True
-        ):
-            leave(bench, candidate, error, value, evaluation=evaluation)
+        for name, error, value, evaluation in zip(NAMES, (0.3, 0.1, 0.2), (0.1, 0.9, 0.4), known, strict=True):
+            leave(bench, name, error, value, evaluation=evaluation)
         arm = arm_of(bench)
         decide(bench.context, bench.image, arm, SHORTLIST, [])
         picks.append(bench.store.get(bench.context.layout.pick(bench.image.id, arm.name)))
@@ -103,14 +107,14 @@ def test_the_decision_is_blind_to_every_figure_of_the_evaluation(
 
 
 def decided_over(bench: Bench, correlations: tuple[float | None, ...], arm: Arm | None = None) -> Decision:
-    """Decide over a cohort whose residuals have these correlations; a is best by error, c by consensus."""
-    cohort = zip(CANDIDATES, (0.1, 0.2, 0.3), (0.0, 6.0, 2.0), correlations, strict=True)
-    for candidate, error, value, correlation in cohort:
-        leave(bench, candidate, error, value, residual_correlation=correlation)
+    """The decision over a cohort whose residuals are correlated so much; by error a is best, by consensus c."""
+    cohort = zip(NAMES, (0.1, 0.2, 0.3), (0.0, 6.0, 2.0), correlations, strict=True)
+    for name, error, value, correlation in cohort:
+        leave(bench, name, error, value, residual_correlation=correlation)
     arm = arm or arm_of(bench)
     decision = decide(bench.context, bench.image, arm, SHORTLIST, [])
     recorded = json.loads(bench.store.get(bench.context.layout.pick(bench.image.id, arm.name)))
-    assert {name: recorded[name] for name in asdict(decision)} == asdict(decision)
+    assert Decision.of_record(recorded) == decision
     return decision
 
 
@@ -122,11 +126,11 @@ LITTLE, MUCH = CORRELATED - 0.05, CORRELATED + 0.05
     [
         ((LITTLE, LITTLE, LITTLE), LITTLE),
         ((MUCH, MUCH, MUCH), MUCH),
-        # The majority of the cohort counts, not one network that left structure behind.
+        # Most of the cohort counts, not a network that left structure behind.
         ((0.01, 0.9, LITTLE), LITTLE),
         ((0.01, 0.9, MUCH), MUCH),
         ((None, MUCH, None), MUCH),
-        # An image that is too small to measure counts as uncorrelated, like most images.
+        # An image too small to judge is treated like most images.
         ((None, None, None), None),
     ],
 )
@@ -148,9 +152,9 @@ def test_where_noise_is_correlated_the_steadiest_outputs_are_compared(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
     bench = make_bench(make_config(pick={"noise": "correlated"}), encoded())
-    for candidate, steady in ((A, 5.0), (B, 0.0), (C, 4.0)):
-        leave(bench, candidate, 0.1, 1.0)
-        keys = fit_keys(bench.context, FitJob(bench.image, "crop", parse_name(candidate)))
+    for name, steady in ((A, 5.0), (B, 0.0), (C, 4.0)):
+        leave(bench, name, 0.1, 1.0)
+        keys = fit_keys(bench.context, FitJob(bench.image, "crop", name))
         arrays = FitArrays.from_bytes(bench.store.get(keys.arrays("x")))
         bench.store.put(keys.arrays("x"), replace(arrays, steady=np.full_like(arrays.steady, steady)).to_bytes())
     assert decide(bench.context, bench.image, arm_of(bench), SHORTLIST, []).order == [C, A, B]
@@ -208,18 +212,18 @@ def test_what_halving_has_ended_is_no_part_of_the_order_and_none_of_the_failures
     bench = make_bench(make_config(), encoded())
     leave(bench, A, 0.3, 0.5)
     leave(bench, B, 0.1, 0.5)
-    # Another arm may have brought the fit to its end.
+    # Another arm may have brought it to its end.
     leave(bench, C, 0.01, 0.5)
     decision = decide(bench.context, bench.image, arm_of(bench), SHORTLIST, [C])
     assert decision == Decision("held-out", [B, A], {})
     recorded = json.loads(bench.store.get(bench.context.layout.pick(bench.image.id, "isnas-dip-blind")))
-    assert recorded["ended_by_halving"] == [C]
+    assert recorded["ended_by_halving"] == [str(C)]
 
 
 def test_a_decision_that_is_recorded_stands(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:
     bench = make_bench(make_config(), encoded())
-    for candidate, error in ((A, 0.3), (B, 0.1), (C, 0.2)):
-        leave(bench, candidate, error, 1.0)
+    for name, error in ((A, 0.3), (B, 0.1), (C, 0.2)):
+        leave(bench, name, error, 1.0)
     first = decide(bench.context, bench.image, arm_of(bench), SHORTLIST, [])
     recorded = bench.store.get(bench.context.layout.pick(bench.image.id, arm_of(bench).name))
     leave(bench, A, 0.0, 1.0)
@@ -231,8 +235,8 @@ def test_of_two_who_decide_at_once_the_first_counts(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make_bench(make_config(cohort={"halving": "synchronous", "first_rung": 2}), encoded())
-    for candidate, error in ((A, 0.3), (B, 0.1), (C, 0.2)):
-        leave(bench, candidate, error, 1.0)
+    for name, error in ((A, 0.3), (B, 0.1), (C, 0.2)):
+        leave(bench, name, error, 1.0)
     create = type(bench.store).create
     faster = {
         bench.context.layout.rung(bench.image.id, arm_of(bench).name, 2): b'{"held_out_errors": {}, "go_on": ["x"]}',
@@ -246,25 +250,31 @@ def test_of_two_who_decide_at_once_the_first_counts(
         return create(self, key, data, **token)
 
     monkeypatch.setattr(type(bench.store), "create", late)
-    assert halve(bench.context, bench.image, arm_of(bench), [A, B, C], 2) == ["x"]
-    assert decide(bench.context, bench.image, arm_of(bench), SHORTLIST, []) == Decision("held-out", ["x"], {})
+    assert halve(bench.context, bench.image, arm_of(bench), [A, B, C], 2) == [PriorName("x")]
+    assert decide(bench.context, bench.image, arm_of(bench), SHORTLIST, []) == Decision(
+        "held-out", [PriorName("x")], {}
+    )
 
 
 def test_of_all_rounds_of_a_lottery_one_is_chosen_and_of_those_never_begun_their_chain_says_why(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:
     bench = make_bench(make_config(arms=["lottery-imp"]), encoded())
-    leave(bench, "dip.dense.0.r00", 0.3, 0.5)
-    leave(bench, "dip.imp.0.r01", 0.1, 0.5)
-    leave_record(bench, "dip.imp.0.r02", FAILED)
-    leave_record(bench, "dip.imp.0", {"state": "failed", "reason": "round 2 has no result"})
-    leave_record(bench, "dip.dense.1", {"state": "failed", "reason": "no masks"})
-    names = ["dip.dense.0.r00", "dip.dense.1.r00", *(f"dip.imp.{chain}.r0{n}" for chain in (0, 1) for n in (1, 2, 3))]
-    decision = decide(bench.context, bench.image, arm_of(bench), [Scored(parse_name(name), 0.0) for name in names], [])
-    assert decision.order == ["dip.imp.0.r01", "dip.dense.0.r00"]
+    first, second = (Chain("dip", "imp", number) for number in (0, 1))
+    leave(bench, first.dense.round(0), 0.3, 0.5)
+    leave(bench, first.round(1), 0.1, 0.5)
+    leave_record(bench, first.round(2), FAILED)
+    leave_record(bench, first, {"state": "failed", "reason": "round 2 has no result"})
+    leave_record(bench, second.dense, {"state": "failed", "reason": "no masks"})
+    dense = [chain.dense.round(0) for chain in (first, second)]
+    names = [*dense, *(chain.round(number) for chain in (first, second) for number in (1, 2, 3))]
+    decision = decide(bench.context, bench.image, arm_of(bench), [Scored(name, 0.0) for name in names], [])
+    assert decision.order == [first.round(1), first.dense.round(0)]
     assert decision.failed == {
-        "dip.dense.1.r00": "no masks",
-        "dip.imp.0.r02": "the fit diverged",
-        "dip.imp.0.r03": "round 2 has no result",
-        **dict.fromkeys(("dip.imp.1.r01", "dip.imp.1.r02", "dip.imp.1.r03"), "no result"),
+        second.dense.round(0): "no masks",
+        first.round(2): "the fit diverged",
+        first.round(3): "round 2 has no result",
+        **{second.round(number): "no result" for number in (1, 2, 3)},
     }
+    recorded = json.loads(bench.store.get(bench.context.layout.pick(bench.image.id, arm_of(bench).name)))
+    assert recorded["failed"] == {str(name): reason for name, reason in decision.failed.items()}

@@ -45,7 +45,7 @@ def with_iterations(config: Config, iterations: int) -> Config:
 def test_the_time_grows_with_the_iterations_and_is_more_than_nothing(
     store: LocalStore, folder: Path, small: Config
 ) -> None:
-    # Timing noise cannot hide a hundred times the work.
+    # A hundred times the work: no noise of a timed step can hide that.
     few, many = (estimate(make_plan(store, with_iterations(small, n), Source(str(folder))), store) for n in (10, 1000))
     assert 0 < few.fit_seconds < many.fit_seconds
     assert few.score_seconds > 0
@@ -91,7 +91,7 @@ def test_arms_of_named_networks_have_an_estimate_too(store: LocalStore, folder: 
 def test_every_arm_and_a_larger_result_take_their_time(
     store: LocalStore, folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Timed steps vary with the machine's other load.
+    # Timed steps vary with the machine's other work.
     monkeypatch.setattr("orchestrator.plan.estimate._seconds_per_iteration", lambda plan, name, side: side**2 / 1e6)
     one = make_config(fit={"iterations": 10})
     many = make_config(fit={"iterations": 10}, arms=[{"name": f"arm-{n}"} for n in range(20)])
@@ -110,7 +110,7 @@ def test_halving_saves_what_the_worse_part_would_have_gone_on_with() -> None:
     assert halved_iterations(cohort(8), 100, 0.5) == 800
     assert halved_iterations(cohort(8, 10, 20), 100, 0.5) == 8 * 10 + 4 * 10 + 2 * 80
     assert halved_iterations(cohort(3, 10, 20, 40), 100, 0.1) == 3 * 10 + 90
-    # Members that will be fitted at full size stay.
+    # Those that are to be fitted at full size stay.
     assert halved_iterations(cohort(8, 10, 20, full_fits=3), 100, 0.5) == 8 * 10 + 4 * 10 + 3 * 80
 
 

@@ -69,7 +69,7 @@ def test_a_run_without_a_name_is_given_one(store: LocalStore, folder: Path, make
         ({"arms": ["isnas-dip-blind", "isnas-dip"]}, (3, 6, 3, 18)),
         ({"arms": ["dip", "deep-decoder"]}, (0, 3, 2, 10)),
         ({"arms": ["dip", "random"]}, (3, 4, 2, 12)),
-        # These are chains, with a dense one for each initialisation; every round of a chain is a fit.
+        # Chains, with a dense one for each initialisation; every round of them is a fit.
         ({"arms": ["lottery-imp"], "lottery": {"initialisations": 2, "rounds": 5}}, (0, 4, 0, 24)),
     ],
 )
@@ -126,7 +126,7 @@ def test_a_run_is_resumed_from_its_record_with_the_inputs_that_the_store_has(
     store: LocalStore, folder: Path, make_config: MakeConfig
 ) -> None:
     left_behind(store, folder, make_config())
-    # The store lacks some inputs, so they are uploaded from their folders.
+    # Not yet all there: they are brought from where they were.
     first = resume_plan(store, "mine")
     assert [upload.path.name for upload in first.uploads] == ["a.png", "b.png"]
     write_inputs(store, RunLayout("mine"), first.inputs)
@@ -278,7 +278,7 @@ def test_an_image_that_would_not_fit_into_memory_is_rejected_before_anything_run
         make_plan(store, make_config(), Source(str(images)))
 
 
-# Plans for other machines.
+# For machines that are not this one.
 
 
 def on_gpus(config: Config) -> Resources:
@@ -290,7 +290,7 @@ def on_cpus(config: Config) -> Resources:
 
 
 def handed_over(store: LocalStore, folder: Path, config: Config) -> Plan:
-    """A run that is in the store but that no driver has begun."""
+    """A run that is in the store, and that no driver has begun."""
     plan = make_plan(store, config, Source(str(folder)), run="mine", resolve=None)
     settings = config.model_dump(mode="json")
     record = RunRecord(
@@ -312,10 +312,10 @@ def test_a_plan_for_machines_that_are_not_known_has_no_resources_and_rejects_not
     assert [image.name for image in plan.images] == ["a.png", "b.png"]
     assert [upload.path for upload in plan.uploads] == [folder / "a.png", folder / "b.png"]
     assert [reject.name for reject in plan.rejected] == ["notes.txt"]
-    # Mistakes in files and settings are found without knowing the machines.
+    # Mistakes in a file or a setting need no machine.
     with pytest.raises(UserMistakeError, match="give --masks DIR"):
         make_plan(store, make_config(task={"name": "inpaint"}), Source(str(folder)), resolve=None)
-    # Other machines may have GPUs that this one lacks.
+    # GPUs that this machine has not may be there.
     assert make_plan(store, make_config(resources={"gpus": 1}), Source(str(folder)), resolve=None).resources is None
 
 
@@ -371,7 +371,7 @@ def test_a_run_goes_on_with_another_share_of_its_gpus_but_on_no_other_device(
     left_behind(store, folder, make_config(), machine={"device": "cpu"})
     with pytest.raises(UserMistakeError, match=r"device: cpu, now cuda"):
         resume_plan(store, "mine", resolve=on_gpus)
-    # Threads change results, so the machines may not change them.
+    # Threads change results, so they do not depend on the machines that are there.
     with pytest.raises(UserMistakeError, match=r"resources\.threads: 1, now 2"):
         resume_plan(store, "mine", ["resources.threads=2"], resolve=on_cpus)
 
@@ -382,7 +382,7 @@ def test_whoever_hands_a_run_on_leaves_its_device_to_the_machines_that_will_have
     write_inputs(store, RunLayout("mine"), planned(store, folder, make_config()).inputs)
     left_behind(store, folder, make_config(), machine={"device": "cuda"})
     assert resume_plan(store, "mine", resolve=None).resources is None
-    # Everything else is checked as soon as it is known.
+    # Everything else is looked at where it is known already.
     with pytest.raises(UserMistakeError, match=r"fit\.iterations: 6, now 7\)"):
         resume_plan(store, "mine", ["fit.iterations=7"], resolve=None)
 
@@ -402,7 +402,7 @@ def test_a_lottery_s_exempt_convolutions_must_be_there(
     with pytest.raises(UserMistakeError, match=r"^lottery\.exempt: no convolution matches 'layers\.0'; there are "):
         planned(store, folder, config("lottery-imp", exempt=["layers.0"]))
     assert planned(store, folder, config("lottery-imp", exempt=["layers.0"], network="deep-decoder-8")).images
-    # A run without lotteries ignores the pattern.
+    # A run without them does not depend on it.
     assert planned(store, folder, config("dip", exempt=["layers.0"])).images
 
 
@@ -456,7 +456,7 @@ def test_images_that_masks_are_found_on_together_must_fit_into_one_trial(
     store: LocalStore, folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.plan.make.too_large", lambda config, images, resources: {})
-    # A pixel takes 3 colours, 3 channels of noise and 2 weights of 4 bytes each; half of the memory is for that.
+    # Each pixel has 3 colours, 3 channels of noise and 2 weights, of 4 bytes each; half of the memory is for that.
     needed = 2 * (2 * 9 * 7 * 8 * 4)
 
     def planned_with(memory: int, *, together: bool = True) -> Plan:

@@ -34,14 +34,14 @@ from workers.objective import Objective
 from workers.operators import Identity
 
 NETWORK = "deep-decoder-8"
-"""The quickest network: 6 x 64 + 24 weights; rounds that prune a quarter leave 306, 230 and 172."""
+"""The quickest: 6 x 64 + 24 weights, of which 306, 230 and 172 are left after rounds that take a quarter."""
 LEFT = {0: 408, 1: 306, 2: 230, 3: 172}
 PARAMETERS = 408 + 96
 METHODS = ["lottery-imp", "lottery-random", "lottery-snip", "lottery-oes"]
 
 
 class CrashError(Exception):
-    """A process dies in the middle of its work."""
+    """A process that ends in the middle of its work."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def _one_thread() -> None:
 
 
 def settings(make_config: MakeConfig, arm: str = "lottery-imp", **changes: Any) -> Config:
-    """Settings of a lottery of one chain and two rounds of three iterations, each a block; checkpoints are rare."""
+    """A lottery of one chain, two rounds of three iterations, each a block, that leaves a checkpoint when it must."""
     lottery = {"network": NETWORK, "initialisations": 1, "rounds": 2, "rate": 0.25} | changes.pop("lottery", {})
     fit = {"iterations": 3, "patience": 3, "block": 1} | changes.pop("fit", {})
     return make_config(arms=[arm], lottery=lottery, fit=fit, **changes)
@@ -70,8 +70,9 @@ def benches(make_bench: MakeBench, encoded: Encoded) -> Callable[..., list[Bench
 
 
 def jobs_of(images: Sequence[Bench]) -> list[FitJob]:
-    """List the jobs that a driver would start, in its order: for the first image, or for all if masks are found
-    together."""
+    """The jobs that a driver would have done, in its order: for the first image, or for all where
+    masks are found together.
+    """
     config = images[0].context.config
     (arm,) = arms_of(config)
     together = tuple(bench.image for bench in images)
@@ -103,7 +104,7 @@ def tickets_of(bench: Bench) -> dict[str, bytes]:
 
 
 def left_behind(bench: Bench) -> dict[str, bytes]:
-    """Return everything that the run has in the store, without the seconds."""
+    """Everything of the run that is in the store, except for the seconds."""
     left = {key: bench.store.get(key) for key in bench.store.keys(bench.context.layout.root)}
     for key, data in left.items():
         if key.endswith("/result.json"):
@@ -112,9 +113,10 @@ def left_behind(bench: Bench) -> dict[str, bytes]:
 
 
 class Writes:
-    """All writes to stores, in order; the process dies instead of the write after the first ``most``.
+    """The keys that are created or put in stores, in order; the process ends instead of the write
+    after the first ``most``.
 
-    Creating an object that exists is no write.
+    A create of an existing key does not count.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +142,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     return Writes(monkeypatch)
 
 
-# Results of a chain.
+# The records that a chain leaves.
 
 
 @pytest.mark.parametrize("arm", METHODS)
@@ -153,7 +155,7 @@ def test_a_chain_leaves_tickets_of_exactly_the_weights_that_are_to_be_left_and_i
     method: Any = arm.removeprefix("lottery-")
     chain = Chain(NETWORK, method, 0)
     dense, record = run(images)
-    assert (dense.state, record.state, record.candidate, record.view) == ("done", "done", str(chain), "full")
+    assert (dense.state, record.state, record.candidate, record.view) == ("done", "done", chain, "full")
     names = [f"a-0123abcd/{chain.round(number)}.ticket" for number in (1, 2, 3)]
     tickets = tickets_of(images[0])
     assert list(tickets) == names
@@ -167,20 +169,20 @@ def test_a_chain_leaves_tickets_of_exactly_the_weights_that_are_to_be_left_and_i
         assert fitted.blind is (target == "observed" or method == "random")
         assert fitted.sparsity == (408 - LEFT[number]) / 408
         assert fitted.parameters == PARAMETERS - 408 + LEFT[number]
-        # Every round's masks lie within those of the round before: pruned weights stay pruned.
+        # Every round's masks lie within those of the round before; what has been pruned stays pruned.
         if number > 1:
             wider = Ticket.from_bytes(tickets[names[number - 2]]).masks
             assert not any(bool((mask & ~wider[layer]).any()) for layer, mask in ticket.masks.items())
     whole = round_record(images[0], chain.dense.round(0))
     assert (whole.sparsity, whole.parameters, whole.blind) == (0.0, PARAMETERS, True)
     assert writes.keys[-1] == fit_keys(images[0].context, FitJob(images[0].image, "full", chain)).result
-    # A ticket is written before every fit that uses it.
+    # A ticket goes to the store before anything that is fitted with it.
     at = [writes.keys.index(f"runs/test/tickets/{name}") for name in names]
     fits = [
         min(place for place, key in enumerate(writes.keys) if f"/{chain.round(number)}/" in key) for number in (1, 2, 3)
     ]
     assert all(found < fitted for found, fitted in zip(at, fits, strict=True))
-    # No unfinished work is left.
+    # Nothing half done is left.
     assert not any(key.endswith(("checkpoint.pt", ".start.pt")) or "finding" in key for key in left_behind(images[0]))
     searched = {"lottery-oes": 3, "lottery-imp": 9 if target == "clean" else 0}.get(arm, 0)
     assert record.iterations == searched
@@ -213,7 +215,7 @@ def test_rounds_that_are_asked_for_are_fitted_and_no_others(
 ) -> None:
     images = benches(settings(make_config, "lottery-imp", lottery={"rounds": 3, "fit_rounds": [2], "target": "clean"}))
     run(images)
-    # Its masks come from those of the round before.
+    # Its masks come out of those of the round before.
     assert [name.split(".")[-2] for name in tickets_of(images[0])] == ["r01", "r02"]
     fits = {key.split("/")[-2] for key in left_behind(images[0]) if key.endswith("/result.json")}
     assert fits == {f"{NETWORK}.dense.0", f"{NETWORK}.dense.0.r00", f"{NETWORK}.imp.0", f"{NETWORK}.imp.0.r02"}
@@ -223,7 +225,7 @@ def test_rounds_that_are_asked_for_are_fitted_and_no_others(
 
 
 def fitted_by_hand(bench: Bench, chain: Chain, number: int, iterations: int) -> Network:
-    """Fit the network of a round once more with the same loss and noise, but by other code."""
+    """The network of a round, fitted once more with the same loss and noise, but by other means."""
     context, image = bench.context, bench.image
     problem = Problem(context, image)
     measurement = problem.measurement(problem.view("full"))
@@ -287,7 +289,7 @@ def test_what_is_found_together_serves_all_images(benches: Callable[..., list[Be
         for number in (1, 2):
             fitted = round_record(bench, f"{NETWORK}.imp.0.all-images.r0{number}")
             assert (fitted.state, fitted.sparsity) == ("done", (408 - LEFT[number]) / 408)
-    # The masks of one image alone differ.
+    # One image alone gives others.
     alone = benches(settings(make_config, lottery={"target": "clean"}), "alone")
     run(alone)
     one = Ticket.from_bytes(tickets_of(alone[0])[f"a-0123abcd/{NETWORK}.imp.0.r01.ticket"]).masks
@@ -295,7 +297,7 @@ def test_what_is_found_together_serves_all_images(benches: Callable[..., list[Be
     assert any(not torch.equal(one[name], both[name]) for name in one)
 
 
-# Interrupted chains.
+# Chains that are interrupted.
 
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -312,7 +314,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def resumed(images: Sequence[Bench], every: int, told: list[int]) -> Iterator[FitRecord]:
-    """Bring every job to its end, on machines that are taken away after so many blocks each."""
+    """Run every job to its end, on machines that are taken away after ``every`` blocks each."""
     for job in jobs_of(images):
         for _ in range(100):
             calls = count(1)
@@ -353,14 +355,14 @@ def test_a_chain_that_is_killed_at_any_write_ends_byte_equal(
     benches: Callable[..., list[Bench]], make_config: MakeConfig, writes: Writes, case: str
 ) -> None:
     arm, lottery = CASES[case]
-    # These settings write a checkpoint after every block.
+    # A checkpoint after every block.
     config = settings(make_config, arm, lottery=lottery, fit={"checkpoint_s": 1e-9, "iterations": 2, "patience": 2})
     calm = benches(config, "calm")
     run(calm)
     expected = left_behind(calm[0])
     broken = benches(config, "broken")
     for number in count():
-        # Every attempt comes one write further, so that each write fails once.
+        # One write further each time, so that each of them is one day the one that is not made.
         writes.keys, writes.most = [], number % 4
         try:
             run(broken)
@@ -370,7 +372,7 @@ def test_a_chain_that_is_killed_at_any_write_ends_byte_equal(
             break
     writes.most = None
     left = left_behind(broken[0])
-    # A process that dies after writing a result and before deleting its checkpoint leaves the checkpoint.
+    # A process that is killed between a result and the end of its checkpoint leaves that.
     rest = {key for key in left if key not in expected}
     assert all(key.endswith(".pt") for key in rest)
     assert {key: left[key] for key in expected} == expected
@@ -385,7 +387,7 @@ def test_a_chain_that_is_done_is_not_done_again(benches: Callable[..., list[Benc
         records = run(images)
         before = left_behind(images[0])
         assert run(images, on_progress=fail) == records
-        # Without the chain's own record, everything in it is found again.
+        # Without the chain's own record its content is looked up.
         for job in jobs_of(images):
             images[0].store.delete(fit_keys(images[0].context, job).result)
         run(images, on_progress=fail)
@@ -419,11 +421,11 @@ def test_a_search_on_several_images_looks_up_as_often_as_one_on_one(
         assert told[: len(blocks)] == blocks
 
 
-# Chains that fail.
+# Chains without a result.
 
 
 def diverging_from(monkeypatch: pytest.MonkeyPatch, kind: type[Any], call: int) -> None:
-    """Let work of this kind diverge from its block number ``call`` on."""
+    """From block number ``call`` on, work of this kind diverges."""
     advance, calls = kind.advance, count(1)
 
     def diverging(self: Any, iterations: int) -> float:
@@ -448,7 +450,7 @@ def test_a_chain_ends_where_a_round_has_no_result_for_the_next(
     )
     assert round_record(images[0], f"{NETWORK}.imp.0.r01").state == "failed"
     assert list(tickets_of(images[0])) == [f"a-0123abcd/{NETWORK}.imp.0.r01.ticket"]
-    # The chain stays failed.
+    # It stays so.
     assert run(images) == [dense, record]
 
 
@@ -502,7 +504,7 @@ def test_where_the_search_on_all_images_failed_their_chains_say_that_there_are_n
     diverging_from(monkeypatch, MaskSearch, 1)
     search, *others = run(images)
     assert (search.state, search.reason) == ("failed", "the loss is no number")
-    chains = [record for record in others if record.candidate.endswith("all-images")]
+    chains = [record for record in others if str(record.candidate).endswith("all-images")]
     assert len(chains) == 2
     assert all(str(record.reason).startswith("there is no ticket ") for record in chains)
 
@@ -551,11 +553,11 @@ def test_want_of_memory_in_a_search_is_told_as_in_a_fit(
     assert read_record(images[0].store, fit_keys(images[0].context, job)) is None
 
 
-# The images that a search may see.
+# The data that a search may see.
 
 
 def replaced(bench: Bench, pixels: np.ndarray[Any, Any]) -> None:
-    """Put another picture in the place of the run's."""
+    """Put another picture in the place of a run's."""
     file = BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     bench.store.put(image_key(bench.image.file), file.getvalue())
@@ -609,7 +611,7 @@ def test_masks_of_the_clean_image_follow_it_and_not_the_degraded_one(
 def test_the_rounds_of_a_chain_are_fitted_to_the_degraded_image_whatever_its_masks_were_found_on(
     benches: Callable[..., list[Bench]], make_config: MakeConfig
 ) -> None:
-    """The random masks are equal, so the fits must be equal too."""
+    """With equal masks, the fits are equal too."""
     outputs = []
     for target in ("observed", "clean"):
         images = benches(settings(make_config, "lottery-random", lottery={"target": target}), target)

@@ -41,7 +41,7 @@ def bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> B
     return make_bench(settings(make_config), encoded(noise_seed=1))
 
 
-# The initial weights of a chain and the noise of its rounds.
+# The weights that a chain begins with, and the noise of its rounds.
 
 
 def test_a_chain_s_weights_are_those_of_no_image(
@@ -103,11 +103,11 @@ def test_a_round_has_the_masks_of_its_ticket_on_the_initial_weights(bench: Bench
     assert drawn.parameters == PARAMETERS - gone
 
 
-# Deep decoders with the same number of parameters.
+# Deep decoders of as many parameters.
 
 
 def decoder_parameters(channels: int, out: int = 3) -> int:
-    """Count by hand: six layers with a batch normalisation each, and the last convolution."""
+    """Six layers with a batch normalisation each and the last convolution, counted by hand."""
     return 6 * (channels**2 + 2 * channels) + out * channels
 
 
@@ -148,11 +148,11 @@ def test_where_no_decoder_is_small_enough_it_is_the_smallest(
     assert (drawn.parameters, drawn.sparsity) == (decoder_parameters(4), 0.0)
 
 
-# The masks that a round writes for the next.
+# The ticket that a round leaves for the next.
 
 
 def fitted(network: Network) -> Fit:
-    """Return a finished fit of the network."""
+    """A fit that has ended."""
     return cast(Fit, SimpleNamespace(network=network))
 
 
@@ -167,7 +167,7 @@ def test_the_next_round_keeps_the_largest_of_the_weights_that_are_left(bench: Be
     leave_next(bench.context, bench.image, CHAIN.dense.round(0), fitted(network))
     apply(network, before)
     leave_next(bench.context, bench.image, CHAIN.round(1), fitted(network))
-    # A quarter of 408 is pruned, then a quarter of the remaining 306 (halves round to even).
+    # A quarter of 408 goes, then of the 306 that are left (halves to even).
     for number, keep in ((1, 306), (2, 306 - 76)):
         masks = read_ticket(bench.context, ticket_key(bench.context, bench.image, CHAIN, number)).masks
         left = {name: values[name] * (1 if number == 1 else before[name].numpy()) for name in values}

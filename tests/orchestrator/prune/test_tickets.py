@@ -47,7 +47,7 @@ def test_a_ticket_tells_what_it_is_and_is_left_once(bench: Bench) -> None:
     assert (ticket.network, ticket.out_channels, ticket.width, ticket.input_channels) == (DECODER, 3, 8, 3)
     assert (ticket.method, ticket.initialisation, ticket.round) == ("imp", 0, 1)
     assert (ticket.source, ticket.task, ticket.target, ticket.rewind) == ((bench.image.id,), "denoise", "observed", 0)
-    # The ticket alone suffices to build the network that the round was fitted with.
+    # By itself it builds the network that the round was fitted with.
     assert_equal_weights(ticket.build(), round_subject(bench.context, bench.image, CHAIN.round(1)).network.state_dict())
 
 
@@ -61,7 +61,7 @@ def test_a_random_ticket_has_no_source_and_only_imp_s_rewind(bench: Bench, make_
         said[method] = (ticket.source, ticket.rewind, ticket.target)
         key = start_key(ticket_key(bench.context, bench.image, chain, 1))
         bench.store.put(key, state_bytes(initial_network(config, chain, 3).state_dict()))
-        # The same holds in a run that finds masks on the observed image.
+        # Also in a run that finds masks on what was observed.
         blind[method] = round_subject(bench.context, bench.image, chain.round(1)).blind
     here = (bench.image.id,)
     assert said == {
@@ -84,7 +84,7 @@ def test_a_ticket_that_was_found_elsewhere_is_read_there(bench: Bench, make_conf
     assert ticket_key(here.context, here.image, chain, 1) == f"runs/earlier/tickets/{source}/{CHAIN.round(1)}.ticket"
     drawn = round_subject(here.context, here.image, chain.round(1))
     assert_equal_weights(drawn.network, masked(initial_network(here.context.config, chain, 3).state_dict(), masks))
-    # Without such a run, the ticket belongs to this run.
+    # Without such a run it is one of this run.
     assert ticket_key(bench.context, bench.image, chain, 1).startswith(f"runs/test/tickets/{source}/")
 
 
@@ -130,7 +130,7 @@ def test_a_ticket_that_the_store_finds_damaged_is_named(bench: Bench) -> None:
     leave(bench)
     key = ticket_key(bench.context, bench.image, CHAIN, 1)
     path = bench.store.local_path(key)
-    with path.open("r+b") as file:  # in place: the store's record of the object stays
+    with path.open("r+b") as file:  # in place: the store's metadata of the object stays
         file.write(b"D")
     if not hasattr(os, "listxattr") or "user.dip.sha256" not in os.listxattr(path):
         pytest.skip("this file system keeps no extended attributes")
@@ -146,8 +146,10 @@ def test_a_ticket_of_another_network_says_how_it_differs(
     wide = changed(bench, config.model_copy(update={"network": config.network.model_copy(update={"width": 12})}))
     deep = {"network": config.network.model_copy(update={"input_channels": 5})}
     seed, other = (weights_seed(settings(make_config, seed=number), CHAIN) for number in (0, 1))
-    network = f"3 channels, width 8, input depth 3, weights of seed {seed}"
-    has = f"the ticket {path} is of a network with {network}: here there are"
+    has = (
+        f"the ticket {path} is of a network with 3 channels, width 8, input depth 3, weights of seed {seed}:"
+        " here there are"
+    )
     assert why_not(wide) == f"{has} 3, 12, 3, {seed}"
     assert why_not(changed(bench, config.model_copy(update=deep))) == f"{has} 3, 8, 5, {seed}"
     assert why_not(changed(bench, settings(make_config, seed=1))) == f"{has} 3, 8, 3, {other}"
@@ -168,7 +170,7 @@ def test_a_rewound_round_begins_from_the_weights_beside_its_ticket(bench: Bench,
         assert why_not(rewound).startswith(f"the weights {bench.store.show(key)} cannot be used: ")
     bench.store.put(key, state_bytes(later))
     assert_equal_weights(round_subject(rewound.context, bench.image, CHAIN.round(1)).network, masked(later, masks))
-    # The ticket decides it, whatever the settings of the run that uses it.
+    # The ticket records it, whatever the settings of the run that takes it over are.
     assert_equal_weights(round_subject(bench.context, bench.image, CHAIN.round(1)).network, masked(later, masks))
 
 

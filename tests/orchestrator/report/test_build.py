@@ -16,13 +16,14 @@ from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState
 from orchestrator.store import Store, open_store
 from tests.orchestrator.report.examples import png
+from workers.names import PriorName, parse_name
 
 LAYOUT = RunLayout("r")
 
 
 def fitted(candidate: str, view: str, *, stop: int = 3, steady: int = 2) -> Fitted:
     record = FitRecord(
-        candidate,
+        parse_name(candidate),
         view,  # type: ignore[arg-type]
         "done",
         held_out_error=0.01,
@@ -37,7 +38,9 @@ def fitted(candidate: str, view: str, *, stop: int = 3, steady: int = 2) -> Fitt
 def put_image(store: Store, name: str, rows: Sequence[Row], *, correlated: bool = False, picture: bytes = b"") -> None:
     """An image as a run leaves it: a cohort of two, of which each arm picked its row's candidate."""
     fits = [fitted(candidate, view) for view in ("full", "crop") for candidate in ("a", "b")]
-    paused = Fitted(FitRecord("c", "crop", "paused", held_out_error=0.1, iterations=2), held_out=None, psnr=None)
+    paused = Fitted(
+        FitRecord(PriorName("c"), "crop", "paused", held_out_error=0.1, iterations=2), held_out=None, psnr=None
+    )
     store.put(LAYOUT.cohort(name), pack([*fits, paused]))
     store.put(LAYOUT.preview(name, "degraded"), picture or png())
     for row in rows:

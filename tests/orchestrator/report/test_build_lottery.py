@@ -31,7 +31,7 @@ ROWS = [
 
 
 def ticket(target: str, kept: int) -> bytes:
-    """The head of a ticket, which is all that a page reads."""
+    """The head of a ticket, the only part that a page reads."""
     layers = [{"name": "skips.0.1", "shape": [4, 8, 1, 1], "kept": kept}]
     return b"dip-ticket 1\n" + json.dumps({"target": target, "layers": layers}).encode() + b"\n"
 
@@ -117,7 +117,7 @@ def test_the_page_of_a_lottery_is_made_from_what_is_in_the_store(store: Store, m
     pictures = [image for image in whole.all("img") if "round" in str(image["alt"]) or "dense:" in str(image["alt"])]
     assert len(pictures) == 11
     assert page(store).count("<article") == 2
-    # The other tables have a line for what was picked, not one for each round.
+    # The other tables have a line for each pick, not one for each round.
     results = re.search(r'<span class="hidden">Results</span>.*?</table>', page(store), re.DOTALL)
     assert results is not None
     assert results[0].count('<th scope="row"') == 1

@@ -33,7 +33,7 @@ every_report = pytest.mark.parametrize("found", REPORTS.values(), ids=REPORTS.ke
 
 
 class Page(HTMLParser):
-    """What the page is made of; a tag closed out of turn fails."""
+    """The parts of the page; a tag closed out of turn fails."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -277,7 +277,7 @@ def test_a_note_is_told_once_with_the_methods_it_concerns() -> None:
 
 
 def offered(html: str) -> list[str]:
-    """What the first field offers for the left side."""
+    """The choices of the first field for the left side."""
     field = re.search(r'<select class="left-choice".*?</select>', html, re.DOTALL)
     assert field is not None
     return [" ".join(part.split()) for part in re.findall(r'(?:<optgroup label="|<option[^>]*>)([^"<]*)', field[0])]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(FOUND is None, reason="no Chromium: apt-get inst
 
 @dataclass
 class Visit:
-    """A page opened in a browser, with everything it said and asked for."""
+    """A page opened in a browser, with its messages and requests."""
 
     page: Page
     said: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def address_of_a_lottery(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A page of lottery tickets, all that can be opened open."""
+    """A page of lottery tickets, with everything opened."""
     path = tmp_path_factory.mktemp("report") / "lottery.html"
     path.write_text(render(lottery_report()).replace("<details ", "<details open "), encoding="utf-8")
     return path.as_uri()

@@ -107,7 +107,7 @@ HEAD = Machine(0, 8 * GB)
 def test_the_machines_cpus_are_added_up_and_a_head_without_any_takes_no_part() -> None:
     assert resolved(HEAD, Machine(7, GB), Machine(5, GB), threads=2) == (5, 2, 0, "cpu")
     assert resolved(Machine(7, GB), Machine(5, GB), threads=2, parallel=3) == (3, 2, 0, "cpu")
-    # Not yet anything to work with: machines may come, and one trial is waited for.
+    # Nothing to work with yet: machines may come, and one trial is waited for.
     assert resolved(HEAD) == (1, 1, 0, "cpu")
 
 
@@ -117,7 +117,7 @@ def test_a_trial_has_the_least_memory_that_any_machine_could_give_it() -> None:
 
     assert memory(HEAD, Machine(4, 40 * GB), Machine(2, 10 * GB)) == pytest.approx(4 * GB)
     assert memory(Machine(4, 40 * GB), Machine(5, 20 * GB), threads=2) == pytest.approx(8 * GB)
-    # Of several machines nobody knows where fewer trials would go; of one it is known.
+    # With several machines nobody knows where fewer trials would go; with one it is known.
     assert memory(Machine(4, 40 * GB), Machine(4, 40 * GB), parallel=1) == pytest.approx(8 * GB)
     assert memory(Machine(4, 40 * GB), parallel=1) == pytest.approx(32 * GB)
 
@@ -200,7 +200,7 @@ def test_a_machine_runs_as_many_trials_as_its_cpus_and_its_gpus_allow() -> None:
     assert slots(Machine(64, GB), "cuda", None) == 0
 
 
-# What a fit takes of a GPU.
+# The share of a GPU that a fit takes.
 
 SMALL = InputImage("a.png", "a", "a.png", None, "a.png", height=256, width=320, channels=3)
 BY_MEMORY = Resources(8, 1, "cuda", None, math.inf, gpu_memory=80 * GB)
@@ -209,7 +209,7 @@ BY_MEMORY = Resources(8, 1, "cuda", None, math.inf, gpu_memory=80 * GB)
 @pytest.mark.parametrize(
     ("needed", "share"),
     [
-        # An eighth of what 80 % of 80 GB are is 8 GB, of which CUDA has 0.7.
+        # An eighth of 80 % of 80 GB is 8 GB, of which CUDA takes 0.7.
         *((0.0, 0.125), (7.2, 0.125), (7.4, 0.1666), (9.9, 0.1666), (10.0, 0.25), (15.2, 0.25), (15.4, 0.3333)),
         *((20.6, 0.3333), (20.7, 0.5), (31.2, 0.5), (31.4, 1.0), (63.0, 1.0), (500.0, 1.0)),
     ],
@@ -219,7 +219,7 @@ def test_a_fit_reserves_the_smallest_share_of_a_gpu_whose_memory_is_enough(
 ) -> None:
     monkeypatch.setattr("orchestrator.resources.share.fit_bytes", lambda *asked: needed * GB)
     assert BY_MEMORY.gpu_share(Config.model_validate({}), SMALL, "crop", PriorName(CANDIDATES[0])) == share
-    # As many as are told to fit on a GPU do, with each other.
+    # The number that the settings put on a GPU fit together.
     machine = Machine(64, GB, 1, 80 * GB)
     assert replace(BY_MEMORY, gpus=share).slots(machine) * share <= 1 < (1 + int(1 / share + 1e-3)) * share
 

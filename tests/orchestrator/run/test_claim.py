@@ -20,7 +20,7 @@ from orchestrator.errors import (
 )
 from orchestrator.run import claim as claims
 from orchestrator.run.attempt import Holder, RunState, Standing, last_attempt, latest, now, read_log
-from orchestrator.run.claim import STALE_S, Claim, ask_to_stop, take, wait_until_free
+from orchestrator.run.claim import STALE_S, Claim, request_stop, take, wait_until_free
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import LocalStore
 
@@ -45,7 +45,7 @@ def dead_pid() -> int:
 
 
 class Clock:
-    """Time that passes only while somebody sleeps; ``during`` happens at each sleep."""
+    """Time that passes only during sleep; ``during`` happens at each sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -96,8 +96,8 @@ def test_the_first_claim_is_number_one_and_says_who_holds_it(store: LocalStore) 
 
 def test_what_a_holder_said_last_stands(store: LocalStore, quick: None) -> None:
     with taken(store) as claim:
-        claim.say(RunState.FAILED, seconds=1.5, reason="no luck")
-        time.sleep(0.1)  # the thread must not say otherwise
+        claim.end(RunState.FAILED, seconds=1.5, reason="no luck")
+        time.sleep(0.1)  # the thread must not change it
     attempt = last_attempt(store, LAYOUT)
     assert attempt is not None
     assert attempt.is_over
@@ -157,7 +157,7 @@ def test_a_later_process_of_the_same_number_is_another(store: LocalStore) -> Non
     with taken(store) as claim:
         assert not claim.holder.is_gone
         assert replace(claim.holder, started="1").is_gone
-        # Of another life of the machine, or another machine, one look tells nothing.
+        # For another boot of the machine, or another machine, one look shows nothing.
         assert not replace(claim.holder, boot="before", started="1").is_gone
         assert not replace(claim.holder, host="elsewhere.example", started="1").is_gone
 
@@ -170,7 +170,7 @@ def test_of_many_who_come_at_once_one_holds_the_run(store: LocalStore, quick: No
 
     def come() -> None:
         clock = Clock()
-        # Others beat in real time, so that who was too late sees them do so.
+        # Others beat in real time, so that a late driver sees it.
         clock.during = lambda: time.sleep(0.01)
         barrier.wait()
         try:
@@ -195,13 +195,13 @@ def test_a_holder_that_comes_to_life_again_learns_that_it_has_been_succeeded(sto
         until(lambda: _superseded(old))
         with pytest.raises(SupersededError, match=r"taken over by process 7 on elsewhere\.example"):
             old.check()
-        # What it says is said under its own number, which is not the one that counts.
-        old.say(RunState.FAILED, reason="late")
+        # Its report is under its own number, which is not the one that counts.
+        old.end(RunState.FAILED, reason="late")
     attempt = last_attempt(store, LAYOUT)
     assert attempt is not None
     assert attempt.standing.state is RunState.RUNNING
     with pytest.raises(SupersededError):
-        old.confirm()
+        old.check(now=True)
 
 
 def _superseded(claim: Claim) -> bool:
@@ -250,10 +250,10 @@ def test_a_holder_is_asked_to_stop_and_asking_again_changes_only_to_the_sooner(
     with taken(store) as claim:
         assert claim.stop is None
         for word in asked:
-            ask_to_stop(store, LAYOUT, 1, word)
+            request_stop(store, LAYOUT, 1, word)
         until(lambda: claim.stop == stop)
     with _next(store) as second:
-        # Who goes on with the run is not the one that was asked.
+        # The driver that resumes the run is not the one that was asked.
         time.sleep(0.1)
         assert second.stop is None
 
@@ -267,8 +267,8 @@ def test_a_folder_that_nobody_came_to_put_a_holder_into_is_no_claim(store: Local
     with taken(store) as claim:
         (Path(store.url) / LAYOUT.claim(2).root).mkdir()
         assert latest(store, LAYOUT) == 1
-        claim.confirm()
-        claim.say(RunState.FAILED)
+        claim.check(now=True)
+        claim.end(RunState.FAILED)
     with taken(store) as second:
         assert second.holder.number == 2
 
@@ -280,7 +280,7 @@ def test_a_word_that_cannot_be_read_does_not_silence_a_driver(store: LocalStore,
         store.put(LAYOUT.claim(1).cancel, b'{"stop": "now"}')
         until(lambda: claim.stop == "now")
         with pytest.raises(RunCancelledError):
-            claim.heed()
+            claim.check_stop()
 
 
 def test_a_holder_and_a_request_to_stop_of_a_newer_version_are_heeded_though_they_cannot_be_read(
@@ -292,12 +292,12 @@ def test_a_holder_and_a_request_to_stop_of_a_newer_version_are_heeded_though_the
         claim.check()
         store.put(LAYOUT.claim(2).holder, b'{"format": 9}')
         with pytest.raises(SupersededError, match="taken over by a driver of a newer version"):
-            claim.confirm()
+            claim.check(now=True)
     with pytest.raises(NewerFormatError, match=r"the holder of a claim .*holder\.json has format 9"):
         taken(store)
 
 
-# How it goes, in the holder's words.
+# The state of the run, as the holder reports it.
 
 STAGES = [{"name": "cohort", "done": 3, "total": 9, "running": 2}]
 WAITS = "2 fits wait for a machine with 1 CPU and 1 GPU each"
@@ -310,30 +310,30 @@ def said(store: LocalStore) -> Standing:
 
 
 def log_of(store: LocalStore, number: int) -> list[str]:
-    """What was noted under a claim, without the times."""
+    """The lines logged under a claim, without the times."""
     return [line.partition(" ")[2] for line in store.get(LAYOUT.claim(number).log).decode().splitlines()]
 
 
 def test_how_the_run_goes_is_said_with_the_next_sign_of_life(store: LocalStore, quick: None) -> None:
     with taken(store) as claim:
-        claim.tell(STAGES, [WAITS], {"machine_hours": 0.25})
+        claim.report(STAGES, [WAITS], {"machine_hours": 0.25})
         until(lambda: said(store).stages)
         beat = said(store).beat
         assert beat > 0
         assert (said(store).stages, said(store).waits_for) == (STAGES, [WAITS])
         assert said(store).usage == {"machine_hours": 0.25}
-        # It stands until something else is told.
+        # It stays until the next report.
         until(lambda: said(store).beat > beat)
         assert (said(store).stages, said(store).waits_for) == (STAGES, [WAITS])
-        claim.tell(STAGES, [], {"machine_hours": 0.5})
+        claim.report(STAGES, [], {"machine_hours": 0.5})
         until(lambda: not said(store).waits_for)
         assert said(store).usage == {"machine_hours": 0.5}
 
 
 def test_who_has_ended_waits_for_nothing_and_its_counts_stand(store: LocalStore) -> None:
     with taken(store) as claim:
-        claim.tell(STAGES, [WAITS], {"machine_hours": 0.25})
-        claim.say(RunState.INTERRUPTED, reason="stopped by the user")
+        claim.report(STAGES, [WAITS], {"machine_hours": 0.25})
+        claim.end(RunState.INTERRUPTED, reason="stopped by the user")
     assert said(store).state is RunState.INTERRUPTED
     assert (said(store).stages, said(store).waits_for) == (STAGES, [])
     assert said(store).usage == {"machine_hours": 0.25}
@@ -342,17 +342,17 @@ def test_who_has_ended_waits_for_nothing_and_its_counts_stand(store: LocalStore)
 def test_what_a_run_has_used_is_carried_on_by_whoever_holds_it_next(store: LocalStore) -> None:
     with taken(store) as first:
         assert said(store).usage == {}
-        first.tell([], [], {"machine_hours": 1.5, "gpu_hours": 0.5})
-        first.say(RunState.INTERRUPTED)
+        first.report([], [], {"machine_hours": 1.5, "gpu_hours": 0.5})
+        first.end(RunState.INTERRUPTED)
     with taken(store) as second:
         assert said(store).usage == {"machine_hours": 1.5, "gpu_hours": 0.5}
-        # What it tells is its own, and told again from the beginning each time.
-        second.tell([], [], {"machine_hours": 0.1, "cpu_hours": 8.0})
-        second.tell([], [], {"machine_hours": 0.2, "cpu_hours": 16.0})
-        second.say(RunState.CANCELLED)
+        # It reports its own usage, and reports it from the beginning each time.
+        second.report([], [], {"machine_hours": 0.1, "cpu_hours": 8.0})
+        second.report([], [], {"machine_hours": 0.2, "cpu_hours": 16.0})
+        second.end(RunState.CANCELLED)
     assert said(store).usage == {"machine_hours": 1.7, "gpu_hours": 0.5, "cpu_hours": 16.0}
     with taken(store) as third:  # it ends before it has used anything
-        third.say(RunState.CANCELLED)
+        third.end(RunState.CANCELLED)
     assert said(store).usage == {"machine_hours": 1.7, "gpu_hours": 0.5, "cpu_hours": 16.0}
 
 
@@ -366,24 +366,24 @@ def test_what_a_holder_that_was_silent_has_used_is_carried_on_too(store: LocalSt
 
 def test_what_is_noted_is_written_with_the_next_sign_of_life_and_once(store: LocalStore, quick: None) -> None:
     with taken(store) as claim:
-        claim.note("first")
+        claim.log("first")
         until(lambda: store.exists(LAYOUT.claim(1).log))
         assert log_of(store, 1) == ["first"]
-        # A log can be long: where nothing was noted it is not written again.
+        # A log can be long: without new lines it is not written again.
         store.delete(LAYOUT.claim(1).log)
         beat = said(store).beat
         until(lambda: said(store).beat > beat + 2)
         assert not store.exists(LAYOUT.claim(1).log)
-        claim.note("second")
+        claim.log("second")
         until(lambda: store.exists(LAYOUT.claim(1).log))
         assert log_of(store, 1) == ["first", "second"]
 
 
 def test_what_is_noted_before_the_end_is_written_by_the_end_a_line_each_with_its_time(store: LocalStore) -> None:
     with taken(store) as claim:
-        claim.note("two\nlines \x1b[31mred, \udcff")
-        claim.note("Zürich")
-        claim.say(RunState.FAILED)
+        claim.log("two\nlines \x1b[31mred, \udcff")
+        claim.log("Zürich")
+        claim.end(RunState.FAILED)
     assert log_of(store, 1) == ["two\\nlines \\x1b[31mred, \\udcff", "Zürich"]
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 two", store.get(LAYOUT.claim(1).log).decode())
 
@@ -392,8 +392,8 @@ def test_the_log_lets_go_of_its_oldest_lines(store: LocalStore, monkeypatch: pyt
     monkeypatch.setattr(claims, "LOG_LINES", 3)
     with taken(store) as claim:
         for number in range(5):
-            claim.note(str(number))
-        claim.say(RunState.FAILED)
+            claim.log(str(number))
+        claim.end(RunState.FAILED)
     assert log_of(store, 1) == ["2", "3", "4"]
 
 
@@ -403,7 +403,7 @@ def test_a_log_whose_length_stays_is_written_when_its_lines_change(
     monkeypatch.setattr(claims, "LOG_LINES", 1)
     with taken(store) as claim:
         for line in ("first", "second"):
-            claim.note(line)
+            claim.log(line)
             until(lambda: store.exists(LAYOUT.claim(1).log) and log_of(store, 1) == [line])  # noqa: B023
 
 
@@ -414,8 +414,8 @@ def test_the_log_of_a_run_is_that_of_all_its_drivers_each_after_its_name(store: 
         with taken(store) as claim:
             names.append(f"-- {claim.holder.name}")
             for word in words:
-                claim.note(word)
-            claim.say(RunState.INTERRUPTED)
+                claim.log(word)
+            claim.end(RunState.INTERRUPTED)
 
     def lines(after: int = 0) -> list[str]:
         text = "".join(read_log(store, LAYOUT, after))

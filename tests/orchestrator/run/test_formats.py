@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from orchestrator import __version__
 from orchestrator.errors import NewerFormatError, StoreError
 from orchestrator.run.formats import RecordFormat, same_fields
+from orchestrator.run.names import Name
 from orchestrator.store import LocalStore
+from workers.names import Chain, PriorName
 
 
 class Colour(StrEnum):
@@ -67,6 +69,26 @@ def test_mappings_of_any_kind_are_written() -> None:
     assert THINGS.from_json(THINGS.to_json(thing)).facts == {"x": {"y": [1, 2]}}
 
 
+@dataclass(frozen=True)
+class Named:
+    name: Name
+    errors: Mapping[Name, float]
+    left: Sequence[Name]
+
+
+def test_names_of_fits_are_text_wherever_they_stand_in_a_record() -> None:
+    prior, chain = PriorName("dip"), Chain("dip", "imp", 0)
+    named = Named(chain, {prior: 0.5, chain.round(1): 0.25}, [chain.round(1), prior])
+    records = RecordFormat("the named", Named, (same_fields,))
+    assert json.loads(records.to_json(named)) == {
+        "format": 1,
+        "name": "dip.imp.0",
+        "errors": {"dip": 0.5, "dip.imp.0.r01": 0.25},
+        "left": ["dip.imp.0.r01", "dip"],
+    }
+    assert records.from_json(records.to_json(named)) == named
+
+
 def test_fields_that_are_not_known_are_ignored() -> None:
     data = json.dumps({"format": 2, "name": "a", "later": {"x": 1}, "parts": [{"size": 1, "later": 2}]}).encode()
     assert THINGS.from_json(data) == Thing("a", parts=[Part(1.0)])
@@ -94,7 +116,7 @@ def test_a_newer_record_is_refused_with_its_name_and_what_to_do() -> None:
 
 
 def test_a_newer_record_is_a_matter_of_the_store_and_no_damage() -> None:
-    # What catches a ValueError takes a record for damaged.
+    # Code that catches a ValueError takes a record for damaged.
     assert issubclass(NewerFormatError, StoreError)
     assert not issubclass(NewerFormatError, ValueError)
 

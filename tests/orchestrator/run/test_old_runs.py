@@ -1,4 +1,4 @@
-"""Every record of the runs that the first version has left is read by this one."""
+"""This version reads every record of the runs that the first version left."""
 
 import json
 from pathlib import Path

@@ -97,7 +97,7 @@ def test_how_a_run_goes_is_what_the_last_claim_says(store: LocalStore) -> None:
     leave_run(store, RECORD, replace(ELSEWHERE, number=2))
     told = replace(RECORD, driver=ELSEWHERE.name)
     assert read_run(store, "r1") == told
-    # A holder that comes to life again is not heard.
+    # A holder that wakes up again does not count.
     leave_run(store, replace(RECORD, state=RunState.FAILED, reason="late"))
     assert read_run(store, "r1") == told
 

@@ -39,7 +39,7 @@ class Checkout:
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkout]:
     yield Checkout(tmp_path / "one", monkeypatch)
-    # What was found out of these files is true of no others.
+    # The version of these files is not that of others.
     project_version.cache_clear()
 
 

@@ -14,7 +14,7 @@ STOP, CONTINUE = ContestsOfImages.STOP, ContestsOfImages.CONTINUE
 
 @dataclass
 class Trial:
-    """A trial as a scheduler of Tune sees it."""
+    """A trial as a scheduler sees it."""
 
     image: str
     contest: str | None = "random"

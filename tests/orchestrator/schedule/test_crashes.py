@@ -22,11 +22,11 @@ from orchestrator.schedule.crashes import (
 )
 
 HEAD = "Failure # 1 (occurred at 2026-11-21_06-38-25)\n"
-# Ray 2.60 writes these texts about an actor whose process was killed, and about one whose machine was lost.
+# Ray 2.60's messages for an actor whose process was killed, and for one whose machine was.
 DIED = """The actor died unexpectedly before finishing this task.
 \tclass_name: ImplicitFunc
-The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: \
-Worker unexpectedly
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker \
+unexpectedly
  exits with a connection error code 2. End of file.
 """
 NODE_DIED = """The actor died unexpectedly before finishing this task.
@@ -35,8 +35,8 @@ The actor died because its node has died. Node Id: 0aa4153a
 \tthe actor's node was terminated unexpectedly: health check failed due to missing too many heartbeats
 """
 UNAVAILABLE = (
-    "The actor a7d6 is unavailable: The actor is temporarily unavailable: RpcError: RPC error: Socket closed"
-    " rpc_code: 14. The task may or may not have been executed on the actor.\n"
+    "The actor a7d6 is unavailable: The actor is temporarily unavailable: RpcError: RPC error: Socket closed rpc_code:"
+    " 14. The task may or may not have been executed on the actor.\n"
 )
 LOW = "Task was killed due to the node running low on memory.\nMemory on the node was 23 GB / 24 GB.\n"
 
@@ -80,10 +80,10 @@ def test_trouble_of_the_store_ends_the_run_and_no_fit() -> None:
     ],
 )
 def test_errors_of_our_own_are_known_by_their_names(kind: type[Exception], cause: str) -> None:
-    # Python itself writes the traceback here, in a process of its own.
+    # The end of a traceback as Python writes it, in a process of its own.
     code = f"from orchestrator.errors import {kind.__name__}\nraise {kind.__name__}('what: happened')"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert crash_of(HEAD + ended.stderr) == Crash(cause, "what: happened")  # type: ignore[arg-type]
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert crash_of(HEAD + told.stderr) == Crash(cause, "what: happened")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

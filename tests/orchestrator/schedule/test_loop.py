@@ -24,7 +24,9 @@ TWO_ARMS = settings(arm("one", full_fits=2), arm("two", "dip", "deep-decoder-32"
 
 
 class Crew:
-    """Does all work at once and answers in the order of asking. ``trouble`` maps a call's number to an error."""
+    """Does all work at once, and answers in the order of asking. ``trouble`` maps a call's
+    number to what goes wrong.
+    """
 
     def __init__(self, world: World) -> None:
         self.world, self.numbers = world, itertools.count()
@@ -45,7 +47,7 @@ class Crew:
         return number
 
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
-        # Sessions never end by themselves. The call for finished fits is answered when nothing else is left.
+        # Sessions never end by themselves, and the call for finished fits is answered when there is nothing else.
         quick = [each for each in references if self.answers.get(each) not in ("session", "finished")]
         calls = [each for each in references if self.answers.get(each) == "finished"]
         return quick[:1] or calls[:1]
@@ -134,13 +136,13 @@ class Crew:
 
 
 class Claim:
-    """A claim that somebody stops, or takes over, after a number of checks."""
+    """A claim that is stopped, or taken over, after a number of looks."""
 
     def __init__(self) -> None:
         self.stop: str | None = None
         self.stop_after: tuple[int, str] | None = None
         self.looks = 0
-        self.told: list[Any] = []
+        self.reports: list[Any] = []
 
     def check(self) -> None:
         self.looks += 1
@@ -149,12 +151,12 @@ class Claim:
                 raise SupersededError("another driver has it")
             self.stop = self.stop_after[1]
 
-    def tell(self, *what: Any) -> None:
-        self.told.append(what)
+    def report(self, *what: Any) -> None:
+        self.reports.append(what)
 
 
 class Watch:
-    """Machines that do not change; every other look sees them."""
+    """Machines that do not change, seen at every other look."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -187,7 +189,7 @@ class Gauges:
 
 
 class Scene:
-    """A loop over a world's scheduler, with a crew that does all work at once."""
+    """A loop over a world's scheduler, with a crew that does all at once."""
 
     def __init__(self, images: int = 3, missing: dict[BankSpec, list[BankPart]] | None = None) -> None:
         self.world = World(plan_of(TWO_ARMS, images), random.Random(0))

@@ -37,9 +37,10 @@ CONTEXT = RunContext("store", "r1", Config.model_validate({}), False, "cpu", 1)
 
 
 class Ray:
-    """The part of Ray that asks machines; the test decides what its tasks answer, and when.
+    """Ray as far as machines are asked: tasks answer when, and what, the test decides.
 
-    ``answers`` holds what a machine's tasks return or raise; a machine that is not in it has not answered yet.
+    ``answers`` holds the results of a machine's tasks, or their errors; a machine that is not in it has not answered
+    yet.
     """
 
     def __init__(self) -> None:
@@ -83,7 +84,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
 
 
 class Place:
-    """Machines that join and leave while the test moves a clock on."""
+    """Machines that come and go while a clock is moved on."""
 
     def __init__(self, *found: Found, trusted: Sequence[str] = ()) -> None:
         self.found, self.now, self.looks = list(found), 1000.0, 0
@@ -110,7 +111,7 @@ def task_error(cause: Exception, said: str) -> RayError:
     return error
 
 
-# The machines that are there.
+# The machines that there are.
 
 
 def test_the_machines_that_live_are_known_by_what_they_were_started_with(ray: Ray) -> None:
@@ -168,12 +169,12 @@ def test_without_the_driver_s_tool_a_machine_s_gpu_memory_is_not_known(
     assert gpu_memory._function() == 0
 
 
-# The machines that may join.
+# The machines that may come.
 
 
 @pytest.fixture
 def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that `ray up` leaves on the head."""
+    """The file that `ray up` leaves on the head of its cluster."""
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path / "ray_bootstrap_config.yaml"
 
@@ -229,12 +230,12 @@ def test_a_file_that_cannot_be_read_promises_no_gpu(bootstrap: Path) -> None:
     assert not gpus_may_come()
 
 
-# Whether a machine can work on the run.
+# Whether one is fit for the work.
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> RunContext:
-    """A run in a folder, begun by the code at hand."""
+    """A run in a folder, of the code that is here."""
     store = LocalStore(tmp_path / "store")
     store.put(RunLayout("r1").record, b"{}")
     return replace(CONTEXT, store_url=store.url, code=code_version())
@@ -267,7 +268,7 @@ def test_a_machine_that_cannot_use_the_store_says_why_and_waits_for_one_that_is_
         raise trouble
 
     monkeypatch.setattr(LocalStore, "exists", exists)
-    # There is no patience with this store: the error comes at once.
+    # Nothing is waited for: the caller wants an answer now.
     impatient = replace(context, config=Config.model_validate({"resources": {"store_patience_s": 0}}))
     wrong = what_is_wrong._function(impatient)
     assert wrong.startswith("cannot use the store: ")
@@ -277,7 +278,7 @@ def test_a_machine_that_cannot_use_the_store_says_why_and_waits_for_one_that_is_
         what_is_wrong._function(impatient)
 
 
-# Watching the machines.
+# Watching them.
 
 
 def test_a_new_machine_is_examined_once_and_one_that_is_trusted_never(ray: Ray) -> None:
@@ -361,7 +362,7 @@ MISSING = ModuleNotFoundError("No module named 'orchestrator'")
 @pytest.mark.parametrize(
     "cause",
     [
-        # Texts of Ray 2.60: the machine cannot read the task's arguments, or the task itself.
+        # As Ray 2.60 reports it: the task's arguments cannot be read there, or the task itself cannot.
         RaySystemError(MISSING, f"Traceback ...\n{MISSING!r}"),
         RuntimeError("The remote function failed to import on the worker. This may be because ..."),
         MISSING,
@@ -381,20 +382,20 @@ def test_a_machine_without_the_project_is_named(ray: Ray, cause: Exception) -> N
 def test_the_hours_of_machines_cpus_and_gpus_are_counted_while_they_are_there(ray: Ray) -> None:
     place = Place(HEAD, CPUS, trusted=["n0", "n1", "n2"])
     assert place.watch.usage == dict.fromkeys(("machine_hours", "cpu_hours", "gpu_hours", "fit_gpu_hours"), 0.0)
-    place.watch.look(gpus_in_use=5)  # nobody knows how long the machines have been there
+    place.watch.look(gpus_in_use=5)  # how long they have been there before is not known
     place.found.append(GPUS)
     place.after(3600, gpus_in_use=0)
     assert place.watch.usage == pytest.approx({"machine_hours": 2, "cpu_hours": 16, "gpu_hours": 0, "fit_gpu_hours": 0})
     place.found.remove(CPUS)
     place.after(1800, gpus_in_use=1.5)
-    place.after(LOOK_EVERY_S / 2, gpus_in_use=100)  # too soon for a look
+    place.after(LOOK_EVERY_S / 2, gpus_in_use=100)  # too soon to be looked at
     place.after(3600 - LOOK_EVERY_S / 2, gpus_in_use=0.5)
     assert place.watch.usage == pytest.approx(
         {"machine_hours": 5.5, "cpu_hours": 16 + 12 + 8, "gpu_hours": 1 + 2, "fit_gpu_hours": 0.75 + 0.5}
     )
 
 
-# The autoscaler's plans.
+# The autoscaler's next steps.
 
 
 def launch(kind: str, count: int = 1, details: str | None = None) -> schema.LaunchRequest:
@@ -404,7 +405,7 @@ def launch(kind: str, count: int = 1, details: str | None = None) -> schema.Laun
 
 @pytest.fixture
 def autoscaler(monkeypatch: pytest.MonkeyPatch) -> schema.ClusterStatus:
-    """The status of Ray's autoscaler, which the test fills in."""
+    """Ray's report on its autoscaler, to be filled in."""
     status = schema.ClusterStatus()
 
     def get_cluster_status(address: str, timeout: int) -> schema.ClusterStatus:

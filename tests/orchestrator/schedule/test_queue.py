@@ -105,7 +105,7 @@ def test_what_a_dead_session_had_taken_is_given_back_and_nothing_of_another_sess
         await queue.finish(Finished(job(0), "done"))
         assert await queue.give_back(0) == [job(1)]
         assert await queue.give_back(0) == []
-        await queue.finish(Finished(job(1), "done"))  # too late: another session has the fit now
+        await queue.finish(Finished(job(1), "done"))  # too late: it is somebody else's now
         assert await queue.finished() == [Finished(job(0), "done")]
         assert await queue.wants_session(2)
 
@@ -168,15 +168,15 @@ def test_no_more_fits_are_handed_out_than_the_bound_until_one_has_ended() -> Non
         queue = JobQueue(bound=2)
         await queue.put([job(n) for n in range(5)], first=False)
         assert [await queue.take(0) for _ in range(3)] == [job(0), job(1), "wait"]
-        # Another session gets no more either: the bound is the run's.
+        # Another session has no more: it is the run's bound.
         assert await queue.take(1) == "wait"
         await queue.finish(Finished(job(0), "done"))
         assert [await queue.take(0) for _ in range(2)] == [job(2), "wait"]
-        # Fits that wait in the queue can still be overtaken.
+        # What waits here can still be overtaken.
         await queue.put([job(9)], first=True)
         await queue.set_bound(4)
         assert [await queue.take(0) for _ in range(3)] == [job(9), job(3), "wait"]
-        # Machines have left; fits that were handed out stay so.
+        # Machines have gone: what has been handed out stays so.
         await queue.set_bound(1)
         await queue.finish(Finished(job(1), "done"))
         assert await queue.take(0) == "wait"
@@ -197,7 +197,7 @@ def test_a_session_whose_fits_only_wait_for_the_bound_is_not_without_work() -> N
             now += PATIENCE_S + 1
             assert await queue.take(0) == "wait"
         await queue.drop(IMAGE.id)
-        # From here on it is idle, and its patience begins.
+        # From here on it is, and its patience begins.
         now += PATIENCE_S
         assert await queue.take(0) == "wait"
         now += 1
@@ -228,14 +228,14 @@ def test_it_is_known_how_many_fits_run_and_what_the_others_wait_for() -> None:
         await queue.put([*eighths, half, alone, cpu, last], first=False)
         for _ in range(6):
             await queue.take(0)
-        # A fit that is handed out does not run yet. One that must be alone needs a GPU of its own.
+        # Handed out is not yet running: one that is to be alone needs a GPU of its own.
         assert await queue.standing() == QueueStanding(0, 0.0, {0.125: 3, 0.5: 1, 1.0: 1, 0.0: 1}, 1)
         for begun in (eighths[0], half, alone):
             await queue.begin(begun)
             await queue.begin(begun)  # a second report changes nothing
         assert await queue.standing() == QueueStanding(3, 0.125 + 0.5 + 1.0, {0.125: 2, 0.0: 1}, 1)
         await queue.take(0)
-        # It must be alone on a machine, but needs no GPU.
+        # It is to be alone on a machine, but with no GPU.
         assert await queue.standing() == QueueStanding(3, 1.625, {0.125: 2, 0.0: 2}, 0)
         await queue.begin(last)
         await queue.begin(cpu)
@@ -257,11 +257,11 @@ def test_what_has_ended_or_was_given_back_runs_no_more() -> None:
         assert await queue.standing() == QueueStanding(3, 0.75, {}, 0)
         assert await queue.give_back(1) == [jobs[1], jobs[3]]
         assert await queue.standing() == QueueStanding(1, 0.25, {}, 0)
-        # Fits of a session that has ended begin no more, nor does a fit that nobody took.
+        # Nothing begins any more for a session that has ended, nor for a fit that nobody took.
         await queue.begin(jobs[3])
         await queue.begin(job(9))
         assert await queue.standing() == QueueStanding(1, 0.25, {}, 0)
-        # A fit that is retried waits for a machine anew.
+        # A retried fit waits for its machine anew.
         await queue.put([jobs[1]], first=True)
         assert (await queue.standing()).waiting == 1
         await queue.take(2)

@@ -247,7 +247,7 @@ def test_a_job_says_who_may_end_it() -> None:
         arm("contest", "dip", "dip-inpaint", "deep-decoder-32", halving="asha"), arm("whole", "dip", "deep-decoder-64")
     )
     jobs: dict[Any, FitJob] = {job.name: job for job in begun(contest).running}
-    # A contest may not stop a fit that an arm outside the contest wants too.
+    # A fit may not be ended if somebody outside of the contest needs it too.
     assert jobs[PriorName("dip")].contest is None
     assert jobs[PriorName("dip-inpaint")].contest == "contest"
     assert jobs[PriorName("deep-decoder-64")].contest is None

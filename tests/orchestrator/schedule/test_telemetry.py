@@ -12,7 +12,7 @@ IDLE = QueueStanding(0, 0.0, {}, 0)
 
 
 class Gauge:
-    """A gauge like Ray's: it refuses values whose tags are not the declared ones."""
+    """A gauge of Ray's: it refuses values whose tags are not those that were declared."""
 
     published: dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -33,7 +33,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> dict[Any, float]:
 
 
 def told(published: dict[Any, float], name: str) -> dict[str, float]:
-    """Return a gauge's values by their tags without the run's name, which all of them have."""
+    """A gauge's values by its tags, without the run's name, which all of them have."""
     found = {}
     for (gauge, tags), value in published.items():
         if gauge == name:
@@ -79,6 +79,6 @@ def test_two_runs_are_told_apart(published: dict[Any, float]) -> None:
 
 
 def test_ray_takes_these_gauges() -> None:
-    # Ray's own gauges keep the values that they get until somebody asks for them.
+    # With Ray's own gauges, which keep their values until somebody asks for them.
     stages = [Stage("cohort", 1, 2), Stage("full size", 0, 1), Stage("images", 0, 1)]
     Gauges("r1").show(stages, IDLE, USAGE)

@@ -26,11 +26,11 @@ def subject_of(bench: Bench, name: FitName, monkeypatch: pytest.MonkeyPatch) -> 
 
     def fit(context: RunContext, job: FitJob, subject_of: Any, **_: Any) -> FitRecord:
         given.append(subject_of())
-        return FitRecord(str(job.name), job.view, "done")
+        return FitRecord(job.name, job.view, "done")
 
     monkeypatch.setattr(trial, "run_fit", fit)
     record = trial.run_job(bench.context, FitJob(bench.image, "full", name))
-    assert (record.candidate, record.state) == (str(name), "done")
+    assert (record.candidate, record.state) == (name, "done")
     (subject,) = given
     return subject
 
@@ -47,7 +47,7 @@ def test_a_round_is_fitted_for_all_its_iterations(bench: Bench, monkeypatch: pyt
 
 def test_a_chain_is_carried_out_as_a_whole(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def chain(context: RunContext, job: FitJob, **_: Any) -> FitRecord:
-        return FitRecord(str(job.name), job.view, "done", seconds=7.0)
+        return FitRecord(job.name, job.view, "done", seconds=7.0)
 
     monkeypatch.setattr(trial, "run_chain", chain)
     assert trial.run_job(bench.context, FitJob(bench.image, "full", CHAIN)).seconds == 7.0

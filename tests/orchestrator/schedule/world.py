@@ -1,5 +1,6 @@
-"""A world for the scheduler without Ray, store or clock: chance or a test decides what fits, image workers and machines
-do."""
+"""A world for the scheduler without Ray, store or clock: chance, or a test, decides what fits,
+image workers and machines do.
+"""
 
 import random
 from collections import Counter
@@ -20,14 +21,14 @@ from orchestrator.schedule.scheduler import Scheduler
 from orchestrator.schedule.tally import Tally
 from orchestrator.score.score import Scored
 from orchestrator.settings import Config
-from workers.names import Chain, FitName, PriorName, Round, parse_name
+from workers.names import Chain, FitName, PriorName, Round
 
 NETWORKS = ("dip", "dip-inpaint", "deep-decoder-64", "deep-decoder-128", "deep-decoder-32")
 RETRIES = 2
 
 
 def settings(*arms: str | dict[str, Any], **more: Any) -> Config:
-    """Settings of a run whose arms name their networks, so it needs no bank."""
+    """Settings of a run whose arms name their networks, so that no bank is needed."""
     wanted = {
         "arms": list(arms),
         "cohort": {"first_rung": 100, "iterations": 400},
@@ -64,8 +65,7 @@ FitId = tuple[str, str, FitName]
 class World:
     """Carries out a scheduler's actions one at a time, in an order of its own, and checks the invariants at every step.
 
-    ``results`` says for every fit that has ended whether it has a result; ``rows`` counts how often each image got
-    rows.
+    ``results`` has, for every fit that has ended, whether it has a result; ``rows`` how often each image got its rows.
     """
 
     plan: Plan
@@ -94,19 +94,19 @@ class World:
     # The ledger of the scheduler.
 
     def failed(self, job: FitJob, reason: str) -> bool:
-        """Record a failure, unless chance lets another attempt have a result already."""
+        """Records a failure, unless chance has another attempt's result there already."""
         won = not (self.late_results and self.chance.random() < 0.3)
         self.results[self._id(job)] = not won
         return won
 
     def stopped(self, finished: Finished) -> None:
-        """Record where a contest stopped a fit."""
+        """Records where a contest stopped a fit."""
         self.paused[self._id(finished.job)] = finished.iteration
 
-    # Steps.
+    # One step at a time.
 
     def begin(self) -> None:
-        """Let images begin."""
+        """The images' turn."""
         self.do(self.scheduler.admit(self.at_once))
 
     def do(self, actions: Iterable[Action]) -> None:
@@ -136,7 +136,7 @@ class World:
         self.waiting = [*start.jobs, *self.waiting] if start.first else [*self.waiting, *start.jobs]
 
     def step(self) -> bool:
-        """Let one possible event happen; return False if none is possible."""
+        """Let one thing happen that can happen; False if nothing can."""
         while self.waiting and len(self.running) < self.at_once:
             self.running.append(self.waiting.pop(0))
         possible: list[Callable[[], None]] = [lambda job=job: self.end(job) for job in self.running]  # type: ignore[misc]
@@ -148,7 +148,7 @@ class World:
         return True
 
     def run(self, *, drain_after: int | None = None, steps: int = 20_000) -> None:
-        """Let events happen until none is possible."""
+        """Until nothing can happen any more."""
         self.begin()
         for number in range(steps):
             if number == drain_after:
@@ -158,10 +158,10 @@ class World:
                 return
         raise AssertionError("it came to no end")
 
-    # Events.
+    # The possible events.
 
     def end(self, job: FitJob) -> None:
-        """End a trial: by itself, at its rung, in a contest, or in a crash."""
+        """A trial ends: by itself, at its rung, in a contest, or in a crash."""
         if self.chance.random() < self.trouble:
             self.crash(job, self.chance.choice(("worker", "node", "memory")))
             return
@@ -177,7 +177,7 @@ class World:
             self.finish(Finished(job, "done" if done else "failed"))
 
     def crash(self, job: FitJob, cause: Cause) -> None:
-        """Let a trial crash without a record."""
+        """A trial leaves no record."""
         mine = self._id(job)
         if cause != "memory" or job.alone:
             self.crashes[mine, cause] += 1
@@ -188,12 +188,12 @@ class World:
         assert self.crashes[mine, "node"] <= MACHINES_THAT_MAY_BE_LOST + 1
 
     def finish(self, finished: Finished) -> None:
-        """Report an ended trial to the scheduler."""
+        """Report to the scheduler."""
         self.running.remove(finished.job)
         self.do(self.scheduler.on_finished(finished))
 
     def answer(self, ask: Ask) -> None:
-        """Let an image worker answer, be lost, or fail."""
+        """An image worker answers, is lost, or fails."""
         self.asked.remove(ask)
         if self.chance.random() < self.trouble / 3:
             lost = self.chance.random() < 0.8
@@ -207,7 +207,7 @@ class World:
         self.do(self.scheduler.on_answer(ask.question, answer))
 
     def answer_to(self, question: Question) -> Any:
-        """Return the answer of an image worker, from the fits' results."""
+        """The answer of an image worker, from what is known of the fits."""
         match question:
             case Score():
                 return {
@@ -224,13 +224,13 @@ class World:
                 for scored in cohort:
                     if scored.name not in ended:
                         done = self._has_result(of, by.view, scored.name)
-                        (order.append(str(scored.name)) if done else failed.update({str(scored.name): "failed"}))
+                        (order.append(scored.name) if done else failed.update({scored.name: "failed"}))
                 return Decision(by.rule, order, failed)
             case PickNetwork(_, chosen):
-                return str(chosen.full[0]) if chosen.full else None
+                return chosen.full[0].network if chosen.full else None
             case Collect(of, chosen, _):
                 for each in chosen:
-                    for name in map(parse_name, each.full) if each.arm.view != "full" else ():
+                    for name in each.full if each.arm.view != "full" else ():
                         assert (of.id, "full", name) in self.results, f"{name} is collected and has not ended"
                 return []
 
@@ -252,6 +252,6 @@ class World:
         return ("all images" if together else job.image.id, job.view, job.name)
 
     def assert_all_ended(self) -> None:
-        """Check that every image has exactly one set of rows and that nothing is left over."""
+        """Every image has exactly one set of rows, and nothing is left over."""
         assert not self.scheduler.has_work
         assert self.rows == Counter({each.id: 1 for each in self.plan.images})

@@ -1,4 +1,4 @@
-"""Helpers that the tests of scoring share."""
+"""Shared by the tests of scoring."""
 
 from orchestrator.arms.candidates import candidates_of
 from orchestrator.score.bank import bank_of, bank_parts, compute_part
@@ -6,7 +6,7 @@ from tests.orchestrator.conftest import Bench
 
 
 def fill_bank(bench: Bench) -> list[str]:
-    """Compute the missing parts, as a run does; return their keys."""
+    """Compute the parts that are missing, as a run does; returns their keys."""
     config = bench.context.config
     spec = bank_of(config, bench.image)
     assert spec is not None

@@ -1,4 +1,4 @@
-"""What several of these tests share."""
+"""Helpers of several of these tests."""
 
 from pathlib import Path
 

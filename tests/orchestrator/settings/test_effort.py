@@ -9,7 +9,7 @@ from orchestrator.settings import Config, resolve
 from orchestrator.settings.effort import EFFORTS, Effort, Wanted, check_effort, file_of
 
 OLD: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data/old_spellings.json").read_text(encoding="utf-8"))
-"""What the command line of version 0.1.0 made of options, before there were efforts (commit ac4d8b4)."""
+"""The settings that the command line of version 0.1.0 made of options, before there were efforts (commit ac4d8b4)."""
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -20,7 +20,7 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def wanted(arguments: list[str]) -> Wanted:
-    """What `submit` with these options asks for."""
+    """The settings that `submit` with these options asks for."""
     pairs = list(zip(arguments[::2], arguments[1::2], strict=True))
     given = dict(pairs)
     sets = [value for name, value in pairs if name == "--set"]
@@ -67,7 +67,7 @@ def test_set_overrides_task_and_effort_and_these_override_the_file(effort: Effor
     assert (config.task.name, config.task.kernel, config.task.sigma) == ("deblur", "motion 9 45", 3)
     assert config.network.width == Wanted().resolve(effort).network.width
     assert config.cohort.size == 2
-    # What is no size and no option of a task stays as the file has it.
+    # The file decides everything that is no size and no option of a task.
     assert (config.fit.learning_rate, config.seed, config.task.quality) == (0.002, 7, 50)
     assert Wanted(str(mine), assignments=["task.name=inpaint"], task={"name": "deblur"}).resolve(None).task.name == (
         "inpaint"

@@ -89,7 +89,7 @@ def test_arms_are_chosen_by_name_in_their_order_and_the_settings_know_more_of_th
     mine, other, described = resolve("quickstart", [own], arms="mine,all,dip").arms
     assert (mine.like, mine.size, other.like) == ("random", 2, "all")
     assert described.networks == ["deep-decoder-32"]
-    # What else is described there, and wrong, is not asked for.
+    # Other mistakes described there are not looked at.
     (mine,) = resolve("quickstart", ["arms=[{name: mine}, {like: dip}, 3, {name: [1]}]"], arms="mine").arms
     assert mine.like == "isnas-dip-blind"
 

@@ -1,4 +1,4 @@
-"""Assertions of the shipped contract are told as those of tests are."""
+"""Failed assertions of the shipped contract are reported like those of tests."""
 
 import pytest
 

@@ -30,14 +30,14 @@ def only_proxy(seaweed: SeaweedFS) -> Iterator[SpoilingProxy]:
 
 @pytest.fixture
 def proxy(only_proxy: SpoilingProxy) -> SpoilingProxy:
-    """A way to the service that spoils what it is told to."""
+    """A way to the service that spoils selected requests."""
     only_proxy.next.clear()
     only_proxy.asked.clear()
     return only_proxy
 
 
 def forget_connections() -> None:
-    """Know no more of any bucket than a new process does."""
+    """Forget all buckets, as in a new process."""
     while connections:
         _, connection = connections.popitem()
         connection.drop()
@@ -51,7 +51,7 @@ def _connections() -> Iterator[None]:
 
 @pytest.fixture
 def new_process() -> Iterator[Callable[[], None]]:
-    """For tests whose process is to know nothing that others do, nor they what it does; may be called for another."""
+    """For tests whose process must share no knowledge with others; may be called for another."""
     forget_connections()
     yield forget_connections
     forget_connections()

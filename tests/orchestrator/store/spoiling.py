@@ -19,14 +19,14 @@ class Refused:
 
 
 Spoilt = Refused | Literal["lost", "cut", "changed", None]
-"""What befalls a request: refused; its answer lost, cut off in the middle or changed on the way; or nothing."""
+"""The fate of a request: refused; its answer lost, cut off in the middle or changed on the way; or nothing."""
 
 
 class SpoilingProxy:
-    """The proxy as a context manager; what is in ``next`` befalls the next requests, in order.
+    """The proxy as a context manager; the entries of ``next`` apply to the next requests, in order.
 
     Attributes:
-        next: What befalls them.
+        next: Their fates.
         asked: The method, path and access key of each request so far.
     """
 

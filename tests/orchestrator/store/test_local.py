@@ -75,7 +75,7 @@ def test_a_damaged_file_says_what_to_do(store: LocalStore) -> None:
 
 
 def failing(code: int, times: int, replaced: object) -> object:
-    """A function that fails as the system does, so many times, and then does what it should."""
+    """A function that fails as the system does, ``times`` times, and then works."""
     left = [times]
 
     def call(*arguments: object) -> object:

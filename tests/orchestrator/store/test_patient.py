@@ -13,7 +13,7 @@ from orchestrator.store.patient import PatientStore
 
 
 class Time:
-    """A clock that stands still but for the sleep."""
+    """A clock that moves only in the sleep."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -35,7 +35,7 @@ class Longest(random.Random):
 
 
 class Troubled(LocalStore):
-    """A store that is in trouble as often as it is told."""
+    """A store that is in trouble a given number of times."""
 
     trouble = 0
     tokens: tuple[str | None, ...] = ()

@@ -20,7 +20,7 @@ def _one_thread() -> None:
 
 
 def some_masks(network: nn.Module, share: float = 0.3) -> Masks:
-    """Of every convolution but the first; a share is kept."""
+    """Masks of every convolution but the first; a share is kept."""
     generator = generator_of("masks", share)
     convolutions = list(prunable(network).items())[1:]
     return {name: torch.rand(conv.weight.shape, generator=generator) < share for name, conv in convolutions}
@@ -37,7 +37,7 @@ def train(network: Network, steps: int = 4, optimizer: torch.optim.Adam | None =
 
 
 def assert_held(network: nn.Module, masks: Masks) -> None:
-    """What is masked is zero, what is kept is not."""
+    """Masked weights are zero, kept ones are not."""
     for name, mask in masks.items():
         assert torch.equal(network.get_submodule(name).weight != 0, mask)
 
@@ -218,7 +218,7 @@ def test_the_gradient_is_multiplied_once_however_often_masks_are_applied() -> No
     network = nn.Sequential(nn.Conv2d(1, 1, 2, bias=False))
     for _ in range(3):
         apply(network, {"0": torch.tensor([[[[True, False], [True, True]]]])})
-    # Seen by a mask of other numbers than 0 and 1.
+    # A mask of other numbers than 0 and 1 would show it.
     network[0].weight_mask.fill_(3)
     network(torch.ones(1, 1, 2, 2)).sum().backward()
     assert network[0].weight.grad.tolist() == [[[[3, 3], [3, 3]]]]

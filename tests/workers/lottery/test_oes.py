@@ -31,7 +31,7 @@ def flat(layers: dict[str, Tensor]) -> Tensor:
 
 
 def loss_with(masks: Masks) -> float:
-    """Of a network that is never trained."""
+    """The loss of a network that is never trained."""
     network = decoder(channels=32)
     apply(network, masks)
     image = objective(network, input_noise=0)

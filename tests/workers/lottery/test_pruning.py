@@ -46,7 +46,7 @@ def test_what_was_pruned_stays_pruned_also_before_weights_that_have_become_zero(
     with torch.no_grad():
         for name, conv in prunable(network).items():
             conv.weight[before[name]] = 0
-    # Not applied: what was pruned is the larger here.
+    # Not applied: the pruned weight is the larger here.
     mask, left = flat(by_magnitude(network, before, 90)), flat(before)
     assert mask.sum() == 90
     assert not (mask & ~left).any()

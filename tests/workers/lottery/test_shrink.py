@@ -72,7 +72,7 @@ def test_filters_without_weights_go_with_all_that_belongs_to_them() -> None:
     smaller = shrink(network)
     assert changed(network, smaller) == {"encoders.1.0": (8, 6), "encoders.1.3": (6, 8)}
     assert smaller.encoders[1][1].num_features == 6
-    # Two filters, their biases, scales and shifts, and what read them.
+    # Two filters, their biases, scales and shifts, and the weights that read them.
     assert parameters(network) - parameters(smaller) == 2 * (8 * 9 + 3) + 8 * 2 * 9
     assert_same_function(network, smaller)
 
@@ -227,7 +227,7 @@ def test_other_networks_are_refused(network: nn.Module) -> None:
 
 
 def random_masks(seed: int, share: float, weights: float = 0.7) -> Masks:
-    """Masks that leave so large a share of the connections between channels, and so large a share of weights in them.
+    """Masks that keep this share of the connections between channels, and this share of the weights in them.
 
     Connections of first channels are all left, so that no layer is cut off: rounding would be amplified there.
     """

@@ -55,7 +55,7 @@ def parts(data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def joined(fields: dict[str, Any], bits: bytes, magic: bytes = b"dip-ticket 1") -> bytes:
-    """A ticket with a true digest, whatever else is said."""
+    """A ticket with a true digest, whatever the rest holds."""
     others = {name: value for name, value in fields.items() if name != "sha256"}
     digest = hashlib.sha256(json.dumps(others).encode() + b"\n" + bits).hexdigest()
     return magic + b"\n" + json.dumps(others | {"sha256": digest}).encode() + b"\n" + bits

@@ -67,7 +67,7 @@ def test_matching_sparsity_is_told_with_what_can_be_said_cautiously() -> None:
 def test_arms_that_saw_the_reference_are_marked_wherever_they_stand() -> None:
     page = Page(render(lottery_report()))
     arms = re.findall(r"lottery-oes(?! \(not blind\))", page.words)
-    # Once in the sentence that says what the mark means.
+    # Once in the sentence that explains the mark.
     assert len(arms) == 1
     assert "Not blind: of lottery-oes the masks were found on the clean reference." in page.words
     assert "oes, of equal round (not blind)" in page.words

@@ -49,7 +49,7 @@ def record(**changes: Any) -> RunRecord:
 def table(
     images: Mapping[str, int], *, failed: float = 0.0, metrics: tuple[str, ...] = METRICS, seed: int = 0
 ) -> Table:
-    """So many candidates of each image; every metric foretells a little, the first the most."""
+    """``images`` by candidates; every metric predicts a little, the first the most."""
     random = np.random.default_rng(seed)
     names = [name for name, count in images.items() for _ in range(count)]
     true = 27 - np.abs(random.normal(0, 2, len(names)))
@@ -124,7 +124,7 @@ def rendered(table: Table, **changes: Any) -> str:
 
 
 def panels(page: str) -> list[tuple[str, str]]:
-    """What the scatter plots show and their taus, in order."""
+    """The titles of the scatter plots and their taus, in order."""
     return re.findall(r'<figcaption><span>(.*?)</span><span class="tau">τ (.*?)</span>', page)
 
 
@@ -224,7 +224,7 @@ def test_a_predictor_without_a_tau_comes_last_with_a_dash() -> None:
     page = rendered(found)
     assert lines(page)[-1] == "psd db strip mse"
     assert "psd db strip mse: unknown" in page
-    # Of two images one has a tau for the task loss.
+    # One of two images has a tau for the task loss.
     assert page.count("<small>of 1</small>") == 1
 
 
@@ -269,7 +269,7 @@ def test_the_settings_metric_leads_whichever_it_is() -> None:
     page = rendered(table({"a.png": 20}), score={"metric": "mine:f", "candidates": 20})
     assert re.findall(r'<li class="c0 lead">.*?<span>(.*?) <', page) == ["mine:f"]
     assert re.findall(r'<th scope="row">(.*?) <span class="pick">', page) == ["mine:f"]
-    # One that was not computed leads nothing.
+    # A missing metric is never first.
     assert "lead" not in re.findall(r'<li class="(.*?)"', rendered(table({"a.png": 20}), score={"metric": "random"}))
 
 

@@ -22,7 +22,7 @@ def way_of(**more: Any) -> Way:
 
 
 def decided(*order: FitName) -> Decision:
-    return Decision("held-out", [str(name) for name in order], {})
+    return Decision("held-out", list(order), {})
 
 
 def fitted(way: Way, *names: FitName, done: bool = True) -> list[Any]:
@@ -50,7 +50,7 @@ def test_the_best_are_fitted_at_full_size_and_collected_in_their_order() -> None
     assert fitted(way, A) == []
     assert fitted(way, C) == []
     assert way.stage is ArmStage.READY
-    assert way.chosen.full == [str(C), str(A)]
+    assert way.chosen.full == (C, A)
     assert way.chosen.decision == decided(C, A, B)
 
 

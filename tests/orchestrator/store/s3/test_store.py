@@ -78,7 +78,7 @@ class TestOnSeaweedFS(S3Contract):
         return open_s3(f"endpoint={seaweed.endpoint}")
 
 
-# What goes along with objects.
+# The metadata sent with objects.
 
 
 @pytest.mark.usefixtures("small_parts")
