@@ -1,1 +1,1 @@
-"""What an image comes to once its fits are done."""
+"""Collecting an image: restored files, rows and the packed record, made from its finished fits."""

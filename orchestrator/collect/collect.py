@@ -1,4 +1,4 @@
-"""When an image's fits are done: its restored files, its figures, its packed record."""
+"""Collect an image whose fits are finished: write its restored files, its rows and its packed record, then clean up."""
 
 from collections.abc import Container, Sequence
 
@@ -15,12 +15,12 @@ from orchestrator.store import create_or_read
 def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *, previews: bool) -> list[Row]:
     """Write an image's restored files, packed record and rows; then delete the fits that the settings do not keep.
 
-    ``previews`` leaves small pictures for the report.
+    With ``previews``, also write small pictures for the report.
     """
     store, layout = context.store, context.layout
     fits = Fits(context, image)
     if store.exists(layout.row(image.id)):
-        # An earlier attempt came this far, and may have deleted what the rows were made from.
+        # An earlier attempt came this far and may have deleted the fits that the rows were made from.
         _delete_fits(context, image, chosen)
         return rows_from_json(store.get(layout.row(image.id)))
     evidence = Evidence(context, image)
@@ -32,7 +32,7 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
             rows += round_rows(choice, row, fits, evidence, previews=previews)
     if previews:
         evidence.show()
-    # Who comes late, and may find fits gone that the first had, changes nothing.
+    # The first attempt counts: a later one may find fits deleted that the first one had.
     store.create(layout.cohort(image.id), pack(fits.all()))
     rows = rows_from_json(create_or_read(store, layout.row(image.id), rows_record(rows)))
     _delete_fits(context, image, chosen)
@@ -42,7 +42,7 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
 def delete_leftovers(context: RunContext, ended: Container[str]) -> None:
     """Delete the leftovers of finished images whose driver died before it cleaned up.
 
-    Of images fitted at full size only, those that were not among the best stay.
+    Unless ``keep.fits`` is ``none``, all fits at full size stay, also those that were not among the best.
     """
     config, store, layout = context.config, context.store, context.layout
     if config.keep.fits == "all":

@@ -1,6 +1,7 @@
-"""The figures of a restored image: from its fit's record, and from what was observed and the clean reference.
+"""The figures of a restored image, from its fit's record, the observation and the clean reference.
 
-This is the only place, beside the observer inside a fit and a search for masks that was asked to, that sees a clean reference.
+Only three places see a clean reference: this module, the observer inside a fit, and a search for masks with
+``lottery.target=clean``.
 """
 
 from collections.abc import Iterable
@@ -25,31 +26,32 @@ from workers.tasks import Observation
 Array = NDArray[np.float32]
 
 _NOT_OF_THE_RECORD = ("candidate", "state", "reason", "stop_iteration", "iterations", "seconds", "blind")
-"""Fields of a row that stand in its fit's record under the same name and are found otherwise.
+"""Fields that a row and a fit's record share by name only. A row gets them elsewhere.
 
-Most of them concern the arm; ``candidate`` is text in a row.
+Most of them concern the whole arm; ``candidate`` is text in a row.
 """
 
 
-def _common(record: type, *apart: str) -> tuple[str, ...]:
-    """The fields that rows and these records have in common, but for some."""
-    known = {field.name for field in fields(record)} - set(apart)
+def _common(record: type, *without: str) -> tuple[str, ...]:
+    """Return the fields that rows and these records have in common, except some."""
+    known = {field.name for field in fields(record)} - set(without)
     return tuple(field.name for field in fields(Row) if field.name in known)
 
 
 _OF_THE_RECORD = _common(FitRecord, *_NOT_OF_THE_RECORD)
-"""Every other figure of a fit is its row's by its name alone."""
+"""A row takes every other figure from the fit's field of the same name."""
 _OF_THE_EVALUATION = _common(Evaluation, "psnr")
-"""So is what the reference told during the fit; the PSNR itself is that of the whole restored image."""
+"""The same holds for the fit's comparison with the reference, except its PSNR: a row has that of the whole restored
+image."""
 
 
 def _taken(record: FitRecord | Evaluation | None, names: Iterable[str]) -> dict[str, Any]:
-    """These fields of a record; each is None where there is no record."""
+    """Return these fields of a record; all are None without a record."""
     return {name: getattr(record, name, None) for name in names}
 
 
 class Evidence:
-    """What the figures of an image are made from, loaded once for all arms."""
+    """The picture, observation and reference that an image's figures are made from, loaded once for all arms."""
 
     def __init__(self, context: RunContext, image: InputImage) -> None:
         self.context, self.image = context, image
@@ -61,31 +63,33 @@ class Evidence:
         self.reference = problem.reference
 
     def show(self) -> None:
-        """Small pictures of what all arms have in common."""
+        """Write the small pictures that all arms have in common."""
         shown: dict[Preview, Array | None] = {"degraded": self.before, "reference": self.reference}
         for what, pixels in shown.items():
             if pixels is not None:
                 self.context.store.put(self.context.layout.preview(self.image.id, what), preview(pixels))
 
     def with_known(self, output: Array) -> Array:
-        """A network's output with the pixels that the user's mask knows as they were, if that is wished."""
+        """Put the pixels that the user's mask knows back into a network's output, if ``task.keep_known`` asks for
+        it."""
         known = self.observation.known
         if known is None or self.image.mask is None or not self.context.config.task.keep_known:
             return output
         return np.where(known, self.observation.pixels, output)
 
     def encoded(self, pixels: Array) -> bytes:
-        """A restored image as a file like the one that was given."""
+        """Encode a restored image as a file like the given one."""
         like = resized(self.picture, *pixels.shape[1:])
-        # Of a clean file that was degraded for the occasion no sample may find its way into the restored one.
+        # In a simulation, no sample of the clean file may get into the restored one.
         return encode(pixels, replace(like, exact=None) if self.context.simulate else like)
 
     def noise(self, output: Array) -> Estimate | None:
-        """The variance of the noise that a fit left over; None where no noise can be told from the image."""
+        """Estimate the variance of the noise that a fit left over; None if noise cannot be distinguished from the
+        image."""
         return self._task.estimated_noise(self.observation, output)
 
     def estimate(self, record: FitRecord, output: Array) -> tuple[float, float] | None:
-        """The interval of PSNR that a fit's held-out error allows; None where it says too little."""
+        """Return the interval of PSNR that a fit's held-out error allows; None if the error is not enough for one."""
         if record.held_out_error is None or record.held_out_standard_error is None:
             return None
         held_out = Estimate(record.held_out_error, record.held_out_standard_error)
@@ -93,7 +97,8 @@ class Evidence:
         return self._task.psnr_interval(held_out, self.observation, output, masked=masked)
 
     def figures(self, row: Row, record: FitRecord, output: Array, pixels: Array, *, correlated: bool) -> Row:
-        """The row of a fit that has restored the image as ``pixels``, which are its ``output`` and what was known."""
+        """Fill in the row of a fit. ``pixels`` is the restored image: the fit's ``output`` with the known pixels put
+        back."""
         interval = None if correlated else self.estimate(record, output)
         name = record.candidate
         chain = chain_of(name)

@@ -1,4 +1,4 @@
-"""The fits of an image as an arm sees them: its cohort, its decision, and what was fitted at full size."""
+"""The fits of an image as an arm sees them: its cohort, its decision, and its fits at full size."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Chosen:
-    """What an arm made of an image: its cohort with scores, its decision, and what it had fitted at full size, in order.
+    """An arm's choices for an image: its cohort with scores, its decision, and its fits at full size in order.
 
-    ``ended`` has the members that halving ended, and after how many iterations.
+    ``ended`` has the members that halving ended, each with its number of iterations.
     """
 
     arm: Arm
@@ -36,7 +36,8 @@ class Chosen:
     ended: Mapping[FitName, int]
 
     def cost(self, fits: "Sequence[Fitted]") -> tuple[int, float]:
-        """Iterations and seconds of the arm's fits. What another arm went on with after halving is not this arm's."""
+        """Sum the iterations and seconds of the arm's fits. If halving ended a fit here, another arm's rest is not
+        counted."""
         iterations, seconds = 0, 0.0
         for record in (fit.record for fit in fits):
             every = record.iterations or 0
@@ -48,7 +49,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fit that came to an end, or paused for good: its record, and its curves if it has a result."""
+    """A fit that ended, or paused for good: its record, and its curves if it has a result."""
 
     record: FitRecord
     held_out: Array | None = None
@@ -56,33 +57,34 @@ class Fitted:
 
 
 class Fits:
-    """An image's fits, each read once, whichever arms ask for it; of their images, only those that are asked for."""
+    """An image's fits. Each is read once, however many arms ask for it; output images are read only on demand."""
 
     def __init__(self, context: RunContext, image: InputImage) -> None:
         self._context, self._image = context, image
         self._read: dict[tuple[ViewName, FitName], Fitted | None] = {}
 
     def get(self, view: ViewName, names: Iterable[FitName]) -> list[Fitted]:
-        """The fits of these names that have a record, in their order."""
-        wanted = list(names)
-        for name in wanted:
+        """Return the fits of these names that have a record, in the given order."""
+        ordered = list(names)
+        for name in ordered:
             if (view, name) not in self._read:
                 self._read[view, name] = self._load(view, name)
-        return [fit for name in wanted if (fit := self._read[view, name]) is not None]
+        return [fit for name in ordered if (fit := self._read[view, name]) is not None]
 
     def searches(self, choice: Chosen) -> list[Fitted]:
-        """What was spent on a lottery's masks beside the fits: what its chains' own records say."""
+        """Return the chains' own records, which hold what a lottery has spent on its masks in addition to its fits."""
         chains = dict.fromkeys(chain for scored in choice.cohort if (chain := chain_of(scored.name)) is not None)
         records = [read_record(self._context.store, self._keys(choice.arm.view, chain)) for chain in chains]
         return [Fitted(record) for record in records if record is not None]
 
     def all(self) -> list[Fitted]:
-        """All that were asked for, those at full size first."""
+        """Return all fits that were asked for, those at full size first."""
         fits = [fit for fit in self._read.values() if fit is not None]
         return sorted(fits, key=lambda fit: fit.record.view != "full")
 
     def output(self, fit: Fitted, *, steady: bool) -> Array:
-        """The restored image (C, H, W): where the fit was stopped, or where its outputs varied least."""
+        """Read the restored image (C, H, W): where the fit was stopped, or where its outputs varied least
+        (``steady``)."""
         arrays = self._arrays(fit.record)
         return arrays.steady if steady else arrays.output
 
@@ -107,7 +109,7 @@ class Fits:
 
 
 def by_final_order(choice: Chosen, fits: Fits, done: Sequence[Fitted]) -> list[Fitted]:
-    """The fits at full size, the pick first; those of a cohort at full size are in their final order already."""
+    """Put the fits at full size in order, the pick first; those of a cohort at full size are in order already."""
     rule = choice.decision.rule
     if choice.arm.view == "full":
         return list(done)
@@ -126,7 +128,7 @@ def by_final_order(choice: Chosen, fits: Fits, done: Sequence[Fitted]) -> list[F
 
 
 def picked_network(context: RunContext, image: InputImage, choice: Chosen) -> str | None:
-    """The network that an arm has picked for an image; None if it has none."""
+    """Return the network that an arm has picked for an image, or None."""
     fits = Fits(context, image)
     done = [fit for fit in fits.get("full", choice.full) if fit.record.state == "done"]
     return next((fit.record.candidate.network for fit in by_final_order(choice, fits, done)), None)

@@ -1,4 +1,4 @@
-"""The packed record of an image's fits: one Parquet table, of which reports and studies are made."""
+"""The packed record of an image's fits: one Parquet table, from which reports and studies are made."""
 
 import io
 from collections.abc import Sequence
@@ -25,17 +25,18 @@ _SCHEMA = pa.schema(
         ("curve_psnr", pa.list_(pa.float32())),
     ]
 )
-"""Every figure of a fit is a column, that of its evaluation too; the outputs stay with the fit."""
+"""Every figure of a fit and of its evaluation is a column; the outputs stay with the fit."""
 
 
 def thin(length: int, keep: int | None, points: int = CURVE_POINTS) -> NDArray[np.int64]:
-    """About ``points`` indices of a curve of this length, evenly spread, with both ends and the index ``keep``."""
+    """Return about ``points`` indices of a curve of this length, evenly spread, with both ends and the index
+    ``keep``."""
     at = np.linspace(0, length - 1, min(length, points)).round().astype(np.int64)
     return np.unique(np.append(at, at[:0] if keep is None else keep))
 
 
 def pack(fitted: Sequence[Fitted]) -> bytes:
-    """The records and thinned curves of an image's fits as one Parquet table, a row per fit."""
+    """Pack the records and thinned curves of an image's fits into one Parquet table, a row per fit."""
     rows = []
     for fit in fitted:
         held_out = np.zeros(0, np.float32) if fit.held_out is None else fit.held_out

@@ -1,4 +1,4 @@
-"""The restored files of an image: the pick, and of several fits their mean and where they disagree."""
+"""The restored files of an image: the pick, and with several fits also their mean and a map of where they disagree."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,10 +17,10 @@ Array = NDArray[np.float32]
 
 
 def mean_weights(held_out_errors: Sequence[float | None], noise: float) -> NDArray[np.float64]:
-    """Weights of fits in their mean: one over the estimated true error, which is held-out error less noise variance.
+    """Weight fits in their mean by one over their estimated true error, which is held-out error minus noise variance.
 
-    So errors that are independent average best. The noise is taken to be at most nine tenths of the least error, since an
-    estimate that leaves nothing says too much. Without held-out errors all weigh the same.
+    These weights average independent errors best. The noise is limited to nine tenths of the least error, because a
+    larger estimate would leave almost no error. Without held-out errors all weights are equal.
     """
     errors = np.array([np.nan if error is None else error for error in held_out_errors])
     if not np.isfinite(errors).all():
@@ -39,15 +39,15 @@ def restore(
     correlated: bool,
     previews: bool,
 ) -> Row:
-    """Write an arm's restored files, and give its row with their figures.
+    """Write an arm's restored files and return its row with their figures.
 
     Args:
-        evidence: What the figures are made from.
+        evidence: The picture, observation and reference of the image.
         row: The arm's row as far as it is known.
-        records: The fits that are wanted, the pick first.
+        records: The records of the fits to restore with, the pick first.
         outputs: Their outputs (C, H, W).
-        correlated: Whether held-out errors mislead, so that all fits weigh the same in the mean.
-        previews: Whether small pictures for the report are left too.
+        correlated: Whether held-out errors mislead, so that all fits have equal weights in the mean.
+        previews: Whether to write small pictures for the report too.
     """
     image, store, layout = evidence.image, evidence.context.store, evidence.context.layout
     pick, record = outputs[0], records[0]

@@ -1,4 +1,4 @@
-"""The rows of an image: one for each arm, and of a lottery one for each of its rounds."""
+"""The rows of an image: one for each arm, and for a lottery one for each of its rounds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from workers.names import Round
 
 
 def arm_row(choice: Chosen, fits: Fits, evidence: Evidence, *, previews: bool) -> Row:
-    """The row of what an arm has made of the image, once its files are written."""
+    """Write an arm's restored files of the image and return its row."""
     context, arm, decision = evidence.context, choice.arm, choice.decision
     cohort = fits.get(arm.view, [scored.name for scored in choice.cohort])
     # A cohort fitted at full size needs no second fit: the same fit is both.
@@ -52,7 +52,8 @@ def arm_row(choice: Chosen, fits: Fits, evidence: Evidence, *, previews: bool) -
 
 
 def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, previews: bool) -> list[Row]:
-    """Rows of a lottery's rounds that the image was not restored with, and small pictures of those of its first chains."""
+    """Return a row for every round of a lottery but the picked one, and write small pictures of its first chains'
+    rounds."""
     context, image = evidence.context, evidence.image
     arm = choice.arm.name
     correlated = choice.decision.correlated
@@ -83,8 +84,8 @@ def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, p
 def _why_not_held_out(decision: Decision) -> str:
     seen = "" if decision.residual_correlation is None else f" ({decision.residual_correlation:.2f})"
     return (
-        f"what the fits leave over is correlated between neighbouring pixels{seen}, so held-out pixels mislead: stopped where"
-        " the outputs varied least and chosen by consensus"
+        f"what the fits leave over is correlated between neighbouring pixels{seen}, so held-out pixels mislead:"
+        " stopped where the outputs varied least and chosen by consensus"
     )
 
 

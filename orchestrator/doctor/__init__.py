@@ -1,1 +1,1 @@
-"""Whether everything is in place."""
+"""Checks that everything is in place for a run."""

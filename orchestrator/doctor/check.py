@@ -1,6 +1,6 @@
-"""An answer of the doctor's, and how a question is asked.
+"""The doctor's answers, and how its questions are asked.
 
-Every question is asked by itself: one that fails, or gets no answer in time, leaves the others alone.
+Every question is asked on its own: if one fails or gets no answer in time, the others are not affected.
 """
 
 import threading
@@ -13,15 +13,15 @@ from typing import Any
 from orchestrator.errors import OrchestratorError
 
 DEADLINE_S = 20.0
-"""For how long an answer is waited for; importing torch from a slow disk takes most of it."""
+"""How many seconds an answer may take; importing torch from a slow disk takes most of them."""
 ASKED_S = 5.0
-"""For how long a program or a service may take to answer, in seconds."""
+"""How many seconds a program or a service may take to answer."""
 INSTALL = "install what pyproject.toml lists: make install, or pip install ."
 
 
 @dataclass(frozen=True)
 class Check:
-    """An answer: what was looked at, what was found and, where that will not do, what to do about it."""
+    """An answer: the subject that was checked, what was found, and if that is a problem, advice."""
 
     check: str
     found: str
@@ -29,37 +29,36 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is to be done."""
+        """Whether the user need not do anything."""
         return self.advice is None
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer for programs: check, ok, found, advice."""
+        """Return the answer for programs: check, ok, found, advice."""
         return {"check": self.check, "ok": self.ok, "found": self.found, "advice": self.advice}
 
 
 def answers(name: str, question: Callable[[], Iterable[Check]], deadline_s: float = DEADLINE_S) -> Iterator[Check]:
-    """The answers to a question and, where it fails or takes longer than so many seconds, that it does."""
-    told: SimpleQueue[Check | None] = SimpleQueue()
+    """Yield the answers to a question; if it fails or takes longer than so many seconds, yield that as an answer."""
+    queue: SimpleQueue[Check | None] = SimpleQueue()
 
     def ask() -> None:
         try:
             for check in question():
-                told.put(check)
+                queue.put(check)
         except OrchestratorError as error:
-            told.put(Check(name, str(error), "correct what it names"))
+            queue.put(Check(name, str(error), "correct what it names"))
         except Exception as error:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            told.put(
-                Check(name, said, INSTALL if isinstance(error, ImportError) else "this was not foreseen: report it")
-            )
+            found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            advice = INSTALL if isinstance(error, ImportError) else "this error is unexpected: report it"
+            queue.put(Check(name, found, advice))
         finally:
-            told.put(None)
+            queue.put(None)
 
-    # A call into a driver or a network file system may never return; a daemon ends with the process all the same.
+    # A call into a driver or a network file system may never return, but a daemon thread ends with the process.
     threading.Thread(target=ask, name=f"doctor: {name}", daemon=True).start()
     end = time.monotonic() + deadline_s
     try:
-        while (check := told.get(timeout=max(0, end - time.monotonic()))) is not None:
+        while (check := queue.get(timeout=max(0, end - time.monotonic()))) is not None:
             yield check
     except Empty:
         yield Check(name, f"no answer within {deadline_s:g} s", "find out what hangs: a disk, a network or a driver")

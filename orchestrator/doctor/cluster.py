@@ -1,4 +1,4 @@
-"""What a run needs of a Ray cluster, asked of its dashboard."""
+"""Check through its dashboard that a Ray cluster has all that a run needs."""
 
 import contextlib
 import http.client
@@ -19,10 +19,11 @@ _COPY = "copy the cluster's token (`ray get-auth-token` on its head) to ~/.ray/a
 
 
 def check_cluster(address: str) -> Iterator[Check]:
-    """A Ray cluster by its dashboard: whether it can be reached, lets in nobody but us, and has our Ray, and machines."""
+    """Check a Ray cluster: it can be reached, refuses requests without a token, and has our version of Ray and
+    machines."""
     dashboard = _Dashboard.parse(address)
     if dashboard is None:
-        yield Check("cluster", "--address is no dashboard's", "give it as http://127.0.0.1:8265")
+        yield Check("cluster", "--address is not that of a dashboard", "give it as http://127.0.0.1:8265")
         return
     try:
         yield from _ask_cluster(dashboard)
@@ -30,14 +31,14 @@ def check_cluster(address: str) -> Iterator[Check]:
         yield Check(
             "cluster",
             f"{dashboard} cannot be reached: {error or type(error).__name__}",
-            "is the cluster up, and this its dashboard's port? From elsewhere, open a tunnel: ray dashboard CLUSTER.yaml, or"
-            " ssh -N -L 8265:127.0.0.1:8265 HEAD",
+            "is the cluster up, and is this its dashboard's port? From elsewhere, open a tunnel: ray dashboard"
+            " CLUSTER.yaml, or ssh -N -L 8265:127.0.0.1:8265 HEAD",
         )
 
 
 @dataclass(frozen=True)
 class _Dashboard:
-    """The HTTP API of a dashboard. It is asked directly: a proxy, or who redirects us, would learn the token."""
+    """The HTTP API of a dashboard. Requests use no proxy and follow no redirects, which would learn the token."""
 
     scheme: str
     host: str
@@ -45,7 +46,8 @@ class _Dashboard:
 
     @classmethod
     def parse(cls, address: str) -> "_Dashboard | None":
-        """The dashboard at ``http://host:port``; None if it says something else, which is not echoed: it may be a secret."""
+        """Parse ``http://host:port``; return None for other text, which messages must not repeat: it may be a
+        secret."""
         try:
             parts = urllib.parse.urlsplit(address)
             port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -62,7 +64,7 @@ class _Dashboard:
 
     @property
     def in_clear(self) -> bool:
-        """Whether what is said to it can be read on the way."""
+        """Whether requests can be read on the way."""
         try:
             stays = ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -70,7 +72,7 @@ class _Dashboard:
         return self.scheme == "http" and not stays
 
     def ask(self, path: str, token: str | None = None) -> tuple[int, Any]:
-        """The status and the JSON of an answer; None where it is none."""
+        """Send a request; return the status and the JSON of the answer, None if it is not JSON."""
         kind = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
         with contextlib.closing(kind(self.host, self.port, timeout=ASKED_S)) as connection:
             connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
@@ -86,7 +88,7 @@ def _ask_cluster(dashboard: _Dashboard) -> Iterator[Check]:
     token = None
     status, answer = dashboard.ask("/api/version")
     if status in _REFUSALS:
-        # Only now: a dashboard that lets in everybody need not see our token.
+        # The token is sent only now: a dashboard that lets everybody in must not see it.
         yield Check("cluster", f"{dashboard} asks for a token")
         token = our_token()
         if token is None:
@@ -98,12 +100,12 @@ def _ask_cluster(dashboard: _Dashboard) -> Iterator[Check]:
             return
     version = answer.get("ray_version") if isinstance(answer, dict) else None
     if status != http.HTTPStatus.OK or version is None:
-        said = f"{dashboard} answers (HTTP {status}), but not as Ray's dashboard does"
-        yield Check("cluster", said, "give the address of the head's dashboard, by default at port 8265")
+        found = f"{dashboard} answers (HTTP {status}), but not as Ray's dashboard does"
+        yield Check("cluster", found, "give the address of the head's dashboard, by default at port 8265")
         return
     if token is None:
-        said = f"{dashboard} ANSWERS WITHOUT A TOKEN: whoever reaches it may run any code on the cluster"
-        yield Check("cluster", said, "close the port now, and start all nodes with RAY_AUTH_MODE=token (SECURITY.md)")
+        found = f"{dashboard} ANSWERS WITHOUT A TOKEN: whoever reaches it may run any code on the cluster"
+        yield Check("cluster", found, "close the port now, and start all nodes with RAY_AUTH_MODE=token (SECURITY.md)")
     else:
         clear = "; it went there unencrypted: outside a private network use a tunnel" if dashboard.in_clear else ""
         yield Check("cluster token", f"ours is accepted{clear}")
@@ -119,9 +121,9 @@ def _of_nodes(answer: Any) -> Check:
         totals = [node["resourcesTotal"] for node in nodes if node["state"] == "ALIVE"]
         cpus, gpus = (sum(float(total.get(kind, 0)) for total in totals) for kind in ("CPU", "GPU"))
     except (TypeError, KeyError, ValueError, AttributeError):
-        return Check("cluster nodes", "the dashboard does not tell of them", "look into dashboard.log on its machine")
+        return Check("cluster nodes", "the dashboard does not list them", "look into dashboard.log on its machine")
     found = f"{len(totals)} alive, {cpus:g} CPUs, {gpus:g} GPUs"
     if totals and not cpus:
-        # A head that leaves the work to others, on which an autoscaler waits for work.
-        found += "; if more are to come when there is work, all is well, else see why none joins: ray status"
+        # This may be a head that runs no fits, whose autoscaler starts machines when there is work.
+        found += "; if machines join when there is work, all is well; otherwise see why none joins: ray status"
     return Check("cluster nodes", found, None if totals else "see why its machines do not join: ray status")

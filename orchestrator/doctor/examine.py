@@ -1,6 +1,6 @@
-"""Whether all that a run needs is here, and what to do where it is not.
+"""Check that all that a run needs is here, and advise what to do if something is missing.
 
-The store is asked to keep small objects for a moment; nothing else is changed, and no secret is in any answer.
+The store has to keep small objects for a moment. Nothing else is changed, and no answer holds a secret.
 """
 
 import os
@@ -31,11 +31,11 @@ _PATIENCE_S = 2.0
 
 
 def examine(place: str, address: str | None = None) -> Iterator[Check]:
-    """All answers, each as soon as it is there.
+    """Yield all answers, each as soon as it is there.
 
     Args:
-        place: The store's.
-        address: The address of a Ray cluster's dashboard, to be looked at as well.
+        place: The place of the store.
+        address: The address of a Ray cluster's dashboard, to check that cluster too.
     """
     questions: dict[str, Callable[[], Iterable[Check]]] = {
         "python": lambda: [check_python(sys.version_info[:3])],

@@ -1,4 +1,4 @@
-"""What a run needs of this machine: Python, Ray, its token, torch, memory and room on the disk."""
+"""Check what a run needs of this machine: Python, Ray, its token, torch, memory and disk space."""
 
 import contextlib
 import importlib.metadata
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from orchestrator.resources.share import Machine
 
 RAY_SERIES = "2.60"
-"""The releases of Ray that are supported, as pyproject.toml says it."""
+"""The supported releases of Ray, as in pyproject.toml."""
 _LEAST_DISK = 2e9
 _LEAST_MEMORY = 4e9
 
 
 def installed_version(package: str) -> str | None:
-    """The version of a package; None where it is not installed."""
+    """Return the version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -33,7 +33,7 @@ def installed_version(package: str) -> str | None:
 
 
 def check_python(version: Sequence[int]) -> Check:
-    """Python, by its (major, minor, micro) version."""
+    """Check Python by its (major, minor, micro) version."""
     old = tuple(version[:2]) < (3, 11)
     return Check(
         "python",
@@ -43,7 +43,7 @@ def check_python(version: Sequence[int]) -> Check:
 
 
 def check_ray(version: str | None) -> Check:
-    """Ray, by its version; None where it is not installed."""
+    """Check Ray by its version; None means that it is not installed."""
     if version is None:
         return Check("ray", "Ray is not installed", INSTALL)
     supported = f"{version}.".startswith(f"{RAY_SERIES}.")
@@ -51,10 +51,10 @@ def check_ray(version: str | None) -> Check:
 
 
 def check_token() -> Check:
-    """The secret that a Ray asks everyone for."""
+    """Check the token, the secret that Ray asks every client for."""
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
-        said = "RAY_AUTH_MODE=disabled: whoever reaches a port of Ray may run code as you"
-        return Check("token", said, "unset RAY_AUTH_MODE, or set it to token")
+        found = "RAY_AUTH_MODE=disabled: whoever reaches a port of Ray may run code as you"
+        return Check("token", found, "unset RAY_AUTH_MODE, or set it to token")
     if os.environ.get("RAY_AUTH_TOKEN"):
         return Check("token", "from RAY_AUTH_TOKEN")
     path = _token_file()
@@ -73,7 +73,7 @@ def _token_file() -> Path:
 
 
 def our_token() -> str | None:
-    """The token, found as Ray finds it; None if there is none that a request can carry."""
+    """Return the token, found as Ray finds it; None if there is none that a request can carry."""
     token = os.environ.get("RAY_AUTH_TOKEN", "")
     if not token:
         with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -83,16 +83,23 @@ def our_token() -> str | None:
 
 
 def check_environment(names: Iterable[str]) -> Check:
-    """Which variables there are that the project, Ray, torch or boto3 heed: their names only, as values may be secrets."""
-    heeded = re.compile(r"(DIP|RAY|AWS)_.*|CUDA_VISIBLE_DEVICES|(OMP|MKL)_NUM_THREADS|TMPDIR|XDG_CACHE_HOME")
-    found = sorted(name for name in names if heeded.fullmatch(name))
+    """List the variables that the project, Ray, torch or boto3 read; only their names, because values may be
+    secrets."""
+    relevant = re.compile(r"(DIP|RAY|AWS)_.*|CUDA_VISIBLE_DEVICES|(OMP|MKL)_NUM_THREADS|TMPDIR|XDG_CACHE_HOME")
+    found = sorted(name for name in names if relevant.fullmatch(name))
     return Check("environment", f"set: {', '.join(found)}" if found else "nothing set that changes a run")
 
 
 @dataclass(frozen=True)
 class Torch:
-    """What torch says of itself: its version, the CUDA that it was built with, the CPU's instructions that it uses, and the
-    GPUs that it sees, by name and bytes of memory."""
+    """The facts about torch.
+
+    Attributes:
+        version: its version.
+        cuda: the CUDA that it was built with.
+        capability: the instructions of the CPU that it uses.
+        gpus: the GPUs that it sees, by name and bytes of memory.
+    """
 
     version: str
     cuda: str | None
@@ -101,15 +108,15 @@ class Torch:
 
 
 def torch_here() -> Torch:
-    """What the torch of this process says.
+    """Return the facts about the torch of this process.
 
     Raises:
-        ImportError: it cannot be imported.
+        ImportError: torch cannot be imported.
     """
-    import torch  # noqa: PLC0415 - a torch that cannot be imported is an answer, and to this question only
+    import torch  # noqa: PLC0415 - if torch cannot be imported, only this question must fail
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about drivers; what follows from them is told
+        warnings.simplefilter("ignore")  # warnings about drivers; the answers show their consequences
         count = torch.cuda.device_count()
         seen = [torch.cuda.get_device_properties(index) for index in range(count)]
     built_with = torch.version.cuda or getattr(torch.version, "hip", None)
@@ -118,7 +125,7 @@ def torch_here() -> Torch:
 
 
 def nvidia_gpus() -> list[str]:
-    """The GPUs that NVIDIA's driver lists, unless they were hidden on purpose."""
+    """Return the GPUs that NVIDIA's driver lists; none if they were hidden on purpose."""
     program = shutil.which("nvidia-smi")
     if program is None or "CUDA_VISIBLE_DEVICES" in os.environ:
         return []
@@ -130,7 +137,7 @@ def nvidia_gpus() -> list[str]:
 
 
 def _convolve(device: str) -> float:
-    """The sum of a convolution on a device; 36."""
+    """Compute a convolution on a device and return its sum, which is 36 if the device works."""
     import torch  # noqa: PLC0415
 
     image, kernel = torch.ones(1, 1, 4, 4, device=device), torch.ones(1, 1, 3, 3, device=device)
@@ -138,12 +145,12 @@ def _convolve(device: str) -> float:
 
 
 def check_torch(torch: Torch, listed: Sequence[str], convolve: Callable[[str], float] = _convolve) -> Iterator[Check]:
-    """Torch, and whether it computes on the CPU and on every GPU.
+    """Check that torch computes on the CPU and on every GPU.
 
     Args:
-        torch: What it says of itself.
+        torch: The facts about torch.
         listed: The GPUs that the driver knows.
-        convolve: Convolves on a device.
+        convolve: Computes a convolution on a device and returns its sum.
     """
     yield _computes("torch", f"torch {torch.version}, {torch.capability}", "cpu", INSTALL, convolve)
     for index, (name, memory) in enumerate(torch.gpus):
@@ -155,12 +162,12 @@ def check_torch(torch: Torch, listed: Sequence[str], convolve: Callable[[str], f
     if not listed:
         yield Check("gpu", "none: networks are fitted on the CPU; `submit --dry-run` says how long that takes")
     elif torch.cuda is None:
-        said = f"{listed[0]} is here, but torch {torch.version} is built without CUDA, so that networks are fitted on the CPU"
-        yield Check("gpu", said, "install a torch with CUDA: https://pytorch.org/get-started/locally")
+        found = f"{listed[0]} is here, but torch {torch.version} is built without CUDA: networks are fitted on the CPU"
+        yield Check("gpu", found, "install a torch with CUDA: https://pytorch.org/get-started/locally")
     else:
-        said = f"{listed[0]} is here, but torch {torch.version} does not see it"
+        found = f"{listed[0]} is here, but torch {torch.version} does not see it"
         yield Check(
-            "gpu", said, f"install a driver that is new enough for CUDA {torch.cuda}, or a torch for an older one"
+            "gpu", found, f"install a driver that is new enough for CUDA {torch.cuda}, or a torch for an older one"
         )
 
 
@@ -176,7 +183,7 @@ def _computes(check: str, found: str, device: str, advice: str, convolve: Callab
 
 
 def check_this_machine() -> list[Check]:
-    """CPUs and memory of this machine."""
+    """Check the CPUs and the memory of this machine."""
     from orchestrator.resources.share import Machine, this_machine  # noqa: PLC0415 - it imports torch
 
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -184,7 +191,7 @@ def check_this_machine() -> list[Check]:
 
 
 def check_machine(usable: "Machine", whole: "Machine") -> Check:
-    """CPUs and memory that a run may use, and those of the whole machine."""
+    """Check the CPUs and the memory that a run may use; ``whole`` are those of the whole machine."""
     found = f"{usable.cpus} CPUs, {usable.memory / 1e9:.1f} GB of memory"
     if usable.cpus < whole.cpus or usable.memory < whole.memory:
         found += f" (the machine's {whole.cpus} and {whole.memory / 1e9:.1f} GB are limited for this process)"
@@ -193,21 +200,21 @@ def check_machine(usable: "Machine", whole: "Machine") -> Check:
 
 
 def folders_of(place: str) -> Iterator[tuple[str, Path, str]]:
-    """Where a run writes on this machine: what, which folder, and how another is chosen."""
+    """Yield the folders that a run writes to on this machine: the contents, the folder, and how to choose another."""
     if place.lower().startswith("s3://"):
         from orchestrator.store.s3.connection import cache_folder  # noqa: PLC0415 - it imports boto3
 
         yield "the store's copies", Path(cache_folder()).expanduser(), "set DIP_CACHE to another place"
     elif "://" not in place:
         yield "the store", Path(place).expanduser().absolute(), "choose another place with --store"
-    # As Ray chooses it.
+    # Ray chooses its folder in this order.
     temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
     yield "Ray's files", Path(temporary, "ray"), "set RAY_TMPDIR to another place"
 
 
 def check_disk(of: str, folder: Path, advice: str) -> Check:
-    """The room there is for what a folder, which need not exist yet, will hold."""
-    there = next(path for path in (folder, *folder.parents) if os.path.isdir(path))  # noqa: PTH112 - never raises
-    free = shutil.disk_usage(there).free
+    """Check the free disk space for a folder, which need not exist yet; ``of`` names its contents."""
+    existing = next(path for path in (folder, *folder.parents) if os.path.isdir(path))  # noqa: PTH112 - never raises
+    free = shutil.disk_usage(existing).free
     found = f"{free / 1e9:.1f} GB free for {of}, {folder}"
     return Check("disk", found, f"free some space, or {advice}" if free < _LEAST_DISK else None)

@@ -1,4 +1,4 @@
-"""What a run needs of its store, which is asked to keep small objects for a moment."""
+"""Check that a store does what a run needs; the store has to keep small objects for a moment."""
 
 import contextlib
 import uuid
@@ -11,7 +11,7 @@ from orchestrator.store import Store, check_store
 
 
 def check_objects(store: Store) -> Iterator[Check]:
-    """Whether a store keeps what a run gives it, and creates an object once only, by which drivers tell whose a run is."""
+    """Check that a store keeps objects and creates an object only once, which keeps two drivers from sharing a run."""
     root = None if "://" in store.url else Path(store.url)
     made = [] if root is None else [path for path in (root / "probes", root) if not path.exists()]
     prefix = f"probes/{uuid.uuid4().hex}"
@@ -52,10 +52,10 @@ def _check_create_once(store: Store, key: str) -> Check:
     except StoreUnavailableError as error:
         return Check("create-once", str(error), _advice(error))
     except StoreError as error:
-        # All else the store has just done.
-        said = f"two drivers could take one run: {error}"
-        return Check("create-once", said, "choose a place that can (docs/store.md)")
-    return Check("create-once", "of many who create an object, one does")
+        # The store has just done everything else, so creating once is what it cannot do.
+        found = f"two drivers could take one run: {error}"
+        return Check("create-once", found, "choose a place that can (docs/store.md)")
+    return Check("create-once", "if many create an object at once, exactly one does")
 
 
 def _advice(error: StoreError) -> str:

@@ -19,11 +19,12 @@ class BackgroundDriver:
     """A driver that was started by `drive_in_background`."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
-        # A file without a name: what the driver prints is wanted only if it ends without a word to the store.
+        # The file needs no name: the driver's output is read only if the driver ends without recording why in the
+        # store.
         self._output, name = tempfile.mkstemp(prefix="dip-driver-")
         Path(name).unlink()
         weakref.finalize(self, os.close, self._output)
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -32,11 +33,11 @@ class BackgroundDriver:
             # Ctrl-C in the terminal or the notebook is for the process in front, not for the driver.
             start_new_session=True,
         )
-        # It is waited for, so that no zombie stays behind.
+        # Somebody must wait for the process, or a zombie stays behind.
         threading.Thread(target=self._process.wait, name="background driver", daemon=True).start()
 
     def why_it_ended(self) -> str | None:
-        """What it printed last, if it has come to an end; None while it is under way."""
+        """Return the end of its output if it has ended; None while it runs."""
         if self._process.poll() is None:
             return None
         size = os.fstat(self._output).st_size
@@ -53,8 +54,9 @@ def drive_in_background(
     Args:
         store: Where the run is.
         run: Its name.
-        assignments: Settings of the form ``a.b=value`` that are to be other than recorded.
-        after: The number of the claim that it follows: if the run is cancelled under a later one, the driver does not begin.
+        assignments: Settings of the form ``a.b=value`` that replace recorded ones.
+        after: The number of the claim that the driver follows. It does not begin if the run is cancelled under a later
+            claim.
         address: ``auto`` joins the Ray cluster that this machine belongs to; None starts a Ray of its own.
         dashboard: Whether that Ray has a dashboard.
     """
@@ -62,7 +64,7 @@ def drive_in_background(
     command += [] if address is None else ["--address", address]
     command += [] if dashboard else ["--no-dashboard"]
     command += [word for assignment in assignments for word in ("--set", assignment)]
-    # The same code as here, wherever this process has found it.
+    # The driver must import the same code as this process, wherever that lies.
     package = str(Path(str(orchestrator.errors.__file__)).parents[1])
     places = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     return BackgroundDriver(command, {**os.environ, "PYTHONPATH": places})

@@ -5,8 +5,9 @@ import logging
 import os
 from collections.abc import Iterator
 
-# This module is imported on machines of a cluster, whose processes talk to each other: unlike a Ray of our own
-# (`orchestrator.drive.local_ray`), they do not listen on loopback alone. Ray reads this once, when it is imported.
+# This module is imported on machines of a cluster. Their processes talk to each other, so they listen on more than
+# loopback,
+# unlike a Ray of our own (`orchestrator.drive.local_ray`). Ray reads this once, when it is imported.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
@@ -22,10 +23,10 @@ from orchestrator.settings import Config
 
 @contextlib.contextmanager
 def joined_ray(address: str) -> Iterator[None]:
-    """Be a driver of the cluster at this address (``auto``: the one that this machine belongs to), until the block ends.
+    """Join the cluster at this address as a driver until the block ends; ``auto`` is the cluster of this machine.
 
     Raises:
-        UserMistakeError: there is none, it runs another Ray or Python, or our token is not its.
+        UserMistakeError: there is no cluster, it runs another Ray or Python, or it refuses our token.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
@@ -33,8 +34,8 @@ def joined_ray(address: str) -> Iterator[None]:
     try:
         ray.init(address=address, configure_logging=True, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, RayError, ValueError) as error:
-        said = " ".join(str(error).split())[:400]
-        raise UserMistakeError(f"--address {address}: no Ray cluster can be joined from here: {said}") from None
+        reason = " ".join(str(error).split())[:400]
+        raise UserMistakeError(f"--address {address}: no Ray cluster can be joined from here: {reason}") from None
     try:
         yield
     finally:
@@ -43,9 +44,9 @@ def joined_ray(address: str) -> Iterator[None]:
 
 
 def resolve_on_cluster(config: Config) -> Resources:
-    """What the settings ask for, on the machines of the cluster that was joined.
+    """Resolve the settings to resources on the machines of the joined cluster.
 
-    Who asks for GPUs by name is believed that machines with GPUs will come; `status` says what is waited for.
+    If the settings ask for GPUs, the run trusts that machines with GPUs will join; `status` shows what it waits for.
     """
     may_come = bool(config.resources.gpus) or gpus_may_come()
     return resolve_resources(config, with_gpu_memory(machines_there()), gpus_may_come=may_come)

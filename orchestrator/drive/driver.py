@@ -1,4 +1,4 @@
-"""From a plan to a finished run: the run claimed, its record kept, results and report written."""
+"""Carry out a plan: claim the run, keep its record, write results and report."""
 
 import contextlib
 import platform
@@ -46,14 +46,14 @@ from orchestrator.store import Store
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The end of a run: its record and its rows."""
 
     record: RunRecord
     rows: list[Row]
 
 
 def machine_facts(resources: Resources) -> dict[str, Any]:
-    """What the figures of a run depend on."""
+    """Describe the machine and the versions that the figures of a run depend on."""
     return {
         "dip-orchestrator": project_version(),
         "python": platform.python_version(),
@@ -70,7 +70,7 @@ def machine_facts(resources: Resources) -> dict[str, Any]:
 
 
 def begin(store: Store, plan: Plan, machine: dict[str, Any]) -> RunRecord:
-    """The run's record, by which its name is taken, and its settings.
+    """Create the run's record, which takes the run's name, and its settings; a resumed run keeps its record.
 
     Raises:
         UserMistakeError: another run has taken the name meanwhile.
@@ -101,7 +101,7 @@ def _put_config(store: Store, layout: RunLayout, record: RunRecord) -> None:
 
 
 def _absolute(source: Source) -> Source:
-    """Folders as they are found from anywhere on this machine."""
+    """Make the folders of a source absolute, so that they are found from anywhere on this machine."""
 
     def place(folder: str | None) -> str | None:
         return None if folder is None else str(Path(folder).expanduser().absolute())
@@ -117,10 +117,10 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
         UserMistakeError: another run has taken the name meanwhile, or another driver holds the run.
         SupersededError: another driver has taken the run over.
         RunCancelledError: somebody has cancelled the run.
-        StoreError: the store failed; the run's record says so if it still can.
+        StoreError: the store failed; the run's record says so if it can still be written.
         RayLostError: Ray is gone; the run is paused.
-        RunFailedError: something else failed that no image can be blamed for; the run's record says what.
-        KeyboardInterrupt: the user stopped the run; what was finished is in the store, results and report included.
+        RunFailedError: something else failed that is no fault of an image; the run's record says what.
+        KeyboardInterrupt: the user stopped the run; finished work is in the store, results and report included.
     """
     started = time.monotonic()
     layout, resources = RunLayout(plan.run), plan.resources
@@ -130,8 +130,8 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
     record = begin(store, plan, machine)
     if record.machine.get("cpu", machine["cpu"]) != machine["cpu"]:
         listener.note(
-            f"this CPU computes with {machine['cpu']}, the run was begun with {record.machine.get('cpu')}: the last digits of"
-            " what is still to be fitted may differ"
+            f"this CPU computes with {machine['cpu']}, the run was begun with {record.machine.get('cpu')}:"
+            " the last digits of what is still to be fitted may differ"
         )
     context = RunContext(
         store.url,
@@ -141,23 +141,23 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
         resources.device,
         resources.threads,
         resources.score_device,
-        # On one machine there is no other code, unless somebody edits it meanwhile.
+        # One machine has only one version of the code, unless somebody edits it meanwhile.
         code_version() if joined else "",
     )
     session = nullcontext() if joined else local_ray(resources, dashboard=dashboard)
-    # What is said of a run is not waited for as long as its work: a driver that ends must come to its end.
+    # The claim waits for the store less long than the work does: a driver that ends must not hang.
     with take(store, layout, machine, note=listener.note) as claim:
 
         def seconds() -> float:
             return round(time.monotonic() - started, 3)
 
         try:
-            with session as dashboard_url, interruptible() as heed_signals:
+            with session as dashboard_url, interruptible() as check_signals:
                 if dashboard_url:
                     listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
-                told = _Told(listener, claim)
-                plan = _bring(context, plan, claim, told)
-                work(context, plan, resources, told, claim, joined=joined, heed_signals=heed_signals)
+                logged = _LoggedListener(listener, claim)
+                plan = _bring(context, plan, claim, logged)
+                work(context, plan, resources, logged, claim, joined=joined, check_signals=check_signals)
             claim.check(now=True)
             took = seconds()
             ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)
@@ -165,7 +165,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
             claim.end(RunState.FINISHED, seconds=took)
             record = read_run(store, plan.run)
         except SupersededError:
-            # Nothing that this driver could say counts any more.
+            # Nothing that this driver writes counts any more.
             raise
         except (KeyboardInterrupt, Exception) as error:
             state, reason = _ending(error)
@@ -175,7 +175,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
                 raise type(error)(f"{error}; the run {plan.run} is paused") from None
             if isinstance(error, (KeyboardInterrupt, OrchestratorError)):
                 raise
-            # Nothing is hidden: --debug shows the traceback.
+            # The cause stays attached: --debug shows its traceback.
             raise RunFailedError(f"the run {plan.run} failed: {reason}; --debug shows where") from error
     if plan.command == "study":
         conclude_study(store, record, plan.images)
@@ -183,7 +183,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
 
 
 def _ending(error: BaseException) -> tuple[RunState, str]:
-    """What becomes of a run that meets an error, and what its record says of it."""
+    """Map an error to the state that the run ends in and the reason that its record gives."""
     if isinstance(error, KeyboardInterrupt):
         return RunState.INTERRUPTED, "stopped by the user"
     if isinstance(error, RunCancelledError):
@@ -195,8 +195,8 @@ def _ending(error: BaseException) -> tuple[RunState, str]:
     return RunState.FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-class _Told:
-    """A listener whose notes are also kept in the run's log."""
+class _LoggedListener:
+    """A listener that also keeps its notes in the run's log."""
 
     def __init__(self, listener: Listener, claim: Claim) -> None:
         self._listener, self._claim = listener, claim
@@ -210,7 +210,7 @@ class _Told:
 
 
 def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) -> Plan:
-    """Bring what is not in the store yet, and say what cannot be worked on; the plan with what can."""
+    """Upload the images that the store lacks and record the rejected ones; return the plan without those."""
     store, layout, resources = context.store, context.layout, plan.resources
     if plan.uploads:
         inputs = bring(
@@ -220,14 +220,14 @@ def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) ->
             plan.uploads,
             max_pixels=plan.config.ingest.max_pixels,
             white_is_known=plan.source.white_is_known,
-            heed=claim.check_stop,
+            check_stop=claim.check_stop,
         )
         plan = replace(plan, inputs=inputs, uploads=())
     write_rejected(store, layout, plan.config, plan.rejected)
     for reject in plan.rejected:
         listener.note(f"{reject.name}: rejected: {reject.reason}")
     assert resources is not None  # noqa: S101 - see `execute`
-    # A run that was planned elsewhere learns only here what the machines can hold.
+    # A run that was planned elsewhere learns only here how much memory the machines have.
     reasons = too_large(plan.config, plan.images, resources)
     for image in plan.images:
         if image.id in reasons:
@@ -244,7 +244,7 @@ def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) ->
 
 
 def _give_up(store: Store, claim: Claim, state: RunState, reason: str, seconds: float) -> None:
-    """Say how the run ended, whatever else fails, and write the table and the page of what is there as well as it goes."""
+    """Record how the run ended, whatever else fails, and try to write the table and the page of what is there."""
     with contextlib.suppress(Exception):
         claim.end(state, seconds=seconds, reason=reason)
         claim.check(now=True)
@@ -252,7 +252,7 @@ def _give_up(store: Store, claim: Claim, state: RunState, reason: str, seconds: 
 
 
 def _write_tables(store: Store, record: RunRecord) -> list[Row]:
-    """The table and the page of what is there."""
+    """Write the tables and the page of what is there; return the rows."""
     layout = RunLayout(record.run)
     rows = read_rows(store, layout)
     write_results(store, layout, rows)

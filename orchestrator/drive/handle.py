@@ -1,4 +1,4 @@
-"""A run as its user holds it: how it goes, what came out, and how it is stopped. All of it is read from the store."""
+"""A user's handle of a run: it shows progress and results, and stops the run. It reads everything from the store."""
 
 import os
 import time
@@ -37,7 +37,7 @@ class Silent:
 
 
 def place_of(given: str | Path | None) -> str:
-    """The place of a store; where none is given, ``$DIP_STORE``, else ``./dip-store``."""
+    """Return the place of a store: the given one, else ``$DIP_STORE``, else ``./dip-store``."""
     return str(given or os.environ.get("DIP_STORE") or "dip-store")
 
 
@@ -51,7 +51,7 @@ def store_at(place: str | Path | None) -> Store:
 
 
 class Run:
-    """A run in a store, whoever drives it: this process, another one, or a job on a cluster.
+    """A run in a store. Its driver may be this process, another one, or a job on a cluster.
 
     Every method reads the store anew, so a `Run` can be made at any time, in any process that can read the store.
 
@@ -77,13 +77,13 @@ class Run:
         after: int | None = None,
         why_it_ended: Callable[[], str | None] = lambda: None,
     ) -> Self:
-        """The run of this name, which is known to be there.
+        """Make a handle of a run that is known to be in the store.
 
         Args:
             store: Where it is.
             name: Its name.
-            after: The number of the claim that its driver follows; None takes the last driver, whoever it is.
-            why_it_ended: What its driver said last, if that has come to an end.
+            after: The number of the claim that its driver follows; None takes the last driver, whichever it is.
+            why_it_ended: Returns the last output of its driver if that has ended, else None.
         """
         run = cls.__new__(cls)
         run._open(store, name, after, why_it_ended)
@@ -103,16 +103,19 @@ class Run:
         return f"Run({self.name!r}, store={self.store.url!r})"
 
     def status(self) -> RunRecord:
-        """How the run goes: ``state`` (a string: running, finished, interrupted, cancelled or failed), ``reason``, ``stages``
-        with their counts, ``seconds``, and what it was begun with.
+        """Read the run's record from the store.
+
+        It has the ``state`` (a string: running, finished, interrupted, cancelled or failed), the ``reason``, the
+        ``stages`` with their counts, the ``seconds``, and the settings that the run was begun with.
         """
         return read_run(self.store, self.name)
 
     def results(self) -> "pa.Table":
-        """The table of results so far: one row per image and arm, with the columns of ``results.parquet``.
+        """Read the results so far: one row per image and arm, with the columns of ``results.parquet``.
 
-        A ``pyarrow.Table``; ``.to_pandas()`` makes a data frame of it where pandas is installed. PSNR is in dB, errors are mean
-        squares of images in [0, 1], times are in seconds; a value that is not known is null. Empty while no image is done.
+        The result is a ``pyarrow.Table``; ``.to_pandas()`` makes a data frame of it where pandas is installed. PSNR is
+        in dB, errors are mean squares of images in [0, 1], times are in seconds. An unknown value is null. The table is
+        empty while no image is finished.
         """
         return rows_to_table(read_rows(self.store, self._layout))
 
@@ -127,13 +130,13 @@ class Run:
             which: ``pick``, or ``mean`` for the mean of the best few networks at full size.
 
         Returns:
-            The image (channels, height, width) as float32 on the scale of the given one, on which white is 1. It was read from
-            the restored file, so it is rounded to that file's bit depth.
+            The image (channels, height, width) as float32 on the scale of the given one, where white is 1. It comes
+            from the restored file, so it is rounded to that file's bit depth.
 
         Raises:
             UserMistakeError: the run has no such image, or has not restored it (yet).
         """
-        # Imported here: what lists runs decodes no images.
+        # Imported here: a command that lists runs decodes no images.
         from orchestrator.images import decode  # noqa: PLC0415
 
         given = self._input(image)
@@ -149,7 +152,7 @@ class Run:
         return decode(data, like=original.encoding).pixels
 
     def _arms(self) -> list[str]:
-        # In a record arms have been resolved to sections.
+        # A record holds the arms as sections, already resolved.
         return [str(arm["name"]) for arm in self.status().config["arms"]]
 
     def _input(self, name: str) -> InputImage:
@@ -160,27 +163,28 @@ class Run:
         raise UserMistakeError(f"the run {self.name} has no image {printable(name)!r}; the results name them")
 
     def follow(self, listener: Listener | None = None) -> RunRecord:
-        """Block until nobody works on the run any more; the record as it is then, however it ended.
+        """Block until nobody works on the run any more, however it ended; return its record then.
 
         Args:
-            listener: Hears what the driver notes (``note``), and the counts of all stages (``update``), every two seconds.
+            listener: Receives the driver's notes (``note``) and the counts of all stages (``update``) every two
+                seconds.
 
         Raises:
-            RunFailedError: its driver ended without a word to the store; the message is what it printed last.
-            KeyboardInterrupt: the user has seen enough; the run goes on.
+            RunFailedError: its driver ended without recording why; the message holds the driver's last output.
+            KeyboardInterrupt: the user pressed Ctrl-C; the run goes on.
         """
         after = max(0, latest(self.store, self._layout) - 1) if self._after is None else self._after
         return Followed(self.store, self.name, after, self._why_it_ended).until_it_ends(listener or Silent())
 
     def wait(self, listener: Listener | None = None) -> Self:
-        """Block until the run is finished, whoever drives it; returns the run itself.
+        """Block until the run is finished; return the run itself.
 
-        Ctrl-C (KeyboardInterrupt) ends the waiting and leaves the run alone: `cancel` stops it. An image that could not be
-        restored raises nothing: its row says why.
+        Ctrl-C (KeyboardInterrupt) ends the waiting but not the run; `cancel` stops the run. An image that could not be
+        restored raises no error: its row says why.
 
         Raises:
             RunCancelledError: somebody has cancelled the run.
-            RunFailedError: it was interrupted or has failed, or its driver ended without a word.
+            RunFailedError: it was interrupted or has failed, or its driver ended without recording why.
         """
         record = self.follow(listener)
         if record.state is RunState.FINISHED:
@@ -192,10 +196,12 @@ class Run:
         )
 
     def cancel(self, *, drain: bool = False) -> RunRecord:
-        """Stop the run, and wait up to a minute until its driver has; what is finished stays, and `resume` goes on with it.
+        """Stop the run and wait up to a minute for its driver to stop; finished work stays, and `resume` continues the
+        run.
 
-        A run that has ended stays as it is. With ``drain`` no new work is started, what is under way goes on to its end, and
-        nobody waits for that. Returns the record as it is then; ``state`` is still running where the driver has not answered.
+        A run that has ended does not change. With ``drain`` the run starts no new work and finishes the work in
+        progress; this method then does not wait. It returns the record; its ``state`` is still running if the driver
+        has not answered yet.
         """
         record = cancel_run(self.store, self.name, "drain" if drain else "now")
         asked = time.monotonic()

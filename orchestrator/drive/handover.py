@@ -1,7 +1,7 @@
-"""A run handed to a cluster: its images go to the store, its driver becomes a Ray job on the head.
+"""Hand a run to a cluster: its images go to the store, its driver becomes a Ray job on the head.
 
-The job is nothing but `resume` of the run, on the cluster: all that it needs is in the store. So a run that was handed over
-goes on without the machine that submitted it, and one whose head has died goes on on another cluster.
+The job is just `resume` of the run on the cluster: all that it needs is in the store. So the run does not need the
+machine that submitted it, and if the head dies, another cluster can resume it.
 """
 
 import contextlib
@@ -26,7 +26,8 @@ from orchestrator.run.versions import project_version
 from orchestrator.store import Store
 from orchestrator.text import printable
 
-from ray.job_submission import JobSubmissionClient  # isort: skip - what it reads from the environment, the driver's modules have set
+# It reads variables of the environment that the driver's modules have set.
+from ray.job_submission import JobSubmissionClient  # isort: skip
 
 _LOG_SHOWN = 3000
 _READY_S = 60.0
@@ -41,10 +42,10 @@ class Job:
 
 
 def check_reachable_from_machines(store: Store) -> None:
-    """Make sure that a store is one that other machines can see.
+    """Check that other machines can see a store.
 
     Raises:
-        UserMistakeError: it is a folder of this machine.
+        UserMistakeError: the store is a folder of this machine.
     """
     if "://" not in store.url:
         raise UserMistakeError(
@@ -54,26 +55,27 @@ def check_reachable_from_machines(store: Store) -> None:
 
 
 class Cluster:
-    """A cluster as one reaches it from outside, by its dashboard.
+    """A cluster that is reached from outside, through its dashboard.
 
     Args:
-        address: Of the dashboard, ``http://127.0.0.1:8265``.
+        address: The dashboard's URL, such as ``http://127.0.0.1:8265``.
 
     Raises:
-        UserMistakeError: it cannot be reached, or refuses us; `doctor --address` says more.
+        UserMistakeError: the cluster cannot be reached or refuses us; `doctor --address` finds out more.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         if not self.address.startswith(("http://", "https://")):
             raise UserMistakeError(
-                f"--address {printable(address)}: give the dashboard's, http://127.0.0.1:8265, or auto on a machine of the cluster"
+                f"--address {printable(address)}: give the dashboard's, http://127.0.0.1:8265,"
+                " or auto on a machine of the cluster"
             )
-        # The token is for the cluster, and not for a proxy on the way.
-        others_too = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        # No proxy on the way may see the token, which is for the cluster.
+        no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
         for name in ("no_proxy", "NO_PROXY"):
-            os.environ[name] = ",".join(filter(None, (others_too, urlsplit(self.address).hostname)))
-        # Ray would rather take the address that the environment names.
+            os.environ[name] = ",".join(filter(None, (no_proxy, urlsplit(self.address).hostname)))
+        # Ray prefers an address from the environment to the one that it is given.
         others = {
             name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ
         }
@@ -90,10 +92,11 @@ class Cluster:
         except OrchestratorError:
             raise
         except Exception as error:
-            # Of many kinds: what answers there may be anything.
-            said = printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
+            # Errors of many kinds arrive here: any server may answer at that address.
+            reason = printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
             raise UserMistakeError(
-                f"--address {self.address}: {said}; `python -m orchestrator doctor --address {self.address}` says what is wrong"
+                f"--address {self.address}: {reason};"
+                f" `python -m orchestrator doctor --address {self.address}` says what is wrong"
             ) from None
 
     def drive(
@@ -104,57 +107,58 @@ class Cluster:
         Args:
             store: Where the run is.
             run: Its name.
-            after: The number of the claim that it follows: if the run is cancelled under a later one, the driver does not begin.
-            assignments: Settings of the form ``a.b=value`` that are to be other than recorded.
-            ship_code: Send this machine's code along; otherwise the cluster's machines must have the same.
+            assignments: Settings of the form ``a.b=value`` that replace recorded ones.
+            after: The number of the claim that the driver follows. It does not begin if the run is cancelled under a
+                later claim.
+            ship_code: Send this machine's code along. Otherwise the cluster's machines must have the same code.
         """
-        # With -P, a folder that happens to be where the job starts is not taken for the project.
+        # With -P, Python does not take a folder in the job's working directory for the project.
         command = ["python", "-P", "-m", "orchestrator", "resume", run, "--store", store.url, "--address", "auto"]
         command += ["--submitted-by", project_version(), "--after", str(after)]
         command += [word for assignment in assignments for word in ("--set", assignment)]
         environment: dict[str, Any] = {}
         if ship_code:
-            # By the name of a package, Ray sends its folder; the settings that ship lie beside it in a checkout.
+            # Ray sends these folders under the packages' names. In a checkout the shipped settings lie next to them.
             environment["py_modules"] = [str(files(name)) for name in ("orchestrator", "workers")]
         with self._explained():
-            there = sum(job.submission_id is not None for job in self._client.list_jobs())
+            submitted = sum(job.submission_id is not None for job in self._client.list_jobs())
             submit = partial(
                 self._client.submit_job,
                 entrypoint=shlex.join(command),
                 runtime_env=environment,
-                submission_id=f"dip-{run}-{there + 1}",
+                submission_id=f"dip-{run}-{submitted + 1}",
                 metadata={"run": run, "store": store.url},
             )
             return Job(self.address, _when_ready(submit))
 
     def last_job(self, store: Store, run: str) -> Job:
-        """The latest job that drove a run of this store here.
+        """Find the latest job that drove a run of this store on this cluster.
 
         Raises:
             UserMistakeError: there is none.
         """
         with self._explained():
-            told = {"run": run, "store": store.url}
-            jobs = [job for job in self._client.list_jobs() if told.items() <= (job.metadata or {}).items()]
+            metadata = {"run": run, "store": store.url}
+            jobs = [job for job in self._client.list_jobs() if metadata.items() <= (job.metadata or {}).items()]
         if not jobs:
             raise UserMistakeError(f"--address {self.address}: the run {run} has no job there")
         return Job(self.address, str(max(jobs, key=lambda job: job.start_time or 0).submission_id))
 
     def why_it_ended(self, job: Job) -> str | None:
-        """What a driver said last, if it has come to an end; None while it is under way."""
+        """Return the end of a driver's output if the driver has ended; None while it runs."""
         with self._explained():
             if not self._client.get_job_status(job.id).is_terminal():
                 return None
             return self.log(job)[-_LOG_SHOWN:]
 
     def log(self, job: Job) -> str:
-        """All that a driver has printed."""
+        """Return the whole output of a driver."""
         with self._explained():
             return str(self._client.get_job_logs(job.id))
 
 
 def _when_ready(submit: Callable[[], str]) -> str:
-    """Submit a job to a cluster that may have started a moment ago, and has nobody yet who takes it."""
+    """Submit a job; wait while the cluster has just started and has no agent yet to take it."""
     end = time.monotonic() + _READY_S
     while True:
         try:
@@ -166,7 +170,7 @@ def _when_ready(submit: Callable[[], str]) -> str:
 
 
 def bring_over(store: Store, plan: Plan, listener: Listener) -> None:
-    """Leave in the store all that a driver needs which knows nothing but the run's name."""
+    """Write everything to the store that a driver needs if it knows only the run's name."""
     begin(store, plan, {"dip-orchestrator": project_version()})
     if plan.uploads:
         total = len(plan.uploads)
@@ -177,12 +181,12 @@ def bring_over(store: Store, plan: Plan, listener: Listener) -> None:
             plan.uploads,
             max_pixels=plan.config.ingest.max_pixels,
             white_is_known=plan.source.white_is_known,
-            tell=lambda done: listener.update([Stage("upload", done, total)]),
+            on_progress=lambda done: listener.update([Stage("upload", done, total)]),
         )
 
 
 def hand_over(store: Store, plan: Plan, cluster: Cluster, listener: Listener, *, ship_code: bool = False) -> Job:
-    """Bring a run to the store, and start its driver on a cluster."""
+    """Bring a run to the store and start its driver on a cluster."""
     after = latest(store, RunLayout(plan.run))
     bring_over(store, plan, listener)
     return cluster.drive(store, plan.run, plan.changed_settings, after=after, ship_code=ship_code)

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Before Ray is imported, which reads these once: all its servers listen on loopback only, as they do on other laptops, and
-# answer only who knows the token.
+# Ray reads these once, when it is imported. They let its servers listen on loopback only, on Linux as on other systems,
+# and answer only clients that know the token.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
@@ -22,22 +22,23 @@ import ray
 from orchestrator.resources.share import Resources
 
 OBJECT_STORE_BYTES = 256 * 2**20
-"""Ray's object store carries records and references here, never images."""
+"""A small object store suffices: it carries records and references, never images."""
 
 
 @contextlib.contextmanager
 def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
-    """A Ray of our own on this machine, ended with the block; gives the dashboard's address.
+    """Start a Ray of our own on this machine and end it with the block; yield the dashboard's URL.
 
-    It has as many CPUs as the trials that run at once reserve, which is what bounds them. It never joins a cluster that
-    happens to run, asks everyone for its token and sends no usage statistics.
+    Its number of CPUs limits how many trials run at once. It never joins a cluster that happens to run, asks every
+    client for the token and sends no usage statistics.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    # Ray warns at every start about a future default; what it is then is set here already.
+    # Ray warns at every start about a future default; this sets that default now.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     make_token()
-    # Ray lets every user of the machine into its files; into this folder only ours can go. Its sockets need a short path.
+    # Ray makes its files readable for every user of the machine; only our user can enter this folder. Ray's sockets
+    # need a short path.
     files = tempfile.mkdtemp(prefix="dip-ray-", dir="/tmp")
     started = ray.init(
         address="local",
@@ -60,27 +61,28 @@ def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], None]]:
-    """Let SIGTERM, with which batch systems and spot machines say that they will soon pull the plug, be what Ctrl-C is.
+    """Treat SIGTERM like Ctrl-C within the block; batch systems and spot machines send it shortly before they stop.
 
-    To be entered when Ray has started, which takes the signal for itself. Gives a function that raises KeyboardInterrupt if
-    either has come: an exception that is raised while Ray is at work may get lost there (it did, once in some dozen times).
+    Enter the block after Ray has started, because Ray takes the signal for itself. The block gets a function that
+    raises KeyboardInterrupt if either signal has arrived: an exception that is raised inside Ray's code may get lost
+    there (it did, once in some dozen times).
     """
-    came = threading.Event()
+    arrived = threading.Event()
 
     def interrupt(number: int, frame: object) -> None:
-        came.set()
+        arrived.set()
         raise KeyboardInterrupt
 
-    def heed() -> None:
-        if came.is_set():
+    def check() -> None:
+        if arrived.is_set():
             raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        yield heed
+        yield check
         return
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield heed
+        yield check
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -88,7 +90,8 @@ def interruptible() -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let no second Ctrl-C or SIGTERM into what ends a run: it takes seconds, and half-ended Ray processes would stay behind."""
+    """Ignore a second Ctrl-C or SIGTERM while a run ends. That takes seconds, and an interrupt would leave Ray
+    processes behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -101,12 +104,13 @@ def uninterrupted() -> Iterator[None]:
 
 
 def make_token() -> None:
-    """See to it that Ray's authentication token is there and ours alone: Ray would let every user of the machine read it."""
+    """Make sure that Ray's authentication token exists and that only our user can read it; Ray would let every user
+    read it."""
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         return
     path = Path("~/.ray/auth_token").expanduser()
     if path.exists():
-        with contextlib.suppress(OSError):  # it may be somebody else's to keep
+        with contextlib.suppress(OSError):  # the file may belong to somebody else
             path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
         return
     token = secrets.token_hex(32)
@@ -116,5 +120,5 @@ def make_token() -> None:
         with os.fdopen(file, "w") as handle:
             handle.write(token)
     except OSError:
-        # A home that cannot be written: the token lives as long as this process.
+        # The home folder cannot be written, so the token lives as long as this process.
         os.environ["RAY_AUTH_TOKEN"] = token

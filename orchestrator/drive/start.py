@@ -19,13 +19,13 @@ from orchestrator.store import Store, check_store
 
 @dataclass(frozen=True)
 class Begun:
-    """A run whose driver works elsewhere; ``after`` is the number of the last claim before the driver's own."""
+    """A run that is driven elsewhere; ``after`` is the number of the last claim before the driver's own."""
 
     driver: BackgroundDriver | tuple[Cluster, Job]
     after: int
 
     def why_it_ended(self) -> str | None:
-        """What its driver said last, if it has come to an end; None while it is under way."""
+        """Return the last output of its driver if that has ended; None while it runs."""
         if isinstance(self.driver, BackgroundDriver):
             return self.driver.why_it_ended()
         cluster, job = self.driver
@@ -33,34 +33,34 @@ class Begun:
 
 
 def drive_here(request: Request, listener: Listener, *, address: str | None, dashboard: bool) -> Outcome:
-    """Drive a run in this process until it ends: with a Ray of its own, or joined to the cluster at ``address``.
+    """Drive a run in this process until it ends: with a Ray of its own, or on the cluster at ``address``.
 
     Raises:
         UserMistakeError: something cannot be done as asked.
-        KeyboardInterrupt: the user stopped the run; see `orchestrator.drive.driver.execute` for this and what else may be.
+        KeyboardInterrupt: the user stopped the run. `orchestrator.drive.driver.execute` lists the other errors.
     """
     if address is None:
         plan = request.plan()
-        # Before anything starts: does the store do what a run cannot do without?
+        # Before anything starts, make sure that the store can do all that a run needs.
         check_store(request.store, f"probe-{uuid.uuid4().hex}")
-        _tell_sizing(plan, listener)
+        _note_sizing(plan, listener)
         listener.note("starting Ray ...")
         return execute(request.store, plan, listener, dashboard=dashboard)
     with joined_ray(address):
         plan = request.plan(resolve_on_cluster)
         check_store(request.store, f"probe-{uuid.uuid4().hex}")
-        _tell_sizing(plan, listener)
+        _note_sizing(plan, listener)
         listener.note(f"joining Ray at {address} ...")
         return execute(request.store, plan, listener, joined=True)
 
 
 def begin_in_background(request: Request, listener: Listener, *, address: str | None, dashboard: bool) -> Begun:
-    """Bring a run to the store, and start its driver as a process of its own on this machine.
+    """Bring a run to the store and start its driver as a process of its own on this machine.
 
     Raises:
-        UserMistakeError: something cannot be done as asked, or the run is under way.
+        UserMistakeError: something cannot be done as asked, or the run is in progress.
     """
-    # The machines of a cluster are not known before it is joined, which its driver does.
+    # Only the driver joins the cluster, so its machines are not known here.
     plan = request.plan(resolve_here if address is None else None)
     after = _make_ready(request.store, plan, listener)
     bring_over(request.store, plan, listener)
@@ -71,10 +71,10 @@ def begin_in_background(request: Request, listener: Listener, *, address: str | 
 
 
 def begin_on_cluster(request: Request, listener: Listener, *, address: str, ship_code: bool) -> Begun:
-    """Bring a run to the store, and start its driver as a job on the cluster whose dashboard is at ``address``.
+    """Bring a run to the store and start its driver as a job on the cluster whose dashboard is at ``address``.
 
     Raises:
-        UserMistakeError: something cannot be done as asked, the run is under way, or the cluster cannot be reached.
+        UserMistakeError: something cannot be done as asked, the run is in progress, or the cluster cannot be reached.
     """
     check_reachable_from_machines(request.store)
     cluster = Cluster(address)
@@ -86,15 +86,15 @@ def begin_on_cluster(request: Request, listener: Listener, *, address: str, ship
 
 
 def _make_ready(store: Store, plan: Plan, listener: Listener) -> int:
-    """Make sure that a run can be handed to another driver; the number of its last claim."""
+    """Make sure that a run can be handed to another driver; return the number of its last claim."""
     check_store(store, f"probe-{uuid.uuid4().hex}")
-    # By our own clock: the machine of the last driver may be gone without a word.
+    # Time is taken by our own clock: the last driver's machine may have died without recording anything.
     wait_until_free(store, RunLayout(plan.run), note=listener.note)
     listener.note(f"run {plan.run}: bringing {len(plan.uploads)} images to {store.url}")
-    _tell_sizing(plan, listener)
+    _note_sizing(plan, listener)
     return latest(store, RunLayout(plan.run))
 
 
-def _tell_sizing(plan: Plan, listener: Listener) -> None:
+def _note_sizing(plan: Plan, listener: Listener) -> None:
     if plan.sizing is not None and plan.sizing.effort is not None:
         listener.note(f"effort {plan.sizing.effort}: {plan.sizing.why}")

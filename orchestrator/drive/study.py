@@ -1,4 +1,4 @@
-"""The end of a study: its table, its figures and its page, put together from a finished run."""
+"""The end of a study: make its table, its figures and its page from a finished run."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from orchestrator.store import Store
 
 
 def conclude_study(store: Store, record: RunRecord, images: Sequence[InputImage]) -> None:
-    """Put the figures of a finished study together, and leave table, figures and page in the store."""
+    """Write the table, the figures and the page of a finished study to the store."""
     layout = RunLayout(record.run)
     table = read_table(store, layout, images)
     study = study_of(table)

@@ -1,1 +1,1 @@
-"""One fit as work on the store."""
+"""One fit, from inputs in the store to results in the store."""

@@ -1,4 +1,4 @@
-"""Outputs and curves of a fit, as one object in the store."""
+"""The outputs and curves of a fit, as one object in the store."""
 
 import io
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ class FitArrays:
     psnr: NDArray[np.float32]
 
     def to_bytes(self) -> bytes:
-        """A compressed npz file."""
+        """Return the arrays as a compressed npz file."""
         file = io.BytesIO()
         np.savez_compressed(file, output=self.output, steady=self.steady, held_out=self.held_out, psnr=self.psnr)
         return file.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "FitArrays":
-        """The arrays back; nothing but arrays is accepted."""
+        """Read the arrays back; only arrays are accepted, no pickles."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return cls(arrays["output"], arrays["steady"], arrays["held_out"], arrays["psnr"])
 
 
 def read_arrays(store: Store, keys: FitLayout, record: FitRecord) -> FitArrays:
-    """The outputs and curves of a fit that is done."""
+    """Read the outputs and curves of a fit that is done."""
     return FitArrays.from_bytes(store.get(keys.arrays(str(record.arrays))))

@@ -1,11 +1,11 @@
-"""What torch writes into the store, with the number of its format: checkpoints, and the weights that rounds begin from.
+"""Files of torch in the store, with a format number: checkpoints, and the weights that rounds begin from.
 
-A checkpoint is the state of work that is not finished. It saves time and holds no result. So whatever is wrong with
-one, the work is begun anew: it is damaged, belongs to another network, lacks something, or was written by a newer
-version. Begun anew, the work comes to the same result; and a refusal, as for records of a newer format, would stop a
-run for want of a file that it does not need.
+A checkpoint is the state of unfinished work. It saves time and holds no result. So if anything is wrong with it, the
+work begins again: the checkpoint may be damaged, belong to another network, lack something, or come from a newer
+version. The work then comes to the same result. Records of a newer format are refused, but refusing a checkpoint would
+stop a run because of a file that it does not need.
 
-The weights that a chain's rounds begin from are a result. A newer format of theirs is refused.
+The weights that a chain's rounds begin from are a result. Their newer formats are refused.
 """
 
 import copy
@@ -22,51 +22,51 @@ from orchestrator.run.formats import check_format
 Saved = dict[str, Any]
 
 
-class Work(Protocol):
-    """What is done in iterations, and can be taken up again."""
+class Resumable(Protocol):
+    """Work that is done in iterations and can be resumed from its state."""
 
     iteration: int
 
     def advance(self, iterations: int) -> float:
-        """Do up to so many more; returns how far it has come."""
+        """Do at most so many more iterations; return the error that progress reports show."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that it is."""
+        """Return the whole state."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Resume from a state."""
 
 
 def _without_number(saved: Saved) -> Saved:
-    """Format 0: ``seconds`` and ``fit`` without a number."""
+    """Upgrade format 0, which has ``seconds`` and ``fit`` without a number."""
     return saved
 
 
 _UPGRADES: tuple[Callable[[Saved], Saved], ...] = (_without_number,)
-"""For each older format, from format 0 on, what makes the next of it; the present format is their number."""
+"""Functions that upgrade each older format to the next, from format 0 on; the current format is the number of them."""
 
 _WEIGHTS_FORMAT = 1
 
 
-def to_bytes(work: Work, seconds: float) -> bytes:
-    """The state of work that has taken so many seconds, to be given to `take_up`."""
+def to_bytes(work: Resumable, seconds: float) -> bytes:
+    """Serialise the state of work that has taken so many seconds; `take_up` reads it."""
     file = io.BytesIO()
     torch.save({"format": len(_UPGRADES), "seconds": seconds, "fit": work.state_dict()}, file)
     return file.getvalue()
 
 
-def take_up(work: Work, data: bytes) -> float:
-    """Go on from a checkpoint with work that has just been made; without a usable one nothing is changed.
+def take_up(work: Resumable, data: bytes) -> float:
+    """Resume work, which has just been made, from a checkpoint; an unusable checkpoint changes nothing.
 
     Args:
         work: The work, with the arguments that it had when the checkpoint was written.
         data: The checkpoint.
 
     Returns:
-        The seconds that the work had taken by then; 0.0 if it is begun anew.
+        The seconds that the work had taken until then; 0.0 if it begins again.
 
     Raises:
-        MemoryError: there is too little memory; so for torch.OutOfMemoryError.
+        MemoryError, torch.OutOfMemoryError: there is too little memory.
     """
     fresh = copy.deepcopy(work.state_dict())
     try:
@@ -78,7 +78,7 @@ def take_up(work: Work, data: bytes) -> float:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception:
-        # Of many kinds, by what is wrong; some states are found out only when half of them has been loaded.
+        # Errors of many kinds arrive here. Some states turn out to be wrong only after half of them has been loaded.
         work.load_state_dict(fresh)
         return 0.0
     return seconds
@@ -95,7 +95,7 @@ def _read(data: bytes) -> Saved:
 
 
 def weights_to_bytes(network: nn.Module) -> bytes:
-    """The weights of a network, on the CPU, to be given to `load_weights`."""
+    """Serialise the weights of a network, on the CPU; `load_weights` reads them."""
     file = io.BytesIO()
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     torch.save({"format": _WEIGHTS_FORMAT, "weights": weights}, file)
@@ -103,7 +103,7 @@ def weights_to_bytes(network: nn.Module) -> bytes:
 
 
 def load_weights(network: nn.Module, data: bytes, place: str) -> None:
-    """Give a network the weights that were found at a place.
+    """Load weights into a network; ``place`` says for messages where they were found.
 
     Raises:
         NewerFormatError: a newer version has written them.
@@ -116,20 +116,20 @@ def load_weights(network: nn.Module, data: bytes, place: str) -> None:
     except NewerFormatError:
         raise
     except Exception as error:
-        # Of many kinds: the bytes are no weights, or not of this network.
+        # Errors of many kinds arrive here: the bytes are no weights, or not of this network.
         raise ValueError(str(error)) from None
 
 
 def _weights_without_number(saved: Saved) -> Saved:
-    """Format 0: the state of the network and nothing else."""
+    """Return the weights in format 0, which is the state of the network and nothing else."""
     return saved
 
 
 def _check(state: Any, fresh: dict[str, Any], weights: Sequence[Tensor]) -> None:
-    """Compare a state with that of the same work before its first iteration.
+    """Compare a state with the state of the same work before its first iteration.
 
     Raises:
-        ValueError: something is missing, too much, or of another type or shape.
+        ValueError: a part is missing, superfluous, or of another type or shape.
     """
     if not isinstance(state, dict) or state.keys() != fresh.keys():
         raise ValueError("the state has other parts")
@@ -144,13 +144,13 @@ def _check(state: Any, fresh: dict[str, Any], weights: Sequence[Tensor]) -> None
         elif expected is not None:
             _check_same(found, expected, iteration, name)
         elif iteration:
-            # The average of the outputs: there is none before the first iteration.
+            # This is the average of the outputs, which does not exist before the first iteration.
             _check_same(found, fresh["stopping"]["best_output"], iteration, name)
 
 
 def _check_same(found: Any, expected: Any, iteration: int, name: str) -> None:
     if isinstance(expected, Tensor):
-        # What is empty before the first iteration has one figure for each iteration.
+        # A tensor that is empty before the first iteration has one value for each iteration.
         shape = (iteration,) if expected.shape == (0,) else expected.shape
         if not isinstance(found, Tensor) or found.shape != shape or found.dtype != expected.dtype:
             raise ValueError(f"{name} has another type or shape")
@@ -169,7 +169,7 @@ def _check_same(found: Any, expected: Any, iteration: int, name: str) -> None:
 
 
 def _check_moments(state: Any, weights: Sequence[Tensor]) -> None:
-    """Compare Adam's moments with what it fits, every part of which has some after the first iteration."""
+    """Compare Adam's moments with the weights that it fits: after the first iteration every weight has moments."""
     if not isinstance(state, Mapping) or set(state) != set(range(len(weights))):
         raise ValueError("the optimizer is of another network, or has come less far")
     for place, weight in enumerate(weights):

@@ -1,7 +1,7 @@
-"""One fit as work on the store: load the image, fit, leave the result.
+"""One fit as work on the store: load the image, fit, write the result.
 
-Whoever runs it next looks in the store first: a finished fit is not repeated, an unfinished one goes on from its
-checkpoint. Nothing here knows Ray.
+Every attempt looks in the store first: a finished fit is not repeated, an unfinished one resumes from its checkpoint.
+Nothing here knows Ray.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import numpy as np
 from orchestrator.fit.arrays import FitArrays
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.memory import share_of_memory
-from orchestrator.fit.pace import Pace
+from orchestrator.fit.pace import BlockRunner
 from orchestrator.fit.problem import Problem
 from orchestrator.fit.record import Evaluation, FitRecord, fit_keys, read_record, record_once
 from orchestrator.fit.subject import Subject
@@ -26,7 +26,7 @@ from workers.stopping import StoppingRule, rule_of
 
 
 def stopping_of(config: Config) -> StoppingRule:
-    """The rule that stops a run's fits."""
+    """Return the rule that stops a run's fits."""
     return rule_of(config.fit.stopping, correlated=config.task.kind.correlated_noise)
 
 
@@ -40,16 +40,16 @@ def run_fit(
     must_leave: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> FitRecord:
-    """Fit, or take from the store what an earlier attempt has left.
+    """Do a fit, or take the result of an earlier attempt from the store.
 
     Args:
         context: The run.
-        job: Which fit it is.
+        job: The fit to do.
         subject_of: Makes the subject. It is called only if there is something to fit.
         problem: The image's inputs, if the caller has them already.
         on_progress: Called with the iteration and the held-out error so far after every block.
         must_leave: Asked after every block whether this machine is being taken away.
-        clock: Seconds.
+        clock: Returns the time in seconds.
 
     Returns:
         The record, which is then in the store.
@@ -57,53 +57,53 @@ def run_fit(
     Raises:
         FitOutOfMemoryError: there is too little memory.
         ImageRejectedError: the image cannot be used.
-        NodeLeavingError: ``must_leave`` said so; the fit goes on elsewhere from its checkpoint.
+        NodeLeavingError: ``must_leave`` returned True; the fit can resume elsewhere from its checkpoint.
     """
     keys = fit_keys(context, job)
     finished = read_record(context.store, keys, job.until)
     if finished is not None and (finished.state != "done" or context.store.exists(keys.arrays(str(finished.arrays)))):
         return finished
     if finished is not None:
-        # Somebody has removed what the record speaks of, as it was damaged perhaps: the fit is made again.
+        # The record's arrays are gone; perhaps somebody deleted damaged ones. The fit is done again.
         context.store.delete(keys.result)
     with share_of_memory(context, job):
-        prepared = _Prepared(context, job, problem or Problem(context, job.image), subject_of)
-        return _carried_out(context, job, prepared, Pace(context, keys.checkpoint, on_progress, must_leave, clock))
+        prepared = _PreparedFit(context, job, problem or Problem(context, job.image), subject_of)
+        return _finish(context, job, prepared, BlockRunner(context, keys.checkpoint, on_progress, must_leave, clock))
 
 
-def _carried_out(context: RunContext, job: FitJob, prepared: "_Prepared", pace: Pace) -> FitRecord:
+def _finish(context: RunContext, job: FitJob, prepared: "_PreparedFit", runner: BlockRunner) -> FitRecord:
     store, keys, fit = context.store, fit_keys(context, job), prepared.fit
-    pace.restore(fit)
+    runner.restore(fit)
     last = fit.settings.iterations if job.until is None else job.until
     try:
-        pace.go(fit, last, lambda: fit.finished)
+        runner.run(fit, last, lambda: fit.finished)
         if not fit.finished:
-            # The checkpoint first: who finds the record may rely on it.
-            pace.save(fit)
-            return record_once(store, keys.rung(last), prepared.paused(pace.seconds, last))
-        record, arrays = prepared.outcome(pace.seconds)
+            # The checkpoint is written first, so that it exists wherever the record does.
+            runner.save(fit)
+            return record_once(store, keys.rung(last), prepared.paused(runner.seconds, last))
+        record, arrays = prepared.outcome(runner.seconds)
         data = arrays.to_bytes()
         record = replace(record, arrays=hashlib.sha256(data).hexdigest()[:16])
         prepared.subject.before_record(fit)
         store.put(keys.arrays(str(record.arrays)), data)
     except FitDivergedError as error:
         record = FitRecord(
-            job.name, job.view, "failed", reason=f"the fit diverged: {error}", seconds=round(pace.seconds, 3)
+            job.name, job.view, "failed", reason=f"the fit diverged: {error}", seconds=round(runner.seconds, 3)
         )
     record = record_once(store, keys.result, record)
-    pace.forget()
+    runner.forget()
     return record
 
 
-class _Prepared:
-    """A fit made ready, and its outcome."""
+class _PreparedFit:
+    """A fit that is ready to run, and its outcome."""
 
     def __init__(self, context: RunContext, job: FitJob, problem: Problem, subject_of: Callable[[], Subject]) -> None:
         config = context.config
         view = problem.view(job.view)
         self._job, self.subject = job, subject_of()
         reference = problem.reference
-        # The reference reaches an observer only, from which the fit reads nothing back.
+        # Only an observer sees the reference; the fit reads nothing back from it.
         self._reference = None if reference is None else view.of_restored(config.task.scale).take(reference)[0]
         self._observer = None if self._reference is None else PsnrObserver(self._reference, context.device)
         self.fit = Fit(
@@ -117,7 +117,7 @@ class _Prepared:
                 learning_rate=config.fit.learning_rate,
                 input_noise=config.fit.input_noise,
                 average=config.fit.average,
-                # On a CPU every operation is, and the plain ones are faster.
+                # On a CPU every operation is deterministic, and the plain ones are faster.
                 deterministic=config.fit.deterministic and context.device != "cpu",
             ),
             seed=self.subject.seed,
@@ -126,7 +126,7 @@ class _Prepared:
         )
 
     def paused(self, seconds: float, iterations: int) -> FitRecord:
-        """What was known after so many iterations; a checkpoint may have been further."""
+        """Make the record of a pause after so many iterations; the fit itself may have come further."""
         curve = self.fit.result().held_out_curve[:iterations]
         best = int(np.argmin(curve))
         return FitRecord(
@@ -141,10 +141,10 @@ class _Prepared:
         )
 
     def outcome(self, seconds: float) -> tuple[FitRecord, FitArrays]:
-        """The record and the arrays of the finished fit."""
+        """Return the record and the arrays of the finished fit."""
         result = self.fit.result()
         evaluation = None
-        # What ran on in the last block after the rule had stopped is no part of the fit.
+        # Iterations in the last block after the rule had stopped are no part of the fit.
         curve = [] if self._observer is None else self._observer.curve()[: result.iterations]
         if self._reference is not None and np.isfinite(curve).all():
             evaluation = Evaluation(

@@ -1,4 +1,4 @@
-"""A fit as data: what is asked for. Light, for processes that compute nothing."""
+"""A fit to do, as data. This module imports little, for processes that compute nothing."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,14 +12,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitJob:
-    """One image x one network x one view: a few small words, as a trial's settings should be.
+    """One image x one network x one view. A trial carries it as its settings, so it is small.
 
-    It belongs to no arm: arms that want the same fit share it. ``until`` lets it pause at a rung of so many iterations;
-    ``contest`` names the arm in whose asynchronous halving it may be ended, None where it may not. It reserves ``gpus``
-    of a GPU; a fit that ran out of memory is given a machine, or a GPU, ``alone``.
+    A job belongs to no arm: arms that want the same fit share it. If ``name`` is that of a pruning chain, the job is
+    all rounds of the chain, one after the other.
 
-    Where ``name`` is a pruning chain's, the job is all rounds of the chain, one after the other.
-    With ``together`` masks are found for these images in common, and nothing else is done.
+    Attributes:
+        image: the image.
+        view: the part of the image that is fitted.
+        name: the network, round or chain.
+        until: the rung, in iterations, at which the fit pauses; None runs it to its end.
+        contest: the arm whose asynchronous halving may stop the fit; None if none may.
+        gpus: the share of a GPU that the fit reserves.
+        alone: whether the fit has a GPU, or a machine, for itself because it ran out of memory before.
+        together: the images on which the job searches a chain's masks together; it then does nothing else.
     """
 
     image: InputImage

@@ -1,4 +1,4 @@
-"""Limits of memory around a fit, and advice when it is too little."""
+"""Memory limits for a fit, and advice if memory runs out."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ def share_of_memory(context: RunContext, job: FitJob) -> Iterator[None]:
         FitOutOfMemoryError: there is too little memory.
     """
     if context.device != "cpu" and job.gpus:
-        # Shares of a GPU are bookkeeping to Ray; with this no fit takes the memory of another.
+        # Ray does not enforce shares of a GPU. This limit keeps a fit from taking the memory of another.
         torch.cuda.set_per_process_memory_fraction(1.0 if job.alone else job.gpus)
     try:
         yield
@@ -32,12 +32,12 @@ def share_of_memory(context: RunContext, job: FitJob) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch says it in words only.
+    # On a CPU only the text of torch's error shows it.
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 def _what_would_fit(context: RunContext, job: FitJob) -> str:
-    """The message: how large an image the memory that is free now can hold."""
+    """Write the message, which says how large an image would fit into the memory that is free now."""
     config, scale = context.config, context.config.task.scale
     needed = fit_bytes(config, job.image, job.view, job.name)
     if context.device == "cpu":
@@ -48,7 +48,7 @@ def _what_would_fit(context: RunContext, job: FitJob) -> str:
     crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
     sides = view_size(job.view, job.image.height, job.image.width, crop_px=crop, downscale_px=downscale, scale=scale)
     height, length = (scale * side for side in sides)
-    # What is free may be more than what could be had a moment ago; a size that did not fit is no advice.
+    # More memory may be free now than a moment ago, but the advice must be smaller than the size that did not fit.
     side = min((0.8 * free / needed) ** 0.5, 0.7) * (height * length) ** 0.5
     return (
         f"out of memory: fitting {length}x{height} pixels takes about {needed / 1e9:.1f} GB, and"

@@ -1,25 +1,25 @@
-"""The pace of work on a fit: blocks of iterations, reports, checkpoints."""
+"""Run work in blocks of iterations, with progress reports and checkpoints."""
 
 import contextlib
 from collections.abc import Callable
 
 from orchestrator.errors import DamagedError, NodeLeavingError, NotFoundError
-from orchestrator.fit.checkpoint import Work, take_up, to_bytes
+from orchestrator.fit.checkpoint import Resumable, take_up, to_bytes
 from orchestrator.run.context import RunContext
 
 
-class Pace:
-    """Does work in blocks, reports each, and leaves checkpoints, from which another attempt goes on.
+class BlockRunner:
+    """Runs work in blocks, reports progress after each, and writes checkpoints from which another attempt can resume.
 
     Args:
         context: The run.
-        key: Where the checkpoints are.
+        key: The key of the checkpoint.
         on_progress: Called with the iteration and the error after every block.
         must_leave: Asked after every block whether this machine is being taken away.
-        clock: Seconds.
+        clock: Returns the time in seconds.
 
     Attributes:
-        block: Iterations between two looks at the clock.
+        block: Iterations per block; the clock is read between blocks.
     """
 
     def __init__(
@@ -38,22 +38,22 @@ class Pace:
 
     @property
     def seconds(self) -> float:
-        """Seconds spent on the work, with those of earlier attempts whose checkpoint was found."""
+        """Seconds spent on the work, including earlier attempts whose checkpoint was found."""
         return self._before + self._clock() - self._started
 
-    def restore(self, work: Work) -> None:
-        """Go on from an earlier attempt's checkpoint, if there is one."""
+    def restore(self, work: Resumable) -> None:
+        """Resume the work from an earlier attempt's checkpoint, if there is one."""
         self._before = 0.0
-        # Without one that can be read the work is begun anew, and comes to the same result.
+        # Without a readable checkpoint the work begins again and comes to the same result.
         with contextlib.suppress(NotFoundError, DamagedError):
             self._before = take_up(work, self._store.get(self._key))
         self._started = self._saved = self._clock()
 
-    def go(self, work: Work, last: int, finished: Callable[[], bool]) -> None:
-        """Work until it is finished, or has come to iteration ``last``.
+    def run(self, work: Resumable, last: int, finished: Callable[[], bool]) -> None:
+        """Advance the work until it is finished or has reached iteration ``last``.
 
         Raises:
-            NodeLeavingError: the machine is taken away; there is a checkpoint.
+            NodeLeavingError: the machine is being taken away; there is a checkpoint.
         """
         while not finished() and work.iteration < last:
             error = work.advance(min(self.block, last - work.iteration))
@@ -65,11 +65,11 @@ class Pace:
                 if leaving:
                     raise NodeLeavingError(f"its machine is being taken away at iteration {work.iteration}")
 
-    def save(self, work: Work) -> None:
-        """Leave a checkpoint."""
+    def save(self, work: Resumable) -> None:
+        """Write a checkpoint."""
         self._store.put(self._key, to_bytes(work, self.seconds))
         self._saved = self._clock()
 
     def forget(self) -> None:
-        """The work is done, and its result in the store."""
+        """Delete the checkpoint of work whose result is in the store."""
         self._store.delete(self._key)

@@ -1,7 +1,7 @@
-"""The problem that an image poses, loaded from the store where it is worked on.
+"""The problem that an image poses, loaded from the store by the process that works on it.
 
-All randomness here is a function of the run's seed and the image, so that every candidate and arm faces the same noise
-and the same held-out pixels.
+All randomness here is a function of the run's seed and the image, so every candidate and arm faces the same noise and
+the same held-out pixels.
 """
 
 from functools import cached_property
@@ -23,13 +23,13 @@ Array = NDArray[np.float32]
 
 
 class Problem:
-    """An image's inputs. Each is read and decoded once, when it is first asked for.
+    """An image's inputs. Each is read and decoded once, when it is first used.
 
-    It has two doors. ``observation``, with what is made of it, is what fitting, stopping and picking may see.
-    ``reference`` is the clean image. Only evaluation uses it, and a search for masks that was asked to
-    (``lottery.target: clean``), whose results say so.
+    The inputs have two sides. Fitting, stopping and picking may see ``observation`` and what derives from it.
+    ``reference`` is the clean image. Only evaluation uses it, and a search for masks with ``lottery.target: clean``,
+    whose results say so.
 
-    Every piece of work makes its own. The pixels (C, H, W) are in [0, 1] and belong to the problem: do not change them.
+    Every job makes its own problem. The pixels (C, H, W) are in [0, 1] and belong to the problem: do not change them.
 
     Args:
         context: The run.
@@ -41,7 +41,7 @@ class Problem:
 
     @cached_property
     def picture(self) -> Picture:
-        """The image as it was given; in a simulation it is the clean one.
+        """The image as it was given; in a simulation this is the clean one.
 
         Raises:
             ImageRejectedError: the file is damaged, or cannot be decoded.
@@ -51,7 +51,7 @@ class Problem:
 
     @cached_property
     def observation(self) -> Observation:
-        """The degraded image; in a simulation it is degraded here, from the clean one.
+        """The degraded image; in a simulation it is made here from the clean one.
 
         Raises:
             ImageRejectedError: a file is damaged, or cannot be decoded.
@@ -62,13 +62,13 @@ class Problem:
             return config.task.make().simulate(pixels, random)
         if self.image.mask is None:
             return Observation(pixels, None)
-        # In a simulation too the user's mask is all that happens to the clean image.
+        # In a simulation with a user's mask, the mask is the only degradation.
         known = decode_mask(self._get(image_key(self.image.mask)), max_pixels=config.ingest.max_pixels)
         return observe(pixels, known)
 
     @cached_property
     def reference(self) -> Array | None:
-        """The clean image on the degraded one's scale, of the restored image's size; None if there is none.
+        """The clean image on the degraded one's scale, in the restored image's size; None if there is none.
 
         Raises:
             ImageRejectedError: a file cannot be decoded.
@@ -76,7 +76,7 @@ class Problem:
         if self.image.reference is None:
             return None
         if self._context.simulate:
-            # A clean image whose sides are no multiples of the scale loses the rest when it is made small.
+            # If the sides of a clean image are no multiples of the scale, downscaling drops the remainder.
             scale = self._context.config.task.scale
             return self.picture.pixels[:, : scale * self.image.height, : scale * self.image.width]
         data = self._context.store.get(image_key(self.image.reference))
@@ -90,7 +90,7 @@ class Problem:
         return self.observation.pixels if scale == 1 else enlarge(self.observation.pixels, scale)
 
     def view(self, name: ViewName) -> View:
-        """The view of a fit, chosen from the degraded image alone."""
+        """Select the view of a fit, from the degraded image alone."""
         config = self._context.config
         return select_view(
             name,
@@ -102,7 +102,7 @@ class Problem:
         )
 
     def measurement(self, view: View) -> Measurement:
-        """What a fit of a view may see, and which pixels are held out: the same for all candidates."""
+        """Return the pixels of a view that a fit may see and those that are held out: the same for all candidates."""
         config = self._context.config
         random = np.random.default_rng(seed_of(config.seed, self.image.id, "held-out", view.name))
         pixels, known = view.take(self.observation.pixels, self.observation.known)
@@ -112,5 +112,5 @@ class Problem:
         try:
             return self._context.store.get(key)
         except DamagedError as error:
-            # It concerns this image alone.
+            # A damaged file concerns this image alone.
             raise ImageRejectedError(f"its copy in the store is damaged ({error})") from None

@@ -1,4 +1,4 @@
-"""The record of a fit, and its place in the store. Light, for processes that compute nothing."""
+"""The record of a fit and its place in the store. This module imports little, for processes that compute nothing."""
 
 import contextlib
 from dataclasses import dataclass
@@ -16,10 +16,13 @@ from orchestrator.store import Store
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What only a clean reference can tell, in dB; kept apart from everything that is chosen by.
+    """The figures that need a clean reference, in dB. They are kept apart because no decision may use them.
 
-    ``psnr`` is that of the output where the fit was stopped, ``psnr_steady`` where its outputs varied least, and
-    ``psnr_oracle_stop`` the best of all iterations, ``psnr_last`` that after the last one.
+    Attributes:
+        psnr: the PSNR of the output where the fit was stopped.
+        psnr_steady: the PSNR where the outputs varied least.
+        psnr_oracle_stop: the best PSNR of all iterations.
+        psnr_last: the PSNR after the last iteration.
     """
 
     psnr: float
@@ -30,14 +33,17 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class FitRecord:
-    """What is known of a fit that ended, or paused at a rung.
+    """The record of a fit that ended, or paused at a rung. `workers.fitting.FitResult` documents the other fields.
 
-    A ``failed`` one says why in ``reason``. ``held_out_error`` is the mean squared error on the hidden pixels at
-    ``stop_iteration`` (of a paused one: the least so far), ``seconds`` the time spent computing, over all attempts that
-    left a checkpoint, ``arrays`` tells which outputs and curves are this record's. ``parameters`` are those that are
-    fitted; of a pruned network (of all its convolution weights the share ``sparsity`` is gone) those that are left. It
-    is not ``blind`` if what was fitted was found on a clean reference. For the rest see
-    `workers.fitting.FitResult`.
+    Attributes:
+        reason: why a ``failed`` fit failed.
+        held_out_error: the mean squared error on the hidden pixels at ``stop_iteration``; for a paused fit the least so
+            far.
+        parameters: how many parameters were fitted; for a pruned network those that are left.
+        sparsity: the share of all convolution weights that is pruned; None for a prior.
+        blind: False if the network was found on a clean reference.
+        seconds: the time spent computing, over all attempts that left a checkpoint.
+        arrays: the name of this record's outputs and curves.
     """
 
     candidate: Name
@@ -58,12 +64,12 @@ class FitRecord:
     evaluation: Evaluation | None = None
 
     def to_json(self) -> bytes:
-        """Plain JSON."""
+        """Return the record as plain JSON."""
         return FIT_RECORDS.to_json(self)
 
     @classmethod
     def from_json(cls, data: bytes) -> "FitRecord":
-        """The record back.
+        """Read a record back.
 
         Raises:
             NewerFormatError: a newer version has written it.
@@ -73,18 +79,18 @@ class FitRecord:
 
 
 FIT_RECORDS = RecordFormat("the record of a fit", FitRecord, (same_fields,))
-"""Format 0: the same fields without a number."""
+"""Format 0 has the same fields without a number."""
 
 
 def fit_keys(context: RunContext, job: FitJob) -> FitLayout:
-    """Where a fit's objects are."""
+    """Return the keys of a fit's objects."""
     return context.layout.fit(job.image.id, job.view, job.name)
 
 
 def read_record(store: Store, keys: FitLayout, until: int | None = None) -> FitRecord | None:
-    """The record of a fit's pause after ``until`` iterations, or else of its end; None if there is neither.
+    """Read the record of a fit's pause after ``until`` iterations, else of its end; None if there is neither.
 
-    A fit that another arm has taken further is thus compared at a rung as it was there.
+    So if another arm has taken a fit further, a rung still compares the fit as it was there.
     """
     for key in (None if until is None else keys.rung(until), keys.result):
         with contextlib.suppress(NotFoundError):
@@ -94,5 +100,5 @@ def read_record(store: Store, keys: FitLayout, until: int | None = None) -> FitR
 
 
 def record_once(store: Store, key: str, record: FitRecord) -> FitRecord:
-    """Leave a record in the store; returns the one that counts, which is the first attempt's."""
+    """Write a record to the store unless there is one; return the one that counts, which is the first attempt's."""
     return FIT_RECORDS.create_or_read(store, key, record)

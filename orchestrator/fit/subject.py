@@ -1,7 +1,7 @@
-"""The subject of a fit: which network is fitted, and how long.
+"""The subject of a fit: the network to fit and how long.
 
-Fitting knows no lottery. Whoever asks for a fit hands over its subject: `prior_subject` makes that of a prior,
-`orchestrator.prune.rounds` that of a round, and `orchestrator.schedule.trial` decides between them.
+Fitting knows no lottery. The caller of a fit hands over its subject: `prior_subject` makes that of a prior,
+`orchestrator.prune.rounds` that of a round, and `orchestrator.schedule.trial` chooses between them.
 """
 
 from collections.abc import Callable
@@ -27,13 +27,13 @@ class Subject:
     Attributes:
         network: Its weights are trained in place.
         seed: The seed of the fit's noise.
-        iterations: The most that are run.
+        iterations: The largest number of iterations.
         patience: Iterations without a better held-out error before the fit may stop.
-        parameters: How many are fitted; of a pruned network, those that are left.
+        parameters: How many parameters are fitted; for a pruned network those that are left.
         sparsity: The share of all convolution weights that a pruned network lacks; None for a prior.
         blind: False if the network was found on a clean reference.
-        before_record: Called with the finished fit before its record is written, so that what others need of it exists
-            when the fit counts as done. It may raise `workers.fitting.FitDivergedError`.
+        before_record: Called with the finished fit before its record is written, so that everything others need of the
+            fit exists when it counts as done. It may raise `workers.fitting.FitDivergedError`.
     """
 
     network: Network
@@ -47,7 +47,7 @@ class Subject:
 
 
 def prior_subject(context: RunContext, image: InputImage, view: ViewName, name: PriorName) -> Subject:
-    """A prior with fresh weights, a function of the run's seed, the image, the view and the prior.
+    """Make a prior with fresh weights, which are a function of the run's seed, the image, the view and the prior.
 
     Raises:
         InvalidCandidateError: no prior has this name.

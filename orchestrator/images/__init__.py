@@ -4,7 +4,7 @@ The format is decided from the content: PNG, JPEG, WebP, TIFF or BMP. A picture 
 shape (channels, height, width), upright (an EXIF or TIFF orientation is applied), with its alpha kept apart and
 untouched. `Encoding` says how such pixels become samples of a file again.
 
-What changes between the file read and the file written:
+These things change between the file read and the file written:
 
 - JPEG, WebP and BMP become PNG; PNG stays PNG; TIFF stays TIFF (deflate-compressed, interleaved, little-endian).
 - Palettes become 8-bit RGB, samples of fewer than 8 bits become 8-bit, a PNG's transparent colour becomes alpha, and
@@ -12,7 +12,7 @@ What changes between the file read and the file written:
 - A CMYK JPEG becomes RGB (without colour management); a CMYK TIFF keeps its four inks. YCbCr inside TIFF becomes RGB.
 - The orientation tag, EXIF, text and resolution are dropped. An ICC profile is kept where it fits the colours written.
 
-How samples map to [0, 1]:
+Samples map to [0, 1] as follows:
 
 - uint8: 255 is 1. uint16: the full scale of 10, 12, 14 or 16 bits is 1, whichever is the smallest that holds the
   image's maximum, because microscopes and cameras store 12 bits in 16.
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 FIRST_BYTES = 16
-"""So much of a file tells its format."""
+"""This many first bytes of a file show its format."""
 
 
 def check_format(start: bytes) -> None:
@@ -119,10 +119,10 @@ def encode(pixels: NDArray[np.floating[Any]], target: Picture | Encoding, alpha:
 
 
 def resized(picture: Picture, height: int, width: int) -> Picture:
-    """What a restored image of another size is to be like: the picture's encoding, with an alpha of that size.
+    """Make a model for encoding a restored image of another size: the picture's encoding, with an alpha of that size.
 
-    Of a smaller one the alpha is the picture's top left part, of a larger one each sample is repeated. A picture of that
-    size already is returned as it is.
+    A smaller alpha is the top left part of the picture's; in a larger one every sample is repeated. A picture that
+    already has that size is returned unchanged.
     """
     if picture.pixels.shape[1:] == (height, width):
         return picture
@@ -137,9 +137,9 @@ def resized(picture: Picture, height: int, width: int) -> Picture:
 
 
 def decode_mask(data: bytes, *, max_pixels: int = 100_000_000, white_is_known: bool = True) -> NDArray[np.bool_]:
-    """Decode a mask: (H, W), true where a pixel is known. White is what is lighter than half of the mask's lightest pixel.
+    """Decode a mask: (H, W), true where a pixel is known. Pixels lighter than half of the lightest one are white.
 
-    So masks of 0 and 1 are read as those of 0 and 255 are.
+    So masks of 0 and 1 are read like masks of 0 and 255.
 
     Raises ImageRejectedError as `decode` does.
     """
@@ -149,22 +149,22 @@ def decode_mask(data: bytes, *, max_pixels: int = 100_000_000, white_is_known: b
 
 
 def encode_mask(known: NDArray[np.bool_]) -> bytes:
-    """A mask (H, W) as a PNG of one bit: white where known."""
+    """Encode a mask (H, W) as a PNG of one bit: white where known."""
     buffer = BytesIO()
     Image.fromarray(known).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def encode_map(values: NDArray[np.float32]) -> bytes:
-    """A map (1, H, W) of figures as a float32 TIFF, in their own unit."""
+    """Encode a map (1, H, W) of figures as a float32 TIFF, in their own unit."""
     return write_tiff(values[0], Encoding("tiff", "float32", 32, 0.0, 1.0, "grey"))
 
 
 def preview(pixels: NDArray[np.floating[Any]], max_side: int = 512) -> bytes:
     """Return pixels (C, H, W) in [0, 1] as an 8-bit PNG for a web page, at most max_side pixels high and wide.
 
-    One channel is shown as grey, three as RGB, four as CMYK converted to RGB; of any other number the first three
-    (the first, if there are two). Small pictures are not enlarged. Values outside [0, 1] are clipped, NaN is 0.
+    One channel is shown as grey, three as RGB, four as CMYK converted to RGB. Of two channels only the first is shown,
+    of any other number the first three. Small pictures are not enlarged. Values outside [0, 1] are clipped, NaN is 0.
     """
     channels, height, width = pixels.shape
     mode, shown = {1: ("L", 1), 2: ("L", 1), 4: ("CMYK", 4)}.get(channels, ("RGB", 3))
@@ -184,7 +184,7 @@ def preview(pixels: NDArray[np.floating[Any]], max_side: int = 512) -> bytes:
 
 @contextmanager
 def _quiet_decoders() -> Iterator[None]:
-    """Drop what the decoders warn and log about a damaged file: the picture or its rejection says it all."""
+    """Drop the decoders' warnings and log messages about a damaged file: the picture or its rejection suffices."""
     logger = logging.getLogger("tifffile")
 
     def silence(_: logging.LogRecord) -> bool:

@@ -1,4 +1,4 @@
-"""What is checked of every format: sizes, single pictures, orientation."""
+"""Checks for every format: sizes, single pictures, orientation."""
 
 from PIL import Image
 
@@ -25,21 +25,22 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def check_single(count: int, what: str) -> None:
-    """Make sure that a file holds one picture; ``what`` names what it would hold more of.
+    """Check that a file holds only one picture; ``what`` names the things counted, for the message.
 
     Raises:
-        ImageRejectedError: it holds several.
+        ImageRejectedError: the file holds several.
     """
     if count > 1:
         raise ImageRejectedError(f"has {count} {what}; split it into single images")
 
 
 def orientation_of(exif: bytes) -> object:
-    """What an EXIF block names as its orientation; 1 if it names none or is damaged, which is no reason to reject."""
+    """Return the orientation from an EXIF block; 1 if there is none or the block is damaged, which is no reason to
+    reject."""
     tags = Image.Exif()
     try:
         tags.load(exif)
     except Exception:
-        # Of many kinds: the bytes are anybody's.
+        # Errors of many kinds arrive here, because anybody may have made the bytes.
         return 1
     return tags.get(ORIENTATION_TAG, 1)

@@ -1,6 +1,7 @@
-"""The file formats: which reader a file is for.
+"""The file formats and the reader of each.
 
-The bytes are anybody's. What is declared is compared with the limits, and with what is there, before memory is taken.
+Anybody may have made the bytes. So sizes that a header declares are compared with the limits, and with the data, before
+memory is taken.
 """
 
 import struct
@@ -21,7 +22,7 @@ from orchestrator.images.tiff import read_tiff
 
 
 def reader_of(data: bytes) -> tuple[str, Callable[[bytes, int], Decoded]]:
-    """The format's name and its reader, by the first bytes; raise ImageRejectedError if it is none of ours."""
+    """Return the format's name and its reader by the first bytes; raise ImageRejectedError if no reader is for it."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG", read_png
     if data.startswith(b"\xff\xd8\xff"):

@@ -1,7 +1,7 @@
-"""Calls that meet anybody's bytes, in processes that can be spared.
+"""Calls on untrusted bytes, in processes that may crash.
 
-Decoders are C libraries. What they are given may crash them, unpack into more memory than the machine has, or keep them busy
-for days: that then costs one call, and no other.
+Decoders are C libraries. Bytes may crash them, unpack into more memory than the machine has, or keep them busy for
+days. Here that costs one call and no other.
 """
 
 import contextlib
@@ -32,16 +32,16 @@ _Result = TypeVar("_Result")
 def isolated_map(
     function: Callable[..., _Result], *arguments: Sequence[Any], memory: int, seconds: int
 ) -> Iterator[_Result | None]:
-    """What the function returns for each of the arguments, in their order; None where it took its process down.
+    """Yield the function's result for each of the arguments, in their order; None if a call ended its process.
 
-    A process may take ``memory`` bytes more than it begins with (where the system can tell), a call so many ``seconds`` of a
-    CPU. Beyond them a call raises MemoryError, or is ended.
+    A process may take ``memory`` bytes more than it begins with (if the system shows how many these are), and a call
+    may take so many ``seconds`` of a CPU. A call that takes more raises MemoryError or is ended.
 
     Raises:
         RuntimeError: no process can be started.
     """
     count = min(_MOST_PROCESSES, cpu_count(), math.ceil(len(arguments[0]) / _CALLS_WORTH_A_PROCESS))
-    # Each process is an executor of its own, so that it is known which call it died of.
+    # Each process is an executor of its own, so that a dead process belongs to one call.
     idle: SimpleQueue[ProcessPoolExecutor | None] = SimpleQueue()
 
     def call(*values: Any) -> _Result | None:
@@ -67,7 +67,7 @@ def isolated_map(
 
 
 def _start(memory: int) -> ProcessPoolExecutor:
-    # Not forked: what forks while other threads hold locks may wait for them for ever.
+    # Spawned and not forked: a process forked while other threads hold locks may wait for those for ever.
     process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     try:
         with _without_main():
@@ -94,10 +94,10 @@ def _without_main() -> Iterator[None]:
 
 
 def _prepare(memory: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the command reacts to Ctrl-C
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what C libraries say of bad files is no message for the user
-    with contextlib.suppress(OSError, ValueError):  # not every system can tell, or lets it be set
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the user must not see C libraries' messages
+    with contextlib.suppress(OSError, ValueError):  # not every system shows or sets it
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
 
@@ -108,6 +108,6 @@ def _call(seconds: int, function: Callable[..., _Result], *values: Any) -> _Resu
 
 
 def _lower(kind: int, limit: int) -> None:
-    """Set a limit of this process that it can set anew, unless there is a stricter one."""
+    """Set a limit of this process, which can be set again later; a stricter hard limit stays."""
     _, most = resource.getrlimit(kind)
     resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))

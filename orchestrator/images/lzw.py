@@ -1,7 +1,7 @@
 """A check of a TIFF's LZW data (TIFF 6.0, section 13) that imagecodecs' decoder leaves out.
 
-After the code that clears the table only bytes are known, so the next code must be one. Where it is a string, the decoder
-follows a pointer that nobody has set, and what comes of that differs from process to process.
+After the code that clears the table, the table holds only bytes, so the next code must be a byte. If it is a string,
+the decoder follows a pointer that was never set, and the result differs from process to process.
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ _MOST_CODES = 4096  # between two clear codes; the decoder's table holds no more
 
 
 def _widths(first: int) -> NDArray[np.int64]:
-    """Bits of each code after a clear code, where the ``first`` so many have 9."""
+    """Return the bits of each code after a clear code; the ``first`` codes have 9."""
     return np.repeat([9, 10, 11, 12], [first, 512, 1024, _MOST_CODES - 1536 - first])
 
 
 def check_lzw(data: bytes) -> None:
-    """Raise ImageRejectedError if a string comes first after a clear code, at the beginning of a strip or within it."""
-    # Before TIFF 6.0 codes were packed from the lowest bit on, and widened one code later.
+    """Raise ImageRejectedError if a string follows a clear code, at the beginning of a strip or within it."""
+    # Before TIFF 6.0, codes were packed from the lowest bit on and widened one code later.
     is_old = data[:1] == b"\0" and data[1:2] != b"" and data[1] & 1 == 1
     widths = _widths(255 if is_old else 254)
     offsets = np.cumsum(widths) - widths
@@ -37,7 +37,9 @@ def check_lzw(data: bytes) -> None:
             codes = (low << 16 | middle << 8 | high) >> (24 - (at & 7) - width)
         codes &= (1 << width) - 1
         if codes[0] > _END:
-            raise ImageRejectedError("the TIFF data is damaged: its LZW table begins with what it does not hold yet")
+            raise ImageRejectedError(
+                "the TIFF data is damaged: an LZW code names a string that its table does not hold yet"
+            )
         stops = np.flatnonzero((codes == _CLEAR) | (codes == _END))
         if stops.size == 0 or codes[stops[0]] == _END:
             return

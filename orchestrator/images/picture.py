@@ -1,4 +1,4 @@
-"""A picture in memory, and how its pixels and a file's samples become each other."""
+"""A picture in memory, and the conversion between its pixels and a file's samples."""
 
 import math
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ _ICC_SPACES: dict[Colour, bytes] = {"grey": b"GRAY", "rgb": b"RGB ", "cmyk": b"C
 
 @dataclass(frozen=True)
 class Encoding:
-    """How pixels in [0, 1] are written to a file: sample = offset + scale * pixel (1 - pixel if white_is_zero)."""
+    """The encoding of pixels in [0, 1] in a file: sample = offset + scale * pixel (1 - pixel if white_is_zero)."""
 
     container: Literal["png", "tiff"]
     dtype: str  # numpy's name of the sample type, such as "uint16"
@@ -64,7 +64,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """What a reader found: samples (C, H, W) as stored, alpha last if there is one, not yet upright."""
+    """The result of a reader: samples (C, H, W) as stored, alpha last if there is one, not yet upright."""
 
     container: Literal["png", "tiff"]
     samples: NDArray[Any]
@@ -76,7 +76,7 @@ class Decoded:
 
 
 def to_picture(decoded: Decoded, like: Encoding | None) -> Picture:
-    """Scale what a reader found to [0, 1] and turn it upright."""
+    """Scale a reader's samples to [0, 1] and turn them upright."""
     upright = _upright(decoded.samples, decoded.orientation)
     channels = CHANNELS[decoded.colour]
     samples = np.ascontiguousarray(upright[:channels])
@@ -106,12 +106,12 @@ def to_picture(decoded: Decoded, like: Encoding | None) -> Picture:
 
 
 def _fitting_profile(profile: object, colour: Colour) -> bytes | None:
-    """Return the profile if it is one, for these colours; a file may hold anything in its place."""
+    """Return the profile if it is valid for these colours; a file may hold anything in its place."""
     return profile if isinstance(profile, bytes) and profile[16:20] == _ICC_SPACES[colour] else None
 
 
 def _upright(samples: NDArray[Any], orientation: object) -> NDArray[Any]:
-    """Turn samples (C, H, W) by an EXIF orientation, 1 to 8; whatever else a file holds in its place means 1."""
+    """Turn samples (C, H, W) by an EXIF orientation, 1 to 8; any other value that a file holds counts as 1."""
     if not isinstance(orientation, int):
         return samples
     if orientation in (5, 6, 7, 8):

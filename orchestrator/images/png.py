@@ -39,8 +39,9 @@ def read_png(data: bytes, max_pixels: int) -> Decoded:
             profile = _inflate_profile(body)
         elif kind == b"eXIf":
             orientation = orientation_of(body)
-    # On damage libpng leaps out of imagecodecs over its reference counting. With an array of ours it leaks a reference
-    # to that; without, it drops one to None, and some thousand damaged files would end the process.
+    # On damaged data libpng jumps out of imagecodecs and skips its reference counting. With our own array it leaks a
+    # reference to the array. Without, it drops a reference to None, and some thousand damaged files would end the
+    # process.
     if not any(chunk[4:8] == b"IDAT" for chunk in essential):
         raise ImageRejectedError("the PNG data is damaged: it holds no pixels")
     shape = (height, width) if channels == 1 else (height, width, channels)
@@ -72,7 +73,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _inflate_profile(body: bytes) -> bytes | None:
-    """Return the profile in an iCCP chunk; None if it is damaged, which leaves the picture itself whole."""
+    """Return the profile in an iCCP chunk; None if it is damaged, which does not affect the picture itself."""
     inflater = zlib.decompressobj()
     try:
         profile = inflater.decompress(body.partition(b"\0")[2][1:], _MAX_PROFILE_BYTES)

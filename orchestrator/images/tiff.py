@@ -22,13 +22,13 @@ _TIFF_PALETTE = 3
 _TIFF_YCBCR = 6
 _TIFF_LZW = 5
 _TIFF_JPEG_COMPRESSIONS = {6, 7, 33007, 34892}  # tifffile turns YCbCr into RGB for these and for no other
-# None, CCITT, LZW, deflate, PackBits, LZMA, Zstandard: they unpack into what is declared and into no more.
+# None, CCITT, LZW, deflate, PackBits, LZMA, Zstandard: they unpack into no more than is declared.
 _TIFF_BYTE_COMPRESSIONS = {1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000}
 _MIN_TILE_LIMIT = 1 << 24  # pixels; a tile may be larger than its image, but not absurdly so
 
 
 def read_tiff(data: bytes, max_pixels: int) -> Decoded:
-    """Decode with tifffile, when all that the file declares has been checked.
+    """Decode with tifffile, after checking everything that the file declares.
 
     Raises:
         ImageRejectedError: the file is damaged, too large, or of a kind that is not supported.
@@ -56,7 +56,7 @@ def read_tiff(data: bytes, max_pixels: int) -> Decoded:
 
 
 def _only_page(tiff: tifffile.TiffFile, file_size: int) -> Any:
-    """Return the one full picture, beside which previews and masks may stand; raise if there are more or none."""
+    """Return the one full picture, apart from previews and masks; raise if there are several or none."""
     pages: list[Any] = []
     seen: set[int] = set()
     for page in tiff.pages:
@@ -100,9 +100,9 @@ def _tiff_layout(page: Any) -> tuple[Colour, int]:
 
 
 def _check_stored(page: Any, data: bytes, max_pixels: int) -> None:
-    """Raise if a strip or tile is missing, cut off, or something else than it is said to be.
+    """Raise if a strip or tile is missing, cut off, or differs from its declaration.
 
-    tifffile fills gaps with zeros, decodes what there is, and takes the samples of a wider picture for those of the next
+    tifffile would fill gaps with zeros, decode incomplete data, and take the samples of a wider picture for the next
     rows.
     """
     if page.is_tiled and page.tilewidth * page.tilelength * page.tiledepth > max(max_pixels, _MIN_TILE_LIMIT):
@@ -130,8 +130,8 @@ def _check_stored(page: Any, data: bytes, max_pixels: int) -> None:
         is_wide_enough = width == most[0] or (page.is_tiled and width < most[0])
         if not is_wide_enough or height > most[1] or channels != samples:
             raise ImageRejectedError(
-                f"the TIFF data is damaged: in the place of {most[0]} x {most[1]} pixels of {samples} samples is a picture of"
-                f" {width} x {height} of {channels}"
+                f"the TIFF data is damaged: in the place of {most[0]} x {most[1]} pixels of {samples} samples"
+                f" is a picture of {width} x {height} of {channels}"
             )
 
 
@@ -157,7 +157,7 @@ _TIFF_PICTURES: dict[int, Callable[[bytes], tuple[int, int, int]]] = {
     **dict.fromkeys(_TIFF_JPEG_COMPRESSIONS, _jpeg_shape),
     **dict.fromkeys((33003, 33004, 33005, 34712), _jpeg2000_shape),
 }
-"""By Compression, what reads the shape of the picture that a TIFF keeps as a strip or tile."""
+"""By Compression, the function that reads the shape of a picture that a TIFF keeps as a strip or tile."""
 
 
 def _apply_palette(indices: NDArray[Any], palette: NDArray[np.uint16]) -> NDArray[np.uint8]:

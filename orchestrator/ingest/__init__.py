@@ -1,1 +1,1 @@
-"""Images taken in: found, looked at, brought to the store."""
+"""Taking in images: find them, check them, bring them to the store."""

@@ -1,4 +1,4 @@
-"""What a run works on, brought to the store once; from then on the store's list counts, whatever becomes of the folders."""
+"""Bring a run's inputs to the store, once. From then on the store's list counts, whatever happens to the folders."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from orchestrator.settings import Config
 from orchestrator.store import Store
 
 _AT_ONCE = 16
-"""Files that are brought side by side: to a distant store each takes a few round trips."""
+"""Files that are uploaded at the same time: each takes a few round trips to a distant store."""
 _NOTHING_KNOWN = "its mask leaves no pixel known; --mask-known says whether white or black is"
 
 
@@ -27,31 +27,31 @@ def bring(
     *,
     max_pixels: int,
     white_is_known: bool,
-    heed: Callable[[], None] = lambda: None,
-    tell: Callable[[int], None] = lambda done: None,
+    check_stop: Callable[[], None] = lambda: None,
+    on_progress: Callable[[int], None] = lambda done: None,
 ) -> Inputs:
-    """Bring files to the store, those whose content it has already excepted; the list of what came of it.
+    """Bring the files to the store whose content it lacks; write and return the list of the run's inputs.
 
-    A file that has vanished or changed meanwhile is rejected. ``heed`` is called again and again, and may raise to stop;
-    ``tell`` hears how many are done.
+    A file that has vanished or changed meanwhile is rejected. ``check_stop`` is called again and again and may raise to
+    stop; ``on_progress`` is called with the number of files that are done.
     """
     bring_one = partial(_bring_one, store, max_pixels=max_pixels, white_is_known=white_is_known)
     images, rejected = [], list(planned.rejected)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for start in range(0, len(uploads), _AT_ONCE):
-            heed()
+            check_stop()
             some = uploads[start : start + _AT_ONCE]
             for upload, why_not in zip(some, pool.map(bring_one, some), strict=True):
                 if why_not is None:
                     images.append(upload.image)
                 else:
                     rejected.append(Rejected(upload.image.name, why_not))
-            tell(start + len(some))
+            on_progress(start + len(some))
     return write_inputs(store, layout, Inputs(images, rejected))
 
 
 def _bring_one(store: Store, upload: Upload, *, max_pixels: int, white_is_known: bool) -> str | None:
-    """Bring an image with what belongs to it; why it cannot be used, or None."""
+    """Bring an image with its reference and mask; return the reason if it cannot be used, else None."""
     image = upload.image
     files = [(upload.path, image.file), (upload.reference_path, image.reference), (upload.mask_path, image.mask)]
     for path, file in files:
@@ -73,7 +73,7 @@ def _bring_one(store: Store, upload: Upload, *, max_pixels: int, white_is_known:
 
 
 def write_rejected(store: Store, layout: RunLayout, config: Config, rejected: Sequence[Rejected]) -> None:
-    """The rows of the files that cannot be worked on."""
+    """Write the rows of the files that cannot be worked on."""
     for number, reject in enumerate(rejected):
         rows = [Row(reject.name, arm.name, RowState.REJECTED, reason=reject.reason) for arm in arms_of(config)]
         store.put(layout.row(f"rejected-{number:06}"), rows_record(rows))

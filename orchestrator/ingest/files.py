@@ -1,4 +1,4 @@
-"""The files of a folder that a user has given, and what was read of each."""
+"""The files of a user's folder: list them, check them and decode each."""
 
 import hashlib
 import os
@@ -14,17 +14,24 @@ from orchestrator.images.isolated import isolated_map
 from orchestrator.run.inputs import Rejected
 
 _DECODING_BYTES_PER_PIXEL = 128  # five 64-bit samples, three times over
-_DECODING_BYTES = 1 << 30  # what codecs take beside the pixels
+_DECODING_BYTES = 1 << 30  # memory of codecs in addition to the pixels
 _DECODING_SECONDS = 300
-_CRASHED = f"its decoder crashed, or came to no end within {_DECODING_SECONDS} s"
-MOST_PART_BYTES = 255  # of a name between two slashes, on every common file system
-_MOST_PATH_BYTES = 800  # an object store's keys have 1,024 at most, of which the run and the arm take some
+_CRASHED = f"its decoder crashed, or did not end within {_DECODING_SECONDS} s"
+MOST_PART_BYTES = 255  # the limit of common file systems for a name between two slashes
+_MOST_PATH_BYTES = 800  # an object store's keys have at most 1,024 bytes; the run and the arm take some of them
 
 
 @dataclass(frozen=True)
 class ReadFile:
-    """An image file that was decoded: its path and its name in the folder, the digest of its bytes, how samples are encoded, and
-    its shape (channels, height, width)."""
+    """A decoded image file.
+
+    Attributes:
+        path: its path.
+        name: its name in the folder.
+        sha256: the digest of its bytes.
+        encoding: the encoding of its samples.
+        shape: (channels, height, width).
+    """
 
     path: Path
     name: str
@@ -34,11 +41,12 @@ class ReadFile:
 
 
 def files_below(folder: Path, leave_out: Path | None = None) -> Iterator[Path]:
-    """All files below a folder, sorted, without hidden ones; links to folders are not followed, so no loop can catch us.
+    """Yield all files below a folder, sorted, without hidden ones. Links to folders are not followed, so there is no
+    loop.
 
-    A folder that cannot be opened is given like a file. Of the folder to ``leave_out`` nothing is.
+    A folder that cannot be opened is yielded like a file. The folder ``leave_out`` yields nothing.
     """
-    # Not os.walk, which calls itself for each folder in a folder: there may be more of them than Python lets it.
+    # os.walk is recursive, and folders may be nested more deeply than Python's limit on recursion.
     waiting = [folder]
     while waiting:
         place = waiting.pop()
@@ -57,15 +65,15 @@ def files_below(folder: Path, leave_out: Path | None = None) -> Iterator[Path]:
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    """The name below the folder, as text everywhere: bytes that are none are spelled as in web addresses, ``%E9``."""
+    """Return a path's name below the folder as text; bytes that are not text are written as in URLs, ``%E9``."""
     text = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "surrogateescape")
     return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", text)
 
 
 def check_path(path: Path, name: str) -> None:
-    """Raise ImageRejectedError for what is not to be read."""
+    """Raise ImageRejectedError if a path cannot or must not be read."""
     folders = name.encode().split(b"/")[:-1]
-    # A long name of the file itself is shortened where it is restored.
+    # If the file's own name is too long, the name of its restored file is shortened.
     if len(name.encode()) > _MOST_PATH_BYTES or any(len(part) > MOST_PART_BYTES for part in folders):
         raise ImageRejectedError(
             f"its path has {len(name.encode())} bytes below the folder given; a store holds {_MOST_PATH_BYTES} at most,"
@@ -74,15 +82,15 @@ def check_path(path: Path, name: str) -> None:
     if path.is_dir():
         raise ImageRejectedError("the folder cannot be opened")
     if path.exists() and not path.is_file():
-        # A pipe would be read for ever.
+        # Reading a pipe might never end.
         raise ImageRejectedError("not a regular file")
 
 
 def folder_of(text: str | Path, option: str) -> Path:
-    """The folder that an option names.
+    """Return the folder that an option names.
 
     Raises:
-        UserMistakeError: it is not there, is no folder, or cannot be read.
+        UserMistakeError: it does not exist, is not a folder, or cannot be read.
     """
     folder = Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib raises for a home that does not exist
     if not os.path.exists(folder):  # noqa: PTH110 - and for a name that is too long
@@ -99,7 +107,7 @@ def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> R
     try:
         check_path(path, name)
         with path.open("rb") as file:
-            # A film in the folder is not read to its end to learn that it is none of ours.
+            # The first bytes show the format, so a film in the folder is not read to its end.
             check_format(file.read(FIRST_BYTES))
         data = path.read_bytes()
         picture = decode(data, max_pixels=max_pixels, like=like)
@@ -111,7 +119,7 @@ def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> R
         return Rejected(name, str(error))
     channels, height, width = picture.pixels.shape
     shape = (channels, height, width)
-    # Of the encoding only the scale is wanted later, for a reference; a profile may be large.
+    # Only the scale of the encoding is needed later, for a reference; the profile is dropped because it may be large.
     scale = replace(picture.encoding, icc_profile=None)
     return ReadFile(path, name, hashlib.sha256(data).hexdigest(), scale, shape)
 
@@ -119,10 +127,11 @@ def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> R
 def read_files(
     folder: Path, paths: Sequence[Path], likes: Sequence[Encoding | None], max_pixels: int
 ) -> Iterator[ReadFile | Rejected]:
-    """Decode every file once, so that the plan knows what can be used; only small records are kept.
+    """Decode every file once, so that the plan knows which ones can be used; only small records are kept.
 
-    ``likes`` are the encodings whose scales references have to share; None for images. Files are decoded in processes of
-    their own, however few they are: a process is there sooner than a user notices, and a decoder that crashes ends it alone.
+    ``likes`` are the encodings whose scales references have to share; None for images. Files are always decoded in
+    processes of their own, even if there are few: a process starts quickly, and a decoder that crashes ends only its
+    own process.
     """
     read = partial(_read, folder=folder, max_pixels=max_pixels)
     memory = _DECODING_BYTES + _DECODING_BYTES_PER_PIXEL * max_pixels

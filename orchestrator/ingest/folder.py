@@ -1,7 +1,7 @@
-"""From folders of files to the list of images a run works on.
+"""From folders of files to the list of images that a run works on.
 
-Every file that is not hidden gets a row: what cannot be read is rejected with its reason, the others go on. Mistakes that
-concern the run as a whole (no folder, references that do not match) are reported before anything is written.
+Every file that is not hidden gets a row: a file that cannot be read is rejected with its reason, the others go on.
+Mistakes that concern the whole run (no folder, references that do not match) are reported before anything is written.
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest.files import MOST_PART_BYTES, ReadFile, files_below, folder_of, read_files
-from orchestrator.ingest.partners import match_partners, size_said
+from orchestrator.ingest.partners import match_partners, size_text
 from orchestrator.run.inputs import SPREAD_SUFFIX, InputImage, Rejected
 from orchestrator.run.layout import image_id
 from orchestrator.text import printable
@@ -31,14 +31,14 @@ class Upload:
 
 
 def _restored_names(images: Sequence[ReadFile]) -> list[str]:
-    """Where each restored file goes: the image's own relative path, with the suffix of its lossless format.
+    """Name each restored file: the image's own relative path, with the suffix of its lossless format.
 
-    Two images whose names would meet (also where a file system ignores letters' case, or how accents are composed) keep
-    their own suffix before the new one, and are numbered where that is not enough.
+    Two images may get the same name, also because a file system ignores case or the composition of accents. They then
+    keep their own suffix before the new one, and get numbers if that is not enough.
     """
     plain = [_joined(*_parted(image.name, image.encoding.suffix)) for image in images]
     counts = Counter(map(_folded, plain))
-    # A folder's name is taken too: "scan.jpg" cannot become "scan.png" beside "scan.png/a.png".
+    # Folders' names are taken too: "scan.jpg" cannot become "scan.png" next to "scan.png/a.png".
     folders = {_folded(parent.as_posix()) for name in plain for parent in PurePosixPath(name).parents}
     taken: set[str] = set()
     names = []
@@ -54,19 +54,20 @@ def _restored_names(images: Sequence[ReadFile]) -> list[str]:
 
 
 def _folded(name: str) -> str:
-    """Equal for names that are one name to some file system."""
+    """Fold a name so that names are equal if some file system takes them for the same."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 def _joined(name: str, ending: str) -> str:
-    """The name with the ending, shortened before it where file systems could not hold it, or the map that goes with it."""
+    """Join a name and its ending; shorten the name if file systems could not hold the file or its map of
+    disagreement."""
     folder, slash, stem = name.rpartition("/")
     room = MOST_PART_BYTES - len(SPREAD_SUFFIX) - len(ending)
     return folder + slash + stem.encode()[:room].decode(errors="ignore") + ending
 
 
 def _parted(name: str, suffix: str) -> tuple[str, str]:
-    """A name without the extension that its restored file does not keep, and the one that it has."""
+    """Split a name into the part that its restored file keeps and the restored file's extension."""
     stem, dot, extension = name.rpartition(".")
     if "/" in extension or not stem.rpartition("/")[2]:
         return name, suffix
@@ -78,7 +79,7 @@ def _parted(name: str, suffix: str) -> tuple[str, str]:
 
 
 def _content_file(read: ReadFile) -> str:
-    """The name of a file's copy in the store: its content, and what kind of file it is."""
+    """Name a file's copy in the store by its content and its suffix."""
     return read.sha256 + _store_suffix(read.path)
 
 
@@ -97,15 +98,15 @@ def read_folder(
     max_pixels: int,
     leave_out: Path | None = None,
 ) -> tuple[list[Upload], list[Rejected]]:
-    """The images of a folder with what is known of them, and the files that cannot be used.
+    """Read a folder: return its images with their references and masks, and the files that cannot be used.
 
-    With ``simulate`` the images are clean and serve as their own references. ``white_is_known`` says which of a mask's pixels
-    are known. ``scale`` is how many times larger than the
-    degraded image the restored one is. What lies in the folder to ``leave_out``, a store perhaps, is no image of the user's.
+    With ``simulate`` the images are clean and serve as their own references. ``white_is_known`` says which of a mask's
+    pixels are known. ``scale`` is how many times larger the restored image is than the degraded one. Files in the
+    folder ``leave_out``, such as a store, are no images of the user.
 
     Raises:
-        UserMistakeError: a folder is missing or holds no readable image, or references or masks do not match by name and
-            size.
+        UserMistakeError: a folder is missing, or holds no readable image, or references or masks do not match by name
+            and size.
     """
     folder = folder_of(images, "--images")
     reference_folder = None if references is None else folder_of(references, "--references")
@@ -118,7 +119,7 @@ def read_folder(
     for outcome in outcomes:
         if isinstance(outcome, ReadFile) and simulate and min(outcome.shape[1:]) < scale:
             rejected.append(
-                Rejected(outcome.name, f"{size_said(outcome.shape)}: too small to be made {scale} times smaller")
+                Rejected(outcome.name, f"{size_text(outcome.shape)}: too small to be made {scale} times smaller")
             )
         elif isinstance(outcome, ReadFile):
             read.append(outcome)
@@ -138,7 +139,7 @@ def read_folder(
     for image, restored in zip(read, _restored_names(read), strict=True):
         base = image_id(image.name, image.sha256)
         ids[base.casefold()] = ids.get(base.casefold(), 0) + 1
-        # The same picture twice is two images: each has its row and its restored file.
+        # Two copies of the same picture are two images: each has its row and its restored file.
         own_id = base if ids[base.casefold()] == 1 else f"{base}-{ids[base.casefold()]}"
         file = _content_file(image)
         reference = image if simulate else clean.get(image.name)
@@ -154,7 +155,7 @@ def read_folder(
             height=height // shrunk,
             width=width // shrunk,
             channels=channels,
-            # A mask is kept as what it says of the pixels, which depends on the colour that means known.
+            # The store keeps which pixels are known, and that depends on the colour that means known.
             mask=None if mask is None else f"{mask.sha256}-{'white' if white_is_known else 'black'}.png",
         )
         reference_path = None if simulate or reference is None else reference.path

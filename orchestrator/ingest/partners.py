@@ -1,4 +1,4 @@
-"""Which reference and which mask belong to which image, by their names and sizes."""
+"""Match references and masks to images by their names and sizes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ MISTAKES_SHOWN = 5
 
 
 def without_suffix(name: str) -> str:
-    """A relative name without the suffix of its file."""
+    """Return a relative name without the suffix of its file."""
     folder, slash, file = name.rpartition("/")
     return folder + slash + (file.rpartition(".")[0] or file)
 
 
 def _partner_of(image: ReadFile, kind: str, by_name: dict[str, Path], by_stem: dict[str, list[Path]]) -> Path | str:
-    """The file of the same name, or else of the same name up to the extension; or what is wrong."""
+    """Return the file of the same name, or else of the same name without extension; if there is none, the mistake."""
     if image.name in by_name:
         return by_name[image.name]
     candidates = by_stem.get(without_suffix(image.name), [])
@@ -31,12 +31,12 @@ def _partner_of(image: ReadFile, kind: str, by_name: dict[str, Path], by_stem: d
 def match_partners(
     images: Sequence[ReadFile], folder: Path, kind: Literal["reference", "mask"], max_pixels: int, *, scale: int = 1
 ) -> dict[str, ReadFile]:
-    """Each image's partner in another folder: of its name, and ``scale`` times its size.
+    """Find each image's partner in another folder: it has the image's name and ``scale`` times its size.
 
-    A reference has the image's channels too; a mask may have any.
+    A reference must also have the image's channels; a mask may have any.
 
     Raises:
-        UserMistakeError: a partner is missing, unreadable or of another size; it names the first few.
+        UserMistakeError: partners are missing, unreadable or of another size; the message names the first few.
     """
     by_name = {relative_name(path, folder): path for path in files_below(folder)}
     by_stem: dict[str, list[Path]] = {}
@@ -51,10 +51,10 @@ def match_partners(
         else:
             found[image.name] = match
     partners: dict[str, ReadFile] = {}
-    wanted = [image for image in images if image.name in found]
-    paths = [found[image.name] for image in wanted]
-    likes = [image.encoding if kind == "reference" else None for image in wanted]
-    for image, read in zip(wanted, read_files(folder, paths, likes, max_pixels), strict=True):
+    matched = [image for image in images if image.name in found]
+    paths = [found[image.name] for image in matched]
+    likes = [image.encoding if kind == "reference" else None for image in matched]
+    for image, read in zip(matched, read_files(folder, paths, likes, max_pixels), strict=True):
         if isinstance(read, Rejected):
             mistakes.append(f"{image.name}: its {kind} cannot be used: {read.reason}")
             continue
@@ -62,7 +62,7 @@ def match_partners(
         shape = (channels if kind == "reference" else read.shape[0], scale * height, scale * width)
         if read.shape != shape:
             times = f", and restored {scale} times as high and wide" if scale > 1 else ""
-            mistakes.append(f"{image.name}: {size_said(image.shape)}{times}, but its {kind} {size_said(read.shape)}")
+            mistakes.append(f"{image.name}: {size_text(image.shape)}{times}, but its {kind} {size_text(read.shape)}")
         else:
             partners[image.name] = read
     if mistakes:
@@ -75,7 +75,7 @@ def match_partners(
     return partners
 
 
-def size_said(shape: tuple[int, int, int]) -> str:
-    """A shape (channels, height, width) for a message."""
+def size_text(shape: tuple[int, int, int]) -> str:
+    """Write a shape (channels, height, width) for a message."""
     channels, height, width = shape
     return f"is {width}x{height} with {channels} channel{'s' if channels > 1 else ''}"

@@ -1,1 +1,1 @@
-"""One network chosen without seeing the truth."""
+"""Picking one network without seeing the clean image."""

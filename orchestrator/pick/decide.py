@@ -22,15 +22,15 @@ from workers.noise import CORRELATED
 
 @dataclass(frozen=True)
 class Decision:
-    """How an arm chose.
+    """An arm's decision over its cohort.
 
     Attributes:
         rule: the rule that was followed.
         order: the cohort, best first.
         failed: the members that have no result, with the reason.
-        correlated: whether noise is taken to be correlated between pixels, so that held-out pixels do not count and a fit's
+        correlated: whether noise counts as correlated between pixels. If so, held-out pixels do not count, and a fit's
             result is where its outputs varied least.
-        residual_correlation: what was seen of it: the median over the cohort.
+        residual_correlation: the measured correlation: the median over the cohort.
     """
 
     rule: Rule
@@ -41,13 +41,13 @@ class Decision:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "Decision":
-        """The decision out of the fields of its record (`orchestrator.run.decisions.DECISIONS`), which says more than that."""
-        said = {each.name: record[each.name] for each in fields(cls)}
+        """Read the decision from its record (`orchestrator.run.decisions.DECISIONS`), which has further fields."""
+        own = {each.name: record[each.name] for each in fields(cls)}
         return cls(
-            **said
+            **own
             | {
-                "order": [parse_name(name) for name in said["order"]],
-                "failed": {parse_name(name): reason for name, reason in said["failed"].items()},
+                "order": [parse_name(name) for name in own["order"]],
+                "failed": {parse_name(name): reason for name, reason in own["failed"].items()},
             }
         )
 
@@ -55,9 +55,9 @@ class Decision:
 def decide(
     context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[Scored], ended: Sequence[FitName]
 ) -> Decision:
-    """Order an image's fitted cohort by an arm's rule, from what is in the store, and record it there.
+    """Order an image's fitted cohort by an arm's rule, from the records in the store, and record the decision there.
 
-    ``ended`` are the members that halving ended; they are no part of the order. A decision that is there already stands.
+    ``ended`` are the members that halving ended; the order leaves them out. A decision that is already recorded stands.
     """
     key = context.layout.pick(image.id, arm.name)
     with contextlib.suppress(NotFoundError):
@@ -70,7 +70,7 @@ def decide(
             continue
         record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, name)))
         if record is None and isinstance(name, Round):
-            # A round that was never begun: its chain says why.
+            # The round never began; the record of its chain says why.
             record = read_record(context.store, fit_keys(context, FitJob(image, arm.view, name.chain)))
             failed[name] = "no result" if record is None else str(record.reason)
         elif record is None or record.state != "done":
@@ -79,7 +79,7 @@ def decide(
             records[name] = record
     seen = [r.residual_correlation for r in records.values() if r.residual_correlation is not None]
     correlation = median(seen) if seen else None
-    # ISNAS-DIP as published has no such doubts.
+    # ISNAS-DIP as published does not ask whether noise is correlated.
     correlated = arm.rule != "weighted-mean" and _is_correlated(context, arm, correlation)
     rule: Rule = "consensus" if correlated else arm.rule
     members = []
@@ -95,17 +95,17 @@ def decide(
             members.append(Member(name, scored.score, held_out_error, output))
     decision = Decision(rule, order_by(rule, members), failed, correlated, correlation)
     scores = [{"candidate": scored.name, "score": scored.score} for scored in cohort]
-    said = vars(decision) | {"cohort": scores, "ended_by_halving": list(ended)}
-    return Decision.of_record(DECISIONS.create_or_read(context.store, key, said, indent=2))
+    record_fields = vars(decision) | {"cohort": scores, "ended_by_halving": list(ended)}
+    return Decision.of_record(DECISIONS.create_or_read(context.store, key, record_fields, indent=2))
 
 
 def _is_correlated(context: RunContext, arm: Arm, correlation: float | None) -> bool:
-    wish = context.config.pick.noise
-    if wish != "auto":
-        return wish == "correlated"
+    noise = context.config.pick.noise
+    if noise != "auto":
+        return noise == "correlated"
     task = context.config.task.kind
     if task.correlated_noise:
         return True
-    # An image made small has correlated noise whatever it had before.
-    told = task.residual_tells and arm.view != "downscale" and correlation is not None
-    return told and (correlation or 0.0) > CORRELATED
+    # A downscaled image has correlated noise, whatever noise it had before.
+    measurable = task.residual_tells and arm.view != "downscale" and correlation is not None
+    return measurable and (correlation or 0.0) > CORRELATED

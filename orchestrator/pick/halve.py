@@ -1,4 +1,4 @@
-"""Halving: at a rung the worse part of a cohort ends."""
+"""Halving: at a rung the worse members of a cohort end."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,9 @@ from workers.names import FitName
 def halve(
     context: RunContext, image: InputImage, arm: Arm, cohort: Sequence[FitName], iterations: int
 ) -> list[FitName]:
-    """Which members of a cohort go on from a rung: those of least held-out error, in the cohort's order.
+    """Return the members of a cohort that go on from a rung: those of least held-out error, in the cohort's order.
 
-    The decision is recorded, and one that is there already stands. Fits that have ended by themselves compete with those
+    The decision is recorded; one that is already recorded stands. Fits that have ended by themselves compete with fits
     that paused.
     """
     key = context.layout.rung(image.id, arm.name, iterations)
@@ -31,16 +31,17 @@ def halve(
         error = _error_at(context, FitJob(image, arm.view, name, iterations), iterations)
         if error is not None:
             errors[name] = error
-    # As many as are wanted at full size go on in any case.
+    # At least as many go on as will be fitted at full size.
     keep = max(arm.full_fits, round(context.config.cohort.keep_share * len(cohort)))
     best = sorted(errors, key=lambda name: errors[name])[:keep]
-    # Where no error is known (an image of one pixel, a cohort that failed) there is nothing to end anyone for.
+    # If no error is known (an image of one pixel, a cohort that failed), there is no reason to end any member.
     go_on = [name for name in cohort if name in best] or list(cohort)
     return list(RUNGS.create_or_read(context.store, key, Rung(errors, go_on), indent=2).go_on)
 
 
 def _error_at(context: RunContext, job: FitJob, iterations: int) -> float | None:
-    """The least held-out error of a fit within so many iterations, also if it has gone further since; None without one."""
+    """Return the least held-out error of a fit within so many iterations, even if it has gone further since; else
+    None."""
     keys = fit_keys(context, job)
     record = read_record(context.store, keys, iterations)
     if record is None or record.state == "failed" or record.held_out_error is None:

@@ -1,6 +1,6 @@
-"""The rules that choose one network of a cohort without seeing the truth: pure functions of `Member` values.
+"""The rules that pick one network of a cohort without seeing the clean image: pure functions of `Member` values.
 
-A member holds nothing that a clean reference has touched.
+No field of a member depends on a clean reference.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,10 @@ def _outputs(members: Sequence[Member]) -> Array:
 
 
 def _distances(outputs: Array, centre_of: Callable[[Array], NDArray[Any]]) -> list[float]:
-    """Mean squared distance of each output (K, C, H, W) to their common centre, row by row: a cohort may be hundreds."""
+    """Return the mean squared distance of each output (K, C, H, W) to their common centre.
+
+    It is computed row by row to save memory, because a cohort may have hundreds of members.
+    """
     sums = np.zeros(len(outputs))
     for row in range(outputs.shape[2]):
         rows = outputs[:, :, row]
@@ -46,9 +49,9 @@ def _distances(outputs: Array, centre_of: Callable[[Array], NDArray[Any]]) -> li
 
 
 def _held_out(members: Sequence[Member]) -> list[float]:
-    """The held-out errors: they estimate true error plus noise variance, alike for all members.
+    """Return the held-out errors. They estimate true error plus noise variance, which is the same for all members.
 
-    An image too small to hold pixels out has none; the scores stand for them.
+    An image that is too small to hold pixels out has no such errors; the scores replace them.
     """
     if any(member.held_out_error is None for member in members):
         return [member.score for member in members]
@@ -56,14 +59,15 @@ def _held_out(members: Sequence[Member]) -> list[float]:
 
 
 def _from_median(members: Sequence[Member]) -> list[float]:
-    """Mean squared distance to the pixelwise median of the outputs: far from what most agree on is likely wrong."""
+    """Return the mean squared distance to the outputs' pixelwise median: an output far from the others is likely
+    wrong."""
     return _distances(_outputs(members), partial(np.median, axis=0))
 
 
 def _from_weighted_mean(members: Sequence[Member]) -> list[float]:
-    """ISNAS-DIP (arXiv 2111.15362, section 4.3): distance to the mean of the outputs.
+    """Return the distance to the weighted mean of the outputs, the rule of ISNAS-DIP (arXiv 2111.15362, section 4.3).
 
-    It is weighted by (max - m) / (max - min) of the metric m; where all are equal, so are the weights.
+    The weights are (max - m) / (max - min) of the metric m; if all m are equal, so are the weights.
     """
     scores = np.array([member.score for member in members], dtype=np.float64)
     spread = scores.max() - scores.min()
@@ -72,7 +76,8 @@ def _from_weighted_mean(members: Sequence[Member]) -> list[float]:
 
 
 def _both(members: Sequence[Member]) -> list[float]:
-    """The sum of the two ranks: where held-out pixels see only part of what is restored (super-resolution)."""
+    """Return the sum of both ranks, for tasks whose held-out pixels see only part of the restored image
+    (super-resolution)."""
     ranks: list[float] = (rankdata(_held_out(members)) + rankdata(_from_median(members))).tolist()
     return ranks
 
@@ -86,7 +91,7 @@ _RULES: dict[Rule, Callable[[Sequence[Member]], list[float]]] = {
 
 
 def values_by(rule: Rule, members: Sequence[Member]) -> list[float]:
-    """What a rule thinks of each member; lower is better.
+    """Return a rule's value of each member; lower is better.
 
     All rules but ``held-out`` need the members' outputs, of equal shape.
     """
@@ -94,15 +99,15 @@ def values_by(rule: Rule, members: Sequence[Member]) -> list[float]:
 
 
 def order_by(rule: Rule, members: Sequence[Member]) -> list[FitName]:
-    """The members' names, best first; equal ones stay in their order. See `values_by`."""
+    """Return the members' names, best first; equal ones keep their order. See `values_by`."""
     return [members[at].name for at in np.argsort(values_by(rule, members), kind="stable")]
 
 
 def final_order(rule: Rule, fitted: Sequence[Member]) -> list[FitName]:
-    """The order of the best few once they have been fitted at full size, given in the cohort's order.
+    """Return the final order of the best few, which are given in the cohort's order, after their fits at full size.
 
-    Their held-out errors there are over more pixels, and of the fits that become the result, so they have the last word;
-    for super-resolution together with the few's consensus, since a fit may go wrong where no low-resolution pixel sees it.
-    Rules that hear nothing of held-out pixels keep the cohort's order.
+    Their held-out errors at full size decide: they cover more pixels, and these fits become the result. For
+    super-resolution the consensus of the few counts too, because a fit may go wrong where no low-resolution pixel shows
+    it. Rules that do not use held-out pixels keep the cohort's order.
     """
     return order_by(rule, fitted) if rule in HEARS_HELD_OUT else [member.name for member in fitted]

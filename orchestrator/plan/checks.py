@@ -1,4 +1,4 @@
-"""Checks of a plan: whether a run can be done as asked, and whether it is the one that was begun."""
+"""Checks of a plan: whether a run can be done as asked, and whether a resumed run is still the same."""
 
 from collections.abc import Sequence
 
@@ -19,17 +19,17 @@ _MAY_CHANGE = frozenset(
         *("fit.checkpoint_s", "keep.report_images"),
     }
 )
-"""Settings that change no result."""
+"""Settings that do not change results."""
 _CHANGES_SHOWN = 3
 
 
 def check_unchanged(
     record: RunRecord, config: Config, resources: Resources | None, *, simulate: bool, command: str
 ) -> None:
-    """A run goes on with the settings that it was begun with.
+    """Check that a run goes on with the settings that it was begun with.
 
     Raises:
-        UserMistakeError: a setting is another; the difference is shown.
+        UserMistakeError: a setting differs; the message shows the difference.
     """
     before, now = flat(config_of(record).model_dump(mode="json")), flat(config.model_dump(mode="json"))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in _MAY_CHANGE]
@@ -47,16 +47,16 @@ def check_unchanged(
         shown = "; ".join(f"{key}: {before.get(key)}, now {now.get(key)}" for key in changed[:_CHANGES_SHOWN])
         more = f"; and {len(changed) - _CHANGES_SHOWN} more" if len(changed) > _CHANGES_SHOWN else ""
         raise UserMistakeError(
-            f"the store has a run {record.run} with other settings ({shown}{more}); choose another name, or go on with it as"
-            f" it was begun: resume {record.run}"
+            f"the store has a run {record.run} with other settings ({shown}{more});"
+            f" choose another name, or go on with it as it was begun: resume {record.run}"
         )
 
 
 def check_mask_colour(record: RunRecord, source: Source) -> None:
-    """A run goes on with masks that are read in the same colour.
+    """Check that a run goes on reading its masks the same way.
 
     Raises:
-        UserMistakeError: the other colour is known now.
+        UserMistakeError: the run was begun with the other colour for known pixels.
     """
     if source.masks is not None and record.source.get("white_is_known", True) != source.white_is_known:
         raise UserMistakeError(
@@ -64,37 +64,38 @@ def check_mask_colour(record: RunRecord, source: Source) -> None:
         )
 
 
-def check_same_inputs(run: str, there: Inputs, given: Inputs) -> None:
-    """A run goes on with the images that it was begun with.
+def check_same_inputs(run: str, recorded: Inputs, given: Inputs) -> None:
+    """Check that a run goes on with the images that it was begun with.
 
     Raises:
-        UserMistakeError: others are given; the difference is shown.
+        UserMistakeError: other images are given; the message shows the difference.
     """
-    before, now = ({image.name: image for image in inputs.images} for inputs in (there, given))
-    rejected = {reject.name for inputs in (there, given) for reject in inputs.rejected}
+    before, now = ({image.name: image for image in inputs.images} for inputs in (recorded, given))
+    rejected = {reject.name for inputs in (recorded, given) for reject in inputs.rejected}
     differences = [f"{name} is new" for name in now if name not in before and name not in rejected]
     differences += [f"{name} is missing" for name in before if name not in now and name not in rejected]
     differences += [f"{name} has changed" for name in now if name in before and before[name] != now[name]]
     if differences:
         more = f" and {len(differences) - _CHANGES_SHOWN} more" if len(differences) > _CHANGES_SHOWN else ""
         raise UserMistakeError(
-            f"--images: the run {run} was begun with other images ({printable('; '.join(differences[:_CHANGES_SHOWN]))}{more});"
+            f"--images: the run {run} was begun with other images"
+            f" ({printable('; '.join(differences[:_CHANGES_SHOWN]))}{more});"
             f" choose another name, or go on with those: resume {run}"
         )
 
 
 def check_together(config: Config, images: Sequence[InputImage], resources: Resources | None) -> None:
-    """A search on all images at once needs one network for them, and memory for all of them.
+    """Check that a search on all images together is possible: it needs one network and memory for all images.
 
     Raises:
-        UserMistakeError: they differ in channels, or do not fit into the memory of a trial.
+        UserMistakeError: the images differ in channels, or do not fit into the memory of a trial.
     """
     lotteries = [arm for arm in arms_of(config) if arm.is_lottery]
     if not (config.lottery.together and lotteries):
         return
     if len({image.channels for image in images}) > 1:
         raise UserMistakeError("lottery.together: grey and colour images have no network in common; submit them apart")
-    # Target, noise input and two weights of every pixel, in float32.
+    # Every pixel has a target, a noise input and two weights, in float32.
     scale = config.task.scale
     needed = sum(
         4 * (image.channels + config.network.input_depth(image.channels) + 2) * scale**2 * image.height * image.width
@@ -108,10 +109,10 @@ def check_together(config: Config, images: Sequence[InputImage], resources: Reso
 
 
 def check_lotteries(config: Config, *, references: bool) -> None:
-    """Lotteries need patterns that name convolutions, and clean images where they look at those.
+    """Check that the patterns of lotteries name convolutions, and that clean images exist if masks are found on them.
 
     Raises:
-        UserMistakeError: they lack one of these.
+        UserMistakeError: one of these is missing.
     """
     lotteries = [arm for arm in arms_of(config) if arm.is_lottery]
     if not lotteries:
@@ -127,10 +128,10 @@ def check_lotteries(config: Config, *, references: bool) -> None:
 
 
 def check_masks(config: Config, *, given: bool, simulate: bool) -> None:
-    """Inpainting needs masks, or a simulation that makes holes; no other task has any.
+    """Check the masks: inpainting needs them, or a simulation that makes holes; no other task takes any.
 
     Raises:
-        UserMistakeError: masks are missing, or are given where there are no holes.
+        UserMistakeError: masks are missing, or the task has no holes but masks are given.
     """
     holes = config.task.kind.needs_masks
     if given and not holes:

@@ -1,4 +1,4 @@
-"""The effort of a run: as asked, or what suits the machines."""
+"""The effort of a run: as asked, or chosen to suit the machines."""
 
 from orchestrator.plan.make import Resolve
 from orchestrator.resources.share import Resources
@@ -6,18 +6,18 @@ from orchestrator.settings import Config
 from orchestrator.settings.effort import Effort, Sizing, Wanted, file_of
 
 _STANDARD_GPU_BYTES = 8e9
-"""The least memory of a GPU that standard sizes are chosen for: networks of 128 channels take about 20 kB a pixel."""
+"""Standard sizes are chosen for GPUs with at least this memory: networks of 128 channels take about 20 kB per pixel."""
 
 
 def choose_effort(wanted: Wanted, resolve: Resolve | None) -> tuple[Sizing, Config]:
-    """Choose the sizes of a run, and resolve its settings with them.
+    """Choose the sizes of a run and resolve its settings with them.
 
-    An effort or a file of settings that is named counts. Else a run has ``standard`` sizes where its fits use GPUs with 8 GB of
-    memory or more, and ``quick`` ones elsewhere: on a CPU, on smaller GPUs, and where the machines are not known (``resolve`` is
-    None). ``thorough`` is never chosen.
+    If the user names an effort or a file of settings, that counts. Otherwise a run gets ``standard`` sizes if its fits
+    use GPUs with 8 GB of memory or more. It gets ``quick`` sizes elsewhere: on a CPU, on smaller GPUs, and if the
+    machines are unknown (``resolve`` is None). ``thorough`` is never chosen.
 
     Raises:
-        UserMistakeError: the settings hold mistakes, or ask for what the machines do not have.
+        UserMistakeError: the settings hold mistakes, or ask for more than the machines have.
     """
     if wanted.effort is not None or wanted.base is not None:
         effort, why = wanted.effort, "as asked"
@@ -34,7 +34,8 @@ def choose_effort(wanted: Wanted, resolve: Resolve | None) -> tuple[Sizing, Conf
 
 
 def _suited(resources: Resources) -> tuple[Effort, str]:
-    """What suits machines, and why. A GPU whose memory is not known is taken to be one of a cluster, and large enough."""
+    """Return the effort that suits the machines, and why. A GPU of unknown memory belongs to a cluster and counts as
+    large."""
     if resources.device == "cpu":
         return "quick", "fits run on the CPU here; --effort standard is for GPUs"
     if 0 < resources.gpu_memory < _STANDARD_GPU_BYTES:

@@ -1,4 +1,4 @@
-"""How long a run will take here, from a few timed steps: for the plan of a dry run."""
+"""Estimate from a few timed steps how long a run will take here; a dry run shows it with the plan."""
 
 import time
 from dataclasses import dataclass, replace
@@ -33,9 +33,12 @@ _NETWORKS = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds a run takes at most, if every fit uses all its iterations.
+    """The longest time that a run takes: every fit uses all its iterations.
 
-    ``cpu_seconds`` of computing, spread over ``parallel`` trials.
+    Attributes:
+        score_seconds: seconds that one trial would need to score the images.
+        fit_seconds: seconds that one trial would need for all fits.
+        parallel: how many trials share the work.
     """
 
     score_seconds: float
@@ -44,12 +47,13 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Until the end, on this machine."""
+        """Seconds until the run ends on this machine."""
         return (self.score_seconds + self.fit_seconds) / self.parallel
 
 
 def _seconds_per_iteration(plan: Plan, name: str, side: int) -> float:
-    """Of a network at a square of ``side`` restored pixels. The operator's share is small and left out."""
+    """Time one iteration of a network on a square of ``side`` restored pixels, without the operator, whose share is
+    small."""
     channels = plan.images[0].channels
     network = prior_of(name).build(
         channels,
@@ -73,9 +77,9 @@ def _seconds_per_fingerprint(candidates: list[Candidate], spec: BankSpec, operat
 
 
 def estimate(plan: Plan, store: Store) -> Estimate:
-    """Time a few steps of a few candidates at two sizes and extend the line through them to the plan's images.
+    """Time a few steps of a few candidates at two sizes and extrapolate linearly to the plan's images.
 
-    It is for the CPU at hand; a GPU's pace is not known before one is there.
+    The estimate is for the CPU at hand; a GPU's speed is not known before one is there.
     """
     config = plan.config
     torch.set_num_threads(min(config.resources.threads, cpu_count()))
@@ -83,12 +87,12 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     scale = config.task.scale
 
     @cache
-    def pace(name: str) -> tuple[float, ...]:
+    def timed(name: str) -> tuple[float, ...]:
         return tuple(_seconds_per_iteration(plan, name, side) for side in _SIDES)
 
     def iteration(arm: Arm, height: int, width: int) -> float:
         names = arm.networks or [candidate.id for candidate in candidates]
-        small, large = (median(pace(name)[at] for name in names) for at in range(len(_SIDES)))
+        small, large = (median(timed(name)[at] for name in names) for at in range(len(_SIDES)))
         per_pixel = max(0.0, large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)
         pixels = scale**2 * padded_side(height, scale) * padded_side(width, scale)
         return max(small + (pixels - _SIDES[0] ** 2) * per_pixel, small / 2)
@@ -118,7 +122,7 @@ def estimate(plan: Plan, store: Store) -> Estimate:
 
 
 def halved_iterations(arm: Arm, iterations: int, keep_share: float) -> int:
-    """Iterations of an arm's whole cohort at most, with its worse part ended at every rung."""
+    """Return the largest number of iterations of an arm's whole cohort, with the worse members ended at every rung."""
     total, before, size = 0, 0, arm.size
     for rung in (*arm.rungs, iterations):
         total += size * (rung - before)

@@ -1,4 +1,4 @@
-"""The settings of an evaluation: the lottery tickets of an earlier run, trained on other images or for another task."""
+"""The settings of an evaluation, which trains lottery tickets of an earlier run on other images or for another task."""
 
 import json
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ _AS_THERE = ("initialisations", "rounds", "rate", "exempt", "rewind")
 
 @dataclass(frozen=True)
 class TicketChoice:
-    """Which tickets are trained.
+    """The user's choice of tickets to train.
 
     Attributes:
         run: the run, in the same store, that found the tickets.
-        rounds: rounds whose tickets are trained, as numbers with commas between them or ``all``; None takes the last.
-        methods: methods by name with commas between them, of imp, snip and oes; None takes all of these that the run has.
-        sources: image ids, or how they begin, with commas between them; None takes the tickets of all images.
+        rounds: the rounds whose tickets are trained: comma-separated numbers or ``all``; None takes the last round.
+        methods: comma-separated methods out of imp, snip and oes; None takes all of these that the run has.
+        sources: comma-separated image ids or beginnings of ids; None takes the tickets of all images.
     """
 
     run: str
@@ -35,24 +35,25 @@ class TicketChoice:
 
 
 def evaluation_settings(choice: TicketChoice, store: Store, found: dict[str, Any]) -> list[str]:
-    """The assignments that make a run an evaluation: the networks of the tickets, and an arm for every source and method.
+    """Return the assignments that make a run an evaluation: the tickets' network, and an arm for every source and
+    method.
 
     ``found`` are the settings of the run that found the tickets.
 
     Raises:
         UserMistakeError: there are no such tickets.
     """
-    there = _of_sources(choice, _tickets(store, choice.run))
-    methods = _methods(choice, {str(chain.method) for chain, _, _ in there})
-    there = [each for each in there if each[0].method in methods]
-    networks = sorted({chain.network for chain, _, _ in there})
+    tickets = _of_sources(choice, _tickets(store, choice.run))
+    methods = _methods(choice, {str(chain.method) for chain, _, _ in tickets})
+    tickets = [each for each in tickets if each[0].method in methods]
+    networks = sorted({chain.network for chain, _, _ in tickets})
     if len(networks) > 1:
         raise UserMistakeError(
             f"--tickets {choice.run}: its tickets are of several networks ({', '.join(networks)}); those of one can be"
             " moved at a time: choose by --sources"
         )
     chains: dict[tuple[str, str, int], set[int]] = {}
-    for chain, number, source in there:
+    for chain, number, source in tickets:
         chains.setdefault((str(chain.method), source, chain.initialisation), set()).add(number)
     rounds = _rounds(choice, set.intersection(*chains.values()))
     pairs = dict.fromkeys((method, source) for method, source, _ in chains)
@@ -67,7 +68,7 @@ def evaluation_settings(choice: TicketChoice, store: Store, found: dict[str, Any
         "network.input_channels": found["network"]["input_channels"],
         "lottery.network": networks[0],
         **{f"lottery.{name}": lottery[name] for name in _AS_THERE},
-        # What is found here, to compare with, is found blind; of the tickets each says itself on what it was found.
+        # Tickets that this run finds for comparison are found blind. Each given ticket records what it was found on.
         "lottery.target": "observed",
         "lottery.seed": seed,
         "lottery.together": False,
@@ -79,10 +80,10 @@ def evaluation_settings(choice: TicketChoice, store: Store, found: dict[str, Any
 
 
 def _tickets(store: Store, run: str) -> "list[tuple[Any, int, str]]":
-    """All tickets of a run: chain, round and source.
+    """List all tickets of a run: chain, round and source.
 
     Raises:
-        UserMistakeError: it has none.
+        UserMistakeError: the run has none.
     """
     root = RunLayout(run).all_tickets
     found = []
@@ -96,49 +97,50 @@ def _tickets(store: Store, run: str) -> "list[tuple[Any, int, str]]":
     return sorted(found, key=lambda each: (each[2], str(each[0]), each[1]))
 
 
-def _methods(choice: TicketChoice, there: set[str]) -> list[str]:
-    """The methods whose tickets are moved; a random mask is as random anywhere."""
-    known = [str(method) for method in METHODS if method in there and TRAITS[method].sees_images]
+def _methods(choice: TicketChoice, present: set[str]) -> list[str]:
+    """Return the methods whose tickets are moved. Random masks are left out: they are equally random for any image."""
+    known = [str(method) for method in METHODS if method in present and TRAITS[method].sees_images]
     names = known if choice.methods is None else [name.strip() for name in choice.methods.split(",")]
-    wanted = list(dict.fromkeys(names))
-    unknown = [name for name in wanted if name not in known]
-    if unknown or not wanted:
+    chosen = list(dict.fromkeys(names))
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
         raise UserMistakeError(
-            f"--methods: the run {choice.run} has no tickets of {', '.join(unknown) or 'any method that looks at images'};"
+            f"--methods: the run {choice.run} has no tickets of"
+            f" {', '.join(unknown) or 'any method that looks at images'};"
             f" it has: {', '.join(known) or 'none'}"
         )
-    return wanted
+    return chosen
 
 
-def _of_sources(choice: TicketChoice, there: "list[tuple[Any, int, str]]") -> "list[tuple[Any, int, str]]":
-    """The tickets that were found where the user wants."""
+def _of_sources(choice: TicketChoice, tickets: "list[tuple[Any, int, str]]") -> "list[tuple[Any, int, str]]":
+    """Keep the tickets that were found on the images that the user names."""
     if choice.sources is None:
-        return there
-    wanted = [word_of(name) for name in choice.sources.split(",")]
-    for name in wanted:
-        if not any(source.startswith(name) for _, _, source in there):
-            known = ", ".join(dict.fromkeys(source for _, _, source in there))
+        return tickets
+    chosen = [word_of(name) for name in choice.sources.split(",")]
+    for name in chosen:
+        if not any(source.startswith(name) for _, _, source in tickets):
+            known = ", ".join(dict.fromkeys(source for _, _, source in tickets))
             raise UserMistakeError(f"--sources: no tickets were found on {name!r}; there are some of: {known}")
-    return [each for each in there if each[2].startswith(tuple(wanted))]
+    return [each for each in tickets if each[2].startswith(tuple(chosen))]
 
 
-def _rounds(choice: TicketChoice, there: set[int]) -> list[int]:
-    """The rounds to train, of those of which all chains have their tickets."""
-    if not there:
+def _rounds(choice: TicketChoice, present: set[int]) -> list[int]:
+    """Return the rounds to train. ``present`` are the rounds of which all chains have tickets."""
+    if not present:
         raise UserMistakeError(f"--tickets {choice.run}: no round has tickets of all chains; has the run ended?")
     if choice.rounds is None:
-        return [max(there)]
+        return [max(present)]
     if choice.rounds == "all":
-        return sorted(there)
+        return sorted(present)
     try:
-        wanted = sorted({int(word) for word in choice.rounds.split(",")})
+        chosen = sorted({int(word) for word in choice.rounds.split(",")})
     except ValueError:
         raise UserMistakeError(f"--rounds {choice.rounds}: write numbers with commas between them, or all") from None
-    if not set(wanted) <= there:
+    if not set(chosen) <= present:
         raise UserMistakeError(
-            f"--rounds {choice.rounds}: all chains have tickets of the rounds {_listed(sorted(there))}"
+            f"--rounds {choice.rounds}: all chains have tickets of the rounds {_listed(sorted(present))}"
         )
-    return wanted
+    return chosen
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -146,6 +148,6 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def _arm_name(method: str, source: str) -> str:
-    """A name for an arm; of a long source the end is what tells it from others."""
+    """Name an arm after its method and source; a long source keeps its end, which distinguishes it from others."""
     name = f"{method}-from-{source}"
     return name if len(name) <= _LONGEST_NAME else f"{method}-from-{source[len(name) - _LONGEST_NAME :].lstrip('-')}"

@@ -1,4 +1,4 @@
-"""Make the plan of a run, a new one or one that goes on. Nothing is written."""
+"""Plan a run, new or resumed, without writing anything."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ Resolve = Callable[[Config], Resources]
 
 
 def resolve_here(config: Config) -> Resources:
-    """Resolve what the settings ask for on this machine alone."""
+    """Resolve the settings to resources of this machine alone."""
     return resolve_resources(config, [this_machine()])
 
 
@@ -42,9 +42,9 @@ def make_plan(
     command: str = "submit",
     resolve: Resolve | None = resolve_here,
 ) -> Plan:
-    """Look at everything that a run needs, and write nothing.
+    """Plan a run: check everything that it needs and write nothing.
 
-    ``resolve`` knows the machines; None where they are not known yet.
+    ``resolve`` resolves the settings to resources of the machines; it is None if the machines are not known yet.
 
     Raises:
         UserMistakeError: something cannot be done as asked.
@@ -75,10 +75,10 @@ def make_plan(
     inputs = Inputs([upload.image for upload in fitting], [*rejected, *refused])
     check_together(config, inputs.images, resources)
     check_tickets(config, store, inputs.images)
-    there = None if continued is None else read_inputs(store, RunLayout(name))
-    if there is not None:
-        check_same_inputs(name, there, inputs)
-        inputs, fitting = there, []
+    recorded = None if continued is None else read_inputs(store, RunLayout(name))
+    if recorded is not None:
+        check_same_inputs(name, recorded, inputs)
+        inputs, fitting = recorded, []
     elif not fitting:
         raise UserMistakeError(f"--images {source.images}: {printable(refused[0].name)} is {refused[0].reason}")
     return Plan(name, config, resources, simulate, inputs, source, fitting, command, continued)
@@ -87,26 +87,27 @@ def make_plan(
 def resume_plan(
     store: Store, run: str, assignments: Sequence[str] = (), *, resolve: Resolve | None = resolve_here
 ) -> Plan:
-    """Plan what is left of a run, from its record alone.
+    """Plan the rest of a run, from its record alone.
 
-    ``assignments`` are settings of the form ``a.b=value``, of those that change no result; for ``resolve`` see `make_plan`.
+    ``assignments`` are settings of the form ``a.b=value`` that do not change results. `make_plan` documents
+    ``resolve``.
 
     Raises:
-        UserMistakeError: there is no such run, it cannot go on here, or a setting would change its results.
+        UserMistakeError: there is no such run, it cannot be resumed here, or a setting would change its results.
     """
     record = read_run(store, run)
     config = change(config_of(record), assignments)
-    there = read_inputs(store, RunLayout(run))
+    recorded = read_inputs(store, RunLayout(run))
     source = Source(**record.source)
-    if there is None:
-        # It ended before its inputs were all in the store, so they are brought from where they were.
+    if recorded is None:
+        # The run ended before all its inputs were in the store, so they are uploaded from the original folders.
         return make_plan(
             store, config, source, simulate=record.simulate, run=run, command=record.command, resolve=resolve
         )
-    if not all(re.match(r"[0-9a-f]{64}", image.file) for image in there.images):
+    if not all(re.match(r"[0-9a-f]{64}", image.file) for image in recorded.images):
         raise UserMistakeError(
             f"the run {run} was begun by an earlier version, which kept its images elsewhere; submit them anew"
         )
     resources = None if resolve is None else resolve(config)
     check_unchanged(record, config, resources, simulate=record.simulate, command=record.command)
-    return Plan(run, config, resources, record.simulate, there, source, (), record.command, record)
+    return Plan(run, config, resources, record.simulate, recorded, source, (), record.command, record)

@@ -1,4 +1,4 @@
-"""A run decided before it does anything: the dry run prints the plan that the real run consumes."""
+"""The plan of a run: the dry run prints it, the real run carries it out."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ from orchestrator.settings.effort import Sizing
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that has not begun, or goes on: ``continued`` is the record of what an earlier attempt began.
+    """A run that has not begun, or that is resumed.
 
-    ``uploads`` are the files on this machine that are to be brought to the store first; none where it has them all.
-    ``resources`` are None where the machines are not known yet, as it is carried out elsewhere. ``sizing`` says who chose its
-    sizes; None of a run that is resumed.
+    ``continued`` is the record of an earlier attempt. ``uploads`` are the files on this machine that the store still
+    lacks. ``resources`` is None if the machines are not known yet because the run is driven elsewhere. ``sizing`` says
+    who chose the sizes; it is None for a resumed run.
     """
 
     run: str
@@ -47,7 +47,7 @@ class Plan:
 
     @property
     def rejected(self) -> Sequence[Rejected]:
-        """The files that cannot be."""
+        """The files that cannot be worked on."""
         return self.inputs.rejected
 
     @property
@@ -57,24 +57,25 @@ class Plan:
 
     @property
     def candidates(self) -> int:
-        """How many candidates are scored; none where every arm names its networks."""
-        wanted = self.config.score.candidates
-        count = wanted if isinstance(wanted, int) else len(wanted)
+        """How many candidates are scored; 0 if every arm names its networks."""
+        candidates = self.config.score.candidates
+        count = candidates if isinstance(candidates, int) else len(candidates)
         return count if metrics_of(self.config) else 0
 
     @property
     def cohort_size(self) -> int:
-        """How many networks are fitted for each image to choose from, over all arms; what arms share counts for each."""
+        """How many networks are fitted for each image to choose from, over all arms; a shared fit counts for every
+        arm."""
         return sum(arm.size for arm in self.arms)
 
     @property
     def full_fits(self) -> int:
-        """How many of those are fitted afresh at full size, over all arms."""
+        """How many of those networks are fitted again at full size, over all arms."""
         return sum(arm.refits for arm in self.arms)
 
     @property
     def changed_settings(self) -> list[str]:
-        """The settings of a run that goes on which are not those of its record, of the form ``a.b=value``."""
+        """The settings of a resumed run that differ from its record, of the form ``a.b=value``."""
         if self.continued is None:
             return []
         before = flat(config_of(self.continued).model_dump(mode="json"))
@@ -83,17 +84,17 @@ class Plan:
 
     @property
     def trials(self) -> int:
-        """All fits of the run, at most: arms share fits. Of a lottery's chains every round counts."""
+        """The largest number of fits of the run (arms may share fits); every round of a lottery's chains counts."""
         chains = sum(arm.size for arm in self.arms if arm.is_lottery)
         rounds = len(rounds_in(self.config, self.arms))
         return len(self.images) * (self.cohort_size - chains + rounds + self.full_fits)
 
 
 def config_of(record: RunRecord) -> Config:
-    """Read the settings of a run's record; one that did not exist then has its default.
+    """Read the settings of a run's record; a setting that did not exist then has its default.
 
     Raises:
-        UserMistakeError: this version does not know one of them.
+        UserMistakeError: this version does not know one of the settings.
     """
     try:
         return Config.model_validate(record.config)
@@ -107,7 +108,7 @@ def config_of(record: RunRecord) -> Config:
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names, such as ``fit.iterations``."""
+    """Flatten nested settings to dotted names, such as ``fit.iterations``."""
     named: dict[str, Any] = {}
     for key, value in settings.items():
         named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

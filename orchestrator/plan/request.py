@@ -1,4 +1,4 @@
-"""What a user asks for, before anything is looked at, and the plan that it becomes for the machines at hand."""
+"""A user's request for a run before anything is checked; it makes the plan for the machines at hand."""
 
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,7 @@ class NewRun:
     command: str
 
     def plan(self, resolve: Resolve | None = resolve_here) -> Plan:
-        """Plan the run for the machines that ``resolve`` knows; see `orchestrator.plan.make.make_plan` for it and for errors."""
+        """Plan the run for some machines; `orchestrator.plan.make.make_plan` documents ``resolve`` and the errors."""
         sizing, config = choose_effort(self.wanted, resolve)
         plan = make_plan(
             self.store,
@@ -38,14 +38,14 @@ class NewRun:
 
 @dataclass(frozen=True)
 class OldRun:
-    """A run that goes on; ``assignments`` are settings of the form ``a.b=value`` that change no result."""
+    """A run to be resumed; ``assignments`` are settings of the form ``a.b=value`` that do not change results."""
 
     store: Store
     run: str
     assignments: tuple[str, ...] = ()
 
     def plan(self, resolve: Resolve | None = resolve_here) -> Plan:
-        """Plan what is left of it; see `orchestrator.plan.make.resume_plan` for errors."""
+        """Plan the rest of the run; `orchestrator.plan.make.resume_plan` documents the errors."""
         return resume_plan(self.store, self.run, self.assignments, resolve=resolve)
 
 

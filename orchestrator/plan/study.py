@@ -2,17 +2,18 @@
 
 
 def study_settings(candidates: str) -> list[str]:
-    """The assignments that make a run a study: one arm that fits all candidates at full size, and every metric scored.
+    """Return the assignments that make a run a study: one arm fits all candidates at full size, and every metric is
+    scored.
 
-    ``candidates`` is a number of random ones, a CSV file of ids, or the name of a list that ships.
+    ``candidates`` is a number of random candidates, a CSV file of ids, or the name of a list that ships.
     """
-    from workers.metrics import RANDOM, metric_names  # noqa: PLC0415 - what it imports, --help does not need
+    from workers.metrics import RANDOM, metric_names  # noqa: PLC0415 - --help does not need its imports
 
     also = [name for name in metric_names() if name != RANDOM]
     return [
         f"score.candidates={candidates}",
         "arms=[{name: all, like: all, view: full, rule: held-out, full_fits: 1, halving: none}]",
-        # A consensus of hundreds would have to hold all their images.
+        # A consensus of hundreds of fits would need all their images in memory.
         "pick.noise=independent",
         f"score.also={also}",
     ]

@@ -1,7 +1,7 @@
-"""A pruning chain as work on the store: its masks found, its rounds fitted, one after the other.
+"""A pruning chain as work on the store: find its masks and fit its rounds, one after the other.
 
-A round's ticket goes to the store before what is fitted with it, and before the round that it comes out of counts as
-done; so whoever takes a chain up again finds all that was finished, and within a round its checkpoint.
+A round's ticket is written before the fit that uses it. It is also written before the round that it comes from counts
+as finished. So an attempt that resumes a chain finds all finished rounds and the checkpoint of an unfinished one.
 """
 
 import time
@@ -14,7 +14,7 @@ from orchestrator.errors import ImageRejectedError, TicketError
 from orchestrator.fit.fit import run_fit
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.memory import share_of_memory
-from orchestrator.fit.pace import Pace
+from orchestrator.fit.pace import BlockRunner
 from orchestrator.fit.problem import Problem
 from orchestrator.fit.record import FitRecord, fit_keys, read_record, record_once
 from orchestrator.prune.rounds import round_subject
@@ -32,11 +32,11 @@ def run_chain(
     must_leave: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> FitRecord:
-    """Find a chain's masks and fit its rounds, or what is left of that.
+    """Find a chain's masks and fit its rounds, or do the rest of that after earlier attempts.
 
     A job for several images together only finds the masks. Arguments and errors are those of
-    `orchestrator.fit.fit.run_fit`. A round whose fit has no result has failed by itself, and fails the chain if the
-    next round comes out of it.
+    `orchestrator.fit.fit.run_fit`. A round whose fit has no result counts as failed. It fails the whole chain if the
+    next round's masks come from it.
 
     Returns:
         The chain's record, which is then in the store.
@@ -45,19 +45,23 @@ def run_chain(
     assert isinstance(chain, Chain)  # noqa: S101 - only chains come here
     keys = fit_keys(context, job)
     finished = read_record(context.store, keys)
-    # Of a chain that is done its rounds are looked at nevertheless: somebody may have removed one that was damaged.
+    # The rounds of a finished chain are checked too: somebody may have removed a damaged one.
     if finished is not None and finished.state == "failed":
         return finished
     problem = Problem(context, job.image)
     search = Search(
-        context, job, chain, problem, lambda number: Pace(context, keys.finding(number), on_progress, must_leave, clock)
+        context,
+        job,
+        chain,
+        problem,
+        lambda number: BlockRunner(context, keys.finding(number), on_progress, must_leave, clock),
     )
     try:
         with share_of_memory(context, job):
             try:
                 search.prepare()
             except ValueError as error:
-                # The weights left the numbers in the last step, or the settings exempt what this network has not.
+                # The last step made weights infinite or NaN, or the settings exempt layers that this network lacks.
                 raise TicketError(f"no masks could be found: {error}") from None
         if not job.together:
             for number in rounds_of(context.config, chain):

@@ -1,4 +1,4 @@
-"""Tickets that another run has found, checked before a run that moves them."""
+"""Check the tickets of another run before a run moves them to its own images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,11 +16,11 @@ from workers.lottery.tickets import NewerTicketError, header
 
 
 def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) -> None:
-    """Check that the tickets to be moved exist, and belong to the networks of the images.
+    """Check that the tickets to be moved exist and belong to the networks of the images.
 
     Raises:
-        UserMistakeError: one is not, or none of the images can be fitted with it.
-        NewerFormatError: a newer version has written one.
+        UserMistakeError: a ticket is missing, damaged or of another network, or no image can be fitted with it.
+        NewerFormatError: a newer version has written a ticket.
     """
     lottery = config.lottery
     for arm in arms_of(config):
@@ -32,20 +32,22 @@ def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) ->
                 found = replace(chain, source=None).round(number)
                 key = RunLayout(lottery.tickets).ticket(arm.source, found)
                 try:
-                    said = header(store.get(key))
-                    channels.add(int(said["out_channels"]))
+                    ticket = header(store.get(key))
+                    channels.add(int(ticket["out_channels"]))
                 except NewerTicketError as error:
                     raise newer_ticket(store, key, error) from None
                 except (NotFoundError, DamagedError, ValueError, KeyError, TypeError):
                     raise UserMistakeError(
-                        f"arm {arm.name}: the run {lottery.tickets} has no ticket {found} of {arm.source}, or a damaged one"
+                        f"arm {arm.name}: the run {lottery.tickets} has no ticket {found} of {arm.source},"
+                        " or a damaged one"
                     ) from None
-                if (said.get("width"), said.get("seed")) != (config.network.width, weights_seed(config, chain)):
+                if (ticket.get("width"), ticket.get("seed")) != (config.network.width, weights_seed(config, chain)):
                     raise UserMistakeError(
-                        f"arm {arm.name}: its tickets are of a network of width {said.get('width')} with other initial weights;"
-                        " network.width and lottery.seed must be those of the run that found them"
+                        f"arm {arm.name}: its tickets are of a network of width {ticket.get('width')} with other"
+                        " initial weights; network.width and lottery.seed must be those of the run that found them"
                     )
         if images and not channels & {image.channels for image in images}:
             raise UserMistakeError(
-                f"arm {arm.name}: its tickets are of images with {min(channels)} channel(s), and none of the images has as many"
+                f"arm {arm.name}: its tickets are of images with {min(channels)} channel(s),"
+                " and none of the images has as many"
             )

@@ -23,16 +23,16 @@ from workers.seeds import generator_of
 
 
 def round_subject(context: RunContext, image: InputImage, name: Round) -> Subject:
-    """The network of a round, with its masks applied. Its finished fit leaves the masks of the next round.
+    """Make the subject of a round: its network with its masks applied. Its finished fit writes the next round's masks.
 
     Raises:
-        TicketError: its ticket cannot be used for this image.
-        NewerFormatError: a newer version has written its ticket.
+        TicketError: the round's ticket cannot be used for this image.
+        NewerFormatError: a newer version has written the ticket.
     """
     config, chain = context.config, name.chain
 
     def subject(network: Network, sparsity: float, parameters: int, *, blind: bool = True) -> Subject:
-        # All iterations are run, so patience is no less.
+        # A round runs all its iterations, so patience must not end it earlier.
         iterations, seed = iterations_of(config), fit_seed(config, image, chain, name.number)
         leaves = partial(leave_next, context, image, name)
         return Subject(network, seed, iterations, iterations, parameters, sparsity, blind, leaves)
@@ -56,36 +56,36 @@ def round_subject(context: RunContext, image: InputImage, name: Round) -> Subjec
     here = (image.channels, config.network.width, depth, weights_seed(config, chain))
     if has != here:
         raise TicketError(
-            f"the ticket {context.store.show(key)} is of a network with {ticket.out_channels} channels, width {ticket.width},"
-            f" input depth {ticket.input_channels}, weights of seed {ticket.seed}: here there are"
+            f"the ticket {context.store.show(key)} is of a network with {ticket.out_channels} channels,"
+            f" width {ticket.width}, input depth {ticket.input_channels}, weights of seed {ticket.seed}: here there are"
             f" {', '.join(map(str, here))}"
         )
     if ticket.rewind:
         load_start(context, key, initial)
     apply(initial, ticket.masks)
     gone = sum(int((~mask).sum()) for mask in ticket.masks.values())
-    # What was found on no image has seen no clean one.
+    # A ticket that was found without any image is blind too.
     blind = ticket.target == "observed" or not ticket.source
     return subject(initial, ticket.sparsity, parameter_count(initial) - gone, blind=blind)
 
 
 def leave_next(context: RunContext, image: InputImage, name: Round, fit: Fit) -> None:
-    """Leave the masks of the next round in the store, where they come out of the fit of this one.
+    """Write the masks of the next round to the store if they come from the fit of this round.
 
     Raises:
         FitDivergedError: the fitted weights cannot be pruned.
     """
     config, chain, number = context.config, name.chain, name.number
     successor = Chain(chain.network, "imp", chain.initialisation)
-    wanted = any(arm.is_lottery and arm.traits.round_by_round and arm.source is None for arm in arms_of(config))
+    needed = any(arm.is_lottery and arm.traits.round_by_round and arm.source is None for arm in arms_of(config))
     own = chain.source is None and (chain.traits.round_by_round or not chain.traits.many_rounds)
-    if not own or not wanted or finds_apart(config, successor) or number >= config.lottery.rounds:
+    if not own or not needed or finds_apart(config, successor) or number >= config.lottery.rounds:
         return
     try:
         keep = kept(config, fit.network, number + 1)
         masks = by_magnitude(fit.network, applied(fit.network) or None, keep, config.lottery.exempt)
     except ValueError as error:
-        # A weight left the numbers in the last step, or the settings exempt what this network has not.
+        # The last step made a weight infinite or NaN, or the settings exempt layers that this network lacks.
         raise FitDivergedError(f"its weights cannot be pruned: {error}") from None
     key = context.layout.ticket(image.id, successor.round(number + 1))
     leave_ticket(context, key, successor.round(number + 1), [image], masks)

@@ -1,4 +1,4 @@
-"""The search for a chain's masks, where they do not come out of the fits of its rounds."""
+"""The search for a chain's masks, if they do not come from the fits of its rounds."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -12,7 +12,7 @@ from orchestrator.arms.lottery import finds_apart, rounds_of
 from orchestrator.errors import TicketError
 from orchestrator.fit.checkpoint import weights_to_bytes
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.pace import Pace
+from orchestrator.fit.pace import BlockRunner
 from orchestrator.fit.problem import Problem
 from orchestrator.prune.tickets import leave_ticket, load_start, read_ticket, ticket_key
 from orchestrator.run.context import RunContext
@@ -32,33 +32,33 @@ from workers.seeds import seed_of
 
 @dataclass
 class Search:
-    """Finds the masks of a chain that do not come out of its fits, and the weights that its rounds begin from.
+    """Finds the masks of a chain that do not come from its fits, and the weights that its rounds begin from.
 
     Attributes:
         context: The run.
         job: The chain's job, for one image or for several together.
         chain: The chain.
         problem: The inputs of the job's image.
-        pace_of: Makes the pace of the work for a round.
-        iterations: Iterations that the search takes, with those of earlier attempts.
-        seconds: Seconds that it took this attempt, and those whose checkpoints were found.
+        runner_of: Makes the runner of a round's work.
+        iterations: Iterations of the search, with those of earlier attempts.
+        seconds: Seconds that the search took, with those of earlier attempts whose checkpoints were found.
     """
 
     context: RunContext
     job: FitJob
     chain: Chain
     problem: Problem
-    pace_of: Callable[[int], Pace]
+    runner_of: Callable[[int], BlockRunner]
     iterations: int = 0
     seconds: float = 0.0
     _measured: dict[str, tuple[Measurement, Operator]] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        """Leave in the store what the chain's rounds need and the store lacks.
+        """Write everything to the store that the chain's rounds need and the store lacks.
 
         Raises:
-            FitDivergedError: the weights left the numbers.
-            TicketError: a ticket that the search goes on from cannot be used, or a reference is missing.
+            FitDivergedError: weights became infinite or NaN.
+            TicketError: a ticket that the search continues from cannot be used, or a reference is missing.
             ValueError: no masks can be found.
         """
         chain = self.chain
@@ -77,7 +77,7 @@ class Search:
 
     @property
     def _deterministic(self) -> bool:
-        # On a CPU every operation is, and the plain ones are faster.
+        # On a CPU every operation is deterministic, and the plain ones are faster.
         return self.context.config.fit.deterministic and self.context.device != "cpu"
 
     @property
@@ -101,33 +101,34 @@ class Search:
     def _initial(self) -> Network:
         return initial_network(self.context.config, self.chain, self._images[0].channels)
 
-    def _go(self, work: JointFit | MaskSearch, iterations: int, number: int) -> Pace:
-        """Do work to its end, with checkpoints under the number of the round that it is for."""
-        pace = self.pace_of(number)
-        # A step takes as long as there are images.
-        pace.block = max(1, pace.block // len(self._images))
-        pace.restore(work)
-        pace.go(work, iterations, lambda: False)
+    def _run(self, work: JointFit | MaskSearch, iterations: int, number: int) -> BlockRunner:
+        """Do work to its end; its checkpoints carry the number of its round."""
+        runner = self.runner_of(number)
+        # The duration of a step grows with the number of images.
+        runner.block = max(1, runner.block // len(self._images))
+        runner.restore(work)
+        runner.run(work, iterations, lambda: False)
         self.iterations += iterations
-        self.seconds += pace.seconds
-        return pace
+        self.seconds += runner.seconds
+        return runner
 
     def _leave_start(self) -> None:
-        """The weights that the dense network has after some iterations, which the rounds rewind to."""
+        """Write the weights that the dense network has after ``lottery.rewind`` iterations; the rounds rewind to
+        them."""
         rewind, key = self.context.config.lottery.rewind, start_key(self._key(1))
         if rewind and not self.context.store.exists(key):
             network = self._initial()
-            # With the noise of the dense fit, and so with its very weights where there is one image.
+            # The noise is that of the dense fit, so for one image the weights are exactly those of its dense fit.
             seeds = [fit_seed(self.context.config, image, self.chain, 0) for image in self._images]
             work = self._joint_fit(network, self._objectives(network, seeds))
-            pace = self._go(work, rewind, 0)
+            runner = self._run(work, rewind, 0)
             self.context.store.create(key, weights_to_bytes(work.network))
-            pace.forget()
+            runner.forget()
         else:
             self.iterations += rewind
 
     def _prune_round_by_round(self, last: int) -> None:
-        """Iterative magnitude pruning of a network that is fitted for this alone."""
+        """Prune a network round by round (iterative magnitude pruning); it is fitted for this purpose only."""
         config = self.context.config
         for number in range(1, last + 1):
             if self._there(number):
@@ -140,36 +141,36 @@ class Search:
             if before is not None:
                 apply(network, before.masks)
             work = self._joint_fit(network, self._objectives(network, self._seeds(number)))
-            pace = self._go(work, iterations_of(config), number)
+            runner = self._run(work, iterations_of(config), number)
             keep = kept(config, network, number)
             self._leave(
                 number, by_magnitude(network, None if before is None else before.masks, keep, config.lottery.exempt)
             )
-            pace.forget()
+            runner.forget()
 
     def _prune_at_once(self, numbers: Sequence[int]) -> None:
-        """Masks for several rounds from the values that a method gives to the weights at their initialisation."""
+        """Make the masks of several rounds from the values that a method gives to the weights at initialisation."""
         config, exempt = self.context.config, self.context.config.lottery.exempt
         network = self._initial()
         keep = {number: kept(config, network, number) for number in numbers}
         if not self.chain.traits.sees_images:
             seed = weights_seed(config, self.chain)
             masks = {number: at_random(network, keep[number], exempt, seed) for number in numbers}
-            pace = None
+            runner = None
         else:
-            pace, values = self._values(network)
+            runner, values = self._values(network)
             masks = {number: top(values, keep[number]) for number in numbers}
         for number in numbers:
             self._leave(number, masks[number])
-        if pace is not None:
-            pace.forget()
+        if runner is not None:
+            runner.forget()
 
-    def _values(self, network: Network) -> tuple[Pace | None, dict[str, Tensor]]:
+    def _values(self, network: Network) -> tuple[BlockRunner | None, dict[str, Tensor]]:
         config, exempt = self.context.config, self.context.config.lottery.exempt
         objectives = self._objectives(network, self._seeds(0))
         if not self.chain.traits.learns_masks:
             return None, by_sensitivity(network.to(self.context.device), objectives, exempt)
-        # The masks are learnt once, for the sparsest round, and cut to the size of each.
+        # The masks are learnt once, for the sparsest round, and then cut to the size of every round.
         prior = kept(config, network, max(rounds_of(config, self.chain))) / kept(config, network, 0)
         work = MaskSearch(
             network,
@@ -180,21 +181,21 @@ class Search:
             seed=seed_of(weights_seed(config, self.chain), *(image.id for image in self._images)),
             device=self.context.device,
         )
-        pace = self._go(work, self._oes_iterations, 0)
-        return pace, work.logits()
+        runner = self._run(work, self._oes_iterations, 0)
+        return runner, work.logits()
 
     def _joint_fit(self, network: Network, objectives: Sequence[Objective]) -> JointFit:
         rate, device = self.context.config.fit.learning_rate, self.context.device
         return JointFit(network, objectives, learning_rate=rate, device=device)
 
     def _seeds(self, number: int) -> list[int]:
-        """Seeds of the noise with which masks are found, for each image: others than those of the fits."""
+        """Return for each image the seed of the noise with which masks are found; the fits use other seeds."""
         config, chain = self.context.config, self.chain
         words = "lottery masks", chain.network, chain.initialisation, number
         return [seed_of(config.seed, image.id, *words) for image in self._images]
 
     def _objectives(self, network: Network, seeds: Sequence[int]) -> list[Objective]:
-        """What masks are found on: of every image what its fits may see, or the clean one."""
+        """Return the objectives that masks are found on: for every image what its fits may see, or the clean image."""
         noise, device = self.context.config.fit.input_noise, self.context.device
         objectives = []
         for image, seed in zip(self._images, seeds, strict=True):
@@ -209,7 +210,7 @@ class Search:
         problem = self.problem if image == self.job.image else Problem(self.context, image)
         if config.lottery.target == "observed":
             return problem.measurement(problem.view("full")), config.task.make().operator
-        # Whoever asks for this asks for masks that are not blind; results say so.
+        # With this setting the masks are not blind; the results say so.
         if problem.reference is None:
             raise TicketError("lottery.target=clean: the image has no clean reference")
         return Measurement(problem.reference, np.zeros(problem.reference.shape[1:], dtype=np.bool_)), Identity()

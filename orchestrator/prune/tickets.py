@@ -1,4 +1,4 @@
-"""Lottery tickets in the store, and the weights that rewound rounds begin from."""
+"""Lottery tickets in the store, and the weights that rounds with rewinding begin from."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from workers.networks import Network
 
 
 def ticket_key(context: RunContext, image: InputImage, chain: Chain, number: int) -> str:
-    """The key of a round's ticket. It was found on this image, unless the chain has a source."""
+    """Return the key of a round's ticket, which was found on this image unless the chain has a source."""
     if chain.source is None:
         return context.layout.ticket(image.id, chain.round(number))
     layout = RunLayout(context.config.lottery.tickets or context.run)
@@ -26,10 +26,10 @@ def ticket_key(context: RunContext, image: InputImage, chain: Chain, number: int
 
 
 def read_ticket(context: RunContext, key: str) -> Ticket:
-    """A ticket.
+    """Read a ticket.
 
     Raises:
-        TicketError: it is not there, or damaged.
+        TicketError: the ticket is missing or damaged.
         NewerFormatError: a newer version has written it.
     """
     try:
@@ -43,12 +43,12 @@ def read_ticket(context: RunContext, key: str) -> Ticket:
 
 
 def newer_ticket(store: Store, key: str, error: NewerTicketError) -> NewerFormatError:
-    """The error that refuses the ticket of a newer version."""
+    """Make the error that refuses the ticket of a newer version."""
     return NewerFormatError(f"the ticket {store.show(key)} cannot be read by dip-orchestrator {__version__}: {error}")
 
 
 def leave_ticket(context: RunContext, key: str, name: Round, images: Sequence[InputImage], masks: Masks) -> None:
-    """Put the masks of a round, found on these images, into the store. The first writer's stand: all find the same."""
+    """Write the masks of a round, found on these images, to the store. The first writer's count; all find the same."""
     config, channels = context.config, images[0].channels
     chain = name.chain
     ticket = Ticket(
@@ -70,17 +70,17 @@ def leave_ticket(context: RunContext, key: str, name: Round, images: Sequence[In
 
 
 def load_start(context: RunContext, ticket: str, network: Network) -> None:
-    """Give a network the weights that a chain's rounds begin from, by the key of one of its tickets.
+    """Load the weights into a network that a chain's rounds begin from; ``ticket`` is the key of one of its tickets.
 
     Raises:
-        TicketError: they are not there, or damaged.
+        TicketError: the weights are missing or damaged.
         NewerFormatError: a newer version has written them.
     """
     key = start_key(ticket)
     try:
         data = context.store.get(key)
     except (NotFoundError, DamagedError) as error:
-        # Any other trouble of the store may pass, and is none of the ticket's.
+        # Any other error of the store may pass and is no fault of the ticket.
         raise TicketError(f"the weights {context.store.show(key)} cannot be used: {error}") from None
     try:
         load_weights(network, data, context.store.show(key))

@@ -1,4 +1,5 @@
-"""What is to be done in the world, as data: the loop does it (`orchestrator.schedule.loop`) and reports what became of it."""
+"""Actions as data: the scheduler returns them, the loop (`orchestrator.schedule.loop`) carries them out and reports the
+results."""
 
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from orchestrator.score.bank import BankPart
 
 @dataclass(frozen=True)
 class Start:
-    """Put fits into the queue: before those that wait already (``first``), or after them."""
+    """Put fits into the queue: before those that already wait (``first``), or after them."""
 
     jobs: tuple[FitJob, ...]
     first: bool
@@ -19,7 +20,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Ask:
-    """Let an image worker answer a question; ``tries`` counts the workers that were lost with it."""
+    """Let an image worker answer a question; ``tries`` counts the workers that died while answering it."""
 
     question: Question
     tries: int = 0
@@ -35,7 +36,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class EndImage:
-    """Drop the fits of an image that wait, write its rows, which say why it went no further, and delete its fits."""
+    """End an image early: drop its waiting fits, write rows that give the reason, and delete its fits."""
 
     image: InputImage
     state: RowState
@@ -44,7 +45,7 @@ class EndImage:
 
 @dataclass(frozen=True)
 class Note:
-    """Say a line to whoever follows the run."""
+    """Show a line to everyone who follows the run."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""What becomes of work that Ray does for the driver: a value, or the reason why there is none."""
+"""The results of work that Ray does for the driver: a value, or the reason why there is none."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _LONGEST_REASON = 300
 
 
 def answer_of(reference: Any) -> Answered | Unanswered:
-    """What became of a task, whose reference is ready.
+    """Fetch the result of a task whose reference is ready.
 
     Raises:
         StoreError: the store failed, which is no fault of the work.
@@ -20,7 +20,7 @@ def answer_of(reference: Any) -> Answered | Unanswered:
     try:
         return Answered(ray.get(reference))
     except StoreError as error:
-        # Without the remote traceback that Ray puts around it.
+        # Leave out the remote traceback that Ray adds.
         kind = StoreUnavailableError if isinstance(error, StoreUnavailableError) else StoreError
         raise kind(_message(error)) from None
     except ImageRejectedError as error:
@@ -30,7 +30,7 @@ def answer_of(reference: Any) -> Answered | Unanswered:
 
 
 def cause(error: Exception) -> str:
-    """What went wrong in a task, in one line."""
+    """Describe a task's error in one line."""
     if isinstance(error, ImageRejectedError):
         return _message(error)[:_LONGEST_REASON]
     kind = type(error.cause if isinstance(error, RayTaskError) else error).__name__
@@ -38,5 +38,5 @@ def cause(error: Exception) -> str:
 
 
 def _message(error: Exception) -> str:
-    """What an exception said where it was raised, on one line."""
+    """Return the message that an exception was raised with, on one line."""
     return " ".join(str(error.cause if isinstance(error, RayTaskError) else error).split())

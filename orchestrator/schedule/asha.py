@@ -8,10 +8,11 @@ from orchestrator.settings import Cohort
 
 
 class ContestsOfImages(FIFOScheduler):  # type: ignore[misc]
-    """Ends the fits that do badly beside others of their contest; held-out errors of different images do not compare.
+    """Ends the fits that do worse than others of their contest; held-out errors of different images do not compare.
 
-    A trial decides at its own rung by whoever has been there before, so the outcome depends on the order of arrival: no run
-    repeats another. Rungs are at ``cohort.first_rung`` iterations and each ``1 / cohort.keep_share`` times further.
+    At a rung, a trial is compared with the trials that reached the rung before it. So the outcome depends on the order
+    of arrival, and no run repeats another. The first rung is at ``cohort.first_rung`` iterations, each next one ``1 /
+    cohort.keep_share`` times further.
     """
 
     def __init__(self, cohort: Cohort, iterations: int) -> None:
@@ -37,26 +38,26 @@ class ContestsOfImages(FIFOScheduler):  # type: ignore[misc]
         return self._contests[key]
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A fit enters its contest."""
+        """Enter a fit into its contest."""
         contest = self._contest_of(trial)
         if contest is not None:
             contest.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Whether a fit goes on; one that has a result is not ended any more."""
+        """Decide whether a fit goes on; a fit that has a result is never ended."""
         contest = self._contest_of(trial)
         if contest is None or "fit_state" in result:
             return str(self.CONTINUE)
         return str(contest.on_trial_result(tune_controller, trial, result))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """A fit came to its end."""
+        """Take note of a fit that has ended by itself."""
         contest = self._contest_of(trial)
         if contest is not None:
             contest.on_trial_complete(tune_controller, trial, result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """A fit is gone before its end."""
+        """Take note of a fit that is gone before its end."""
         contest = self._contest_of(trial)
         if contest is not None:
             contest.on_trial_remove(tune_controller, trial)

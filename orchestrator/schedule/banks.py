@@ -1,4 +1,4 @@
-"""The banks of a run: which parts are still to be computed, and which candidates are done without. Pure."""
+"""The banks of a run: the parts still to compute, and the candidates that are left out. Pure decisions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,12 +10,12 @@ from workers.fingerprints import BankSpec
 
 
 class Banks:
-    """A bank is a condition of scoring, but no barrier: images whose bank is there go on.
+    """The banks of a run. Scoring an image needs its own bank only, so images whose bank is complete go on.
 
     Args:
         parts: all parts of each bank.
-        missing: those that the store does not hold yet.
-        retries: how often a part that failed is tried again.
+        missing: the parts that the store does not hold yet.
+        retries: how often a failed part is retried.
         tally: the counts of the run.
     """
 
@@ -33,7 +33,7 @@ class Banks:
         self.without: frozenset[str] = frozenset()
 
     def begin(self) -> Iterable[Action]:
-        """Compute all that is missing."""
+        """Compute all missing parts."""
         for parts in self._missing.values():
             self._tally.expect("bank", len(parts))
             for part in parts:
@@ -41,7 +41,7 @@ class Banks:
 
     @property
     def are_complete(self) -> bool:
-        """Whether nothing is to be computed any more."""
+        """Whether no part is left to compute."""
         return not any(self._left.values())
 
     def is_ready(self, spec: BankSpec | None) -> bool:
@@ -49,13 +49,13 @@ class Banks:
         return spec is None or not self._left[spec]
 
     def on_computed(self, part: BankPart) -> list[Action]:
-        """A part is in the store."""
+        """Take note that a part is in the store."""
         self._left[part.spec] -= 1
         self._tally.add("bank")
         return []
 
     def on_failed(self, compute: Compute, reason: str, *, draining: bool) -> list[Action]:
-        """A part could not be computed: it is tried again, or its candidates are left out.
+        """Retry a part that could not be computed, or leave out its candidates.
 
         Raises:
             RunFailedError: no candidate of the bank is left.

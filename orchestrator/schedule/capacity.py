@@ -1,4 +1,4 @@
-"""How much work may be under way: images, fits that wait for machines, and sessions of Tune. Pure decisions."""
+"""Limits on work in progress: images, fits that wait for machines, and sessions of Tune. Pure decisions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,46 +10,46 @@ MOST_AT_ONCE = 1000
 """Trials that Tune may hold on a cluster that grows."""
 SESSIONS_THAT_MAY_FAIL = 3
 _LEAST_DEMAND = 8
-"""How many fits at least may wait for machines that are not there yet."""
+"""At least this many fits may wait for machines that have not joined yet."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """How many trials run at the same time (``slots``), and how many fits may be handed out that have not ended (``bound``)."""
+    """``slots`` is how many trials run at the same time; ``bound`` is how many unfinished fits Tune may hold."""
 
     slots: int
     bound: int
 
     @property
     def images(self) -> int:
-        """How many images may be under way: enough that a trial that ends always finds another fit waiting."""
+        """How many images may be in progress: enough that a slot that becomes free always finds a fit waiting."""
         return max(4, 2 * self.slots)
 
 
 def alone(resources: Resources) -> Capacity:
-    """The capacity of this machine, whose Ray holds nobody else's work."""
+    """Compute the capacity of this machine, whose Ray runs nobody else's work."""
     return Capacity(resources.parallel, 2 * resources.parallel)
 
 
 def on_cluster(resources: Resources, machines: Sequence[Machine], parallel: int | None) -> Capacity:
-    """The capacity of a cluster, whose machines come and go.
+    """Compute the capacity of a cluster, whose machines come and go.
 
     Args:
         resources: what a trial may use.
-        machines: those that are there.
+        machines: the machines that are there now.
         parallel: how many trials the settings allow at the same time; None: as many as there is room for.
     """
     slots = sum(resources.slots(machine) for machine in machines)
-    # What waits for machines is what makes an autoscaler start some: twice as much as there is room for, and more. Not all
-    # there is, because its order is settled then.
+    # An autoscaler starts machines only if fits wait for them, so more fits are handed out than there is room for. Not
+    # all are, because the order of fits that are handed out can no longer change.
     return Capacity(slots, parallel or min(2 * slots + max(_LEAST_DEMAND, slots), MOST_AT_ONCE))
 
 
 class Sessions:
-    """The sessions of Tune that a run has started, one after the other; the last takes the fits.
+    """The sessions of Tune that a run has started, one after the other; the last one takes the fits.
 
-    NONE -> LIVE: fits wait and no session takes them. LIVE -> LIVE: a session has taken its trials, the next one overlaps it
-    while it drains. LIVE -> NONE: all have ended. A session that fails is replaced, a few times.
+    NONE -> LIVE: fits wait and no session takes them. LIVE -> LIVE: a session has taken all its trials; the next one
+    starts while it drains. LIVE -> NONE: all have ended. A session that fails is replaced, a few times.
     """
 
     def __init__(self) -> None:
@@ -58,13 +58,13 @@ class Sessions:
         self._failed = 0
 
     def start(self) -> int:
-        """A session is started; its number."""
+        """Count a new session; return its number."""
         self.started += 1
         self.live += 1
         return self.started - 1
 
     def end(self, failure: str | None) -> None:
-        """A session has ended; ``failure`` is the reason if Tune failed.
+        """Take note that a session has ended; ``failure`` is the reason if Tune failed.
 
         Raises:
             RunFailedError: Tune has failed too often.
@@ -75,9 +75,9 @@ class Sessions:
             raise RunFailedError(f"Tune failed {self._failed} times; the last time: {failure}")
 
     def may_idle(self, *, banks_complete: bool) -> bool:
-        """Whether a session without work may wait for more, and hold on to its CPUs.
+        """Whether a session without work may wait for more and keep its CPUs.
 
-        With parts of a bank still to compute, or an older session that retries a fit, each would wait for the other.
+        If parts of a bank are still to be computed, or an older session retries a fit, each would wait for the other.
         """
         return self.live <= 1 and banks_complete
 
@@ -91,15 +91,15 @@ def waits_for(
     running: int,
     autoscaler: Callable[[], Sequence[str]] = tuple,
 ) -> list[str]:
-    """What a run waits for, a line each.
+    """List what a run waits for, one line each.
 
     Args:
         pending: how many fits wait for a machine, by the share of a GPU that each needs.
         resources: what a trial may use.
-        machines: those of the cluster; None on this machine alone, where nothing is said while fits run.
+        machines: the cluster's machines; None without a cluster, where waiting fits are not listed while others run.
         scoring: whether scoring waits too.
         running: how many fits run.
-        autoscaler: asks the cluster's autoscaler what it has to say.
+        autoscaler: returns the lines of the cluster's autoscaler.
     """
     lines = []
     cpus = f"{resources.threads} CPU{'s' if resources.threads > 1 else ''}"
@@ -113,6 +113,6 @@ def waits_for(
         lines.append(f"scoring waits for a machine with {with_gpus(resources.score_gpus)}")
     if lines and machines is not None:
         has = f"{sum(m.cpus for m in machines)} CPUs and {sum(m.gpus for m in machines)} GPUs"
-        there = "there is 1 machine" if len(machines) == 1 else f"there are {len(machines)} machines"
-        lines += [f"{there} with {has}", *(f"autoscaler: {said}" for said in autoscaler())]
+        count = "there is 1 machine" if len(machines) == 1 else f"there are {len(machines)} machines"
+        lines += [f"{count} with {has}", *(f"autoscaler: {line}" for line in autoscaler())]
     return lines

@@ -1,4 +1,5 @@
-"""The failure policy: whether a trial that crashed is tried again. Pure decisions, and how a crash is read from Tune's words."""
+"""The failure policy decides whether a crashed trial is retried. Pure decisions; a crash is read from Tune's error
+text."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,12 +16,12 @@ from orchestrator.errors import (
 Cause = Literal["store", "store unavailable", "memory", "node", "worker"]
 
 MACHINES_THAT_MAY_BE_LOST = 20
-"""How often a fit may lose its machine, which is no fault of its own, before it counts as failed."""
+"""How often a fit may lose its machine before it counts as failed."""
 
 
 @dataclass(frozen=True)
 class Crash:
-    """A trial that left no record. The cause is the store, memory, its machine's end, or its own worker."""
+    """A trial that left no record. The cause is the store, memory, the loss of its machine, or its own worker."""
 
     cause: Cause
     reason: str
@@ -28,7 +29,7 @@ class Crash:
 
 @dataclass(frozen=True)
 class History:
-    """How often the trials of a fit have crashed by their own fault, and lost their machine."""
+    """How often the trials of a fit have crashed by their own fault, and how often they have lost their machine."""
 
     crashes: int = 0
     losses: int = 0
@@ -36,7 +37,7 @@ class History:
 
 @dataclass(frozen=True)
 class Retry:
-    """The fit is tried again: as before, or ``alone`` on a machine or GPU."""
+    """Retry the fit: as before, or ``alone`` on a machine or GPU."""
 
     history: History
     alone: bool = False
@@ -44,19 +45,19 @@ class Retry:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """The fit has had its chances and counts as failed."""
+    """Retry no more: the fit counts as failed."""
 
     history: History
 
 
 def decide(crash: Crash, history: History, *, alone: bool, retries: int) -> Retry | GiveUp:
-    """What becomes of a fit whose trial crashed.
+    """Decide what becomes of a fit whose trial crashed.
 
     Args:
-        crash: what happened.
-        history: what happened to the fit before.
+        crash: the crash.
+        history: the fit's earlier crashes.
         alone: whether the trial had a machine, or a GPU, for itself.
-        retries: how often a fit may crash by its own fault and be tried again.
+        retries: how often a fit that crashes by its own fault is retried.
 
     Raises:
         StoreError: the store failed, which is no fault of the fit.
@@ -86,16 +87,17 @@ _NAMED: dict[str, Cause] = {f"{kind.__module__}.{kind.__qualname__}": cause for 
 
 
 def crash_of(text: str) -> Crash:
-    """Why a trial crashed, by what Tune wrote down: a traceback whose last line names the exception, or what Ray saw."""
+    """Find out why a trial crashed from the text that Tune kept: a traceback that ends with the exception, or a message
+    of Ray."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     last = lines[-1] if lines else ""
-    name, _, said = last.partition(": ")
+    name, _, message = last.partition(": ")
     if name in _NAMED:
-        return Crash(_NAMED[name], said)
+        return Crash(_NAMED[name], message)
     if "running low on memory" in text:
         return Crash("memory", "its worker was ended because the machine ran low on memory")
     if "worker process has died" in text or not last:
-        return Crash("worker", "its worker process died: it crashed, or was killed, for want of memory perhaps")
+        return Crash("worker", "its worker process died: it crashed or was killed, perhaps because memory ran out")
     if "its node has died" in text or "is unavailable" in last:
         return Crash("node", "its machine was lost")
     return Crash("worker", last[:300])

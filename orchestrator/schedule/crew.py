@@ -1,4 +1,4 @@
-"""Everything of Ray that a run's driver uses: the queue of fits, image workers, scoring tasks, sessions of Tune."""
+"""All that a run's driver uses of Ray: the queue of fits, image workers, scoring tasks and sessions of Tune."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from orchestrator.schedule.workers import ImageWorkers, compute_bank_part
 from orchestrator.score.bank import BankPart
 
 Reference = Any
-"""A task of Ray's: hashable."""
+"""A reference to the result of a Ray task; it is hashable."""
 
 _TRIALS_PER_SESSION = 400
 _TRIALS_PER_WORKER = 2
@@ -29,8 +29,8 @@ _TRIALS_PER_WORKER = 2
 class RayCrew:
     """A run's actors and tasks on the Ray at hand.
 
-    The queue, the image workers and the sessions are where the driver is, which cannot do without them: other machines may be
-    taken away.
+    The queue, the image workers and the sessions run on the driver's machine, because the driver needs them and other
+    machines may be taken away.
     """
 
     def __init__(self, context: RunContext, resources: Resources, *, joined: bool) -> None:
@@ -38,7 +38,7 @@ class RayCrew:
         self.node: str = ray.get_runtime_context().get_node_id()
         self._here = NodeAffinitySchedulingStrategy(self.node, soft=False)
         self._queue: Any = ray.remote(num_cpus=0, scheduling_strategy=self._here)(JobQueue).remote()
-        # On a cluster the trials are elsewhere, and may become many more.
+        # On a cluster the trials run elsewhere, and there may be many more of them.
         trials = cpu_count() if joined else resources.parallel
         self._workers = ImageWorkers(context, max(1, trials // _TRIALS_PER_WORKER), self._here)
         grows = joined and context.config.resources.parallel is None
@@ -47,23 +47,23 @@ class RayCrew:
         self._parts: set[Reference] = set()
 
     def wait(self, references: Sequence[Reference], seconds: float) -> list[Reference]:
-        """Those of the references that are ready, one at most, after so many seconds at most."""
+        """Wait until a reference is ready, at most so many seconds; return a list of at most one."""
         ready, _ = ray.wait(list(references), num_returns=1, timeout=seconds)
         self._parts -= set(ready)
         return list(ready)
 
     def answer(self, reference: Reference) -> Answered | Unanswered:
-        """What became of a task that is ready; see `answer_of`."""
+        """Fetch the result of a task that is ready; see `answer_of`."""
         return answer_of(reference)
 
     def ask(self, question: Question) -> Reference:
-        """Let an image worker answer."""
+        """Let an image worker answer a question."""
         return self._workers.ask(question)
 
     def compute(self, part: BankPart) -> Reference:
         """Compute a part of a bank."""
-        # The numbers must be the task's own, not options of a call: only then does a worker that had a GPU end with its task
-        # and give the memory back.
+        # These numbers must be defaults of the task and not options of the call: only then does Ray end a worker that
+        # had a GPU with its task, which frees the GPU's memory.
         task = ray.remote(num_cpus=self._resources.threads, num_gpus=self._resources.score_gpus)(compute_bank_part)
         name = f"bank:{part.spec.width}x{part.spec.height}x{part.spec.channels}"
         reference = task.options(name=name).remote(self._context, part)
@@ -71,7 +71,7 @@ class RayCrew:
         return reference
 
     def cancel_computing(self) -> None:
-        """Cancel all parts of banks that are not there yet."""
+        """Cancel all scoring tasks that have not ended."""
         for reference in self._parts:
             ray.cancel(reference)
 
@@ -80,10 +80,10 @@ class RayCrew:
         session: Any = run_session.options(name=f"tune:{number}", scheduling_strategy=self._here)
         return session.remote(self._context, self._queue, number, self._spec)
 
-    # The queue, step by step: each call waits for the queue's answer, so that nothing overtakes.
+    # Calls to the queue: each waits for the queue's answer, so that they arrive in order.
 
     def finished(self) -> Reference:
-        """A reference to the list of `Finished` trials since the last call."""
+        """Return a reference to the list of trials that finished since the last call; see `JobQueue.finished`."""
         return self._queue.finished.remote()
 
     def put(self, jobs: Sequence[FitJob], *, first: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the scheduler records in the store: fits that failed or were stopped, and images that go no further."""
+"""The scheduler's records in the store: fits that failed or were stopped, and images that ended early."""
 
 from orchestrator.arms.arm import Arm
 from orchestrator.fit.job import FitJob
@@ -10,18 +10,18 @@ from orchestrator.schedule.queue import Finished
 
 
 class StoreLedger:
-    """The ledger of a run; every record is created once, and the first one counts."""
+    """The ledger of a run. Every record is created once: the first one counts."""
 
     def __init__(self, context: RunContext, arms: tuple[Arm, ...]) -> None:
         self._context, self._arms = context, arms
 
     def failed(self, job: FitJob, reason: str) -> bool:
-        """Record that a fit has failed for good; False if another attempt at it has left a result meanwhile."""
+        """Record that a fit has failed for good; return False if another attempt has written a result meanwhile."""
         record = FitRecord(job.name, job.view, "failed", reason=reason)
         return record_once(self._context.store, fit_keys(self._context, job).result, record).state == "failed"
 
     def stopped(self, finished: Finished) -> None:
-        """Record how far a fit had come that a contest has ended."""
+        """Record how far a fit came before its contest stopped it."""
         job = finished.job
         record = FitRecord(
             job.name,
@@ -34,7 +34,7 @@ class StoreLedger:
         self._context.store.create(fit_keys(self._context, job).rung(finished.iteration), record.to_json())
 
     def end(self, ended: EndImage) -> None:
-        """Write the rows of an image that goes no further, and delete its fits unless they are to be kept."""
+        """Write the rows of an image that ended early, and delete its fits unless the settings keep them."""
         store, layout = self._context.store, self._context.layout
         rows = [Row(ended.image.name, arm.name, ended.state, reason=ended.reason) for arm in self._arms]
         store.create(layout.row(ended.image.id), rows_record(rows))

@@ -1,6 +1,7 @@
-"""The driver's loop: it waits for whatever ends first, tells the scheduler, and carries out what the scheduler wants.
+"""The driver's loop: it waits until something ends, reports it to the scheduler, and carries out the scheduler's
+actions.
 
-It decides nothing itself. The driver holds records and references to results, never images.
+The loop decides nothing itself. The driver holds records and references to results, never images.
 """
 
 import time
@@ -32,8 +33,8 @@ class Loop:
 
     Args:
         scheduler, banks, tally: the decisions of the run, and its counts.
-        crew, ledger: who does the work, and where ends are recorded.
-        listener, claim, gauges: who hears how the run goes.
+        crew, ledger: do the work, and record the images that end early.
+        listener, claim, gauges: receive the run's progress.
         watch: the machines.
         share: what trials may use.
         parallel: how many trials the settings allow at the same time; None: as many as there is room for.
@@ -67,16 +68,16 @@ class Loop:
         self._capacity: Capacity = alone(share.resources)
         self._gpus_seen: set[str] = set()
         self._standing = QueueStanding(0, 0.0, {}, 0)
-        self._told = -BEAT_S
+        self._last_report = -BEAT_S
 
-    def run(self, heed_signals: Callable[[], None]) -> None:
-        """Work until every image has its row in the store. ``heed_signals`` is called often, and may raise to stop.
+    def run(self, check_signals: Callable[[], None]) -> None:
+        """Work until every image has its rows in the store. ``check_signals`` is called often and may raise to stop.
 
         Raises:
             StoreError: the store could no longer be written.
-            RunFailedError: Tune failed again and again, or nothing could be scored.
+            RunFailedError: Tune failed too often, or nothing could be scored.
             SupersededError: another driver has taken the run over.
-            RunCancelledError: somebody has cancelled it.
+            RunCancelledError: somebody has cancelled the run.
         """
         self._look_around()
         self._watch.wait(_EXAMINED_WITHIN_S)
@@ -87,8 +88,8 @@ class Loop:
         while self._scheduler.has_work:
             for reference in self._crew.wait(list(self._under_way), _WAIT_S):
                 self._on_ready(reference)
-            heed_signals()
-            self._heed_claim()
+            check_signals()
+            self._check_claim()
             self._look_around()
             self._do(self._scheduler.admit(self._capacity.images))
             self._ensure_session()
@@ -109,14 +110,14 @@ class Loop:
             case Compute(part):
                 self._under_way[self._crew.compute(part)] = action
             case EndImage(image):
-                # First, since it fails where Ray itself is lost, which is no fault of the image.
+                # The queue comes first: this call fails if Ray is lost, and then no rows may be written for the image.
                 self._crew.drop(image.id)
                 self._ledger.end(action)
             case Note(text):
                 self._listener.note(text)
 
     def _on_ready(self, reference: Any) -> None:
-        """Tell the scheduler what has become of something that was under way."""
+        """Report the result of work that has ended to the scheduler."""
         what = self._under_way.pop(reference)
         answer = self._crew.answer(reference)
         if isinstance(what, Ask):
@@ -162,12 +163,12 @@ class Loop:
         self._crew.set_may_idle(self._sessions.may_idle(banks_complete=self._banks.are_complete))
 
     def _look_around(self) -> None:
-        """See which machines there are: they may become more, and fewer."""
+        """Look for machines that have joined or left, and adapt to them."""
         if not self._watch.look(self._standing.gpus_in_use):
             return
         with_gpus = [each for each in self._watch.found if each.machine.gpus]
         if self._share.resources.device == "cuda" and not {each.node for each in with_gpus} <= self._gpus_seen:
-            # A fit may be placed on any of them, so that the smallest counts.
+            # Ray may place a fit on any of them, so the smallest GPU counts.
             self._gpus_seen |= {each.node for each in with_gpus}
             self._share.resources = with_gpus_seen(self._share.resources, with_gpu_memory(with_gpus))
         if self._joined:
@@ -175,8 +176,8 @@ class Loop:
             self._capacity = on_cluster(self._share.resources, machines, self._parallel)
         self._crew.set_bound(self._capacity.bound)
 
-    def _heed_claim(self) -> None:
-        """Stop where the run is no longer this driver's, or nobody's."""
+    def _check_claim(self) -> None:
+        """Stop if another driver has taken the run over or somebody has cancelled it."""
         self._claim.check()
         if self._claim.stop == "now":
             raise RunCancelledError("cancelled")
@@ -186,15 +187,15 @@ class Loop:
                 self._crew.drain()
                 self._crew.cancel_computing()
                 self._listener.note("cancelled: no new work; what is under way goes on to its end")
-            # Beside the call for finished fits, which is always there, and sessions, nothing is under way.
+            # The call for finished fits always waits, and sessions may still live; nothing else may be in progress.
             if len(self._under_way) <= 1 + self._sessions.live and not self._crew.under_way():
                 raise RunCancelledError("cancelled; what was under way has ended")
 
     def _report(self, *, at_once: bool = False) -> None:
         stages = self._scheduler.stages(self._capacity.slots)
         self._listener.update(stages)
-        if at_once or self._clock() - self._told >= BEAT_S:
-            self._told = self._clock()
+        if at_once or self._clock() - self._last_report >= BEAT_S:
+            self._last_report = self._clock()
             self._standing = self._crew.standing()
             self._claim.report([asdict(stage) for stage in stages], self._waits_for(), self._watch.usage)
             self._gauges.show(stages, self._standing, self._watch.usage)

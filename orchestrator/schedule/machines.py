@@ -1,4 +1,4 @@
-"""The machines of the Ray at hand: what they have, whether they are fit for the work, and how long they have been there."""
+"""The machines of the Ray at hand: their resources, whether they can work on the run, and their hours."""
 
 import contextlib
 import re
@@ -22,7 +22,7 @@ from orchestrator.run.versions import code_version
 
 LOOK_EVERY_S = 5.0
 _RAY_UPS_OWN = "~/ray_bootstrap_config.yaml"
-"""Where `ray up` leaves the file that the autoscaler on the head goes by."""
+"""`ray up` leaves the settings of the head's autoscaler here."""
 _ASKED_S = 10.0
 
 
@@ -36,7 +36,7 @@ class Found:
 
 
 def machines_there() -> list[Found]:
-    """All that are alive, with the resources that they were started with; of GPUs the memory is not known yet."""
+    """List all machines that are alive, with the resources that they were started with; GPU memory is not known yet."""
     return [
         Found(
             node["NodeID"],
@@ -53,7 +53,8 @@ def machines_there() -> list[Found]:
 
 
 def gpus_may_come() -> bool:
-    """Whether the autoscaler of `ray up` on this machine knows of machines with GPUs. (Of others' nothing can be said.)"""
+    """Whether the autoscaler of `ray up` on this machine may start machines with GPUs; other autoscalers are
+    unknown."""
     try:
         known = yaml.safe_load(Path(_RAY_UPS_OWN).expanduser().read_text(encoding="utf-8"))
         types = known["available_node_types"].values()
@@ -64,30 +65,30 @@ def gpus_may_come() -> bool:
 
 @ray.remote(num_cpus=0, max_retries=2)  # type: ignore[untyped-decorator]
 def gpu_memory() -> int:
-    """Bytes of the smallest GPU of the machine it runs on; 0 if that cannot be found out.
+    """Return the memory in bytes of the smallest GPU of the machine that this task runs on; 0 if it is unknown.
 
-    Asked from the driver's tool, since torch would keep hundreds of megabytes of the GPU for the question.
+    The GPU driver's tool is asked, because torch would keep hundreds of megabytes of the GPU for the question.
     """
     program = shutil.which("nvidia-smi")
     if program is not None:
         command = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
         with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
-            told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ASKED_S)  # noqa: S603
-            return min(int(line) for line in told.stdout.split()) * 2**20
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ASKED_S)  # noqa: S603
+            return min(int(line) for line in done.stdout.split()) * 2**20
     return 0
 
 
 def on(task: Any, node: str) -> Any:
-    """A task that runs on this machine or not at all."""
+    """Bind a task to a machine: it runs there or not at all."""
     return task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
 
 
 def with_gpu_memory(found: Sequence[Found]) -> list[Machine]:
-    """The machines, with the memory of their GPUs."""
+    """Return the machines with the memory of their GPUs."""
     asked = {each.node: on(gpu_memory, each.node).remote() for each in found if each.machine.gpus}
     memory: dict[str, int] = {}
     for node, reference in asked.items():
-        # A machine that goes while it is asked is no machine to plan with.
+        # The plan does not count on the GPUs of a machine that leaves while it is asked.
         with contextlib.suppress(RayError):
             memory[node] = ray.get(reference, timeout=_ASKED_S + LOOK_EVERY_S)
     return [
@@ -97,17 +98,20 @@ def with_gpu_memory(found: Sequence[Found]) -> list[Machine]:
 
 @ray.remote(num_cpus=0, max_retries=2)  # type: ignore[untyped-decorator]
 def what_is_wrong(context: RunContext) -> str | None:
-    """Why the machine it runs on cannot work on a run, or None: it must have the driver's code and see the driver's store."""
+    """Return why the machine that this task runs on cannot work on a run, or None.
+
+    The machine must have the driver's code and see the driver's store.
+    """
     here = code_version()
     if here != context.code:
         return f"has {here}, and the driver {context.code}; all machines need the same (docs/clusters.md)"
     try:
-        there = context.store.exists(context.layout.record)
+        found = context.store.exists(context.layout.record)
     except StoreUnavailableError:
         raise
     except OrchestratorError as error:
         return f"cannot use the store: {error}"
-    if not there:
+    if not found:
         return (
             f"finds no run {context.run} in the store {context.store_url}: a folder must be one that all machines share"
         )
@@ -115,13 +119,13 @@ def what_is_wrong(context: RunContext) -> str | None:
 
 
 class Watch:
-    """Watches the machines while a run goes on: new ones are examined, and the time of all is counted.
+    """Watches the machines while a run goes on: it examines new ones and counts the hours of all.
 
     Args:
         context: The run.
         trusted: Machines that need not be examined.
-        there: Gives the machines; for tests.
-        clock: Seconds.
+        there: Lists the machines; tests pass another.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -140,14 +144,14 @@ class Watch:
 
     @property
     def usage(self) -> dict[str, float]:
-        """Hours so far: of machines, of their CPUs and of their GPUs, and of GPUs that fits had reserved."""
+        """The hours so far of machines, of their CPUs, of their GPUs, and of GPUs that fits had reserved."""
         return dict(self._hours)
 
     def look(self, gpus_in_use: float = 0.0) -> bool:
-        """See what has changed, if it is time; whether it was.
+        """Look for changes if it is time to; return whether it was.
 
         Raises:
-            UserMistakeError: a machine cannot work on this run; it says which, and why.
+            UserMistakeError: a machine cannot work on this run; the message says which one and why.
         """
         now = self._clock()
         if self._looked is not None:
@@ -165,17 +169,17 @@ class Watch:
             if each.node not in self._known:
                 self._known.add(each.node)
                 self._asked[on(what_is_wrong, each.node).remote(self._context)] = each
-        self._hear()
+        self._receive()
         return True
 
     def wait(self, seconds: float) -> None:
-        """Give the machines that are examined so much time to answer; those that come later are heard by `look`."""
+        """Wait at most so many seconds for the machines under examination; `look` receives later answers."""
         end = self._clock() + seconds
         while self._asked and self._clock() < end:
             ray.wait(list(self._asked), timeout=max(0.0, end - self._clock()))
-            self._hear()
+            self._receive()
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         if not self._asked:
             return
         answered, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
@@ -184,11 +188,11 @@ class Watch:
             try:
                 wrong = ray.get(reference)
             except StoreUnavailableError as error:
-                # A store that is away pauses the run, whoever finds it so.
-                said = " ".join(str(getattr(error, "cause", error)).split())
-                raise StoreUnavailableError(f"the machine {machine.address}: {said}") from None
+                # An unavailable store pauses the run, whichever machine finds it so.
+                reason = " ".join(str(getattr(error, "cause", error)).split())
+                raise StoreUnavailableError(f"the machine {machine.address}: {reason}") from None
             except RayError as error:
-                # A machine that is gone needs no examination; one whose workers cannot even start is told by the fits.
+                # A machine that is gone needs no examination. If its workers cannot even start, the fits will fail.
                 wrong = _unless_gone(error)
             if wrong is not None:
                 raise UserMistakeError(f"the machine {machine.address} {wrong}")
@@ -197,14 +201,15 @@ class Watch:
 def _unless_gone(error: RayError) -> str | None:
     if not isinstance(error, RayTaskError):
         return None
-    # It lives, and could not do even this: where the project is missing or another, Ray says so in words only.
+    # The machine lives but could not run this task. Only the text of Ray's error shows that the project is missing or
+    # another version.
     words = re.search(r"No module named '[^']+'|cannot import name '[^']+'|Can't get attribute '[^']+'", str(error))
     return f"cannot run the project's code: {words[0] if words else str(error).strip().splitlines()[-1][:300]}"
 
 
 def autoscaler_says() -> list[str]:
-    """What the autoscaler is about to do, or could not do, a line each; nothing where there is none."""
-    # Of Ray's interfaces this one is young: without an answer the rest of the status still stands.
+    """List what the autoscaler is about to do and what it could not do, one line each; empty without an autoscaler."""
+    # This interface of Ray's is young. If it fails, only these lines are missing from the status.
     try:
         from ray.autoscaler.v2.sdk import get_cluster_status  # noqa: PLC0415
 
@@ -212,7 +217,8 @@ def autoscaler_says() -> list[str]:
         lines = [f"{each.count} x {each.ray_node_type_name} asked for" for each in status.pending_launches]
         lines += [f"{each.ray_node_type_name} at {each.ip_address or '?'} starting" for each in status.pending_nodes]
         lines += [
-            f"{each.ray_node_type_name} could not be started: {' '.join((each.details or 'no reason given').split())[:200]}"
+            f"{each.ray_node_type_name} could not be started: "
+            + " ".join((each.details or "no reason given").split())[:200]
             for each in status.failed_launches[-3:]
         ]
     except Exception:

@@ -1,4 +1,4 @@
-"""What the loop needs of the world: who does the work, and where ends are recorded. Ray and the store stand behind it."""
+"""The loop's interfaces to the world: one does the work (Ray), one records the ends of images (the store)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,15 @@ from orchestrator.score.bank import BankPart
 
 @dataclass(frozen=True)
 class Answered:
-    """The work was done; this is what it returned."""
+    """The work was done and returned this value."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class Unanswered:
-    """The work was not done. ``lost`` says that its worker is gone, ``rejected`` that the image cannot be worked on."""
+    """The work was not done. ``lost`` means that its worker is gone, ``rejected`` that the image cannot be worked
+    on."""
 
     reason: str
     lost: bool = False
@@ -30,68 +31,69 @@ class Unanswered:
 
 @dataclass
 class Share:
-    """What trials may use; it changes when a machine with a smaller GPU joins."""
+    """The resources that trials may use; they change when a machine with a smaller GPU joins."""
 
     resources: Resources
 
 
 class Crew(Protocol):
-    """Who does the work; `orchestrator.schedule.crew.RayCrew`, or a fake in tests. For the queue's part see `JobQueue`."""
+    """Does the work: `orchestrator.schedule.crew.RayCrew`, or a fake in tests. `JobQueue` documents the queue's
+    methods."""
 
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
-        """Those of the references that are ready, one at most, after so many seconds at most."""
+        """Wait until a reference is ready, at most so many seconds; return a list of at most one."""
 
     def answer(self, reference: Any) -> Answered | Unanswered:
-        """What became of a reference that is ready. Raises StoreError where the store failed."""
+        """Fetch the result of a reference that is ready. Raises StoreError if the store failed."""
 
     def ask(self, question: Question) -> Any:
-        """A reference to the answer of an image worker."""
+        """Let an image worker answer a question; return a reference to the answer."""
 
     def compute(self, part: BankPart) -> Any:
-        """A reference to the end of a scoring task."""
+        """Start a scoring task; return a reference to its end."""
 
     def cancel_computing(self) -> None:
         """Cancel all scoring tasks."""
 
     def start_session(self, number: int) -> Any:
-        """A reference to the end of a new session of Tune, which takes fits from the queue."""
+        """Start a session of Tune that takes fits from the queue; return a reference to its end."""
 
     def finished(self) -> Any:
-        """A reference to the list of `Finished` trials since the last call."""
+        """Return a reference to the list of `Finished` trials since the last call."""
 
     def put(self, jobs: Sequence[FitJob], *, first: bool) -> None:
-        """Let fits wait, before or after those that wait already."""
+        """Add fits before or after those that already wait."""
 
     def drop(self, image: str) -> None:
-        """Forget the fits of an image that wait."""
+        """Drop the waiting fits of an image."""
 
     def drain(self) -> None:
-        """Hand out no fit any more."""
+        """Hand out no more fits."""
 
     def under_way(self) -> int:
-        """How many fits have been handed out and are not yet told as finished."""
+        """How many fits have been handed out and not yet reported as finished."""
 
     def standing(self) -> QueueStanding:
         """How many fits run and wait."""
 
     def set_bound(self, bound: int) -> None:
-        """At most so many fits are handed out that have not ended."""
+        """Limit how many fits are handed out at a time and not yet finished."""
 
     def set_may_idle(self, may_idle: bool) -> None:
-        """Whether a session without work may wait for more."""
+        """Set whether a session without work may wait for more."""
 
     def wants_session(self, number: int) -> bool:
-        """Whether fits wait that no session takes; the session of this number will."""
+        """Whether fits wait that no session takes; the session of this number will take them."""
 
     def give_back(self, number: int) -> list[FitJob]:
-        """The fits that a session had taken and not finished."""
+        """Take back the fits that a session had taken and not finished."""
 
     def close(self) -> None:
-        """No fit comes any more."""
+        """Announce that no more fits will be added."""
 
 
 class Endings(Protocol):
-    """Where the end of an image is recorded (`orchestrator.schedule.ledger.StoreLedger`)."""
+    """Records the images that end early (`orchestrator.schedule.ledger.StoreLedger`)."""
 
     def end(self, ended: EndImage) -> None:
-        """Write the rows of an image that goes no further, and delete its fits."""
+        """Write the rows of an image that ended early, and delete its fits."""

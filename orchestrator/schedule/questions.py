@@ -1,4 +1,4 @@
-"""Questions: the short work on an image between its fits, as data. An image worker answers them (`schedule.workers`)."""
+"""Questions: the short work on an image between its fits, as data. Image workers answer them (`schedule.workers`)."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ from workers.names import FitName
 
 @dataclass(frozen=True)
 class Score:
-    """Which candidates make the cohort of each arm? ``without`` holds the parts of the bank that could not be computed."""
+    """Which candidates form the cohort of each arm? ``without`` holds the parts of the bank that could not be
+    computed."""
 
     image: InputImage
     without: frozenset[str]

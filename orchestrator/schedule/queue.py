@@ -1,4 +1,4 @@
-"""The queue of fits between the driver and Tune: an actor, so that any session can take from it."""
+"""The queue of fits between the driver and Tune. It is an actor, so any session can take from it."""
 
 import asyncio
 import contextlib
@@ -14,10 +14,10 @@ from orchestrator.schedule.crashes import Crash
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial that ended: its fit is done, failed, paused at the rung it was to reach, or stopped in a contest.
+    """A trial that ended: its fit is done, failed, paused at its rung, or stopped in a contest.
 
-    ``crash`` says why there is not even a record of it; of a stopped one, which has none either, ``iteration``,
-    ``held_out_error`` and ``seconds`` are the last that it told.
+    A trial that crashed left no record; ``crash`` says why. A stopped one has no record either: ``iteration``,
+    ``held_out_error`` and ``seconds`` are the last that it reported.
     """
 
     job: FitJob
@@ -30,10 +30,13 @@ class Finished:
 
 @dataclass(frozen=True)
 class QueueStanding:
-    """How a queue stands.
+    """The state of a queue.
 
-    Fits that are ``running`` and the ``gpus_in_use`` by them; those that have been handed out and wait for a machine, by the
-    share of a GPU that each needs (``pending``); those that have not been handed out (``waiting``).
+    Attributes:
+        running: how many fits run.
+        gpus_in_use: the GPUs that running fits use.
+        pending: how many fits have been handed out and wait for a machine, by the share of a GPU that each needs.
+        waiting: how many fits have not been handed out.
     """
 
     running: int
@@ -43,13 +46,13 @@ class QueueStanding:
 
 
 PATIENCE_S = 5.0
-"""How long a session without work keeps its CPUs from others that wait for them."""
+"""How many seconds a session without work keeps CPUs that others wait for."""
 
 
 class JobQueue:
-    """The fits that may start, and what became of those that did. One per run; the driver fills and drains it.
+    """The fits that may start and the results of those that did. A run has one; its driver fills and drains it.
 
-    Every fit that was put is either waiting, running or told as finished, and told once.
+    Every fit that was added is waiting, running, or reported as finished exactly once.
     """
 
     def __init__(self, bound: int = 1000, clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,7 +70,7 @@ class JobQueue:
         self._taking: int | None = None
 
     async def put(self, jobs: list[FitJob], *, first: bool) -> None:
-        """Add fits, to be started in this order: before those that wait already, or after them."""
+        """Add fits, to be started in this order: before those that already wait, or after them."""
         if self._draining:
             return
         if first:
@@ -76,16 +79,17 @@ class JobQueue:
             self._waiting.extend(jobs)
 
     async def set_bound(self, bound: int) -> None:
-        """At most so many fits are handed out that are not finished; more would only wait elsewhere, in an order that is set."""
+        """Limit how many fits are handed out at a time and not yet finished; more would only wait in Tune, in a fixed
+        order."""
         self._bound = bound
 
     async def begin(self, job: FitJob) -> None:
-        """A fit has its resources, and runs."""
+        """Take note that a fit has its resources and runs."""
         if job in self._running:
             self._begun.add(job)
 
     async def standing(self) -> "QueueStanding":
-        """How many fits run, and what the others wait for."""
+        """Count the fits that run and the fits that wait, the latter by what they wait for."""
         pending = [job for job in self._running if job not in self._begun]
         gpus = Counter(1.0 if job.alone and job.gpus else job.gpus for job in pending)
         return QueueStanding(
@@ -96,35 +100,35 @@ class JobQueue:
         )
 
     async def drop(self, image: str) -> None:
-        """Forget the fits of an image that wait; those that run, and what is done for several images, go on."""
+        """Drop the waiting fits of an image. Running fits go on, and so does work for several images."""
         self._waiting = deque(job for job in self._waiting if job.image.id != image or job.together)
 
     async def drain(self) -> None:
-        """Hand out no fit any more; those that have been taken go on."""
+        """Hand out no more fits; those that have been taken go on."""
         self._draining = True
         self._waiting.clear()
 
     async def under_way(self) -> int:
-        """How many fits have been taken and are not yet told as finished."""
+        """How many fits have been taken and not yet reported as finished."""
         return len(self._running) + len(self._finished)
 
     async def set_may_idle(self, may_idle: bool) -> None:
-        """Whether a session without work may wait for more; while it waits it holds on to its CPUs and GPUs."""
+        """Set whether a session without work may wait for more; while it waits, it keeps its CPUs and GPUs."""
         self._may_idle = may_idle
 
     async def close(self) -> None:
-        """No fit will be added any more; sessions end when theirs have."""
+        """Announce that no more fits will be added; each session ends when its fits have ended."""
         self._closed = True
 
     async def wants_session(self, session: int) -> bool:
-        """Whether there is work that no session takes; the caller starts ``session`` then, which takes it."""
+        """Whether there is work that no session takes. If so, the caller must start ``session``, which takes it."""
         if self._taking is not None or not self._waiting:
             return False
         self._taking = session
         return True
 
     async def take(self, session: int) -> FitJob | Literal["wait", "leave"]:
-        """The next fit for a session; ``wait`` while there is none, ``leave`` if the session should end."""
+        """Take the next fit for a session; return ``wait`` while there is none, ``leave`` if the session should end."""
         if self._waiting and len(self._running) >= self._bound:
             self._last_taken = self._clock()
             return "wait"
@@ -133,19 +137,20 @@ class JobQueue:
             self._running[job] = session
             self._last_taken = self._clock()
             return job
-        # Not at once: a session takes seconds to start, and the next fit is often only a decision away.
+        # A session does not leave at once: a new one takes seconds to start, and the next fit often follows soon.
         idle = self._clock() - self._last_taken
         if self._closed or (not self._may_idle and idle > PATIENCE_S):
             return "leave"
         return "wait"
 
     async def leave(self, session: int) -> None:
-        """A session takes no more fits; those it runs go on."""
+        """Take note that a session takes no more fits; those that it runs go on."""
         if self._taking == session:
             self._taking = None
 
     async def give_back(self, session: int) -> list[FitJob]:
-        """A session ended: fits that it had taken and not finished. They wait no more; the caller decides."""
+        """Return the fits that an ended session had taken and not finished. They leave the queue; the caller
+        decides."""
         await self.leave(session)
         lost = [job for job, holder in self._running.items() if holder == session]
         for job in lost:
@@ -154,7 +159,7 @@ class JobQueue:
         return lost
 
     async def finish(self, finished: Finished) -> None:
-        """A trial ended, well or not. What was given back meanwhile is no longer this trial's to end."""
+        """Take note of a trial that ended, successfully or not. It is ignored if its fit was given back meanwhile."""
         if self._running.pop(finished.job, None) is None:
             return
         self._begun.discard(finished.job)
@@ -162,7 +167,7 @@ class JobQueue:
         self._something_finished.set()
 
     async def finished(self) -> list[Finished]:
-        """What has ended since the last call; waits a while for something to end."""
+        """Return the trials that ended since the last call; wait a few seconds for one."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._something_finished.wait(), timeout=5)
         self._something_finished.clear()

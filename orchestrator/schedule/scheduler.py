@@ -1,7 +1,7 @@
-"""The decisions of a run, without Ray and without a clock: which image has its turn, what is fitted next, what ends.
+"""The decisions of a run, without Ray and without a clock: which image starts, which fits are next, what ends.
 
-The loop (`orchestrator.schedule.loop`) tells a `Scheduler` what has happened and carries out the actions that it returns.
-What must be known from the store at once, or recorded there before the next step, goes through a `Ledger`.
+The loop (`orchestrator.schedule.loop`) reports events to a `Scheduler` and carries out the actions that it returns. The
+scheduler uses a `Ledger` where it must record something in the store before its next step.
 """
 
 from collections import Counter, deque
@@ -31,18 +31,18 @@ _LOOK_AHEAD = 1000
 
 
 class Ledger(Protocol):
-    """What is recorded in the store where a decision needs the answer."""
+    """Records in the store that a decision depends on."""
 
     def failed(self, job: FitJob, reason: str) -> bool:
-        """Record that a fit has failed for good; False if another attempt at it has left a result meanwhile."""
+        """Record that a fit has failed for good; return False if another attempt has written a result meanwhile."""
 
     def stopped(self, finished: Finished) -> None:
-        """Record how far a fit had come that a contest has ended."""
+        """Record how far a fit came before its contest stopped it."""
 
 
 @dataclass
 class _Search:
-    """A search for masks on all images together, and who waits for its end."""
+    """A search for masks on all images together, and the chains that wait for its end."""
 
     history: History = field(default_factory=History)
     ended: bool = False
@@ -50,16 +50,16 @@ class _Search:
 
 
 class Scheduler:
-    """A run's images on their ways.
+    """Takes a run's images from scoring to their rows.
 
-    Every image ends in exactly one row per arm; no fit of an image runs twice at once; at most `admit`'s number of images
-    is under way.
+    Every image ends in exactly one row per arm. No fit of an image runs twice at once. At most as many images as
+    `admit` allows are in progress.
 
     Args:
         plan: the run.
-        images: those of its images that have no rows yet, in order.
+        images: the run's images that have no rows yet, in order.
         banks: the fingerprints that scoring needs.
-        ledger: what is recorded in the store.
+        ledger: records failed and stopped fits in the store.
         gpu_share: the share of a GPU that a fit reserves.
         tally: the counts of the run.
     """
@@ -102,7 +102,7 @@ class Scheduler:
         return bool(self._active or self._waiting)
 
     def admit(self, at_once: int) -> list[Action]:
-        """Start scoring, for as many images as may be under way and have their bank."""
+        """Start scoring images whose bank is complete, until ``at_once`` images are in progress."""
         actions: list[Action] = []
         not_yet: list[ImageWay] = []
         while not self.draining and self._waiting and len(self._active) < at_once and len(not_yet) < _LOOK_AHEAD:
@@ -116,7 +116,7 @@ class Scheduler:
         return actions
 
     def on_finished(self, finished: Finished) -> list[Action]:
-        """A trial has ended, well or not.
+        """React to a trial that has ended, successfully or not.
 
         Raises:
             StoreError: the store failed, which is no fault of the fit.
@@ -152,9 +152,9 @@ class Scheduler:
         return [*notes, *self._settle(way.on_fit(key))]
 
     def on_answer(self, question: Question, answer: Any) -> list[Action]:
-        """An image worker has answered a question."""
+        """React to the answer of an image worker."""
         way = self._active.get(question.image.id)
-        # What an arm still had under way for an image that has ended leads nowhere.
+        # The image may have ended while an arm's question was in progress; the answer no longer matters.
         if way is None:
             return []
         if isinstance(question, Score):
@@ -171,10 +171,11 @@ class Scheduler:
         )
 
     def on_no_answer(self, ask: Ask, reason: str, *, lost: bool, rejected: bool = False) -> list[Action]:
-        """A question has no answer: its worker was ``lost``, the image is to be ``rejected``, or the work itself failed.
+        """React to a question without an answer: its worker was ``lost``, the image is ``rejected``, or the work
+        failed.
 
-        A lost worker is no fault of this image alone, so the question is asked again, a few times. Work that failed would
-        fail again.
+        A lost worker need not be the image's fault, so the question is asked again, a few times. Failed work is not
+        retried, because it would fail again.
         """
         way = self._active.get(ask.question.image.id)
         if way is None:
@@ -184,7 +185,7 @@ class Scheduler:
         return self._end(way, RowState.REJECTED if rejected else RowState.FAILED, reason)
 
     def stages(self, slots: int) -> list[Stage]:
-        """How far the run is, at most ``slots`` fits at a time."""
+        """Report the progress of all stages; at most ``slots`` fits count as running."""
         images = Counter(way.stage for way in self._active.values())
 
         def fits(stage: ArmStage) -> int:
@@ -203,21 +204,21 @@ class Scheduler:
         return [stage for stage in stages if stage.total]
 
     def _again(self, job: FitJob, crash: Crash, history: History) -> tuple[FitJob | None, History]:
-        """The job to be tried again, None if it has had its chances; and the fit's crashes so far."""
+        """Return the job to retry, or None if the fit counts as failed; and the fit's crashes so far."""
         decision = decide(crash, history, alone=job.alone, retries=self._retries)
         if isinstance(decision, Retry):
             return replace(job, alone=job.alone or decision.alone), decision.history
         return None, decision.history
 
     def _settle(self, actions: Iterable[Action | MasksWanted]) -> list[Action]:
-        """The actions, with those for which masks are wanted turned into a search that all images share."""
+        """Turn every wish for masks into a search that all images share; return all actions."""
         settled: list[Action] = []
         for action in actions:
             settled += self._want_masks(action) if isinstance(action, MasksWanted) else [action]
         return settled
 
     def _want_masks(self, wanted: MasksWanted) -> list[Action]:
-        """A chain whose masks are found on all images together begins once they are there."""
+        """Begin a chain if its masks have been searched on all images together; else let it wait for that search."""
         search = self._searches.get(wanted.chain)
         if search is not None and search.ended:
             return self._settle(wanted.image.on_masks_searched(wanted.way, wanted.chain))
@@ -231,7 +232,7 @@ class Scheduler:
         return [Start((FitJob(images[0], "full", found, gpus=gpus, together=images),), first=True)]
 
     def _on_search_ended(self, finished: Finished) -> list[Action]:
-        """A search on all images has ended: its chains begin, and say themselves if there are no masks."""
+        """Begin the chains that waited for a search on all images; a chain records itself if there are no masks."""
         job = finished.job
         assert isinstance(job.name, Chain)  # noqa: S101 - only chains are searched on several images
         search = self._searches[replace(job.name, source=TOGETHER)]
@@ -253,7 +254,7 @@ class Scheduler:
         ]
 
     def _end(self, way: ImageWay, state: RowState, reason: str) -> list[Action]:
-        """An image goes no further: its rows say why, and what it would have needed is no longer counted."""
+        """End an image early: its rows give the reason, and the totals no longer count its remaining work."""
         if way.stage in (ImageStage.WAITING, ImageStage.SCORING):
             self._tally.expect("scored", -1)
             self._tally.expect("cohort", -self._plan.cohort_size)

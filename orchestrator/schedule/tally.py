@@ -1,4 +1,4 @@
-"""How far a run is: what is done and what is to be done, counted by stage."""
+"""Counts of a run's progress: finished and total work of every stage."""
 
 from collections import Counter
 from typing import Literal
@@ -7,18 +7,18 @@ Counted = Literal["bank", "scored", "cohort", "full", "collected"]
 
 
 class Tally:
-    """Counts of a run. A total may change on the way: arms halve, picks fail, images end early."""
+    """Counts of a run. A total may change during the run: arms halve, picks fail, images end early."""
 
     def __init__(self) -> None:
         self._done: Counter[str] = Counter()
         self._total: Counter[str] = Counter()
 
     def expect(self, what: Counted, more: int) -> None:
-        """So many more are to be done; fewer, if negative."""
+        """Raise a total by ``more``; lower it if negative."""
         self._total[what] += more
 
     def add(self, what: Counted, done: int = 1) -> None:
-        """So many more are done."""
+        """Count ``done`` more as done."""
         self._done[what] += done
 
     def done(self, what: Counted) -> int:
@@ -26,5 +26,5 @@ class Tally:
         return self._done[what]
 
     def total(self, what: Counted) -> int:
-        """How many are to be done in all."""
+        """How many there are in total."""
         return self._total[what]

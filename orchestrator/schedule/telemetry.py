@@ -1,4 +1,4 @@
-"""A run's figures for Prometheus, beside those that Ray publishes of its machines."""
+"""A run's metrics for Prometheus, in addition to those that Ray publishes about its machines."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,10 +11,11 @@ _FITS = {"cohort": "cohort", "full size": "full"}
 
 
 class Gauges:
-    """Gauges of one run; Ray publishes them on every machine's metrics port with ``ray_`` before their names.
+    """Gauges of one run; Ray publishes them on every machine's metrics port with the prefix ``ray_``.
 
-    ``dip_images`` and ``dip_fits`` tell how many are ``done`` and how many there are in ``total``, ``dip_running_fits`` how
-    many run, ``dip_waiting_fits`` how many have no machine yet, ``dip_gpu_hours`` and ``dip_machine_hours`` what it has taken.
+    ``dip_images`` and ``dip_fits`` count how many are ``done`` and how many there are in ``total``.
+    ``dip_running_fits`` counts the fits that run, ``dip_waiting_fits`` those that have no machine yet.
+    ``dip_gpu_hours`` and ``dip_machine_hours`` are the hours that the run has used.
     """
 
     def __init__(self, run: str) -> None:
@@ -27,7 +28,7 @@ class Gauges:
         self._machine_hours = Gauge("dip_machine_hours", "Hours of machines that were there for a run.", ("run",))
 
     def show(self, stages: Sequence[Stage], standing: QueueStanding, usage: Mapping[str, float]) -> None:
-        """Publish how the run goes."""
+        """Publish the run's progress."""
         for stage in stages:
             for state, count in (("done", stage.done), ("total", stage.total)):
                 if stage.name == "images":

@@ -1,6 +1,6 @@
-"""A trial: one job, carried out by the function that is made for its kind.
+"""A trial does one job by the function for its kind.
 
-This is the one place that tells priors, rounds and chains apart when there is something to compute.
+Only this module distinguishes priors, rounds and chains for computing.
 """
 
 import time
@@ -22,7 +22,7 @@ from orchestrator.run.versions import check_code
 from workers.names import Chain, PriorName, Round
 
 REPORT_EVERY_S = 2.0
-"""Tune handles a few hundred reports a second in all; a fit's progress need not be told more often than a person looks."""
+"""Tune handles a few hundred reports per second in all, and nobody looks at a fit's progress more often than this."""
 _LOOK_EVERY_S = 1.0
 
 
@@ -33,7 +33,8 @@ def run_job(
     on_progress: Callable[[int, float], None] = lambda iteration, error: None,
     must_leave: Callable[[], bool] = lambda: False,
 ) -> FitRecord:
-    """Do a job, or what earlier attempts have left of it. Arguments and errors are those of `orchestrator.fit.fit.run_fit`.
+    """Do a job, or the rest of it after earlier attempts. Arguments and errors are those of
+    `orchestrator.fit.fit.run_fit`.
 
     Returns:
         The job's record, which is then in the store.
@@ -49,12 +50,12 @@ def run_job(
 
 
 def fit_trial(job: FitJob, context: RunContext) -> None:
-    """Do a job as a Tune trial: report its progress now and then, and the state of its record at the end."""
+    """Do a job as a Tune trial: report progress now and then, and the state of the job's record at the end."""
     check_code(context.code)
-    # Workers are reused and a new thread inherits whatever was set last, so the number is set where the work is done.
+    # Workers are reused, and a new thread inherits the last setting. So every trial sets the number itself.
     torch.set_num_threads(context.threads)
     last = time.monotonic()
-    # A contest is decided by what is reported; elsewhere reports are only to be looked at.
+    # Reports decide a contest, so it needs all of them; other reports only show progress.
     every = 0.0 if job.contest is not None else REPORT_EVERY_S
 
     def progress(iteration: int, error: float) -> None:
@@ -70,17 +71,17 @@ def fit_trial(job: FitJob, context: RunContext) -> None:
 
 
 class Notice:
-    """Whether Ray has been told that this machine will be taken away (a spot warning); it is asked once a second."""
+    """Asks Ray, at most once a second, whether this machine will be taken away (a spot warning)."""
 
     def __init__(self) -> None:
         self._asked = 0.0
 
     def __call__(self) -> bool:
-        """Ask."""
+        """Whether this machine will be taken away, as far as Ray knows."""
         if time.monotonic() - self._asked < _LOOK_EVERY_S:
             return False
         self._asked = time.monotonic()
-        # Ray has no public way to ask (2.60); without an answer the fit goes on from its last checkpoint instead.
+        # Ray 2.60 has no public function for this. Without an answer, the fit later resumes from its last checkpoint.
         try:
             leaving = ray._private.worker.global_worker.gcs_client.get_draining_nodes()
         except Exception:

@@ -1,11 +1,11 @@
 """Fits as Ray Tune trials.
 
 A queue (an actor) holds the fits that may start. Tune asks it for work through a `Searcher`, so fits are handed out as
-they become known, with no barrier between images. A *session* is one Tuner in a Ray task of its own; after some hundreds
-of trials it takes no more and the next session carries on while it drains, so that no experiment grows without bound.
+they become known, without a barrier between images. A *session* is one Tuner in a Ray task of its own. After some
+hundreds of trials it takes no more, and the next session starts while it drains, so no experiment grows without limit.
 
-The store knows what is finished; nothing of Tune's own state is ever read back. A trial that crashed is not Tune's to try
-again: the driver is told why, and decides (`orchestrator.schedule.crashes`).
+The store knows what is finished; Tune's own state is never read back. Tune does not retry a crashed trial: the driver
+gets the reason and decides (`orchestrator.schedule.crashes`).
 """
 
 import logging
@@ -28,10 +28,12 @@ from orchestrator.schedule.queue import Finished
 
 @dataclass(frozen=True)
 class SessionSpec:
-    """What a session may use.
+    """The limits of a session.
 
-    ``trials`` is how many it takes before the next session follows; ``at_once`` how many of them Tune may hold that have not
-    ended; ``cpus`` what each reserves, beside its share of a GPU.
+    Attributes:
+        trials: how many trials it takes before the next session follows.
+        at_once: how many trials that have not ended Tune may hold.
+        cpus: the CPUs that each trial reserves, in addition to its share of a GPU.
     """
 
     trials: int
@@ -39,14 +41,15 @@ class SessionSpec:
     cpus: float
 
     def resources(self, job: FitJob, all_cpus: float) -> dict[str, float]:
-        """What a fit reserves; one that must be alone a whole GPU, or where there is none all CPUs of a machine."""
+        """Return what a fit reserves. A fit that must be alone reserves a whole GPU, or without GPUs all CPUs of a
+        machine."""
         if not job.alone:
             return {"cpu": self.cpus, "gpu": job.gpus}
         return {"cpu": self.cpus, "gpu": 1.0} if job.gpus else {"cpu": all_cpus, "gpu": 0.0}
 
 
 def most_cpus() -> float:
-    """CPUs of the machine in the Ray at hand that has most of them."""
+    """Return the CPUs of the machine that has most of them in the Ray at hand."""
     return max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=1.0)
 
 
@@ -58,7 +61,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         self._queue, self._session, self._left = queue, session, trials
 
     def suggest(self, trial_id: str) -> dict[str, FitJob] | str | None:
-        """The next trial's settings; None while there is no work; FINISHED when this session takes no more."""
+        """Return the next trial's settings; None while there is no work; FINISHED when this session takes no more."""
         answer = ray.get(self._queue.take.remote(self._session)) if self._left else "leave"
         if answer == "leave":
             ray.get(self._queue.leave.remote(self._session))
@@ -69,29 +72,29 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         return {"job": cast(FitJob, answer)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing is learnt from a trial here; the callback tells the driver."""
+        """Do nothing: the search learns nothing from a trial, and the callback reports it to the queue."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing is kept: the queue and the store know everything."""
+        """Do nothing: the queue and the store know everything."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept."""
+        """Do nothing: nothing was saved."""
 
 
-class TellTheQueue(tune.Callback):  # type: ignore[misc]
-    """Tells the queue which trials ended."""
+class ReportToQueue(tune.Callback):  # type: ignore[misc]
+    """Reports to the queue which trials have begun and ended."""
 
     def __init__(self, queue: Any) -> None:
         self._queue = queue
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial has its resources."""
+        """Report that the trial has its resources."""
         ray.get(self._queue.begin.remote(trial.config["job"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial's function returned."""
+        """Report that the trial's function returned, or that its contest stopped it."""
         last = trial.last_result
-        # Without a last word of its own, the scheduler has ended it.
+        # A trial that ended by itself has reported its state; otherwise its contest stopped it.
         finished = Finished(
             trial.config["job"],
             last.get("fit_state", "stopped"),
@@ -102,14 +105,14 @@ class TellTheQueue(tune.Callback):  # type: ignore[misc]
         ray.get(self._queue.finish.remote(finished))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial crashed."""
+        """Report that the trial crashed."""
         text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace") if trial.error_file else ""
         ray.get(self._queue.finish.remote(Finished(trial.config["job"], "failed", crash=crash_of(text))))
 
 
 def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
-    """The trainable: one job."""
-    # Imported here: the queue and the sessions run in processes of their own that have no use for torch.
+    """Do one job; this is the trainable."""
+    # Imported here: the queue and the sessions run in processes of their own that do not need torch.
     from orchestrator.schedule import trial  # noqa: PLC0415
 
     trial.fit_trial(config["job"], context)
@@ -119,7 +122,7 @@ def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
 def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec) -> None:
     """Run trials from the queue until it is closed and empty, or ``spec.trials`` have been taken."""
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    # A snapshot of Tune's state is of no use to anyone (the store is what resumes), so there are few.
+    # Nobody needs snapshots of Tune's state, because a run resumes from the store. So there are few.
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     cohort = context.config.cohort
@@ -133,7 +136,7 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
                 search_alg=QueueSearcher(queue, session, spec.trials),
                 scheduler=ContestsOfImages(cohort, cohort.iterations or context.config.fit.iterations),
                 num_samples=-1,
-                # What runs at once is bounded by what each trial reserves, and what waits by the queue.
+                # The trials' reservations limit how many run at once; the queue limits how many wait.
                 max_concurrent_trials=spec.at_once,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -142,6 +145,6 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
                 name=f"{context.run}-{session}",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[TellTheQueue(queue)],
+                callbacks=[ReportToQueue(queue)],
             ),
         ).fit()

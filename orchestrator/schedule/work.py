@@ -1,4 +1,4 @@
-"""From a plan to rows: puts the scheduler, the loop and Ray together for one run."""
+"""Connect the scheduler, the loop and Ray for one run: from a plan to rows."""
 
 from collections.abc import Callable
 
@@ -34,22 +34,22 @@ def work(
     claim: Claim,
     *,
     joined: bool,
-    heed_signals: Callable[[], None] = lambda: None,
+    check_signals: Callable[[], None] = lambda: None,
 ) -> None:
     """Take a plan's images from the store's inputs to rows of results, on the Ray at hand.
 
     Args:
         context, plan, resources: the run.
-        listener, claim: who hears how it goes.
+        listener, claim: receive the run's progress.
         joined: whether the Ray is a cluster's, and not this run's own.
-        heed_signals: is called often, and may raise KeyboardInterrupt.
+        check_signals: is called often and may raise KeyboardInterrupt.
 
     Raises:
         RayLostError: Ray is gone.
         StoreError, RunFailedError, SupersededError, RunCancelledError: see `Loop.run`.
     """
     try:
-        _loop(context, plan, resources, listener, claim, joined=joined).run(heed_signals)
+        _loop(context, plan, resources, listener, claim, joined=joined).run(check_signals)
     except RayError as error:
         raise RayLostError(f"Ray was lost ({cause(error)})") from error
 
@@ -58,7 +58,7 @@ def _loop(
     context: RunContext, plan: Plan, resources: Resources, listener: Listener, claim: Claim, *, joined: bool
 ) -> Loop:
     config, tally, share = context.config, Tally(), Share(resources)
-    # An image that an earlier attempt has brought to its end has its rows.
+    # An image that an earlier attempt has finished has its rows.
     rows = set(context.store.keys(context.layout.rows))
     ended = {image.id for image in plan.images if context.layout.row(image.id) in rows}
     if plan.continued is not None:
@@ -92,10 +92,10 @@ def _loop(
 
 def _banks(context: RunContext, plan: Plan, specs: list[BankSpec | None], tally: Tally) -> Banks:
     config, candidates = plan.config, candidates_of(plan.config)
-    wanted = dict.fromkeys(spec for spec in specs if spec is not None)
+    needed = dict.fromkeys(spec for spec in specs if spec is not None)
     return Banks(
-        {spec: bank_parts(config, spec, candidates) for spec in wanted},
-        {spec: missing_parts(context.store, config, spec, candidates) for spec in wanted},
+        {spec: bank_parts(config, spec, candidates) for spec in needed},
+        {spec: missing_parts(context.store, config, spec, candidates) for spec in needed},
         retries=config.resources.retries,
         tally=tally,
     )

@@ -1,4 +1,5 @@
-"""Ray's side of the short work: the actors that answer questions about images, and the task that computes part of a bank."""
+"""Ray's side of the short work: actors that answer questions about images, and the task that computes part of a
+bank."""
 
 from itertools import cycle
 from typing import Any
@@ -18,7 +19,7 @@ from orchestrator.score.score import score_image
 
 
 def answer(context: RunContext, question: Question) -> Any:
-    """The answer to a question: a cohort per arm, the members that go on, a decision, a network's name, or rows.
+    """Answer a question: with a cohort per arm, the members that go on, a decision, a network's name, or rows.
 
     Raises:
         ImageRejectedError: the image cannot be worked on.
@@ -41,8 +42,8 @@ def answer(context: RunContext, question: Question) -> Any:
 class ImageWorker:
     """Answers questions. It takes no CPU from the trials.
 
-    It is an actor and not a task, because Ray ends idle workers beyond its number of CPUs, and a new one would import torch
-    for every piece of work.
+    It is an actor and not a task: Ray ends idle workers beyond its number of CPUs, and a new worker would have to
+    import torch for every question.
     """
 
     def __init__(self, context: RunContext) -> None:
@@ -55,7 +56,7 @@ class ImageWorker:
 
 
 class ImageWorkers:
-    """Some image workers on one node, asked in turns."""
+    """Some image workers on one node, asked in turn."""
 
     def __init__(self, context: RunContext, count: int, strategy: Any) -> None:
         actors: Any = ImageWorker
@@ -63,12 +64,12 @@ class ImageWorkers:
         self._workers = cycle([actor.remote(context) for _ in range(count)])
 
     def ask(self, question: Question) -> Any:
-        """Ray's reference to the answer."""
+        """Ask the next worker; return Ray's reference to the answer."""
         return next(self._workers).answer.remote(question)
 
 
 def compute_bank_part(context: RunContext, part: BankPart) -> None:
-    """A scoring task: fingerprint a chunk of candidates."""
+    """Compute the fingerprints of a chunk of candidates; this is a scoring task."""
     check_code(context.code)
     torch.set_num_threads(context.threads)
     compute_part(context.store, part, context.config, context.score_device)

@@ -1,1 +1,1 @@
-"""Candidates scored by their untrained output."""
+"""Scoring candidates by their untrained output."""

@@ -37,12 +37,12 @@ class BankPart:
 
     @property
     def key(self) -> str:
-        """Where it is kept."""
+        """The key of the part in the store."""
         return BankLayout(self.spec).part(self.candidates)
 
 
 def bank_of(config: Config, image: InputImage) -> BankSpec | None:
-    """The bank that scores an image; None where no score looks at networks at all."""
+    """Return the bank that scores an image; None if no metric looks at networks."""
     looking = [metric for metric in metrics_of(config) if metric != "random"]
     if not looking:
         return None
@@ -64,20 +64,21 @@ def bank_of(config: Config, image: InputImage) -> BankSpec | None:
 
 
 def bank_parts(config: Config, spec: BankSpec, candidates: Sequence[Candidate]) -> list[BankPart]:
-    """The parts that hold these candidates, in order."""
+    """Divide these candidates into the parts of a bank, in order."""
     ids = [candidate.id for candidate in candidates]
     chunk = config.score.chunk
     return [BankPart(spec, tuple(ids[start : start + chunk])) for start in range(0, len(ids), chunk)]
 
 
 def missing_parts(store: Store, config: Config, spec: BankSpec, candidates: Sequence[Candidate]) -> list[BankPart]:
-    """Those parts that the store does not hold yet."""
-    there = set(store.keys(BankLayout(spec).root))
-    return [part for part in bank_parts(config, spec, candidates) if part.key not in there]
+    """Return the parts that the store does not hold yet."""
+    present = set(store.keys(BankLayout(spec).root))
+    return [part for part in bank_parts(config, spec, candidates) if part.key not in present]
 
 
 def compute_part(store: Store, part: BankPart, config: Config, device: str) -> None:
-    """Fingerprint a part's candidates and leave them in the store, uncompressed so that they can be memory-mapped."""
+    """Compute the fingerprints of a part's candidates and write them, uncompressed so that they can be
+    memory-mapped."""
     file = io.BytesIO()
     candidates = [Candidate.parse(text) for text in part.candidates]
     np.save(file, compute_bank(candidates, part.spec, config.task.make().operator, device))
@@ -87,7 +88,7 @@ def compute_part(store: Store, part: BankPart, config: Config, device: str) -> N
 
 
 def open_part(store: Store, part: BankPart) -> NDArray[np.void]:
-    """The fingerprints of a part, memory-mapped.
+    """Memory-map the fingerprints of a part.
 
     Raises:
         DamagedError: the object is no part of a bank.

@@ -1,4 +1,4 @@
-"""The shortlist: every candidate scored against an image by what its untrained network prefers.
+"""The shortlist: score every candidate for an image by the output of its untrained network.
 
 Scoring an image is arithmetic on the memory-mapped arrays of a bank.
 """
@@ -32,17 +32,18 @@ from workers.space import Candidate
 
 @dataclass(frozen=True)
 class Scored:
-    """A member of a cohort and its score for an image; lower is better. Networks taken by name score their place."""
+    """A member of a cohort and its score for an image; lower is better. A named network's score is its place in the
+    list."""
 
     name: FitName
     score: float
 
 
 def score_image(context: RunContext, image: InputImage, without: Container[str] = ()) -> dict[str, list[Scored]]:
-    """The cohort for an image of every arm but lotteries, best first; the table of all candidates' scores is left in the store.
+    """Return the cohort of every arm but lotteries for an image, best first; write all candidates' scores to the store.
 
-    Scores that are there already stand. Candidates in the parts of the bank to be done ``without``, which could not be
-    computed, have no score.
+    Scores that the store already has stand. ``without`` holds the keys of parts of the bank that could not be computed;
+    their candidates have no score.
 
     Raises:
         ImageRejectedError: the image cannot be decoded.
@@ -63,7 +64,7 @@ def score_image(context: RunContext, image: InputImage, without: Container[str] 
 def _computed_scores(
     context: RunContext, image: InputImage, candidates: Sequence[Candidate], without: Container[str]
 ) -> bytes:
-    """A table of all candidates' scores by every metric, as Parquet."""
+    """Compute all candidates' scores by every metric, as a Parquet table."""
     config = context.config
     scores = {metric: random_scores(candidates, config.seed, image.id) for metric in metrics_of(config)}
     spec = bank_of(config, image)
@@ -90,7 +91,7 @@ def _computed_scores(
 def _cohort(arm: Arm, candidates: Sequence[Candidate], scores: dict[str, NDArray[np.float32]]) -> list[Scored]:
     if arm.networks is not None:
         return [Scored(parse_name(network), float(place)) for place, network in enumerate(arm.networks)]
-    # A score that is not a number is no score: it comes last. Equal ones stay in the candidates' order.
+    # A score that is not a number comes last. Equal scores keep the candidates' order.
     by = np.nan_to_num(scores[arm.metric], nan=np.inf)
     return [
         Scored(PriorName(candidates[at].id), float(scores[arm.metric][at]))

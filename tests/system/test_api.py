@@ -1,4 +1,4 @@
-"""A whole run from Python whose driver is a process of its own, on a real Ray; test_documents.py has runs that finish."""
+"""A whole run from Python, driven by a process of its own on a real Ray; test_documents.py has runs that finish."""
 
 import signal
 import time

@@ -1,1 +1,1 @@
-"""The ways of images and arms through a run, as state machines: what has happened in, what is wanted out."""
+"""The ways of images and arms through a run, as state machines: events go in, wishes come out."""

@@ -1,4 +1,4 @@
-"""The way of an image: from its turn to its rows. It carries the wishes of its arms together and shares their fits."""
+"""The way of an image from its turn to its rows. It turns its arms' wishes into actions and shares their fits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from workers.names import Chain
 class ImageStage(Enum):
     """The stages of an image.
 
-    WAITING (for its turn and its bank) -> SCORING -> FITTING (its arms go their ways) -> COLLECTING -> ENDED. From anywhere
-    an image may go to ENDED with rows that say why.
+    WAITING (for its turn and its bank) -> SCORING -> FITTING (its arms go their ways) -> COLLECTING -> ENDED. An image
+    may go from any stage to ENDED with rows that give the reason.
     """
 
     WAITING = "waiting"
@@ -35,7 +35,7 @@ class ImageStage(Enum):
 
 @dataclass(frozen=True)
 class MasksWanted:
-    """A way of an image wants the masks of a chain that are found on all images together."""
+    """A way of an image wants a chain's masks, which are searched on all images together."""
 
     image: "ImageWay"
     way: LotteryWay
@@ -73,20 +73,20 @@ class ImageWay:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing that happens can matter to this image."""
+        """Whether the image has ended, so that no event matters to it any more."""
         return self.stage is ImageStage.ENDED
 
     def begin(self, without: frozenset[str]) -> list[Action | MasksWanted]:
-        """It is the image's turn: score it."""
+        """Score the image, whose turn it is."""
         self.stage = ImageStage.SCORING
         return [Ask(Score(self.image, without))]
 
     def on_scored(self, cohorts: Mapping[str, Sequence[Scored]]) -> list[Action | MasksWanted]:
-        """The cohort of every arm is known."""
+        """Begin the ways of all arms, whose cohorts are known now."""
         self._tally.add("scored")
         self.stage = ImageStage.FITTING
         wishes: list[tuple[Way, Wish]] = []
-        # What all arms want is known before anything starts: how a fit is begun depends on who shares it.
+        # The wishes of all arms are gathered before any fit starts: how a fit begins depends on the arms that share it.
         for arm in self._arms:
             way = (
                 LotteryWay(self.image, arm, self._config, self._tally)
@@ -98,35 +98,35 @@ class ImageWay:
         return self._carry(wishes)
 
     def on_fit(self, key: FitKey) -> list[Action | MasksWanted]:
-        """A trial of a fit has paused or ended; `SharedFits` has been told which."""
+        """React to a trial that has paused or ended, after `SharedFits` has taken note of it."""
         return self._serve([key])
 
     def on_stopped(self, key: FitKey, iteration: int) -> list[Action | MasksWanted]:
-        """A contest has ended a fit for the arms that take part in it; others that want it have it begun again."""
+        """End a fit for the arms of its contest, which has stopped it; for other arms that want it, it begins again."""
         losers = [way for way in self.fits.waiting(key) if way.arm.asynchronous]
         self.fits.stopped(key, losers)
         lost = [(way, wish) for way in losers for wish in way.on_contest_lost(key[1], iteration)]
         return [*self._carry(lost), *self._advance(), *self._serve([key])]
 
     def on_answer(self, way: Way, wishes: Sequence[Wish]) -> list[Action | MasksWanted]:
-        """A question of an arm has been answered; these are the arm's wishes now."""
+        """Carry out the wishes of an arm after the answer to its question."""
         return [*self._carry([(way, wish) for wish in wishes]), *self._advance()]
 
     def on_network_picked(self, network: str | None) -> list[Action | MasksWanted]:
-        """The network that the first arm has picked is known: lotteries that waited for it begin."""
+        """Begin the lotteries that waited for the network that the first arm has now picked."""
         waiting = [way for way in self.ways if isinstance(way, LotteryWay) and way.stage is ArmStage.WAITING]
         return self._carry([(way, wish) for way in waiting for wish in way.on_network_picked(network)])
 
     def on_masks_searched(self, way: LotteryWay, chain: Chain) -> list[Action | MasksWanted]:
-        """The search for a chain's masks on all images has ended."""
+        """Begin a chain whose masks have been searched on all images."""
         return self._carry([(way, wish) for wish in way.on_masks_searched(chain)])
 
     def way_of(self, arm: Arm) -> Way:
-        """The way of an arm."""
+        """Return the way of an arm."""
         return next(way for way in self.ways if way.arm.name == arm.name)
 
     def _carry(self, wishes: Sequence[tuple[Way, Wish]]) -> list[Action | MasksWanted]:
-        """Turn wishes into actions: fits that several arms want are begun once."""
+        """Turn wishes into actions; a fit that several arms want begins once."""
         actions: list[Action | MasksWanted] = []
         keys: list[FitKey] = []
         for way, wish in wishes:
@@ -141,11 +141,12 @@ class ImageWay:
         return [*self._serve(keys), *actions] if keys else actions
 
     def _serve(self, keys: Sequence[FitKey]) -> list[Action | MasksWanted]:
-        """Start what is to be started of these fits, and let the arms whose wish is fulfilled go on."""
+        """Start those of these fits that must start, and let the arms go on that waited for a fit that is there."""
         begin, served = self.fits.serve(keys)
         actions: list[Action | MasksWanted] = []
         if begin:
-            # An image that is nearly done goes before one that has just begun: first results come early.
+            # Images that are nearly finished go before images that have just begun, so that the first results come
+            # early.
             urgent = any(way.stage is ArmStage.FULL for each in begin for way in each.waiting)
             actions.append(Start(tuple(self._job(each) for each in begin), first=urgent))
         for each in served:
@@ -158,13 +159,13 @@ class ImageWay:
 
     def _job(self, begin: Begin[Way]) -> FitJob:
         view, name = begin.key
-        # A contest may end a fit only if nobody outside of it wants the fit.
+        # A contest may stop a fit only if no arm outside the contest wants it.
         contest = begin.waiting[0].arm.name if all(way.arm.asynchronous for way in begin.waiting) else None
         gpus = self._gpu_share(self.image, begin.key)
         return FitJob(self.image, view, name, begin.until, None if view == "full" else contest, gpus)
 
     def _advance(self) -> list[Action | MasksWanted]:
-        """What follows from arms that have become ready: lotteries hear of the pick, and the image is collected."""
+        """Act on arms that have become ready: ask for the pick that lotteries wait for, and collect the image."""
         if self.stage is not ImageStage.FITTING:
             return []
         picker = next((way for way in self.ways if not way.arm.is_lottery), None)

@@ -1,4 +1,4 @@
-"""The way of a lottery's arm: its chains are the fits it waits for, and their rounds are the cohort that it decides over."""
+"""The way of a lottery's arm: it waits for its chains, whose rounds are the cohort that it decides over."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from workers.names import Chain, FitName
 class LotteryWay(Way):
     """An arm that prunes a network.
 
-    A chain begins at once, or once another has ended whose dense fit it is pruned by, or once its masks have been found on
+    A chain begins at once, or after the chain whose dense fit it is pruned by, or after its masks have been searched on
     all images of the run together.
     """
 
@@ -28,19 +28,22 @@ class LotteryWay(Way):
             self.stage = ArmStage.WAITING
 
     def begin(self) -> Wishes:
-        """Fit the chains of the arm's own network; nothing while it waits for another arm's pick."""
+        """Fit the chains of the arm's own network; do nothing while the arm waits for another arm's pick."""
         return [] if self.arm.networks is None else self._prune(self.arm.networks[0])
 
     def on_network_picked(self, network: str | None) -> Wishes:
-        """Another arm has picked this network for the image, or none: then there is nothing to prune."""
+        """Prune the network that another arm has picked for the image; with None there is nothing to prune."""
         return self._decide() if network is None else self._prune(network)
 
     def on_masks_searched(self, chain: Chain) -> Wishes:
-        """The search on all images has ended. The chain says itself if it found no masks."""
+        """Fit a chain after the search on all images; the chain itself records if that search found no masks."""
         return [self._want([chain], TO_THE_END)]
 
     def on_fit(self, name: FitName, *, done: bool) -> Wishes:
-        """A chain has ended; the one that is pruned by its dense fit begins, and says itself if that left nothing."""
+        """React to a chain that has ended: begin the one that is pruned by its dense fit.
+
+        That chain itself records if there is no dense fit.
+        """
         follower = self._follower.pop(name, None)
         wishes = [] if follower is None else [self._want([follower], TO_THE_END)]
         return [*wishes, *super().on_fit(name, done=done)]

@@ -1,4 +1,5 @@
-"""The fits of one image, shared by its arms: each is wanted by one or several, and at most one trial of it runs at a time."""
+"""The fits of one image, shared by its arms. Several arms may want a fit, and at most one trial of it runs at a
+time."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ W = TypeVar("W")
 
 @dataclass
 class _Fit(Generic[W]):
-    """``reached`` is the iteration that the fit is known to have reached. ``running`` is the one its trial will reach.
+    """``reached`` is the iteration that the fit is known to have reached, ``running`` the one that its trial will
+    reach.
 
-    A fit that has ended has reached all iterations; ``done`` says whether it has a result. ``waiting`` holds who waits for
-    which iteration.
+    A fit that has ended has reached all iterations; ``done`` says whether it has a result. ``waiting`` lists the
+    waiters, each with its iteration.
     """
 
     reached: int = 0
@@ -27,7 +29,8 @@ class _Fit(Generic[W]):
 
 @dataclass(frozen=True)
 class Begin(Generic[W]):
-    """A trial to be started: it takes the fit to ``until``, None to its end. ``waiting`` are those who wait for the fit."""
+    """Start a trial that takes the fit to iteration ``until``, or with None to its end; ``waiting`` lists its
+    waiters."""
 
     key: FitKey
     until: int | None
@@ -36,7 +39,7 @@ class Begin(Generic[W]):
 
 @dataclass(frozen=True)
 class Served(Generic[W]):
-    """``who`` waited for a fit, which is there now. ``done`` is False if the fit ended without a result."""
+    """``who`` waited for a fit that is there now. ``done`` is False if the fit ended without a result."""
 
     who: W
     key: FitKey
@@ -44,7 +47,8 @@ class Served(Generic[W]):
 
 
 class SharedFits(Generic[W]):
-    """Who waits for which fit of an image until which iteration. ``W`` is whoever waits."""
+    """Keeps for every fit of an image its waiters, and the iteration that each waits for. ``W`` is the type of a
+    waiter."""
 
     def __init__(self) -> None:
         self._fits: dict[FitKey, _Fit[W]] = {}
@@ -55,7 +59,7 @@ class SharedFits(Generic[W]):
             self._fits.setdefault(key, _Fit()).waiting.append((until, who))
 
     def serve(self, keys: Sequence[FitKey]) -> tuple[list[Begin[W]], list[Served[W]]]:
-        """The trials to be started for these fits, and those whose wish is fulfilled; both are told once."""
+        """Return the trials to start for these fits and the waiters whose wish is fulfilled, each of them once."""
         begin: list[Begin[W]] = []
         served: list[Served[W]] = []
         for key in dict.fromkeys(keys):
@@ -63,7 +67,7 @@ class SharedFits(Generic[W]):
             served += [Served(who, key, fit.done) for until, who in fit.waiting if until <= fit.reached]
             fit.waiting = [(until, who) for until, who in fit.waiting if until > fit.reached]
             if fit.waiting and fit.running is None:
-                # The nearest rung first: a decision there may make the rest unnecessary.
+                # The nearest rung comes first: a decision there may make the rest unnecessary.
                 fit.running = min(until for until, _ in fit.waiting)
                 until = None if fit.running == TO_THE_END else fit.running
                 begin.append(Begin(key, until, tuple(who for _, who in fit.waiting)))
@@ -78,26 +82,27 @@ class SharedFits(Generic[W]):
         return self._fits[key].history
 
     def crashed(self, key: FitKey, history: History) -> None:
-        """Note the crashes of a fit. Its trial counts as running until `paused`, `ended` or `stopped`."""
+        """Take note of the crashes of a fit. Its trial counts as running until `paused`, `ended` or `stopped`."""
         self._fits[key].history = history
 
     def paused(self, key: FitKey) -> None:
-        """The trial has taken the fit to where it was to go."""
+        """Take note that the trial has taken the fit to its iteration."""
         fit = self._fits[key]
         fit.reached, fit.running = fit.running or 0, None
 
     def ended(self, key: FitKey, *, done: bool) -> None:
-        """The fit has come to its end; ``done`` says whether it has a result."""
+        """Take note that the fit has ended; ``done`` says whether it has a result."""
         fit = self._fits[key]
         fit.reached, fit.running, fit.done = TO_THE_END, None, done
 
     def stopped(self, key: FitKey, losers: Iterable[W]) -> None:
-        """A contest has ended the trial for the ``losers``, who wait no more. Others have the fit begun again."""
+        """Take note that a contest has stopped the trial. The ``losers`` no longer wait; for others the fit begins
+        again."""
         fit = self._fits[key]
         gone = list(losers)
         fit.running = None
         fit.waiting = [(until, who) for until, who in fit.waiting if who not in gone]
 
     def waiting(self, key: FitKey) -> list[W]:
-        """Those who wait for a fit."""
+        """List the waiters of a fit."""
         return [who for _, who in self._fits[key].waiting]

@@ -1,7 +1,7 @@
 """The way of an arm with one image: a state machine that knows neither Ray nor the store.
 
-It hears what has happened and returns what it wants next. `orchestrator.schedule.ways.image` carries the wishes of all arms
-of an image together.
+It receives events and returns what it wants next. `orchestrator.schedule.ways.image` combines the wishes of all arms of
+an image.
 """
 
 from collections import deque
@@ -25,10 +25,10 @@ class ArmStage(Enum):
     """The stages of an arm.
 
     COHORT: its members are fitted, up to the next rung or to the end.
-    COHORT -> HALVING: all members have reached a rung; the worse part is ended. HALVING -> COHORT.
-    COHORT -> DECIDING: all members have ended; one order of them is chosen.
-    DECIDING -> FULL: the best are fitted at full size. A cohort at full size needs none: DECIDING -> READY.
-    FULL -> READY: there is a result, or there is none to be had.
+    COHORT -> HALVING: all members have reached a rung; the worse ones end there. HALVING -> COHORT.
+    COHORT -> DECIDING: all members have ended; they are put in order.
+    DECIDING -> FULL: the best are fitted at full size. A cohort at full size needs no such fits: DECIDING -> READY.
+    FULL -> READY: there is a result, or no member is left to try.
     WAITING -> COHORT or DECIDING: a lottery that prunes the network of another arm waits for that arm's pick.
     """
 
@@ -41,16 +41,16 @@ class ArmStage(Enum):
 
 
 class Way:
-    """An arm that fits a cohort, halves it rung by rung if it is to, decides, and fits the best at full size.
+    """An arm that fits a cohort, halves it at every rung that it has, decides, and fits the best at full size.
 
     Attributes:
         arm: the method.
         cohort: the members with their scores, best first.
         stage: see `ArmStage`.
-        alive: the names that are still fitted: members that halving has left, or a lottery's chains.
+        alive: the names that are still fitted: members that halving has kept, or a lottery's chains.
         running: the names whose fits it waits for.
-        ended: the members that were ended early, and after how many iterations.
-        decision: the order of the cohort, once it is decided.
+        ended: the members that ended early, each with its number of iterations.
+        decision: the order of the cohort, once decided.
         full: the fits at full size, the best first.
     """
 
@@ -68,13 +68,13 @@ class Way:
 
     @property
     def chosen(self) -> Chosen:
-        """What is to be collected of a way that is ready."""
+        """The fits and the decision of a ready way, to be collected."""
         if self.decision is None:
             raise ValueError(f"the arm {self.arm.name} has decided nothing yet")
         return Chosen(self.arm, self.cohort, self.decision, tuple(self.full), dict(self.ended))
 
     def begin(self) -> Wishes:
-        """Fit what is left of the cohort up to the next rung, or to the end."""
+        """Fit the rest of the cohort up to the next rung, or to the end."""
         if not self.alive:
             return self._decide()
         self.stage = ArmStage.COHORT
@@ -82,7 +82,7 @@ class Way:
         return [self._want(self.alive, rungs[0] if rungs else TO_THE_END)]
 
     def on_fit(self, name: FitName, *, done: bool) -> Wishes:
-        """A fit has come as far as it was wanted; ``done`` is False if it ended without a result."""
+        """React to a fit that has come as far as the arm wanted; ``done`` is False if it ended without a result."""
         self.running.discard(name)
         if self.stage is ArmStage.FULL:
             return self._on_full_fit(done=done)
@@ -93,12 +93,12 @@ class Way:
         return self._decide() if at_the_end else self._halve()
 
     def on_contest_lost(self, name: FitName, iteration: int) -> Wishes:
-        """Asynchronous halving has ended a member after so many iterations."""
+        """React to a member that asynchronous halving has ended after so many iterations."""
         self.ended[name] = iteration
         return self.on_fit(name, done=False)
 
     def on_halved(self, alive: Sequence[FitName]) -> Wishes:
-        """These members go on from the rung; the others have ended there."""
+        """Go on from the rung with these members; the others end there."""
         self._tally.add("cohort", len(self.alive) - len(alive))
         rung = self.arm.rungs[self._rungs_passed]
         self.ended |= {name: rung for name in self.alive if name not in alive}
@@ -107,7 +107,7 @@ class Way:
         return self.begin()
 
     def on_decided(self, decision: Decision) -> Wishes:
-        """The order of the cohort is known: fit the best at full size, where they are not at that size already."""
+        """Fit the best of the decided order at full size, unless the cohort has that size already."""
         self.decision = decision
         best = decision.order[: self.arm.full_fits]
         self.full = list(best)
@@ -123,7 +123,7 @@ class Way:
     def _on_full_fit(self, *, done: bool) -> Wishes:
         self._tally.add("full")
         if not done and self._untried:
-            # The next best takes the place of a pick that came to nothing.
+            # The next best takes the place of a pick that failed.
             self._tally.expect("full", 1)
             self.full.append(self._untried.popleft())
             return [self._want(self.full[-1:], TO_THE_END)]

@@ -1,4 +1,4 @@
-"""What the way of an arm wants next, as data, and how fits are named among the arms of an image."""
+"""An arm's wishes as data, and the keys by which the arms of an image share fits."""
 
 import sys
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from workers.views import ViewName
 
 FitKey = tuple["ViewName", FitName]
-"""A fit of one image."""
+"""The key of a fit of one image: its view and its name."""
 
 TO_THE_END = sys.maxsize
-"""The iteration that a fit reaches when it ends by itself."""
+"""An iteration beyond all others: a fit has reached it when it has ended by itself."""
 
 
 @dataclass(frozen=True)
 class Want:
-    """Fits to be taken to iteration ``until``. The way hears of each when it is there."""
+    """Take these fits to iteration ``until``. The way gets `on_fit` for each when it is there."""
 
     view: "ViewName"
     names: tuple[FitName, ...]
@@ -33,7 +33,8 @@ class Want:
 
 @dataclass(frozen=True)
 class WantMasks:
-    """The masks of a chain, to be found on all images of the run together. The way hears when the search has ended."""
+    """Search a chain's masks on all images of the run together. The way gets `on_masks_searched` when that has
+    ended."""
 
     chain: Chain
 

@@ -622,7 +622,7 @@ def test_a_job_that_could_not_begin_is_told_with_what_it_said(run: Command, clus
     cluster.said = "resume: no such module\n"
     status, _, err = run("submit", "--images", images, "--run", "r1", *THERE)
     assert status == 2
-    assert err == "submit: the driver of r1 could not begin; it said last:\nresume: no such module\n"
+    assert err == "submit: the driver of r1 could not begin; its last output:\nresume: no such module\n"
 
 
 def test_a_run_goes_on_as_a_job_with_the_settings_that_it_is_told(

@@ -72,7 +72,7 @@ def leave_all(bench: Bench, *, evaluated: bool = False) -> None:
 def chosen(
     bench: Bench, full: Sequence[str], decision: Decision = DECISION, ended: Mapping[FitName, int] | None = None
 ) -> list[Chosen]:
-    """What every arm of the run has chosen: the same."""
+    """Return the choices of the run's arms, which all choose the same."""
     return [Chosen(arm, SHORTLIST, decision, named(*full), ended or {}) for arm in arms_of(bench.context.config)]
 
 

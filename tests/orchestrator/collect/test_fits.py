@@ -78,7 +78,7 @@ def test_every_arm_has_its_row_and_files_and_is_charged_for_the_fits_that_it_sha
     assert [row.arm for row in rows] == ["isnas-dip-blind", "random", "one", "isnas-dip"]
     assert [row.candidate for row in rows] == [B, A, A, A]
     assert [row.rule for row in rows] == ["held-out"] * 3 + ["weighted-mean"]
-    # Two full fits and a cohort of two and a failure; of two; none but the one at full size; one of each.
+    # Two full fits with a cohort of two and a failure, or with a cohort of two; only one fit at full size; one of each.
     assert [row.iterations for row in rows] == [12, 12, 3, 6]
     assert [row.seconds for row in rows] == [41.0, 40.0, 10.0, 20.0]
     values = [int(pixels(restored(bench, arm=row.arm))[0, 0, 0]) for row in rows]
@@ -86,7 +86,7 @@ def test_every_arm_has_its_row_and_files_and_is_charged_for_the_fits_that_it_sha
     shown = list(bench.store.keys(f"{bench.context.layout.root}/previews/{bench.image.id}"))
     assert sum(key.endswith("/degraded.png") for key in shown) == 1
     assert sum(key.endswith("/restored.png") for key in shown) == 4
-    # In the packed record every fit is there once.
+    # The packed record holds every fit once.
     table = pq.read_table(bench.store.local_path(bench.context.layout.cohort(bench.image.id))).to_pylist()
     fits = [(row["view"], row["candidate"]) for row in table]
     assert len(fits) == len(set(fits)) == 6
@@ -101,9 +101,9 @@ def test_an_arm_that_halves_is_charged_up_to_the_rung_whoever_went_on(
     arms = ["isnas-dip-blind", {"name": "whole", "halving": "none"}]
     bench = make_bench(make_config(arms=arms, cohort=cohort), encoded())
     leave(bench, "crop", A, 0.1, iterations=8)
-    # Ended at the rung by the first arm, brought to its end by the second.
+    # The first arm ended this fit at the rung; the second brought it to its end.
     leave(bench, "crop", B, 0.1, iterations=8)
-    # Paused for good.
+    # This fit has paused for good.
     keys = fit_keys(bench.context, FitJob(bench.image, "crop", PriorName(C)))
     for rung in (2, 4):
         record = FitRecord(
@@ -157,7 +157,7 @@ def test_the_network_that_an_arm_has_picked_is_the_first_in_its_final_order_that
     assert picked_network(bench.context, bench.image, choice) is None
     leave(bench, "full", A, 0.5)
     assert picked_network(bench.context, bench.image, choice) == A
-    # At full size the held-out errors have the last word.
+    # The held-out errors at full size decide.
     leave(bench, "full", B, 0.5, held_out_error=0.1)
     assert picked_network(bench.context, bench.image, choice) == B
     leave(bench, "full", B, 0.5, held_out_error=0.3)

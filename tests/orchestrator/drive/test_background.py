@@ -26,7 +26,7 @@ def test_a_driver_tells_what_it_printed_last_once_it_has_ended() -> None:
 
 def test_a_driver_under_way_says_nothing_yet() -> None:
     driver = BackgroundDriver([sys.executable, "-c", "input(); import time; time.sleep(60)"], {})
-    # It has no standard input, so that it ends by an error.
+    # It has no standard input, so it ends with an error.
     assert "EOFError" in ended(driver)
 
 

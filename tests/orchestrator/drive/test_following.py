@@ -171,7 +171,7 @@ def test_a_driver_that_ended_without_a_word_fails_with_what_it_said_last(
 ) -> None:
     if begun:
         drivers.say(1)
-    with pytest.raises(RunFailedError, match=f"^{what}; it said last:\nTraceback ...\nKilled$"):
+    with pytest.raises(RunFailedError, match=f"^{what}; its last output:\nTraceback ...\nKilled$"):
         followed(drivers, driver=lambda: "\nTraceback ...\nKilled\n\n")
 
 

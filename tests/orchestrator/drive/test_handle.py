@@ -106,7 +106,7 @@ def test_waiting_for_a_run_that_did_not_finish_raises(
 
 def test_a_driver_that_could_not_begin_is_told_with_what_it_printed(store: LocalStore) -> None:
     run = Run.of(store, "r1", after=1, why_it_ended=lambda: "no module named x\n")
-    with pytest.raises(RunFailedError, match="could not begin; it said last:\nno module named x"):
+    with pytest.raises(RunFailedError, match="could not begin; its last output:\nno module named x"):
         run.wait()
 
 

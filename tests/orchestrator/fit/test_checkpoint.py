@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from orchestrator.errors import NewerFormatError
-from orchestrator.fit.checkpoint import Work, load_weights, take_up, to_bytes, weights_to_bytes
+from orchestrator.fit.checkpoint import Resumable, load_weights, take_up, to_bytes, weights_to_bytes
 from tests.workers.lottery.small import decoder, objective
 from workers.fitting import Fit, FitSettings
 from workers.lottery.joint import JointFit
@@ -56,14 +56,14 @@ def written(saved: Any) -> bytes:
 
 
 @cache
-def checkpoint_of(make: Callable[[], Work]) -> bytes:
+def checkpoint_of(make: Callable[[], Resumable]) -> bytes:
     """A checkpoint after three iterations."""
     work = make()
     work.advance(3)
     return to_bytes(work, 12.5)
 
 
-def saved_by(make: Callable[[], Work]) -> dict[str, Any]:
+def saved_by(make: Callable[[], Resumable]) -> dict[str, Any]:
     """Its parts."""
     saved: dict[str, Any] = torch.load(io.BytesIO(checkpoint_of(make)), weights_only=True)
     return saved
@@ -97,7 +97,7 @@ def _alike(one: Any, other: Any) -> bool:
     return type(one) is type(other) and (not isinstance(one, Tensor) or one.shape == other.shape) and equal(one, other)
 
 
-def assert_begun_anew(work: Work, data: bytes) -> None:
+def assert_begun_anew(work: Resumable, data: bytes) -> None:
     before = copy.deepcopy(work.state_dict())
     assert take_up(work, data) == 0.0
     assert equal(work.state_dict(), before)

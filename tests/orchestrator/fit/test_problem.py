@@ -86,7 +86,7 @@ def test_whatever_the_arms_they_face_the_same_noise_and_the_same_hidden_pixels(
     [
         ({"held_out": 0.1, "held_out_pixels": 1}, 192),
         ({"held_out": 0.1, "held_out_pixels": 250}, 250),
-        # Never more than a fifth of a small image for the sake of their number.
+        # To reach their number, at most a fifth of a small image is held out.
         ({"held_out": 0.1, "held_out_pixels": 10_000}, 384),
         ({"held_out": 0.3, "held_out_pixels": 10_000}, 576),
     ],

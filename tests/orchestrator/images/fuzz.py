@@ -112,7 +112,7 @@ def _wrong_with(picture: Picture) -> str:
 def findings(seeds: Sequence[int]) -> list[str]:
     """The mistakes in decoding the files of these numbers, those included that take their process down."""
     found = isolated_map(finding, seeds, memory=_MEMORY, seconds=20)
-    crashed = "crashed, or came to no end"
+    crashed = "crashed, or did not end"
     return [
         f"{seed}: {crashed if text is None else text}" for seed, text in zip(seeds, found, strict=True) if text != ""
     ]

@@ -83,7 +83,7 @@ def test_a_grey_jpeg_stays_grey() -> None:
 
 def test_a_cmyk_jpeg_becomes_rgb() -> None:
     inks = np.zeros((8, 8, 4), np.uint8)
-    inks[..., 0] = 255  # cyan takes the red out of white
+    inks[..., 0] = 255  # cyan removes red from white
     picture = decode(files.cmyk_jpeg(inks))
     assert picture.encoding.colour == "rgb"
     assert_array_equal(picture.pixels[:, 4, 4].round(1), np.float32([0, 1, 1]))
@@ -644,7 +644,7 @@ def test_random_bytes_give_a_picture_or_a_rejection(magic: bytes, tail: bytes) -
 
 
 def decoded_or_rejected(data: bytes) -> Picture | None:
-    """The picture, or None if it was rejected with a reason on one line; any other error fails the test."""
+    """Return the picture, or None if it was rejected with a reason on one line; any other error fails the test."""
     reason = ""
     try:
         picture = decode(data, max_pixels=10_000)

@@ -69,7 +69,7 @@ def busy(times: int) -> int:
 
 
 def test_a_call_that_comes_to_no_end_is_ended() -> None:
-    # Three that take a while are no such call: the seconds are those of one.
+    # The limit is for one call, so three calls may take longer together.
     calls = [1, 10**9, 1, 1]
     assert list(isolated_map(busy, calls, memory=MEMORY, seconds=2)) == [1, None, 1, 1]
 

@@ -11,7 +11,7 @@ CLEAR, END = 256, 257
 
 
 def packed(codes: list[int], *, old: bool = False) -> bytes:
-    """Codes as LZW data; tables are short here, so all codes have 9 bits."""
+    """Pack codes as LZW data; tables are short here, so all codes have 9 bits."""
     bits = "".join(f"{code:09b}"[:: -1 if old else 1] for code in codes)
     octets = [bits[start : start + 8].ljust(8, "0") for start in range(0, len(bits), 8)]
     return bytes(int(octet[:: -1 if old else 1], 2) for octet in octets)
@@ -20,7 +20,7 @@ def packed(codes: list[int], *, old: bool = False) -> bytes:
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(size=st.integers(1, 60_000), levels=st.integers(1, 256), seed=st.integers(0, 99))
 def test_sound_data_passes(size: int, levels: int, seed: int) -> None:
-    # Long enough for many tables, of codes of all widths.
+    # The data are long enough for many tables and codes of all widths.
     check_lzw(imagecodecs.lzw_encode(np.random.default_rng(seed).integers(0, levels, size, np.uint8).tobytes()))
 
 
@@ -51,14 +51,14 @@ def test_short_sound_data_passes(codes: list[int], old: bool) -> None:
     ],
 )
 def test_a_string_after_a_clear_code_is_rejected(codes: list[int], old: bool) -> None:
-    with pytest.raises(ImageRejectedError, match="its LZW table begins with what it does not hold yet"):
+    with pytest.raises(ImageRejectedError, match="an LZW code names a string that its table does not hold yet"):
         check_lzw(packed(codes, old=old))
 
 
 def test_every_table_of_long_data_is_looked_at() -> None:
     noise = np.random.default_rng(0).bytes(20_000)
     data = imagecodecs.lzw_encode(noise)
-    starts = _clear_codes(data)[:-1]  # after the last there may be the end alone
+    starts = _clear_codes(data)[:-1]  # only the end may follow the last clear code
     assert len(starts) > 3
     for start in starts:
         damaged = bytearray(data)
@@ -68,7 +68,7 @@ def test_every_table_of_long_data_is_looked_at() -> None:
 
 
 def _clear_codes(data: bytes) -> list[int]:
-    """Where the clear codes' last 9 bits begin, by reading code after code."""
+    """Find where the clear codes' last 9 bits begin, by reading code after code."""
     bits = "".join(f"{octet:08b}" for octet in data)
     found, start, known, width = [], 0, 258, 9
     while start + width <= len(bits):

@@ -121,12 +121,12 @@ def test_a_file_that_has_changed_since_it_was_looked_at_is_rejected(
     assert "has changed" in inputs.rejected[1].reason
 
 
-def test_whoever_stops_it_is_heeded(store: LocalStore, uploads: list[Upload]) -> None:
-    def heed() -> None:
+def test_a_check_that_raises_stops_it(store: LocalStore, uploads: list[Upload]) -> None:
+    def stop() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bring(store, LAYOUT, Inputs([], []), uploads, max_pixels=1000, white_is_known=True, heed=heed)
+        bring(store, LAYOUT, Inputs([], []), uploads, max_pixels=1000, white_is_known=True, check_stop=stop)
     assert read_inputs(store, LAYOUT) is None
 
 

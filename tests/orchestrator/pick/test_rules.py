@@ -58,7 +58,7 @@ def test_without_held_out_pixels_the_scores_decide() -> None:
 
 
 def test_consensus_orders_by_the_distance_to_the_median_image_whatever_the_errors() -> None:
-    # The median of 0, 5, 6 is 5; the mean would be 11/3, which is closer to 5 than to 6 as well, but to 0 too for 0, 5, 20.
+    # The median is 5 in all three lines. The squared distances in the last line distinguish it from the mean.
     assert order("consensus", 0.1, 0.2, 0.3, values=(0, 5, 6)) == named("bca")
     assert order("consensus", 0.1, 0.2, 0.3, values=(0, 5, 20)) == named("bac")
     assert values_by("consensus", members(0.1, 0.2, 0.3, values=(0, 5, 20))) == [25, 0, 225]
@@ -89,10 +89,10 @@ def test_both_together_add_the_ranks() -> None:
 @pytest.mark.parametrize(
     ("values", "best_first"),
     [
-        # Metrics 1, 2, 3 weigh 1, 1/2, 0: the mean of 4, 1, 0 is 4.5 / 1.5 = 3, at distances 1, 4, 9. The plain mean, 5/3,
-        # would put b first.
+        # Metrics 1, 2, 3 weigh 1, 1/2, 0, so the mean of 4, 1, 0 is 4.5 / 1.5 = 3. The squared distances are 1, 4, 9.
+        # The plain mean, 5/3, would put b first.
         ((4, 1, 0), "abc"),
-        # The mean of 0, 6, 2 is 3 / 1.5 = 2: what weighs nothing may be the closest.
+        # The mean of 0, 6, 2 is 3 / 1.5 = 2: a member of weight 0 may be the closest.
         ((0, 6, 2), "cab"),
         # The mean of 0, 3, 9 is 1.5 / 1.5 = 1, at distances 1, 4, 64.
         ((0, 3, 9), "abc"),

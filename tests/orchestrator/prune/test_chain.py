@@ -98,7 +98,7 @@ def round_record(bench: Bench, name: FitName | str) -> FitRecord:
 
 
 def tickets_of(bench: Bench) -> dict[str, bytes]:
-    """All tickets of the run, and the weights beside them, by where they are."""
+    """Return all tickets of the run, and the weights next to them, by their keys."""
     root = bench.context.layout.all_tickets
     return {key.removeprefix(f"{root}/"): bench.store.get(key) for key in bench.store.keys(root)}
 

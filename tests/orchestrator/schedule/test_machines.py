@@ -174,7 +174,7 @@ def test_without_the_driver_s_tool_a_machine_s_gpu_memory_is_not_known(
 
 @pytest.fixture
 def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where `ray up` leaves the file of its cluster on the head."""
+    """The file that `ray up` leaves on the head of its cluster."""
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path / "ray_bootstrap_config.yaml"
 

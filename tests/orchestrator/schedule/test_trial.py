@@ -21,7 +21,7 @@ def bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> B
 
 
 def subject_of(bench: Bench, name: FitName, monkeypatch: pytest.MonkeyPatch) -> Subject:
-    """The subject that a job of this name gives to the function that fits."""
+    """Return the subject that a job of this name hands to the function that fits."""
     given: list[Subject] = []
 
     def fit(context: RunContext, job: FitJob, subject_of: Any, **_: Any) -> FitRecord:

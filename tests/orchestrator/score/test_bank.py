@@ -111,7 +111,7 @@ def test_a_bank_is_made_of_what_the_task_measures(
     assert blurred is not None
     assert (plain.operator, small.operator, small.scale) == ("identity", "lanczos2 x2", 2)
     assert blurred.operator.startswith("blur ")
-    # Of 40 x 48 px.
+    # The image has 40 x 48 pixels.
     assert (plain.height, plain.width) == (64, 64)
     assert (small.height, small.width) == (64, 64)
     assert small.measurement == (3, 32, 32)

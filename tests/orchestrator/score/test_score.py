@@ -24,7 +24,7 @@ def _one_thread() -> None:
 
 
 def scores_of(bench: Bench) -> dict[str, list[Any]]:
-    """The table of scores, by column."""
+    """Read the table of scores by column."""
     columns: dict[str, list[Any]] = pq.read_table(
         bench.store.local_path(bench.context.layout.scores(bench.image.id))
     ).to_pydict()
@@ -32,7 +32,7 @@ def scores_of(bench: Bench) -> dict[str, list[Any]]:
 
 
 def only(cohorts: dict[str, list[Scored]]) -> list[Scored]:
-    """The cohort of the one arm there is."""
+    """Return the cohort of the run's only arm."""
     (cohort,) = cohorts.values()
     return cohort
 
