@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -12,6 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+
+from orchestrator.cli import main
+
+# How long something is waited for that takes seconds on a machine of its own. Others may keep this one busy.
+PATIENCE_S = 500
 
 TINY = (
     "network.width=8",
@@ -65,14 +72,28 @@ class CommandLine:
     ) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PYTHONWARNINGS": "default", **environment}
         return subprocess.run(
-            command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=300
+            command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE_S
         )
 
+    def here(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command that starts no Ray in this process, which has imported everything already."""
+        output, errors = io.StringIO(), io.StringIO()
+        with contextlib.chdir(self.folder), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            status = main(command[command.index("orchestrator") + 1 :])
+        return subprocess.CompletedProcess(command, status, output.getvalue(), errors.getvalue())
+
     def rows(self, run: str) -> list[dict[str, Any]]:
-        shown = self.run(self.command("results", run, "--json"))
+        shown = self.here(self.command("results", run, "--json"))
         assert shown.returncode == 0, shown.stderr
         rows: list[dict[str, Any]] = json.loads(shown.stdout)
         return rows
+
+    def records(self) -> list[dict[str, Any]]:
+        """The runs, as the command line lists them for programs."""
+        listed = self.here(self.command("runs", "--json"))
+        assert listed.returncode == 0, listed.stderr
+        records: list[dict[str, Any]] = json.loads(listed.stdout)
+        return records
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.system.conftest import TINY, save_rgb
+from tests.system.conftest import PATIENCE_S, TINY, save_rgb
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def run_code(code: str, folder: Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=500,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -53,15 +53,12 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> No
 def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
     save_rgb(tmp_path / "photos/a.png", noise=0.1)
     settings = dict(assignment.split("=") for assignment in TINY)
-    code = readme_block("import orchestrator")
-    assert 'effort="quick"' in code
+    folder, one = readme_block("import orchestrator"), readme_block("from workers import restore")
+    assert 'effort="quick"' in folder
     # The same with the sizes of the tests.
-    small = code.replace('effort="quick"', f'effort="quick", settings={[f"{k}={v}" for k, v in settings.items()]}')
-    assert run_code(f"{small}\nprint(table.num_rows, pixels.shape)", tmp_path).splitlines()[-1] == "1 (3, 70, 64)"
-    assert (tmp_path / "dip-store/runs").is_dir()
-
-
-def test_the_readme_s_example_of_one_image_runs(tmp_path: Path) -> None:
-    code = readme_block("from workers import restore")
+    folder = folder.replace('effort="quick"', f'effort="quick", settings={[f"{k}={v}" for k, v in settings.items()]}')
     noisy = "import numpy as np\nnoisy = np.random.default_rng(0).random((3, 64, 64))\n"
-    run_code(noisy + code.replace("iterations=1000", "iterations=3"), tmp_path)
+    one = noisy + one.replace("iterations=1000", "iterations=3")
+    told = run_code(f"{folder}\n{one}\nprint(table.num_rows, pixels.shape, restored.image.shape)", tmp_path)
+    assert told.splitlines()[-1] == "1 (3, 70, 64) (3, 64, 64)"
+    assert (tmp_path / "dip-store/runs").is_dir()
