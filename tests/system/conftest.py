@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.cli import main
+from tests.system.hook import write_hook
 
 # How long something is waited for that takes seconds on a machine of its own. Others may keep this one busy.
 PATIENCE_S = 500
@@ -125,6 +126,42 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
     done = cli.run(cli.submit("--images", "noisy", "--run", "calm", settings=LONGER))
     assert done.returncode == 0, done.stderr
     return cli
+
+
+MEMORY = 128 * 2**20
+"""Of the object store of a node."""
+# Which node each fit is on, and how far it is.
+TRACE = """
+import os
+import ray
+
+
+def act(module):
+    fit = module.run_fit
+
+    def told(context, job, subject_of, *, on_progress, **options):
+        node = ray.get_runtime_context().get_node_id()
+
+        def progress(iteration, error):
+            with open(os.environ["TRACE"], "a") as file:
+                print(node, job.image.id, job.view, job.name, iteration, file=file)
+            on_progress(iteration, error)
+
+        return fit(context, job, subject_of, on_progress=progress, **options)
+
+    module.run_fit = told
+"""
+
+
+@pytest.fixture
+def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    environment = write_hook(tmp_path / "hook", "orchestrator.fit.fit", TRACE)
+    root = str(Path(__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([environment["PYTHONPATH"], root]))
+    monkeypatch.setenv("TRACE", str(tmp_path / "trace"))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    return tmp_path / "trace"
 
 
 def folder_of(cli: CommandLine, run: str) -> Path:

@@ -1,15 +1,25 @@
-"""What a run survives of its driver's ends, killed, cancelled, held up and overtaken, and of a worker's that is killed."""
+"""What a run survives and ends as the calm one: drivers that are killed, cancelled or held up, a worker killed, a machine lost.
+
+They are in one file because they share the calm run, which each process of the tests would make for itself.
+"""
 
 import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
-from tests.system.conftest import LONGER, PATIENCE_S, CommandLine, assert_as_calm, folder_of
+from orchestrator.drive.local_ray import make_token
+from tests.system.conftest import LONGER, MEMORY, PATIENCE_S, CommandLine, assert_as_calm, folder_of
+
+from ray.cluster_utils import Cluster  # isort: skip - what it reads from the environment, local_ray has set
 
 
 @contextlib.contextmanager
@@ -19,7 +29,7 @@ def begun(cli: CommandLine, command: list[str]) -> Iterator["subprocess.Popen[st
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
 
 
 def wait_for(process: "subprocess.Popen[str]", condition: Callable[[], bool], what: str) -> None:
@@ -74,7 +84,7 @@ def test_a_driver_killed_at_any_stage_and_a_worker_in_mid_fit_cost_nothing_but_t
         with begun(calm, command) as process:
             wait_for(process, moment, "so far")
             process.send_signal(signal.SIGKILL)
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE_S)
         assert state_of(calm, "shot") == "interrupted"
         # Work once recorded is never done again: the very records stay.
         now = finished_fits(calm, "shot")
@@ -168,3 +178,75 @@ def test_a_run_is_drained_overtaken_and_cancelled_and_goes_on_with_the_same_subm
     assert state_of(calm, "held") == "finished"
     again = calm.here(calm.command("cancel", "held"))
     assert (again.returncode, "finished" in again.stdout) == (0, True)
+
+
+@pytest.fixture
+def cluster(trace: Path) -> Iterator[Any]:
+    """One node for the driver; those that fit are added by the tests."""
+    make_token()
+    head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def told(trace: Path) -> list[tuple[str, str, int]]:
+    """(node, fit, iteration) after every block, in the order of time."""
+    if not trace.exists():
+        return []
+    lines = [line.split() for line in trace.read_text().splitlines()]
+    return [(node, "/".join(fit), int(iteration)) for node, *fit, iteration in lines]
+
+
+def wait_for_fits_on(trace: Path, node: str, blocks: int) -> None:
+    """Wait until so many blocks of fits were done on a node."""
+    deadline = time.monotonic() + PATIENCE_S
+    while sum(each == node for each, _, _ in told(trace)) < blocks:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_node_lost_and_a_node_drained_cost_nothing_but_time(calm: CommandLine, cluster: Any, trace: Path) -> None:
+    lost = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    settings = [*LONGER, "resources.retries=0", "resources.parallel=null"]
+    command = calm.submit("--images", "noisy", "--run", "moved", "--address", cluster.address, settings=settings)
+    with subprocess.Popen(
+        command, cwd=calm.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            wait_for_fits_on(trace, lost.node_id, 20)
+            drained = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+            cluster.remove_node(lost, allow_graceful=False)
+            wait_for_fits_on(trace, drained.node_id, 20)
+            cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+            drain(cluster.address, drained.node_id)
+            output, _ = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+    # Not one of its retries was spent: the loss of a machine is no crash of a fit.
+    assert process.returncode == 0, output
+    assert "its machine was lost" in output
+    assert "its machine is being taken away at iteration" in output
+    assert_as_calm(calm, "moved")
+    # A warning costs not one iteration: what was under way on the drained node went on where it had been.
+    blocks = [block for block in told(trace) if block[0] != lost.node_id]
+    moved = [fit for node, fit, _ in blocks if node == drained.node_id][-1]
+    iterations = [iteration for _, fit, iteration in blocks if fit == moved]
+    assert iterations == sorted(set(iterations))
+    assert len({node for node, fit, _ in blocks if fit == moved}) == 2
+
+
+def drain(address: str, node: str) -> None:
+    """What a watcher of spot warnings does."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address, "--node-id", node]
+    reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+    done = subprocess.run(
+        [*command, *reason, "--deadline-remaining-seconds", "60"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
