@@ -46,7 +46,7 @@ def assert_equally_blind(cli: CommandLine, *names: str) -> None:
 
 
 def succeed(cli: CommandLine, *arguments: str, settings: tuple[str, ...]) -> str:
-    done = cli.run(cli.submit(*arguments, settings=settings))
+    done = cli.here(cli.submit(*arguments, settings=settings))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -118,7 +118,7 @@ def test_holes_that_are_marked_in_white_are_painted_in_by_fits_that_compete(cli:
     command = ["--images", "holed", "--arms", "isnas-dip-blind,dip"]
     contest = ("score.candidates=6", "cohort.size=6", "cohort.halving=asha", "cohort.first_rung=2")
     settings = (*TINY, "task.name=inpaint", *contest, "cohort.iterations=16", "fit.block=2")
-    done = cli.run(
+    done = cli.here(
         cli.submit(*command, "--run", "black", "--masks", "masks", "--mask-known", "black", settings=settings)
     )
     assert done.returncode == 1, done.stdout + done.stderr

@@ -21,7 +21,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
     for number, name in enumerate(("a", "B b")):
         save_rgb(cli.folder / f"clean/{name}.png", height=64, phase=number)
     arms = ",".join([*sorted(PRUNED), "lottery-decoder", "dip"])
-    done = cli.run(
+    done = cli.here(
         cli.submit("--images", "clean", "--simulate", "--arms", arms, "--run", "found", settings=TINY_LOTTERY)
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -81,7 +81,7 @@ def test_tickets_are_trained_on_other_images_for_another_task(found: CommandLine
     options = ["--config", "inpaint", "--run", "moved"]
     for setting in ("fit.iterations=6", "pick.full_fits=1", "resources.parallel=1"):
         options += ["--set", setting]
-    done = found.run([*command, *options, "--methods", "imp"])
+    done = found.here([*command, *options, "--methods", "imp"])
     assert done.returncode == 0, done.stdout + done.stderr
     rows = found.rows("moved")
     from_a = [row for row in rows if row["arm"].startswith("imp-from-a-")]

@@ -86,7 +86,7 @@ def test_a_simulation_restores_what_it_has_degraded_and_the_papers_own_method_ru
     save_rgb(cli.folder / "clean/a.png", height=100, width=130)
     settings = [*TINY[:-4], "fit.iterations=150", "fit.average=0.9", "cohort.iterations=20", "pick.full_fits=1"]
     command = ["--images", "clean", "--simulate", "--run", "sim", "--arms", "isnas-dip"]
-    done = cli.run(cli.submit(*command, settings=[*settings, "score.metric=psd strip hist emd"]))
+    done = cli.here(cli.submit(*command, settings=[*settings, "score.metric=psd strip hist emd"]))
     assert done.returncode == 0, done.stderr
     (row,) = cli.rows("sim")
     assert (row["arm"], row["rule"], row["stopping"]) == ("isnas-dip", "weighted-mean", "held-out")
