@@ -1,6 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
+
+# Ray's workers import torch, which takes long where others keep the machine busy.
+os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
 
 import orchestrator.drive.local_ray  # noqa: F401 - before anything imports Ray, which reads its environment once
 
