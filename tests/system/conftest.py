@@ -1,9 +1,11 @@
 import contextlib
+import gc
 import io
 import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +83,10 @@ class CommandLine:
         output, errors = io.StringIO(), io.StringIO()
         with contextlib.chdir(self.folder), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             status = main(command[command.index("orchestrator") + 1 :])
+        # Ray does not wait for the processes that it ends with.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
         return subprocess.CompletedProcess(command, status, output.getvalue(), errors.getvalue())
 
     def rows(self, run: str) -> list[dict[str, Any]]:
