@@ -1,4 +1,4 @@
-"""Driver deaths, cancellations, delays, a killed worker and a lost machine: a run survives them and ends as the calm one.
+"""A run survives driver deaths, cancellations, delays, a killed worker and a lost machine, and ends as the calm one.
 
 They are in one file because they share the calm run, which each process of the tests would make for itself.
 """
