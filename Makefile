@@ -9,7 +9,7 @@ DEMO := demo
 # longer, and without any every process would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-system lint clean
+.PHONY: install demo test pytest test-system lint clean
 
 install: $(VENV)/.installed
 
@@ -30,11 +30,14 @@ demo: install
 	$(BIN)/python examples/demo_images.py $(DEMO)/images
 	$(BIN)/python -m orchestrator submit --images $(DEMO)/images --simulate --store $(DEMO)/store
 
-test: $(VENV)/.installed-dev lint
+# Side by side: mypy has one core and its cache is cold in CI.
+test: $(VENV)/.installed-dev
 	tests/browser.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-
+	$(MAKE) --no-print-directory --jobs 2 lint pytest
 	@echo "LEFT OUT: runs handed over to clusters, a store that goes away, and ray up on hosts made of namespaces. They need root and a quarter of an hour: make test-system" >&2
+
+pytest: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # A run handed over to a cluster as a job, or whose store goes away; ray up, a run, a host that is lost, ray down; AWS is simulated. Needs root, and Debian's
 # openssh-server, rsync and iproute2.

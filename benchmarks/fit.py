@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds of each, in turn (default 5)")
     parser.add_argument("--iterations", type=int, default=10, help="iterations a round (default 10)")
     parser.add_argument(
-        "--deterministic", action="store_true", help="beside ours with fit.deterministic, not the plain loop"
+        "--deterministic", action="store_true", help="next to ours with fit.deterministic, not the plain loop"
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -171,7 +171,7 @@ class StaticFit:
         return self
 
     def advance(self, iterations: int) -> None:
-        """So many steps; the device may still be at work when this returns."""
+        """Run ``iterations`` steps; the device may still be at work when this returns."""
         if self._graph is None:
             self._steps(iterations)
         else:

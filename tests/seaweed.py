@@ -22,7 +22,7 @@ from tests.ports import free_ports
 
 _LOOPBACK = "127.0.0.1"
 _SERVICES = ("master", "volume", "filer", "s3")
-_START_S = 60.0
+_START_S = 300.0
 
 
 class SeaweedFS:
@@ -123,7 +123,7 @@ class SeaweedFS:
 
     def _status(self, service: str, method: str, path: str) -> int:
         """The HTTP status of one of its services' answer; 0 if there is none."""
-        connection = http.client.HTTPConnection(self._host, self._ports[service], timeout=10)
+        connection = http.client.HTTPConnection(self._host, self._ports[service], timeout=60)
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request(method, path)
             return connection.getresponse().status

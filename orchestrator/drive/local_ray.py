@@ -9,8 +9,10 @@ import signal
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Ray reads these once, when it is imported. They let its servers listen on loopback only, on Linux as on other systems,
 # and answer only clients that know the token.
@@ -23,6 +25,9 @@ from orchestrator.resources.share import Resources
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """A small object store suffices: it carries records and references, never images."""
+_START_S = 120.0
+"""How long Ray's processes may take to start. Ray itself gives up after 30 s (2.60), which a busy machine exceeds."""
+_LOOK_AGAIN_S = 0.2
 
 
 @contextlib.contextmanager
@@ -37,26 +42,53 @@ def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
     # Ray warns at every start about a future default; this sets that default now.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     make_token()
-    # Ray makes its files readable for every user of the machine; only our user can enter this folder. Ray's sockets
-    # need a short path.
-    files = tempfile.mkdtemp(prefix="dip-ray-", dir="/tmp")
-    started = ray.init(
-        address="local",
-        num_cpus=resources.parallel * resources.threads,
-        _temp_dir=files,
-        include_dashboard=dashboard,
-        dashboard_host="127.0.0.1",
-        object_store_memory=OBJECT_STORE_BYTES,
-        configure_logging=True,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    # Ray opens the folder that it is given to every user of the machine, so its folder lies inside one that is closed
+    # to them. Ray's sockets need a short path.
+    private = tempfile.mkdtemp(prefix="dip-ray-", dir="/tmp")
+    with patient_start():
+        started = ray.init(
+            address="local",
+            num_cpus=resources.parallel * resources.threads,
+            _temp_dir=f"{private}/ray",
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            object_store_memory=OBJECT_STORE_BYTES,
+            configure_logging=True,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
     try:
         yield f"http://{started.dashboard_url}" if dashboard and started.dashboard_url else None
     finally:
         with uninterrupted():
             ray.shutdown()
-            shutil.rmtree(files, ignore_errors=True)
+            shutil.rmtree(private, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def patient_start() -> Iterator[None]:
+    """Let a Ray that is started in this block wait longer until its node has registered.
+
+    Ray has no setting for it: it asks for the node again and again, and the question is made to wait here.
+    """
+    services = ray._private.services
+    ask = services.get_node
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                return ask(*arguments, **options)
+            except RuntimeError:  # it is not there yet
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_LOOK_AGAIN_S)
+
+    services.get_node = wait
+    try:
+        yield
+    finally:
+        services.get_node = ask
 
 
 @contextlib.contextmanager

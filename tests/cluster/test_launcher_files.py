@@ -475,7 +475,7 @@ class Host:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
 
     @property
@@ -638,7 +638,7 @@ REGION = "us-east-1"
 
 
 class Stack:
-    """What cluster/aws-instance-role.json makes, made in moto."""
+    """The stack of cluster/aws-instance-role.json, made in moto."""
 
     def __init__(self) -> None:
         template = json.loads(ROLES.read_text())

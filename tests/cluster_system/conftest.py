@@ -82,7 +82,7 @@ class Terminal:
         self, *command: str, environment: Mapping[str, str] = MappingProxyType({})
     ) -> "Iterator[subprocess.Popen[str]]":
         """A command that runs beside the block and no longer."""
-        # Of Ray's variables some are set by modules that this process has imported.
+        # Modules that this process has imported set some of Ray's variables.
         env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         env |= {"PATH": f"{sys.prefix}/bin:{os.environ.get('PATH', '')}", "HOME": str(self.folder)}
         with subprocess.Popen(

@@ -40,7 +40,7 @@ from tests.seaweed import SeaweedFS
 pytestmark = pytest.mark.timeout(1800)
 
 METADATA = "169.254.169.254"
-# Of the default network that moto gives an account, but of none of its parts.
+# An address of the default network that moto gives an account, outside all of its subnets.
 GATEWAY = "172.31.255.254/16"
 NOTICE_S = 120.0
 START_S = 60.0

@@ -1,7 +1,11 @@
+import contextlib
+import gc
+import io
 import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +16,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+
+from orchestrator.cli import main
+from tests.system.hook import write_hook
+
+# How long something is waited for that takes seconds on a machine of its own. Others may keep this one busy.
+PATIENCE_S = 500
 
 TINY = (
     "network.width=8",
@@ -49,7 +59,7 @@ RESULT_KEYS = {
 
 @dataclass
 class CommandLine:
-    """Runs the command line as a user does: in a process of its own, in an empty folder."""
+    """Runs the command line as a user does, in an empty folder: in a process of its own, or in this one."""
 
     folder: Path
 
@@ -65,14 +75,32 @@ class CommandLine:
     ) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PYTHONWARNINGS": "default", **environment}
         return subprocess.run(
-            command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=300
+            command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE_S
         )
 
+    def here(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command in this process, which has imported everything already: a third of a small run is imports."""
+        output, errors = io.StringIO(), io.StringIO()
+        with contextlib.chdir(self.folder), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            status = main(command[command.index("orchestrator") + 1 :])
+        # Ray does not wait for the processes that it ends with.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+        return subprocess.CompletedProcess(command, status, output.getvalue(), errors.getvalue())
+
     def rows(self, run: str) -> list[dict[str, Any]]:
-        shown = self.run(self.command("results", run, "--json"))
+        shown = self.here(self.command("results", run, "--json"))
         assert shown.returncode == 0, shown.stderr
         rows: list[dict[str, Any]] = json.loads(shown.stdout)
         return rows
+
+    def records(self) -> list[dict[str, Any]]:
+        """The runs, as the command line lists them for programs."""
+        listed = self.here(self.command("runs", "--json"))
+        assert listed.returncode == 0, listed.stderr
+        records: list[dict[str, Any]] = json.loads(listed.stdout)
+        return records
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -101,9 +129,45 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
     cli = CommandLine(tmp_path_factory.mktemp("calm"))
     for number, name in enumerate(("a", "b")):
         save_rgb(cli.folder / f"noisy/{name}.png", phase=number, noise=0.1)
-    done = cli.run(cli.submit("--images", "noisy", "--run", "calm", settings=LONGER))
+    done = cli.here(cli.submit("--images", "noisy", "--run", "calm", settings=LONGER))
     assert done.returncode == 0, done.stderr
     return cli
+
+
+MEMORY = 128 * 2**20
+"""Of the object store of a node."""
+# Which node each fit is on, and how far it is.
+TRACE = """
+import os
+import ray
+
+
+def act(module):
+    fit = module.run_fit
+
+    def told(context, job, subject_of, *, on_progress, **options):
+        node = ray.get_runtime_context().get_node_id()
+
+        def progress(iteration, error):
+            with open(os.environ["TRACE"], "a") as file:
+                print(node, job.image.id, job.view, job.name, iteration, file=file)
+            on_progress(iteration, error)
+
+        return fit(context, job, subject_of, on_progress=progress, **options)
+
+    module.run_fit = told
+"""
+
+
+@pytest.fixture
+def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    environment = write_hook(tmp_path / "hook", "orchestrator.fit.fit", TRACE)
+    root = str(Path(__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([environment["PYTHONPATH"], root]))
+    monkeypatch.setenv("TRACE", str(tmp_path / "trace"))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    return tmp_path / "trace"
 
 
 def folder_of(cli: CommandLine, run: str) -> Path:

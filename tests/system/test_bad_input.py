@@ -31,7 +31,7 @@ def test_a_folder_of_all_that_is_wrong_ends_in_a_row_for_each_file(cli: CommandL
     corpus = cli.folder / "corpus"
     cases = {case.shown: case for case in write_corpus(corpus) if case.outcome != "left out"}
 
-    done = cli.run(cli.submit("--images", "corpus", "--store", "store", "--run", "bad", settings=LEAST))
+    done = cli.here(cli.submit("--images", "corpus", "--store", "store", "--run", "bad", settings=LEAST))
 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.system.conftest import TINY, save_rgb
+from tests.system.conftest import PATIENCE_S, save_rgb
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def run_code(code: str, folder: Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=500,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -35,7 +35,23 @@ def readme_block(start: str) -> str:
     return "".join(line[4:] or "\n" for line in found[0].splitlines(keepends=True))
 
 
-def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> None:
+# What the README asks for is planned, and its run is the one that the page has made: the page runs the same calls.
+STAND_IN = """
+from orchestrator import api
+
+asked = []
+
+
+def start(request, **where):
+    asked.append((request.plan(), where))
+    return run
+
+
+api._start = start
+"""
+
+
+def test_the_notebook_and_the_examples_of_the_readme_run_as_they_stand(tmp_path: Path) -> None:
     notebook = json.loads((ROOT / "docs/api.ipynb").read_text(encoding="utf-8"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
@@ -47,21 +63,14 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> No
         "assert 0 <= pixels.min() <= pixels.max() <= 1\n"
         "assert [each.name for each in orchestrator.runs(folder / 'store')] == [run.name]\n"
     )
-    assert "--factor: the task is denoise" in run_code("\n".join([*cells, checks]), tmp_path)
-
-
-def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
     save_rgb(tmp_path / "photos/a.png", noise=0.1)
-    settings = dict(assignment.split("=") for assignment in TINY)
-    code = readme_block("import orchestrator")
-    assert 'effort="quick"' in code
-    # The same with the sizes of the tests.
-    small = code.replace('effort="quick"', f'effort="quick", settings={[f"{k}={v}" for k, v in settings.items()]}')
-    assert run_code(f"{small}\nprint(table.num_rows, pixels.shape)", tmp_path).splitlines()[-1] == "1 (3, 70, 64)"
-    assert (tmp_path / "dip-store/runs").is_dir()
-
-
-def test_the_readme_s_example_of_one_image_runs(tmp_path: Path) -> None:
-    code = readme_block("from workers import restore")
-    noisy = "import numpy as np\nnoisy = np.random.default_rng(0).random((3, 64, 64))\n"
-    run_code(noisy + code.replace("iterations=1000", "iterations=3"), tmp_path)
+    of_a_folder = readme_block("import orchestrator")
+    of_one = readme_block("from workers import restore").replace("iterations=1000", "iterations=3")
+    said = (
+        "((plan, where),) = asked\n"
+        "print(plan.sizing.effort, plan.config.task.name, len(plan.images), where)\n"
+        "print(table.num_rows, pixels.shape, restored.image.shape)\n"
+    )
+    told = run_code("\n".join([*cells, checks, STAND_IN, of_a_folder, of_one, said]), tmp_path)
+    assert "--factor: the task is denoise" in told
+    assert told.splitlines()[-2:] == ["quick denoise 1 {}", "1 (3, 64, 64) (3, 64, 64)"]

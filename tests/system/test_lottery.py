@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from tests.system.conftest import CommandLine, files_below, folder_of, save_rgb, smooth
+from tests.system.conftest import CommandLine, folder_of, save_rgb, smooth
 from workers.lottery.masks import kept_after
 from workers.lottery.tickets import Ticket
 
@@ -21,7 +21,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
     for number, name in enumerate(("a", "B b")):
         save_rgb(cli.folder / f"clean/{name}.png", height=64, phase=number)
     arms = ",".join([*sorted(PRUNED), "lottery-decoder", "dip"])
-    done = cli.run(
+    done = cli.here(
         cli.submit("--images", "clean", "--simulate", "--arms", arms, "--run", "found", settings=TINY_LOTTERY)
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -81,7 +81,7 @@ def test_tickets_are_trained_on_other_images_for_another_task(found: CommandLine
     options = ["--config", "inpaint", "--run", "moved"]
     for setting in ("fit.iterations=6", "pick.full_fits=1", "resources.parallel=1"):
         options += ["--set", setting]
-    done = found.run([*command, *options, "--methods", "imp"])
+    done = found.here([*command, *options, "--methods", "imp"])
     assert done.returncode == 0, done.stdout + done.stderr
     rows = found.rows("moved")
     from_a = [row for row in rows if row["arm"].startswith("imp-from-a-")]
@@ -101,43 +101,6 @@ def test_tickets_that_no_image_can_be_fitted_with_are_refused_before_anything_st
     grey = found.folder / "grey/g.png"
     grey.parent.mkdir()
     Image.fromarray((smooth(64, 64, 1)[..., 0] * 255).astype("uint8")).save(grey)
-    done = found.run(found.command("evaluate", "--tickets", "found", "--images", "grey", "--simulate"))
+    done = found.here(found.command("evaluate", "--tickets", "found", "--images", "grey", "--simulate"))
     assert done.returncode == 2
     assert "its tickets are of images with 3 channel(s), and none of the images has as many" in done.stderr
-
-
-def test_masks_are_found_on_all_images_together(found: CommandLine) -> None:
-    settings = [*TINY_LOTTERY, "lottery.together=true", "lottery.rewind=2", "lottery.initialisations=1"]
-    arms = ["--arms", "lottery-imp,lottery-oes"]
-    done = found.run(found.submit("--images", "clean", "--simulate", *arms, "--run", "both", settings=settings))
-    assert done.returncode == 0, done.stdout + done.stderr
-    places = {path.name for path in (folder_of(found, "both") / "tickets").iterdir()}
-    assert places == {"all-images"}
-    files = files_below(folder_of(found, "both") / "tickets")
-    assert sorted(files) == [
-        "all-images/dip.imp.0.r01.ticket",
-        "all-images/dip.imp.0.r02.ticket",
-        "all-images/dip.imp.0.start.pt",
-        "all-images/dip.oes.0.r01.ticket",
-        "all-images/dip.oes.0.r02.ticket",
-    ]
-    ticket = Ticket.from_bytes(files["all-images/dip.imp.0.r02.ticket"])
-    assert (len(ticket.source), ticket.rewind) == (2, 2)
-    rows = [row for row in found.rows("both") if row["arm"] == "lottery-imp"]
-    assert {(row["image"], row["round"]) for row in rows} == {(i, r) for i in ("a.png", "B b.png") for r in (0, 1, 2)}
-    assert {row["source"] for row in rows if row["round"]} == {"all-images"}
-
-
-def test_the_network_that_a_search_picks_is_pruned_too(found: CommandLine) -> None:
-    settings = [*TINY_LOTTERY, "lottery.network=picked", "lottery.target=clean", "lottery.initialisations=1"]
-    settings += ["score.candidates=4", "score.draws=1", "cohort.size=2", "cohort.crop_px=64"]
-    arms = ["--arms", "isnas-dip-blind,lottery-imp"]
-    done = found.run(found.submit("--images", "clean", "--simulate", *arms, "--run", "picked", settings=settings))
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = found.rows("picked")
-    for image in ("a.png", "B b.png"):
-        (picked,) = [row for row in rows if (row["image"], row["arm"]) == (image, "isnas-dip-blind")]
-        sparse = [row for row in rows if (row["image"], row["arm"]) == (image, "lottery-imp")]
-        assert {row["candidate"].split(".")[0] for row in sparse} == {picked["candidate"]}
-        assert all("not blind" in row["note"] for row in sparse)
-        assert picked["note"] is None or "not blind" not in picked["note"]

@@ -1,71 +1,21 @@
-"""Losses of machines that a run survives: one lost, one about to be taken away."""
+"""What a run waits for on machines that are not its own."""
 
-import json
-import os
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import pytest
-import torch
 
 from orchestrator.drive.local_ray import make_token
-from orchestrator.fit.job import FitJob
-from orchestrator.prune.chain import run_chain
-from orchestrator.run.context import RunContext
-from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
-from orchestrator.settings import Config
 from orchestrator.store import LocalStore
-from tests.system.conftest import LONGER, TINY, CommandLine, assert_as_calm, files_below, folder_of, save_rgb
+from tests.system.conftest import MEMORY, PATIENCE_S, TINY, CommandLine, save_rgb
 from tests.system.hook import write_hook
-from workers.names import Chain
 
 from ray.cluster_utils import Cluster  # isort: skip - what it reads from the environment, local_ray has set
-
-MEMORY = 128 * 2**20
-# Which node each fit is on, and how far it is.
-TRACE = """
-import os
-import ray
-
-
-def act(module):
-    fit = module.run_fit
-
-    def told(context, job, subject_of, *, on_progress, **options):
-        node = ray.get_runtime_context().get_node_id()
-
-        def progress(iteration, error):
-            with open(os.environ["TRACE"], "a") as file:
-                print(node, job.image.id, job.view, job.name, iteration, file=file)
-            on_progress(iteration, error)
-
-        return fit(context, job, subject_of, on_progress=progress, **options)
-
-    module.run_fit = told
-"""
-
-
-@pytest.fixture
-def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    environment = write_hook(tmp_path / "hook", "orchestrator.fit.fit", TRACE)
-    root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([environment["PYTHONPATH"], root]))
-    monkeypatch.setenv("TRACE", str(tmp_path / "trace"))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    return tmp_path / "trace"
-
 
 # There is no GPU here: Ray is told that machines have some, and fits of the device "cuda" compute on the CPU.
 NO_GPU = """
 import dataclasses
-import os
 import ray
 
 
@@ -83,124 +33,6 @@ def act(module):
 """
 
 
-@pytest.fixture
-def cluster(trace: Path) -> Iterator[Any]:
-    """One node for the driver; those that fit are added by the tests."""
-    make_token()
-    head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
-
-
-def told(trace: Path) -> list[tuple[str, str, int]]:
-    """(node, fit, iteration) after every block, in the order of time."""
-    if not trace.exists():
-        return []
-    lines = [line.split() for line in trace.read_text().splitlines()]
-    return [(node, "/".join(fit), int(iteration)) for node, *fit, iteration in lines]
-
-
-def wait_for_fits_on(trace: Path, node: str, blocks: int, of: str = "") -> None:
-    """Wait until ``blocks`` blocks, of fits whose names end in ``of``, were done on a node."""
-    deadline = time.monotonic() + 120
-    while sum(each == node and fit.endswith(of) for each, fit, _ in told(trace)) < blocks:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_a_node_lost_and_a_node_drained_cost_nothing_but_time(calm: CommandLine, cluster: Any, trace: Path) -> None:
-    lost = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-    settings = [*LONGER, "resources.retries=0", "resources.parallel=null"]
-    command = calm.submit("--images", "noisy", "--run", "moved", "--address", cluster.address, settings=settings)
-    with subprocess.Popen(
-        command, cwd=calm.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        try:
-            wait_for_fits_on(trace, lost.node_id, 20)
-            drained = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-            cluster.remove_node(lost, allow_graceful=False)
-            wait_for_fits_on(trace, drained.node_id, 20)
-            cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-            drain(cluster.address, drained.node_id)
-            output, _ = process.communicate(timeout=200)
-        finally:
-            process.kill()
-    # None of its retries was used: the loss of a machine is no crash of a fit.
-    assert process.returncode == 0, output
-    assert "its machine was lost" in output
-    assert "its machine is being taken away at iteration" in output
-    assert_as_calm(calm, "moved")
-    # A warning costs no iteration: work on the drained node continued where it was.
-    blocks = [block for block in told(trace) if block[0] != lost.node_id]
-    moved = [fit for node, fit, _ in blocks if node == drained.node_id][-1]
-    iterations = [iteration for _, fit, iteration in blocks if fit == moved]
-    assert iterations == sorted(set(iterations))
-    assert len({node for node, fit, _ in blocks if fit == moved}) == 2
-
-
-LOTTERY = (
-    *("network.width=8", "lottery.rounds=4", "lottery.initialisations=1", "lottery.iterations=500"),
-    *("fit.block=5", "fit.checkpoint_s=0.1", "keep.fits=all", "pick.full_fits=1"),
-)
-
-
-def undisturbed(cli: CommandLine, run: str, again: str) -> None:
-    """The chains of a run's one image once more, in this process and under another name."""
-    store = LocalStore(cli.folder / "dip-store")
-    inputs = read_inputs(store, RunLayout(run))
-    assert inputs is not None
-    config = Config.model_validate(read_run(store, run).config)
-    context = RunContext(str(cli.folder / "dip-store"), again, config, simulate=False, device="cpu", threads=1)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for chain in (Chain("dip", "dense", 0), Chain("dip", "imp", 0)):
-            assert run_chain(context, FitJob(inputs.images[0], "full", chain)).state == "done"
-    finally:
-        torch.set_num_threads(threads)
-
-
-def test_a_node_lost_in_the_third_round_of_a_chain_costs_nothing_but_time(
-    cli: CommandLine, cluster: Any, trace: Path
-) -> None:
-    save_rgb(cli.folder / "noisy/a.png", noise=0.1)
-    lost = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-    submit = ["--images", "noisy", "--arms", "lottery-imp", "--address", cluster.address]
-    with subprocess.Popen(
-        cli.submit(*submit, "--run", "moved", settings=LOTTERY),
-        cwd=cli.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            wait_for_fits_on(trace, lost.node_id, 12, of="dip.imp.0.r03")
-            # At once: a node takes longer to start than a round takes.
-            cluster.remove_node(lost, allow_graceful=False)
-            other = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-            output, _ = process.communicate(timeout=200)
-        finally:
-            process.kill()
-    assert process.returncode == 0, output
-    assert "its machine was lost" in output
-    # Finished work was not repeated, and the round in progress only from its last checkpoint.
-    again = [(fit, iteration) for node, fit, iteration in told(trace) if node == other.node_id]
-    assert not any(fit.endswith(("dip.dense.0.r00", "dip.imp.0.r01", "dip.imp.0.r02")) for fit, _ in again)
-    assert min(iteration for fit, iteration in again if fit.endswith("dip.imp.0.r03")) > 5
-    undisturbed(cli, "moved", "calm")
-    moved, calm = (files_below(folder_of(cli, run)) for run in ("moved", "calm"))
-    for what, count in ((".ticket", 4), (".npz", 5)):
-        assert sum(path.endswith(what) for path in moved) == count
-        for path, data in calm.items():
-            assert not path.endswith(what) or moved[path] == data, path
-    for path, data in calm.items():
-        if path.endswith("result.json"):
-            assert json.loads(moved[path]) | {"seconds": 0} == json.loads(data) | {"seconds": 0}
-
-
 def test_fits_wait_for_machines_with_gpus_which_nothing_else_takes(
     cli: CommandLine, tmp_path: Path, trace: Path
 ) -> None:
@@ -215,7 +47,7 @@ def test_fits_wait_for_machines_with_gpus_which_nothing_else_takes(
         command, cwd=cli.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + PATIENCE_S
             while not (waits := waits_for(cli, "waits")):
                 assert time.monotonic() < deadline
             assert waits == [
@@ -223,7 +55,7 @@ def test_fits_wait_for_machines_with_gpus_which_nothing_else_takes(
                 "there is 1 machine with 1 CPUs and 0 GPUs",
             ]
             with_gpu = cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=MEMORY)
-            output, _ = process.communicate(timeout=200)
+            output, _ = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()
             cluster.shutdown()
@@ -234,24 +66,10 @@ def test_fits_wait_for_machines_with_gpus_which_nothing_else_takes(
 
 
 def waits_for(cli: CommandLine, run: str) -> list[str]:
-    """The resources that a run waits for, by its record; nothing while it waits for no fits."""
+    """What a run waits for, by its record; nothing while it waits for no fits."""
     time.sleep(0.2)
     store = LocalStore(cli.folder / "dip-store")
     if not store.exists(RunLayout(run).record):
         return []
     waits = list(read_run(store, run).waits_for)
     return waits if any("fits" in line for line in waits) else []
-
-
-def drain(address: str, node: str) -> None:
-    """The command of a watcher of spot warnings."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address, "--node-id", node]
-    reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
-    done = subprocess.run(
-        [*command, *reason, "--deadline-remaining-seconds", "60"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr

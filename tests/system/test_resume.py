@@ -1,36 +1,66 @@
-"""Ends of its driver that a run survives: killed, cancelled, held up and overtaken."""
+"""A run survives driver deaths, cancellations, delays, a killed worker and a lost machine, and ends as the calm one.
 
-import json
+They are in one file because they share the calm run, which each process of the tests would make for itself.
+"""
+
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from tests.system.conftest import LONGER, CommandLine, assert_as_calm, folder_of
+import psutil
+import pytest
+
+from orchestrator.drive.local_ray import make_token
+from tests.system.conftest import LONGER, MEMORY, PATIENCE_S, CommandLine, assert_as_calm, folder_of
+
+from ray.cluster_utils import Cluster  # isort: skip - what it reads from the environment, local_ray has set
 
 
-@contextmanager
+@contextlib.contextmanager
 def begun(cli: CommandLine, command: list[str]) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(command, cwd=cli.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
 
 
 def wait_for(process: "subprocess.Popen[str]", condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert process.poll() is None, f"ended before {what}: {process.communicate()[0]}"
         assert time.monotonic() < deadline, f"never {what}"
         time.sleep(0.05)
 
 
-def a_checkpoint_is_there(cli: CommandLine, run: str) -> bool:
-    return any((folder_of(cli, run) / "fits").rglob("checkpoint.pt"))
+def a_checkpoint_is_there(cli: CommandLine, run: str, after: float = 0) -> bool:
+    """Whether there is one that was written after this time."""
+    for path in (folder_of(cli, run) / "fits").rglob("checkpoint.pt"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime > after:
+                return True
+    return False
+
+
+def kill_a_worker(process: "subprocess.Popen[str]") -> None:
+    """Wait until a trial is under way, then kill its process as the kernel would for want of memory."""
+
+    def killed() -> bool:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "ImplicitFunc.train" in " ".join(child.cmdline()):
+                    child.kill()
+                    return True
+        return False
+
+    wait_for(process, killed, "a trial was under way")
 
 
 def finished_fits(cli: CommandLine, run: str) -> dict[str, bytes]:
@@ -39,12 +69,11 @@ def finished_fits(cli: CommandLine, run: str) -> dict[str, bytes]:
 
 
 def state_of(cli: CommandLine, run: str) -> str:
-    listed = json.loads(cli.run(cli.command("runs", "--json")).stdout)
-    (state,) = [record["state"] for record in listed if record["run"] == run]
+    (state,) = [record["state"] for record in cli.records() if record["run"] == run]
     return str(state)
 
 
-def test_a_driver_killed_at_any_stage_is_followed_by_resume_and_nothing_differs(calm: CommandLine) -> None:
+def test_a_driver_killed_at_any_stage_and_a_worker_in_mid_fit_cost_nothing_but_time(calm: CommandLine) -> None:
     moments: list[Callable[[], bool]] = [
         (folder_of(calm, "shot") / "run.json").exists,
         lambda: len(finished_fits(calm, "shot")) >= 2 and a_checkpoint_is_there(calm, "shot"),
@@ -55,9 +84,9 @@ def test_a_driver_killed_at_any_stage_is_followed_by_resume_and_nothing_differs(
         with begun(calm, command) as process:
             wait_for(process, moment, "so far")
             process.send_signal(signal.SIGKILL)
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE_S)
         assert state_of(calm, "shot") == "interrupted"
-        # Recorded work is never repeated: the records themselves stay.
+        # Work once recorded is never done again: the very records stay.
         now = finished_fits(calm, "shot")
         assert before.items() <= now.items()
         before = now
@@ -65,55 +94,18 @@ def test_a_driver_killed_at_any_stage_is_followed_by_resume_and_nothing_differs(
     # The folder that the images came from is no longer needed.
     (calm.folder / "noisy").rename(calm.folder / "away")
     try:
-        done = calm.run(command)
+        with begun(calm, command) as process:
+            kill_a_worker(process)
+            output, _ = process.communicate(timeout=PATIENCE_S)
     finally:
         (calm.folder / "away").rename(calm.folder / "noisy")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, output
     assert before.items() <= finished_fits(calm, "shot").items()
     assert_as_calm(calm, "shot")
     assert state_of(calm, "shot") == "finished"
 
 
-def test_a_second_driver_is_refused_and_a_cancelled_run_goes_on_with_the_same_submit(calm: CommandLine) -> None:
-    submit = calm.submit("--images", "noisy", "--run", "held", settings=LONGER)
-    with begun(calm, submit) as process:
-        wait_for(process, lambda: a_checkpoint_is_there(calm, "held"), "in mid-fit")
-        second = calm.run(submit)
-        assert second.returncode == 2, second.stdout
-        (line,) = second.stderr.strip().splitlines()
-        assert f"the run held is under way, by process {process.pid} on " in line
-        assert ", since 20" in line
-        for _ in range(2):
-            cancelled = calm.run(calm.command("cancel", "held"))
-            assert cancelled.returncode == 0, cancelled.stderr
-            assert "resume held" in cancelled.stdout
-        assert process.wait(timeout=60) == 130
-    assert state_of(calm, "held") == "cancelled"
-    other = calm.run(calm.submit("--images", "noisy", "--run", "held", "--set", "seed=1", settings=LONGER))
-    assert other.returncode == 2
-    assert "seed: 0, now 1" in other.stderr
-    done = calm.run(submit)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert_as_calm(calm, "held")
-    again = calm.run(calm.command("cancel", "held"))
-    assert (again.returncode, "finished" in again.stdout) == (0, True)
-
-
-def test_a_drained_run_ends_what_it_had_under_way_and_starts_nothing(calm: CommandLine) -> None:
-    with begun(calm, calm.submit("--images", "noisy", "--run", "drained", settings=LONGER)) as process:
-        wait_for(process, lambda: a_checkpoint_is_there(calm, "drained"), "in mid-fit")
-        for _ in range(2):
-            assert calm.run(calm.command("cancel", "--drain", "drained")).returncode == 0
-        process.communicate(timeout=120)
-        assert process.returncode == 130
-    assert state_of(calm, "drained") == "cancelled"
-    assert not a_checkpoint_is_there(calm, "drained")
-    finished = finished_fits(calm, "drained")
-    assert finished
-    assert len(finished) < len(finished_fits(calm, "calm"))
-
-
-# Both sides of the story with a shorter patience, so that the test need not wait for half a minute.
+# Every driver of the story with a shorter patience, so that the test need not wait for half a minute.
 IMPATIENT = """
 import sys
 from orchestrator.run import claim as claims
@@ -125,24 +117,136 @@ if __name__ == "__main__":
 """
 
 
-def test_a_driver_held_up_is_overtaken_and_what_it_says_later_is_ignored(calm: CommandLine) -> None:
+def test_a_run_is_drained_overtaken_and_cancelled_and_goes_on_with_the_same_submit(calm: CommandLine) -> None:
     (calm.folder / "impatient.py").write_text(IMPATIENT)
 
     def impatient(command: list[str]) -> list[str]:
         return [command[0], "impatient.py", *command[command.index("orchestrator") + 1 :]]
 
-    submit = impatient(calm.submit("--images", "noisy", "--run", "overtaken", settings=LONGER))
-    with begun(calm, submit) as old:
-        wait_for(old, lambda: a_checkpoint_is_there(calm, "overtaken"), "in mid-fit")
+    submit = calm.submit("--images", "noisy", "--run", "held", settings=LONGER)
+    with begun(calm, impatient(submit)) as process:
+        wait_for(process, lambda: a_checkpoint_is_there(calm, "held"), "in mid-fit")
+        # A second driver is refused.
+        second = calm.here(submit)
+        assert second.returncode == 2, second.stdout
+        (line,) = second.stderr.strip().splitlines()
+        assert f"the run held is under way, by process {process.pid} on " in line
+        assert ", since 20" in line
+        # A drained run ends what it had under way and starts nothing.
+        for _ in range(2):
+            assert calm.here(calm.command("cancel", "--drain", "held")).returncode == 0
+        output, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 130, output
+    assert state_of(calm, "held") == "cancelled"
+    assert not a_checkpoint_is_there(calm, "held")
+    drained = finished_fits(calm, "held")
+    assert drained
+    assert len(drained) < len(finished_fits(calm, "calm"))
+
+    other = calm.here(calm.submit("--images", "noisy", "--run", "held", "--set", "seed=1", settings=LONGER))
+    assert other.returncode == 2
+    assert "seed: 0, now 1" in other.stderr
+
+    with begun(calm, impatient(submit)) as old:
+        wait_for(old, lambda: a_checkpoint_is_there(calm, "held"), "in mid-fit")
+        # A driver that is held up is overtaken, and what it says later is ignored.
         os.kill(old.pid, signal.SIGSTOP)
-        resume = impatient(calm.command("resume", "overtaken", "--no-dashboard"))
-        with begun(calm, resume) as new:
-            wait_for(new, (folder_of(calm, "overtaken") / "claims/000002/state.json").exists, "taken over")
+        before = set((folder_of(calm, "held") / "claims").iterdir())
+        with begun(calm, impatient(calm.command("resume", "held", "--no-dashboard"))) as new:
+            claims = folder_of(calm, "held") / "claims"
+            wait_for(
+                new, lambda: any((it / "state.json").exists() for it in {*claims.iterdir()} - before), "taken over"
+            )
             os.kill(old.pid, signal.SIGCONT)
-            output, _ = old.communicate(timeout=120)
+            output, _ = old.communicate(timeout=PATIENCE_S)
             assert old.returncode == 2, output
             assert f"has been taken over by process {new.pid} on " in output
-            output, _ = new.communicate(timeout=200)
-            assert new.returncode == 0, output
-    assert state_of(calm, "overtaken") == "finished"
-    assert_as_calm(calm, "overtaken")
+            overtaken = time.time()
+            wait_for(new, lambda: a_checkpoint_is_there(calm, "held", after=overtaken), "in mid-fit")
+            for _ in range(2):
+                cancelled = calm.here(calm.command("cancel", "held"))
+                assert cancelled.returncode == 0, cancelled.stderr
+                assert "resume held" in cancelled.stdout
+            output, _ = new.communicate(timeout=PATIENCE_S)
+            assert new.returncode == 130, output
+    assert state_of(calm, "held") == "cancelled"
+
+    done = calm.run(submit)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert drained.items() <= finished_fits(calm, "held").items()
+    assert_as_calm(calm, "held")
+    assert state_of(calm, "held") == "finished"
+    again = calm.here(calm.command("cancel", "held"))
+    assert (again.returncode, "finished" in again.stdout) == (0, True)
+
+
+@pytest.fixture
+def cluster(trace: Path) -> Iterator[Any]:
+    """One node for the driver; those that fit are added by the tests."""
+    make_token()
+    head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def told(trace: Path) -> list[tuple[str, str, int]]:
+    """(node, fit, iteration) after every block, in the order of time."""
+    if not trace.exists():
+        return []
+    lines = [line.split() for line in trace.read_text().splitlines()]
+    return [(node, "/".join(fit), int(iteration)) for node, *fit, iteration in lines]
+
+
+def wait_for_fits_on(trace: Path, node: str, blocks: int) -> None:
+    """Wait until so many blocks of fits were done on a node."""
+    deadline = time.monotonic() + PATIENCE_S
+    while sum(each == node for each, _, _ in told(trace)) < blocks:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_node_lost_and_a_node_drained_cost_nothing_but_time(calm: CommandLine, cluster: Any, trace: Path) -> None:
+    lost = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    settings = [*LONGER, "resources.retries=0", "resources.parallel=null"]
+    command = calm.submit("--images", "noisy", "--run", "moved", "--address", cluster.address, settings=settings)
+    with subprocess.Popen(
+        command, cwd=calm.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            wait_for_fits_on(trace, lost.node_id, 20)
+            drained = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+            cluster.remove_node(lost, allow_graceful=False)
+            wait_for_fits_on(trace, drained.node_id, 20)
+            cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+            drain(cluster.address, drained.node_id)
+            output, _ = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+    # Not one of its retries was spent: the loss of a machine is no crash of a fit.
+    assert process.returncode == 0, output
+    assert "its machine was lost" in output
+    assert "its machine is being taken away at iteration" in output
+    assert_as_calm(calm, "moved")
+    # A warning costs not one iteration: what was under way on the drained node went on where it had been.
+    blocks = [block for block in told(trace) if block[0] != lost.node_id]
+    moved = [fit for node, fit, _ in blocks if node == drained.node_id][-1]
+    iterations = [iteration for _, fit, iteration in blocks if fit == moved]
+    assert iterations == sorted(set(iterations))
+    assert len({node for node, fit, _ in blocks if fit == moved}) == 2
+
+
+def drain(address: str, node: str) -> None:
+    """What a watcher of spot warnings does."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address, "--node-id", node]
+    reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+    done = subprocess.run(
+        [*command, *reason, "--deadline-remaining-seconds", "60"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr

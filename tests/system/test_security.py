@@ -23,7 +23,7 @@ from orchestrator.doctor.machine import check_token
 
 SERVE = """
 import sys
-from orchestrator.drive import local_ray
+from orchestrator.drive.local_ray import local_ray
 from orchestrator.resources.share import Resources
 
 with local_ray(Resources(1, 1, "cpu", 0.0, 1e9), dashboard=True) as address:
@@ -115,6 +115,32 @@ def is_loopback(ip: str) -> bool:
     address = ipaddress.ip_address(ip)
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def test_other_users_of_the_machine_see_none_of_its_files(ray: Ray) -> None:
+    (folder,) = {
+        Path(*Path(word).parts[:3])
+        for process in ray.process.children(recursive=True)
+        for word in process.cmdline()
+        for word in word.split("=")
+        if word.startswith("/tmp/dip-ray-")  # noqa: S108
+    }
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    paths = [str(path) for path in (folder, *folder.rglob("*"))]
+    assert any("sockets" in path for path in paths)
+    if os.geteuid() != 0:
+        return
+    # The system itself is asked, as a user who is nobody.
+    asked = subprocess.run(
+        ["find", *paths[:500], "-maxdepth", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        user=65534,
+        group=65534,
+        extra_groups=[],
+    )
+    assert asked.stdout.splitlines() == [str(folder)]
 
 
 def test_the_token_is_made_for_its_owner_alone(ray: Ray) -> None:

@@ -1,7 +1,6 @@
 """Whole runs: the command line, a real Ray, a real folder."""
 
 import csv
-import json
 import signal
 import subprocess
 from pathlib import Path
@@ -12,12 +11,31 @@ import pyarrow.parquet as pq
 import tifffile
 from PIL import Image
 
-from tests.system.conftest import RESULT_KEYS, TINY, CommandLine, save_rgb, smooth
+from tests.system.conftest import PATIENCE_S, RESULT_KEYS, TINY, CommandLine, save_rgb, smooth
+
+# An image that is there when the run is planned and gone when it is worked on.
+VANISHING = """
+import sys
+from orchestrator.cli import main
+from orchestrator.drive import driver
+from orchestrator.run.layout import image_key
+from orchestrator.schedule.work import work
+
+def sabotaged(context, plan, *arguments, **options):
+    (gone,) = [image for image in plan.images if image.name == "gone.png"]
+    context.store.delete(image_key(gone.file))
+    work(context, plan, *arguments, **options)
+
+driver.work = sabotaged
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
 
 
-def test_a_folder_of_mixed_images_is_restored_and_the_corrupt_one_is_one_row(cli: CommandLine) -> None:
+def test_a_folder_of_mixed_images_is_restored_and_what_cannot_be_is_one_row_each(cli: CommandLine) -> None:
     photos = cli.folder / "photos"
     save_rgb(photos / "colour.png", noise=0.1)
+    save_rgb(photos / "gone.png", phase=1, noise=0.1)
     deep = np.rint(smooth(65, 80, 1)[..., 0] * 65535).astype(np.uint16)
     tifffile.imwrite(photos / "deep.tif", deep)
     transparent = np.rint(smooth(64, 64, 4) * 255).astype(np.uint8)
@@ -27,16 +45,20 @@ def test_a_folder_of_mixed_images_is_restored_and_the_corrupt_one_is_one_row(cli
     (photos / "broken.png").write_bytes(whole[: len(whole) // 2])
     Image.fromarray(np.full((1, 1), 90, np.uint8)).save(photos / "pixel.bmp")
 
-    done = cli.run(cli.submit("--images", "photos", "--run", "mixed"))
+    (cli.folder / "vanishing.py").write_text(VANISHING)
+    submit = cli.submit("--images", "photos", "--run", "mixed")
+    done = cli.run([submit[0], "vanishing.py", *submit[submit.index("submit") :]])
 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     rows = {row["image"]: row for row in cli.rows("mixed")}
-    assert set(rows) == {"colour.png", "deep.tif", "sub/alpha <b>.png", "broken.png", "pixel.bmp"}
+    assert set(rows) == {"colour.png", "deep.tif", "sub/alpha <b>.png", "broken.png", "pixel.bmp", "gone.png"}
     assert all(set(row) == RESULT_KEYS for row in rows.values())
     assert rows["broken.png"]["state"] == "rejected"
     assert "truncated" in rows["broken.png"]["reason"]
-    restored = [row for name, row in rows.items() if name != "broken.png"]
+    assert rows["gone.png"]["state"] == "failed"
+    assert "holds no images/" in rows["gone.png"]["reason"]
+    restored = [row for name, row in rows.items() if name not in {"broken.png", "gone.png"}]
     assert all(row["state"] == "restored" and row["psnr"] is None and row["candidate"] for row in restored)
     assert rows["colour.png"]["held_out_error"] > 0
     assert rows["pixel.bmp"]["held_out_error"] is None
@@ -52,20 +74,19 @@ def test_a_folder_of_mixed_images_is_restored_and_the_corrupt_one_is_one_row(cli
         assert image.size == (1, 1)
 
     run = cli.folder / "dip-store/runs/mixed"
-    assert len(list(csv.DictReader((run / "results.csv").read_text().splitlines()))) == 5
-    assert pq.read_table(run / "results.parquet").num_rows == 5
+    assert len(list(csv.DictReader((run / "results.csv").read_text().splitlines()))) == 6
+    assert pq.read_table(run / "results.parquet").num_rows == 6
     page = (run / "report/index.html").read_text()
     assert "alpha &lt;b&gt;.png" in page
     assert "<b>.png" not in page
-    listed = json.loads(cli.run(cli.command("runs", "--json")).stdout)
-    assert [(r["run"], r["state"], r["images"]) for r in listed] == [("mixed", "finished", 5)]
+    assert [(r["run"], r["state"], r["images"]) for r in cli.records()] == [("mixed", "finished", 6)]
 
 
 def test_a_simulation_restores_what_it_has_degraded_and_the_papers_own_method_runs(cli: CommandLine) -> None:
     save_rgb(cli.folder / "clean/a.png", height=100, width=130)
     settings = [*TINY[:-4], "fit.iterations=150", "fit.average=0.9", "cohort.iterations=20", "pick.full_fits=1"]
     command = ["--images", "clean", "--simulate", "--run", "sim", "--arms", "isnas-dip"]
-    done = cli.run(cli.submit(*command, settings=[*settings, "score.metric=psd strip hist emd"]))
+    done = cli.here(cli.submit(*command, settings=[*settings, "score.metric=psd strip hist emd"]))
     assert done.returncode == 0, done.stderr
     (row,) = cli.rows("sim")
     assert (row["arm"], row["rule"], row["stopping"]) == ("isnas-dip", "weighted-mean", "held-out")
@@ -79,7 +100,7 @@ def test_ctrl_c_ends_ray_and_leaves_what_is_finished(cli: CommandLine) -> None:
     for number in range(3):
         save_rgb(cli.folder / f"noisy/{number}.png", phase=number, noise=0.1)
     settings = [*TINY, "cohort.size=1", "pick.full_fits=1", "fit.iterations=12", "fit.patience=12"]
-    # The last image has so much work that the run cannot end before it is interrupted.
+    # The last image has so much to do that the run cannot end before it is interrupted.
     save_rgb(cli.folder / "noisy/large.png", height=600, width=600, noise=0.1)
     process = subprocess.Popen(
         cli.submit(
@@ -94,15 +115,15 @@ def test_ctrl_c_ends_ray_and_leaves_what_is_finished(cli: CommandLine) -> None:
     try:
         family = wait_for_rows(process, cli.folder / "dip-store/runs/stopped/rows")
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     assert process.returncode == 130, output + errors
     assert "interrupted" in output
     assert "Traceback" not in output + errors
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert [p.name() for p in alive] == []
-    (run,) = json.loads(cli.run(cli.command("runs", "--json")).stdout)
+    (run,) = cli.records()
     assert run["state"] == "interrupted"
     rows = cli.rows("stopped")
     assert 1 <= len(rows) < 4
@@ -113,8 +134,8 @@ def test_ctrl_c_ends_ray_and_leaves_what_is_finished(cli: CommandLine) -> None:
 
 
 def wait_for_rows(process: subprocess.Popen[str], rows: Path) -> list[psutil.Process]:
-    """Wait until a first image is finished; returns all processes the run has started by then."""
-    deadline = 240
+    """Wait until a first image is done; all processes the run has started by then."""
+    deadline = PATIENCE_S
     watched = psutil.Process(process.pid)
     while deadline > 0 and process.poll() is None:
         if rows.is_dir() and any(path.suffix == ".json" and not path.name.startswith(".") for path in rows.iterdir()):

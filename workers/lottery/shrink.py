@@ -34,8 +34,8 @@ def shrink(network: Network) -> DipNetwork:
 
     The function is equal up to rounding and so are, for any loss and input, the gradients of all remaining parameters.
     The removed part has no influence on the image, with one exception: constants that reach the last convolution. They
-    become part of its bias. Before, their weights and shifts were trained beside that bias, and all together moved it
-    further in a step.
+    become part of its bias. Before, their weights and shifts were trained together with that bias, and all together
+    moved it further in a step.
 
     Rounding is large where masks have cut a layer off. Each batch normalisation multiplies the rounding of a constant,
     and of its gradient, by up to 316 (1 over the root of its epsilon). A chain of layers that carry nothing but

@@ -21,7 +21,7 @@ def _task(config: "Config") -> str:
 
 
 def _arm(arm: "Arm", config: "Config") -> str:
-    """What an arm does with each image, in a line."""
+    """The work of an arm on each image, in a line."""
     if arm.is_lottery:
         return _lottery(arm, config)
     source = f"the best {arm.size} by {arm.metric}" if arm.networks is None else ", ".join(arm.networks)
@@ -36,7 +36,7 @@ def _arm(arm: "Arm", config: "Config") -> str:
 
 
 def _lottery(arm: "Arm", config: "Config") -> str:
-    """What a lottery does with each image, in a line."""
+    """The work of a lottery on each image, in a line."""
     lottery = config.lottery
     network = "what is picked" if arm.networks is None else arm.networks[0]
     rounds = lottery.fit_rounds or range(1, lottery.rounds + 1)

@@ -49,7 +49,7 @@ SAID_CHARACTERS = 300
 
 
 def about_credentials(error: Exception) -> tuple[type[StoreError], str] | None:
-    """What is wrong with the credentials, without quoting them; None if it is something else."""
+    """The problem with the credentials, without quoting them; None if it is something else."""
     code = code_of(error)
     if code in EXPIRED or isinstance(error, NOT_RENEWED):
         return StoreUnavailableError, RENEW

@@ -13,7 +13,7 @@ def test_bash_completes_commands_options_and_choices(
     script.write_text(capsys.readouterr().out, encoding="utf-8")
 
     def completed(*words: str) -> set[str]:
-        """What bash offers for the last word."""
+        """The words that bash offers for the last one."""
         line = " ".join(f"'{word}'" for word in ("dip-orchestrator", *words))
         ask = (
             f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words)};"

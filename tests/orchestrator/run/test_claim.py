@@ -77,7 +77,7 @@ def alive(store: LocalStore, number: int, beat: int, state: str = "running") -> 
 
 
 def until(condition: Iterator[bool] | object) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)

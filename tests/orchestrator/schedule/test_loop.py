@@ -231,7 +231,7 @@ def test_every_image_goes_through_all_stages_and_the_queue_is_closed() -> None:
         "full size": (9, 9),
         "images": (3, 3),
     }
-    assert scene.claim.told[-1][0] == [vars(stage) for stage in scene.listener.stages]
+    assert scene.claim.reports[-1][0] == [vars(stage) for stage in scene.listener.stages]
     assert scene.crew.bounds[0] == 4
 
 

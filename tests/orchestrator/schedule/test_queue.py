@@ -17,7 +17,7 @@ def job(number: int) -> FitJob:
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, timeout=30))
+    asyncio.run(asyncio.wait_for(work, timeout=120))
 
 
 def test_fits_are_handed_out_in_order_and_urgent_ones_first() -> None:

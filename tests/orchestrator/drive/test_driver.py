@@ -1,0 +1,101 @@
+"""How a run ends, on a Ray that never starts: what goes wrong is what its work raises."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.drive import driver
+from orchestrator.errors import (
+    DamagedError,
+    RayLostError,
+    RunCancelledError,
+    RunFailedError,
+    StoreError,
+    StoreUnavailableError,
+)
+from orchestrator.plan.make import make_plan
+from orchestrator.plan.plan import Plan
+from orchestrator.run.attempt import RunState
+from orchestrator.run.inputs import Source
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.progress import Stage
+from orchestrator.run.record import read_run
+from orchestrator.store import LocalStore
+from tests.orchestrator.conftest import Encoded, MakeConfig
+
+
+class Quiet:
+    def note(self, message: str) -> None:
+        pass
+
+    def update(self, stages: Sequence[Stage]) -> None:
+        pass
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture
+def plan(store: LocalStore, tmp_path: Path, encoded: Encoded, make_config: MakeConfig) -> Plan:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.png").write_bytes(encoded(9, 7))
+    return make_plan(store, make_config(), Source(str(tmp_path / "images")), run="r1")
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], None]:
+    """Sets what the work on the images raises; where it raises nothing, it does nothing."""
+
+    def ends(error: BaseException | None) -> None:
+        def worked(*arguments: Any, **options: Any) -> None:
+            if error is not None:
+                raise error
+
+        monkeypatch.setattr(driver, "work", worked)
+
+    monkeypatch.setattr(driver, "local_ray", lambda resources, dashboard: nullcontext())
+    return ends
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "message", "state"),
+    [
+        (StoreError("cannot write x"), StoreError, "^cannot write x$", RunState.FAILED),
+        (DamagedError("x is damaged"), DamagedError, "^x is damaged$", RunState.FAILED),
+        (StoreUnavailableError("away"), StoreUnavailableError, "^away; the run r1 is paused$", RunState.INTERRUPTED),
+        (RayLostError("gone"), RayLostError, "^gone; the run r1 is paused$", RunState.INTERRUPTED),
+        (RunCancelledError("enough"), RunCancelledError, "^enough$", RunState.CANCELLED),
+        (KeyboardInterrupt(), KeyboardInterrupt, "^$", RunState.INTERRUPTED),
+        (ValueError("no\nluck"), RunFailedError, "the run r1 failed: ValueError: no luck; --debug", RunState.FAILED),
+    ],
+)
+def test_a_run_that_does_not_finish_says_why_and_leaves_its_tables(
+    store: LocalStore,
+    plan: Plan,
+    work: Callable[[BaseException], None],
+    *,
+    error: BaseException,
+    raised: type[BaseException],
+    message: str,
+    state: RunState,
+) -> None:
+    work(error)
+    with pytest.raises(raised, match=message):
+        driver.execute(store, plan, Quiet())
+    record = read_run(store, "r1")
+    assert record.state is state
+    assert record.reason
+    layout = RunLayout("r1")
+    assert store.exists(layout.report)
+    assert list(store.keys(layout.rows)) == []
+
+
+def test_a_run_whose_work_ends_is_finished(store: LocalStore, plan: Plan, work: Callable[[None], None]) -> None:
+    work(None)
+    outcome = driver.execute(store, plan, Quiet())
+    assert (outcome.record.state, outcome.rows) == (RunState.FINISHED, [])
