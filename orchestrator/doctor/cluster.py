@@ -125,5 +125,5 @@ def _of_nodes(answer: Any) -> Check:
     found = f"{len(totals)} alive, {cpus:g} CPUs, {gpus:g} GPUs"
     if totals and not cpus:
         # This may be a head that runs no fits, whose autoscaler starts machines when there is work.
-        found += "; if machines join when there is work, all is well; otherwise see why none joins: ray status"
+        found += "; if more are to come when there is work, all is well, else see why none joins: ray status"
     return Check("cluster nodes", found, None if totals else "see why its machines do not join: ray status")
