@@ -21,7 +21,7 @@ from orchestrator.cli import main
 from tests.system.hook import write_hook
 
 # How long something is waited for that takes seconds on a machine of its own. Others may keep this one busy.
-PATIENCE_S = 500
+PATIENCE_S = 900
 
 TINY = (
     "network.width=8",
