@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError, UserMistakeError
 from orchestrator.images import Encoding
-from orchestrator.ingest.files import _Read, _relative_name
+from orchestrator.ingest.files import ReadFile, relative_name
 from orchestrator.ingest.folder import _restored_names
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout, image_id
@@ -49,7 +49,7 @@ def folders_of(name: str) -> list[str]:
 
 
 @st.composite
-def images(draw: st.DrawFn) -> list[_Read]:
+def images(draw: st.DrawFn) -> list[ReadFile]:
     """Images that may lie in one folder: no name is another's folder, none is longer than a file system takes."""
     names = draw(st.lists(file_names, min_size=1, max_size=6, unique=True))
     # Names that almost meet are the interesting ones.
@@ -60,7 +60,7 @@ def images(draw: st.DrawFn) -> list[_Read]:
     taken = {folder for name in names for folder in folders_of(name)}
     kinds: Any = st.sampled_from(["png", "tiff"])
     return [
-        _Read(Path(name), name, "0" * 64, Encoding(draw(kinds), "uint8", 8, 0.0, 255.0, "rgb"), (3, 1, 1))
+        ReadFile(Path(name), name, "0" * 64, Encoding(draw(kinds), "uint8", 8, 0.0, 255.0, "rgb"), (3, 1, 1))
         for name in names
         if name not in taken and len(PurePosixPath(name).name.encode()) <= 255
     ]
@@ -68,7 +68,7 @@ def images(draw: st.DrawFn) -> list[_Read]:
 
 @quick
 @given(images())
-def test_restored_names_stay_inside_and_never_meet_whatever_the_files_are_called(read: list[_Read]) -> None:
+def test_restored_names_stay_inside_and_never_meet_whatever_the_files_are_called(read: list[ReadFile]) -> None:
     restored = _restored_names(read)
     layout = RunLayout("run")
     folded = {unicodedata.normalize("NFD", name).casefold() for name in restored}
@@ -91,7 +91,7 @@ def test_restored_names_stay_inside_and_never_meet_whatever_the_files_are_called
 def test_any_bytes_of_a_name_become_text_that_a_key_may_hold(folders: list[bytes]) -> None:
     assume(not {b".", b".."} & set(folders))
     path = Path("/images", *map(os.fsdecode, [*folders, b"\xff\xc3\xa9.png"]))
-    name = _relative_name(path, Path("/images"))
+    name = relative_name(path, Path("/images"))
     assert name.encode().endswith(b"%FF\xc3\xa9.png")
     assert name.count("/") == len(folders)
     assert check_key(RunLayout("run").restored("arm", "pick", name))
