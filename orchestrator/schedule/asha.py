@@ -44,9 +44,10 @@ class ContestsOfImages(FIFOScheduler):  # type: ignore[misc]
             contest.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide whether a fit goes on; a fit that has a result is never ended."""
+        """Decide whether a fit goes on; a fit that has a result, or is about to leave it, is never ended."""
         contest = self._contest_of(trial)
-        if contest is None or "fit_state" in result:
+        # The last rung may be the end itself, which a fit reports before its result is in the store.
+        if contest is None or "fit_state" in result or result["iteration"] >= self._iterations:
             return str(self.CONTINUE)
         return str(contest.on_trial_result(tune_controller, trial, result))
 

@@ -79,6 +79,13 @@ def test_a_fit_that_has_a_result_is_not_ended_any_more(contests: ContestsOfImage
     contests.on_trial_complete(None, bad, last)
 
 
+def test_a_fit_that_has_come_to_the_end_is_not_ended_before_its_result(contests: ContestsOfImages) -> None:
+    good, bad = entered(contests, "good", "bad")
+    for iteration in (10, 20, 40, 80):
+        assert told(contests, good, iteration, 0.1) == CONTINUE
+    assert told(contests, bad, 80, 0.9) == CONTINUE
+
+
 def test_the_last_rung_ends_nobody_by_itself(contests: ContestsOfImages) -> None:
     (alone,) = entered(contests, "alone")
     assert [told(contests, alone, iteration, 0.3) for iteration in (10, 20, 40, 79, 80)] == [CONTINUE] * 5
