@@ -54,7 +54,10 @@ def act(module):
             raise module.FitDivergedError("the held-out error was no longer finite within iteration 5")
         return advance(self, iterations)
 
-    prior_of = module.prior_of
+    # The networks are made in the module that a fit is given its subject by.
+    import orchestrator.fit.subject as subject
+
+    prior_of = subject.prior_of
 
     def marked(name):
         prior = prior_of(name)
@@ -67,7 +70,7 @@ def act(module):
 
         return Marked()
 
-    module.Fit.advance, module.prior_of = diverging, marked
+    module.Fit.advance, subject.prior_of = diverging, marked
 """
 
 

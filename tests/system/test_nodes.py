@@ -16,6 +16,8 @@ from ray.cluster_utils import Cluster  # isort: skip - what it reads from the en
 # There is no GPU here: Ray is told that machines have some, and fits of the device "cuda" compute on the CPU.
 NO_GPU = """
 import dataclasses
+import os
+
 import ray
 
 
