@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.fit.arrays import FitArrays
+from orchestrator.fit.blocks import BlockRunner
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.memory import share_of_memory
-from orchestrator.fit.pace import BlockRunner
 from orchestrator.fit.problem import Problem
 from orchestrator.fit.record import Evaluation, FitRecord, fit_keys, read_record, record_once
 from orchestrator.fit.subject import Subject

@@ -11,10 +11,10 @@ from functools import partial
 
 from orchestrator.arms.lottery import finds_apart, rounds_of
 from orchestrator.errors import ImageRejectedError, TicketError
+from orchestrator.fit.blocks import BlockRunner
 from orchestrator.fit.fit import run_fit
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.memory import share_of_memory
-from orchestrator.fit.pace import BlockRunner
 from orchestrator.fit.problem import Problem
 from orchestrator.fit.record import FitRecord, fit_keys, read_record, record_once
 from orchestrator.prune.rounds import round_subject

@@ -10,9 +10,9 @@ from torch import Tensor
 from orchestrator.arms.chains import fit_seed, initial_network, iterations_of, kept, weights_seed
 from orchestrator.arms.lottery import finds_apart, rounds_of
 from orchestrator.errors import TicketError
+from orchestrator.fit.blocks import BlockRunner
 from orchestrator.fit.checkpoint import weights_to_bytes
 from orchestrator.fit.job import FitJob
-from orchestrator.fit.pace import BlockRunner
 from orchestrator.fit.problem import Problem
 from orchestrator.prune.tickets import leave_ticket, load_start, read_ticket, ticket_key
 from orchestrator.run.context import RunContext

@@ -313,7 +313,8 @@ def test_signals_are_heeded_at_every_turn() -> None:
         scene.loop.run(interrupt)
 
 
-def test_machines_that_join_are_used() -> None:
+def test_machines_that_join_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.schedule.loop.autoscaler_says", list)
     scene = Scene()
     scene.loop._joined = True
     found = type("Found", (), {"node": "n", "machine": Machine(8, 2**30)})()
