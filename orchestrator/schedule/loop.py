@@ -5,11 +5,11 @@ The loop decides nothing itself. The driver holds records and references to resu
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.errors import RunCancelledError
+from orchestrator.errors import RayLostError, RunCancelledError
 from orchestrator.resources.share import with_gpus_seen
 from orchestrator.run.claim import BEAT_S, Claim
 from orchestrator.run.progress import Listener
@@ -78,6 +78,7 @@ class Loop:
             RunFailedError: Tune failed too often, or nothing could be scored.
             SupersededError: another driver has taken the run over.
             RunCancelledError: somebody has cancelled the run.
+            RayLostError: the queue of fits is gone.
         """
         self._look_around()
         self._watch.wait(_EXAMINED_WITHIN_S)
@@ -97,7 +98,7 @@ class Loop:
         self._report(at_once=True)
         self._crew.close()
 
-    def _do(self, actions: Any) -> None:
+    def _do(self, actions: Iterable[Action]) -> None:
         for action in actions:
             self._carry_out(action)
 
@@ -126,7 +127,10 @@ class Loop:
             self._on_computed(what, answer)
         elif isinstance(what, tuple):
             self._on_session_end(what[1], answer.reason if isinstance(answer, Unanswered) else None)
-        elif isinstance(answer, Answered):
+        elif isinstance(answer, Unanswered):
+            # Without the queue the loop would wait for ever: no fit's end is reported any more.
+            raise RayLostError(f"the queue of fits was lost ({answer.reason})")
+        else:
             for finished in answer.value:
                 self._do(self._scheduler.on_finished(finished))
             self._under_way[self._crew.finished()] = _FINISHED

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import RunCancelledError, StoreUnavailableError, SupersededError
+from orchestrator.errors import RayLostError, RunCancelledError, StoreUnavailableError, SupersededError
 from orchestrator.fit.job import FitJob
 from orchestrator.resources.share import Machine, Resources
 from orchestrator.run.progress import Stage
@@ -96,7 +96,7 @@ class Crew:
         return self.session
 
     def finished(self) -> Any:
-        return self._refer("finished")
+        return self._refer(self.trouble.pop("finished", "finished"))
 
     def put(self, jobs: Sequence[FitJob], *, first: bool) -> None:
         if not self.drained:
@@ -276,6 +276,13 @@ def test_a_store_in_trouble_ends_the_loop() -> None:
     scene = Scene()
     scene.crew.trouble["Score"] = StoreUnavailableError("away")
     with pytest.raises(StoreUnavailableError, match="away"):
+        scene.run()
+
+
+def test_a_queue_that_is_lost_ends_the_loop() -> None:
+    scene = Scene()
+    scene.crew.trouble["finished"] = Unanswered("the actor died", lost=True)
+    with pytest.raises(RayLostError, match=r"the queue of fits was lost \(the actor died\)"):
         scene.run()
 
 
