@@ -70,6 +70,17 @@ def test_help_answers_without_importing_torch_or_ray() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
+def test_a_driver_imports_nothing_that_its_fits_need_or_that_few_runs_need() -> None:
+    code = (
+        "import sys, orchestrator.drive.start\n"
+        "from workers.networks.memory import fit_bytes_per_pixel\n"
+        "assert fit_bytes_per_pixel('dip', 3, 8, 32) > 0\n"
+        "dear = {'torch._dynamo', 'sympy', 'ray.tune', 'pandas', 'aiohttp', 'scipy.fft'}\n"
+        "assert not dear & set(sys.modules), dear & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)
+
+
 def test_a_wheel_brings_its_settings_and_its_page_along(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)],

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -141,6 +140,8 @@ class Blur:
         x = F.pad(image, (columns // 2, columns // 2, rows // 2, rows // 2), mode="replicate")
         # Use the Fourier transform: wrapped values lie before the part that is kept, and its time does not grow with
         # the kernel (torch's convolution of one channel takes ten times as long at 15 x 15 on a CPU).
+        from scipy.fft import next_fast_len  # noqa: PLC0415 - half a second, and few tasks are convolutions
+
         size = [next_fast_len(side, real=True) for side in x.shape[2:]]
         kernel = torch.fft.rfft2(_blur_weights(self, image.dtype, image.device), s=size)
         blurred = torch.fft.irfft2(torch.fft.rfft2(x, s=size) * kernel, s=size)

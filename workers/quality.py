@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 _RESOLUTION = 2.0**-48
@@ -44,6 +43,8 @@ def ssim(restored: NDArray[np.float32], reference: NDArray[np.float32]) -> float
     """
     if min(restored.shape[1:]) < 11:
         return None
+    from skimage.metrics import structural_similarity  # noqa: PLC0415 - only images with references need it
+
     return float(
         structural_similarity(
             restored,

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.transform import resize
 
 from workers.networks.search import SIDE_MULTIPLE, SMALLEST_SIDE
 
@@ -79,6 +78,9 @@ class View:
         # This averages as it shrinks. It also averages noise away and correlates the rest, which is why crops are
         # preferred.
         shape = (part.shape[0], self.out_height, self.out_width)
+        # Imported here, because it costs half a second in every process that knows views, and few images are scaled.
+        from skimage.transform import resize  # noqa: PLC0415
+
         scaled: NDArray[np.float32] = resize(part, shape, order=1, anti_aliasing=True, preserve_range=True)
         return scaled.astype(np.float32)
 

@@ -26,9 +26,6 @@ from orchestrator.run.versions import project_version
 from orchestrator.store import Store
 from orchestrator.text import printable
 
-# It reads variables of the environment that the driver's modules have set.
-from ray.job_submission import JobSubmissionClient  # isort: skip
-
 _LOG_SHOWN = 3000
 _READY_S = 60.0
 
@@ -79,6 +76,10 @@ class Cluster:
         others = {
             name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ
         }
+        # Imported here: few runs are handed over, and it takes half a second. It reads variables of the environment
+        # that the driver's modules have set.
+        from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
+
         try:
             with self._explained():
                 self._client = JobSubmissionClient(self.address)

@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from orchestrator.errors import NotFoundError
 from orchestrator.figures.comparison import paired
@@ -143,6 +142,8 @@ def read_table(store: Store, layout: RunLayout, images: Sequence[InputImage]) ->
 def tau_of(predictor: NDArray[np.float64], best: NDArray[np.float64]) -> float:
     """Kendall's tau-b; NaN where one of the two does not vary."""
     known = np.isfinite(predictor) & np.isfinite(best)
+    from scipy.stats import kendalltau  # noqa: PLC0415 - it takes a second, and few runs are studies
+
     return float(kendalltau(predictor[known], best[known]).statistic) if known.sum() > 1 else math.nan
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from orchestrator.arms.arm import HEARS_HELD_OUT, Rule
 from workers.names import FitName
@@ -78,6 +77,9 @@ def _from_weighted_mean(members: Sequence[Member]) -> list[float]:
 def _both(members: Sequence[Member]) -> list[float]:
     """Return the sum of both ranks, for tasks whose held-out pixels see only part of the restored image
     (super-resolution)."""
+    # Imported here: it takes longer than all else that a process needs which picks, and few images need it.
+    from scipy.stats import rankdata  # noqa: PLC0415
+
     ranks: list[float] = (rankdata(_held_out(members)) + rankdata(_from_median(members))).tolist()
     return ranks
 

@@ -15,7 +15,7 @@ from orchestrator.schedule.capacity import MOST_AT_ONCE
 from orchestrator.schedule.ports import Answered, Unanswered
 from orchestrator.schedule.questions import Question
 from orchestrator.schedule.queue import JobQueue, QueueStanding
-from orchestrator.schedule.tune import SessionSpec, run_session
+from orchestrator.schedule.session import SessionSpec, session_task
 from orchestrator.schedule.workers import ImageWorkers, compute_bank_part
 from orchestrator.score.bank import BankPart
 
@@ -77,7 +77,7 @@ class RayCrew:
 
     def start_session(self, number: int) -> Reference:
         """Start a session of Tune that takes fits from the queue."""
-        session: Any = run_session.options(name=f"tune:{number}", scheduling_strategy=self._here)
+        session: Any = session_task.options(name=f"tune:{number}", scheduling_strategy=self._here)
         return session.remote(self._context, self._queue, number, self._spec)
 
     # Calls to the queue: each waits for the queue's answer, so that they arrive in order.

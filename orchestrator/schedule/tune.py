@@ -11,7 +11,6 @@ gets the reason and decides (`orchestrator.schedule.crashes`).
 import logging
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,28 +23,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.schedule.asha import ContestsOfImages
 from orchestrator.schedule.crashes import crash_of
 from orchestrator.schedule.queue import Finished
-
-
-@dataclass(frozen=True)
-class SessionSpec:
-    """The limits of a session.
-
-    Attributes:
-        trials: how many trials it takes before the next session follows.
-        at_once: how many trials that have not ended Tune may hold.
-        cpus: the CPUs that each trial reserves, in addition to its share of a GPU.
-    """
-
-    trials: int
-    at_once: int
-    cpus: float
-
-    def resources(self, job: FitJob, all_cpus: float) -> dict[str, float]:
-        """Return what a fit reserves. A fit that must be alone reserves a whole GPU, or without GPUs all CPUs of a
-        machine."""
-        if not job.alone:
-            return {"cpu": self.cpus, "gpu": job.gpus}
-        return {"cpu": self.cpus, "gpu": 1.0} if job.gpus else {"cpu": all_cpus, "gpu": 0.0}
+from orchestrator.schedule.session import SessionSpec
 
 
 def most_cpus() -> float:
@@ -118,7 +96,6 @@ def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
     trial.fit_trial(config["job"], context)
 
 
-@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
 def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec) -> None:
     """Run trials from the queue until it is closed and empty, or ``spec.trials`` have been taken."""
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"

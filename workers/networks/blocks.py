@@ -138,11 +138,14 @@ def upsampling_cell(cell: Upsampler, width: int) -> nn.Sequential:
 
 @torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
-    """Draw fresh weights with PyTorch's default distributions, from an explicit generator.
+    """Give a network memory on the CPU, and draw its weights from an explicit generator
+    with PyTorch's default distributions.
 
     PyTorch's own initialisers for convolutions are uniform on +-1/sqrt(fan in), weights and bias alike, but draw from
     the process-wide generator, whose state depends on whatever ran before.
     """
+    # As `to_empty` does, whose way of asking a tensor for its like makes PyTorch import sympy for a second.
+    module._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # type: ignore[no-untyped-call]
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             bound = (layer.weight.shape[1] * layer.weight.shape[2] * layer.weight.shape[3]) ** -0.5

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from workers.networks.priors import prior_of
+from workers.networks.search import SMALLEST_SIDE
 
-_SIDE = 128
 _PEAK = 1.6
 """Peak over the memory that autograd keeps: gradients in flight, workspaces, Adam. Measured: 1.1 to 1.6 from 256
 px up (docs/benchmarks.md).
@@ -18,8 +18,9 @@ px up (docs/benchmarks.md).
 def fit_bytes_per_pixel(prior: str, out_channels: int, width: int, input_channels: int) -> float:
     """Bytes of memory at the peak of a fit, per pixel of the padded image.
 
-    A forward pass on tensors without storage shows which ones autograd would keep for the backward pass. Weights are
-    left out: they are small next to the activations of any image for which memory matters.
+    A forward pass of the smallest image shows which tensors autograd keeps for the backward pass. Weights are left out:
+    they are small next to the activations of any image for which memory matters. Tensors without storage ("meta")
+    would do too, but PyTorch imports its compiler for them, which costs seconds.
 
     Args:
         prior: the network's name, see `workers.networks.priors.prior_of`.
@@ -33,13 +34,14 @@ def fit_bytes_per_pixel(prior: str, out_channels: int, width: int, input_channel
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor
+        if tensor.dim() == 4:  # what is kept once per channel does not grow with the image
+            kept[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
-    network = prior_of(prior).declare(out_channels, width, input_channels=input_channels)
-    noise = torch.empty(1, *network.input_shape(_SIDE, _SIDE), device="meta")
+    network = prior_of(prior).build(out_channels, width, input_channels=input_channels, generator=torch.Generator())
+    noise = torch.zeros(1, *network.input_shape(SMALLEST_SIDE, SMALLEST_SIDE))
     weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(noise)
     activations = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
-    return _PEAK * activations / _SIDE**2
+    return _PEAK * activations / SMALLEST_SIDE**2

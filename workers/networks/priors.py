@@ -74,7 +74,6 @@ class Prior:
             InvalidCandidateError: the network cannot be built at this width.
         """
         network = self.declare(out_channels, width, input_channels=input_channels)
-        network.to_empty(device="cpu")
         initialise(network, generator)
         return network
 

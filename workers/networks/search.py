@@ -178,6 +178,5 @@ def build(
     # Build without storage first: PyTorch would otherwise draw every weight from its global generator, to no use.
     with torch.device("meta"):
         network = SearchNetwork(candidate, in_channels, out_channels, width)
-    network.to_empty(device="cpu")
     initialise(network, generator)
     return network

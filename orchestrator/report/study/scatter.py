@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from orchestrator.figures.study import HELD_OUT, Study, Table, Tau
 from orchestrator.report import text
@@ -86,6 +85,8 @@ def _scatter(ident: str, rows: Table, tau: Tau, *, cohort: int, most: int) -> Ma
     values, best = rows.predictors[tau.predictor], rows.psnr_oracle_stop
     low, high = widened(float(best.min()), float(best.max()), at_least=1.0)
     known = np.isfinite(values)
+    from scipy.stats import rankdata  # noqa: PLC0415 - it takes a second, and few runs are studies
+
     ranks = np.asarray(rankdata(values[known]), dtype=np.float64)
     count = len(ranks)
     upright = Axis(low, high, _PANEL_HEIGHT - 28, 8, ticks_of(low, high, short, most=4))

@@ -2,7 +2,7 @@ import pytest
 
 from orchestrator.fit.job import FitJob
 from orchestrator.run.inputs import InputImage
-from orchestrator.schedule.tune import SessionSpec
+from orchestrator.schedule.session import SessionSpec
 from workers.names import PriorName
 
 JOB = FitJob(InputImage("a.png", "a-1", "a-1.png", None, "a.png", 64, 64, 3), "crop", PriorName("0-0"))

@@ -1,0 +1,40 @@
+"""A session of Tune as a Ray task: its limits, and its start in a process that alone imports Tune."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from orchestrator.fit.job import FitJob
+from orchestrator.run.context import RunContext
+
+
+@dataclass(frozen=True)
+class SessionSpec:
+    """The limits of a session.
+
+    Attributes:
+        trials: how many trials it takes before the next session follows.
+        at_once: how many trials that have not ended Tune may hold.
+        cpus: the CPUs that each trial reserves, in addition to its share of a GPU.
+    """
+
+    trials: int
+    at_once: int
+    cpus: float
+
+    def resources(self, job: FitJob, all_cpus: float) -> dict[str, float]:
+        """Return what a fit reserves. A fit that must be alone reserves a whole GPU, or without GPUs all CPUs of a
+        machine."""
+        if not job.alone:
+            return {"cpu": self.cpus, "gpu": job.gpus}
+        return {"cpu": self.cpus, "gpu": 1.0} if job.gpus else {"cpu": all_cpus, "gpu": 0.0}
+
+
+@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+def session_task(context: RunContext, queue: Any, session: int, spec: SessionSpec) -> None:
+    """See `orchestrator.schedule.tune.run_session`. The driver, which starts this task, needs no Tune: its import takes
+    a second and a half."""
+    from orchestrator.schedule.tune import run_session  # noqa: PLC0415
+
+    run_session(context, queue, session, spec)
