@@ -23,6 +23,7 @@ from workers.networks import Network
 from workers.noise import held_out_estimate, residual_correlation
 from workers.objective import Measurement, Objective
 from workers.operators import Operator
+from workers.optimiser import adam
 from workers.stopping import RULES, Patience
 
 
@@ -124,7 +125,7 @@ class Fit:
         self.blind = bool(measurement.held_out.any())
         # Channels last is faster on CPUs (docs/benchmarks.md has the numbers), and tensor cores need it.
         self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
+        self._optimizer = adam(self.network.parameters(), settings.learning_rate)
         self._average: Tensor | None = None
         image = torch.zeros(self._objective.size, device=self.device)
         self._rule = RULES[settings.stopping]

@@ -9,6 +9,7 @@ from torch import Tensor
 from workers.fitting import FitDivergedError
 from workers.networks import Network
 from workers.objective import Objective
+from workers.optimiser import adam
 
 
 class JointFit:
@@ -37,7 +38,7 @@ class JointFit:
         self._objectives = objectives
         # Layout and optimiser are those of a fit, so that the weights are too.
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate, fused=True)
+        self._optimizer = adam(self.network.parameters(), learning_rate)
 
     def advance(self, iterations: int) -> float:
         """Run ``iterations`` more, at least one; returns the sum of the losses at the last.

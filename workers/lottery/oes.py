@@ -24,6 +24,7 @@ from workers.fitting import FitDivergedError
 from workers.lottery.masks import prunable
 from workers.networks import Network
 from workers.objective import Objective
+from workers.optimiser import adam
 from workers.seeds import generator_of
 
 _SMALLEST = 1e-7
@@ -77,7 +78,7 @@ class MaskSearch:
         self._network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._weights = {name: conv.weight.detach() for name, conv in prunable(self._network, exempt).items()}
         self._logits = {name: torch.zeros_like(weight, requires_grad=True) for name, weight in self._weights.items()}
-        self._optimizer = torch.optim.Adam(self._logits.values(), lr=learning_rate, fused=True)
+        self._optimizer = adam(self._logits.values(), learning_rate)
 
     def advance(self, iterations: int) -> float:
         """Run ``iterations`` more, at least one; returns the loss at the last, with the pull towards the prior.
