@@ -1,6 +1,6 @@
 """Collect an image whose fits are finished: write its restored files, its rows and its packed record, then clean up."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from orchestrator.collect.evidence import Evidence
 from orchestrator.collect.fits import Chosen, Fits
@@ -9,7 +9,6 @@ from orchestrator.collect.rows import arm_row, round_rows
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.rows import Row, rows_from_json, rows_record
-from orchestrator.store import create_or_read
 
 
 def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *, previews: bool) -> list[Row]:
@@ -20,9 +19,8 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
     store, layout = context.store, context.layout
     fits = Fits(context, image)
     if store.exists(layout.row(image.id)):
-        # An earlier attempt came this far and may have deleted the fits that the rows were made from.
-        _delete_fits(context, image, chosen)
-        return rows_from_json(store.get(layout.row(image.id)))
+        # Another attempt came this far and may have deleted the fits that the rows were made from.
+        return _rows_of_another(context, image)
     evidence = Evidence(context, image)
     rows = []
     for choice in chosen:
@@ -34,8 +32,19 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
         evidence.show()
     # The first attempt counts: a later one may find fits deleted that the first one had.
     store.create(layout.cohort(image.id), pack(fits.all()))
-    rows = rows_from_json(create_or_read(store, layout.row(image.id), rows_record(rows)))
-    _delete_fits(context, image, chosen)
+    if not store.create(layout.row(image.id), rows_record(rows)):
+        return _rows_of_another(context, image)
+    kept = {layout.fit(image.id, "full", name).root for choice in chosen for name in choice.full}
+    _delete_fits(context, image, lambda root: root in kept)
+    return rows
+
+
+def _rows_of_another(context: RunContext, image: InputImage) -> list[Row]:
+    """Return the rows that count, which another attempt has written, and delete what no attempt's rows name."""
+    store, layout = context.store, context.layout
+    rows = rows_from_json(store.get(layout.row(image.id)), store.show(layout.row(image.id)))
+    # Which fits at full size that attempt has chosen is not known here.
+    _delete_fits(context, image, lambda root: root.startswith(f"{layout.fits(image.id)}/full/"))
     return rows
 
 
@@ -53,13 +62,11 @@ def delete_leftovers(context: RunContext, ended: Container[str]) -> None:
             store.delete(key)
 
 
-def _delete_fits(context: RunContext, image: InputImage, chosen: Sequence[Chosen]) -> None:
+def _delete_fits(context: RunContext, image: InputImage, is_kept: Callable[[str], bool]) -> None:
+    """Delete the fits of a finished image, except those whose prefix ``is_kept`` if the settings keep any."""
     config, store, layout = context.config, context.store, context.layout
     if config.keep.fits == "all":
         return
-    kept = {layout.fit(image.id, "full", name).root for choice in chosen for name in choice.full}
-    if config.keep.fits == "none":
-        kept = set()
-    roots = {key.rsplit("/", 1)[0] for key in store.keys(layout.fits(image.id))}
-    for root in sorted(roots - kept):
-        store.delete_all(root)
+    for root in sorted({key.rsplit("/", 1)[0] for key in store.keys(layout.fits(image.id))}):
+        if config.keep.fits == "none" or not is_kept(root):
+            store.delete_all(root)

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -176,13 +176,23 @@ def read_log(store: Store, layout: RunLayout, after: int = 0) -> Iterator[str]:
 
 
 def read_attempt(store: Store, keys: ClaimLayout) -> Attempt | None:
-    """A claim as the store has it; None if it has no holder."""
+    """A claim as the store has it; None if it has no holder.
+
+    The number of a holder is that of its place. The state of a holder that is gone is the last that it has written.
+    """
     try:
-        holder = HOLDERS.read(store, keys.holder)
+        holder = replace(HOLDERS.read(store, keys.holder), number=int(keys.root.rpartition("/")[2]))
     except NotFoundError:
         return None
-    try:
-        standing = STANDINGS.read(store, keys.state)
-    except NotFoundError:
-        standing = Standing(RunState.RUNNING)
+    standing = _read_standing(store, keys)
+    if standing.state is RunState.RUNNING and holder.is_gone:
+        # It may have recorded its end, and ended, between these two looks.
+        standing = _read_standing(store, keys)
     return Attempt(holder, standing)
+
+
+def _read_standing(store: Store, keys: ClaimLayout) -> Standing:
+    try:
+        return STANDINGS.read(store, keys.state)
+    except NotFoundError:
+        return Standing(RunState.RUNNING)

@@ -53,6 +53,8 @@ the next that asks for it.
 LOG_LINES = 2000
 """The log keeps this many of its last lines."""
 _POLL_S = 0.25
+_FRESH_S = STALE_S / 2
+"""A look at a holder that took longer than this shows the past: the observer, or the store, was held up meanwhile."""
 
 
 class Claim:
@@ -113,15 +115,24 @@ class Claim:
         self._log.append(f"{now()} {printable(message)}")
         self._lines += 1
 
-    def check(self, *, now: bool = False) -> None:
+    def check(self, *, now: bool = False, through: Store | None = None) -> None:
         """Make sure that the run is still this driver's: as of the last sign of life, or with
         ``now`` as of this moment.
 
+        Nobody but a driver that holds the run may write what is final. A driver that was stopped for a while and wakes
+        up cannot know how old its last sign of life is (the clock of a suspended machine stands still, too), so it asks
+        before every such write.
+
+        Args:
+            now: Look again.
+            through: The same store with another patience; None takes the claim's own.
+
         Raises:
             SupersededError: another driver has taken it over.
+            StoreError: the store could not be asked.
         """
         if now:
-            self._look()
+            self._look(self._store if through is None else through)
         if self._superseded is not None:
             raise SupersededError(self._superseded)
 
@@ -154,12 +165,14 @@ class Claim:
             self._store.put(self._keys.log, "".join(f"{line}\n" for line in tuple(self._log)).encode())
             self._lines_written = lines
 
-    def _look(self) -> None:
+    def _look(self, store: Store) -> None:
         """Look whether another driver has taken the run over, or this one should stop."""
-        number = latest(self._store, self._layout)
-        if number > self.holder.number:
+        # Who takes a run over creates the next number. One object is asked for and not a listing, which some services
+        # give out late.
+        if store.exists(self._layout.claim(self.holder.number + 1).holder):
+            number = max(self.holder.number + 1, latest(store, self._layout))
             try:
-                attempt = read_attempt(self._store, self._layout.claim(number))
+                attempt = read_attempt(store, self._layout.claim(number))
                 by = "another driver" if attempt is None else attempt.holder.name
             except NewerFormatError:
                 # The number alone decides whose run it is.
@@ -167,9 +180,9 @@ class Claim:
             self._superseded = (
                 f"the run {self._layout.run} has been taken over by {by}; this driver leaves it to that one"
             )
-        elif self._stop != "now" and self._store.exists(self._keys.cancel):
+        elif self._stop != "now" and store.exists(self._keys.cancel):
             try:
-                self._stop = STOP_REQUESTS.read(self._store, self._keys.cancel).stop
+                self._stop = STOP_REQUESTS.read(store, self._keys.cancel).stop
             except NewerFormatError:
                 # The request exists, which is enough; the gentle way loses nothing.
                 self._stop = "drain"
@@ -179,7 +192,7 @@ class Claim:
             # A store in trouble gets our report later; a driver that wants the run needs the store as well. Other
             # errors (a record of another version) must not silence a driver either.
             try:
-                self._look()
+                self._look(self._store)
                 with self._writing:
                     if self._superseded is None and not self._ended.is_set():
                         update = {**self._reported, "beat": self._standing.beat + 1, "at": now()}
@@ -205,14 +218,15 @@ def take(
         UserMistakeError: another driver works on it; the message names it.
     """
     while True:
-        attempt = last_attempt(store, layout)
-        number = 0 if attempt is None else attempt.holder.number
+        number = latest(store, layout)
+        attempt = None if number == 0 else read_attempt(store, layout.claim(number))
         if attempt is not None and not attempt.is_over:
-            _watch(store, layout, attempt, note=note, clock=clock, sleep=sleep)
+            attempt = _watch(store, layout, attempt, note=note, clock=clock, sleep=sleep)
         boot, started = process_of(os.getpid())
         holder = Holder(number + 1, socket.gethostname(), os.getpid(), boot, started, now(), machine)
         if store.create(layout.claim(number + 1).holder, HOLDERS.to_json(holder, indent=2)):
             return Claim(store, layout, holder, {} if attempt is None else attempt.standing.usage)
+        sleep(_POLL_S)
 
 
 def wait_until_free(
@@ -241,23 +255,30 @@ def _watch(
     note: Callable[[str], None],
     clock: Callable[[], float],
     sleep: Callable[[float], None],
-) -> None:
-    """Return once the holder has ended, or can be taken for dead.
+) -> Attempt | None:
+    """Return what the last look showed once the holder has ended, or can be taken for dead.
+
+    A holder is dead if two looks that lie `STALE_S` apart show the same sign of life. The time counts from the end of
+    the first look to the beginning of the last. Time that passes within a look is no silence of the holder: the
+    observer may have been stopped, or the store may answer late. So a look that took long is taken again.
 
     Raises:
         UserMistakeError: it is alive.
     """
     began = clock()
     noted = False
-    while clock() - began < STALE_S:
+    while True:
         sleep(_POLL_S)
+        asked = clock()
         seen = read_attempt(store, layout.claim(attempt.holder.number))
         if seen is None or seen.is_over:
-            return
+            return seen
         if seen.standing.beat != attempt.standing.beat:
             raise UserMistakeError(
                 f"the run {layout.run} is under way, by {attempt.holder.name}; `cancel {layout.run}` stops it"
             )
+        if asked - began >= STALE_S and clock() - asked < _FRESH_S:
+            return seen
         if not noted and clock() - began > 2 * BEAT_S:
             noted = True
             note(f"no sign of life from {attempt.holder.name}; the run is taken over in {STALE_S - 2 * BEAT_S:.0f} s")

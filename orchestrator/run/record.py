@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.errors import NotFoundError, StoreError, UserMistakeError
-from orchestrator.run.attempt import RunState, Stop, last_attempt
+from orchestrator.run.attempt import RunState, Stop, last_attempt, latest
 from orchestrator.run.claim import request_stop, take
 from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.layout import RUNS, RunLayout
 from orchestrator.store import Store
+from orchestrator.text import printable
 
 _SILENT = timedelta(minutes=5)
 
@@ -118,7 +119,7 @@ def read_run(store: Store, run: str) -> RunRecord:
     gone or silent for minutes.
 
     Raises:
-        UserMistakeError: there is no such run.
+        UserMistakeError: there is no such run, or its folder has another run's name.
         NewerFormatError: a newer version has written its record.
         StoreError: the object in its place is no record of a run.
     """
@@ -130,6 +131,12 @@ def read_run(store: Store, run: str) -> RunRecord:
         raise UserMistakeError(f"no run {run!r} in the store {store.url}; the latest there: {names}") from None
     except ValueError as error:
         raise StoreError(f"{store.show(layout.record)} is no record of a run: {error}") from None
+    if record.run != run:
+        # A copy would write into the original, whose name its record has.
+        raise UserMistakeError(
+            f"{store.show(layout.root)} has the record of the run {printable(record.run)}: the folder of a run cannot"
+            f" be renamed or copied; call it {printable(record.run)} again, or delete it if that run is there too"
+        )
     attempt = last_attempt(store, layout)
     if attempt is None:
         return replace(record, reason="no driver has begun it yet")
@@ -172,8 +179,12 @@ def cancel_run(store: Store, run: str, stop: Stop) -> RunRecord:
         return record
     attempt = last_attempt(store, layout)
     if attempt is not None and not attempt.is_over:
-        # A silent driver is asked too: this machine's clock may be wrong.
-        request_stop(store, layout, attempt.holder.number, stop)
+        # A silent driver is asked too: this machine's clock may be wrong. Who takes the run over meanwhile is asked as
+        # well, since a request reaches one driver only.
+        asked = 0
+        while (number := latest(store, layout)) != asked:
+            request_stop(store, layout, number, stop)
+            asked = number
         if record.state is RunState.RUNNING:
             return record
     try:

@@ -36,7 +36,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class EndImage:
-    """End an image early: drop its waiting fits, write rows that give the reason, and delete its fits."""
+    """End an image early: drop its waiting fits, write rows that give the reason, and delete its fits; say so."""
 
     image: InputImage
     state: RowState

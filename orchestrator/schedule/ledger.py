@@ -1,4 +1,10 @@
-"""The scheduler's records in the store: fits that failed or were stopped, and images that ended early."""
+"""The scheduler's records in the store: fits that failed or were stopped, and images that ended early.
+
+A failure is final: `resume` does not try again. So it is recorded only by a driver that still holds the run, and it
+never counts more than what another attempt has come to.
+"""
+
+from collections.abc import Callable
 
 from orchestrator.arms.arm import Arm
 from orchestrator.fit.job import FitJob
@@ -10,13 +16,24 @@ from orchestrator.schedule.queue import Finished
 
 
 class StoreLedger:
-    """The ledger of a run. Every record is created once: the first one counts."""
+    """The ledger of a run. Every record is created once: the first one counts.
 
-    def __init__(self, context: RunContext, arms: tuple[Arm, ...]) -> None:
-        self._context, self._arms = context, arms
+    Args:
+        context: The run.
+        arms: Its methods.
+        confirm: Makes sure that this driver holds the run at this moment, or raises.
+    """
+
+    def __init__(self, context: RunContext, arms: tuple[Arm, ...], confirm: Callable[[], None]) -> None:
+        self._context, self._arms, self._confirm = context, arms, confirm
 
     def failed(self, job: FitJob, reason: str) -> bool:
-        """Record that a fit has failed for good; return False if another attempt has written a result meanwhile."""
+        """Record that a fit has failed for good; return False if another attempt has written a result meanwhile.
+
+        Raises:
+            SupersededError: another driver has taken the run over.
+        """
+        self._confirm()
         record = FitRecord(job.name, job.view, "failed", reason=reason)
         return record_once(self._context.store, fit_keys(self._context, job).result, record).state == "failed"
 
@@ -33,10 +50,20 @@ class StoreLedger:
         )
         self._context.store.create(fit_keys(self._context, job).rung(finished.iteration), record.to_json())
 
-    def end(self, ended: EndImage) -> None:
-        """Write the rows of an image that ended early, and delete its fits unless the settings keep them."""
+    def end(self, ended: EndImage) -> bool:
+        """Write the rows of an image that ended early, and delete its fits unless the settings keep them.
+
+        Return False if another attempt has finished the image meanwhile: its rows stand, and so do the fits that they
+        were made from.
+
+        Raises:
+            SupersededError: another driver has taken the run over.
+        """
+        self._confirm()
         store, layout = self._context.store, self._context.layout
         rows = [Row(ended.image.name, arm.name, ended.state, reason=ended.reason) for arm in self._arms]
-        store.create(layout.row(ended.image.id), rows_record(rows))
+        if not store.create(layout.row(ended.image.id), rows_record(rows)):
+            return False
         if self._context.config.keep.fits != "all":
             store.delete_all(layout.fits(ended.image.id))
+        return True

@@ -110,10 +110,13 @@ class Loop:
                 self._under_way[self._crew.ask(question)] = action
             case Compute(part):
                 self._under_way[self._crew.compute(part)] = action
-            case EndImage(image):
+            case EndImage(image, state, reason):
                 # The queue comes first: this call fails if Ray is lost, and then no rows may be written for the image.
                 self._crew.drop(image.id)
-                self._ledger.end(action)
+                if self._ledger.end(action):
+                    self._listener.note(f"{image.name}: {state}: {reason}")
+                else:
+                    self._listener.note(f"{image.name}: another driver has finished it; {reason} here")
             case Note(text):
                 self._listener.note(text)
 

@@ -95,5 +95,6 @@ class Crew(Protocol):
 class Endings(Protocol):
     """Records the images that end early (`orchestrator.schedule.ledger.StoreLedger`)."""
 
-    def end(self, ended: EndImage) -> None:
-        """Write the rows of an image that ended early, and delete its fits."""
+    def end(self, ended: EndImage) -> bool:
+        """Write the rows of an image that ended early, and delete its fits; return False if another attempt's rows are
+        there already."""

@@ -262,7 +262,7 @@ class Scheduler:
         self._tally.expect("full", decided - self._plan.full_fits)
         self._tally.expect("collected", -1)
         self._leave(way)
-        return [EndImage(way.image, state, reason), Note(f"{way.image.name}: {state}: {reason}")]
+        return [EndImage(way.image, state, reason)]
 
     def _leave(self, way: ImageWay) -> None:
         way.stage = ImageStage.ENDED

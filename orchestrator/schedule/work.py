@@ -1,6 +1,7 @@
 """Connect the scheduler, the loop and Ray for one run: from a plan to rows."""
 
 from collections.abc import Callable
+from functools import partial
 
 from ray.exceptions import RayError
 
@@ -64,7 +65,8 @@ def _loop(
     if plan.continued is not None:
         delete_leftovers(context, ended)
     images = [image for image in plan.images if image.id not in ended]
-    ledger = StoreLedger(context, plan.arms)
+    # Claims ask the store with little patience; a driver in mid-run has that of the run's work.
+    ledger = StoreLedger(context, plan.arms, partial(claim.check, now=True, through=context.store))
     crew = RayCrew(context, resources, joined=joined)
     banks = _banks(context, plan, [bank_of(config, image) for image in images], tally)
     return Loop(

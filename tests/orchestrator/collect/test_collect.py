@@ -49,6 +49,19 @@ def test_collecting_again_after_a_crash_keeps_the_row_that_is_there(
     assert {key: bench.store.get(key) for key in bench.store.keys(bench.context.layout.root)} == before
 
 
+def test_where_another_attempts_rows_count_no_fit_that_they_may_name_is_deleted(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(make_config(), encoded())
+    leave_all(bench)
+    theirs = collected(bench, [B, A])
+    for seen in (True, False):  # their rows are there from the beginning, or come while this attempt works
+        monkeypatch.setattr(bench.store, "exists", lambda key, seen=seen: seen)
+        assert collected(bench, [A]) == theirs
+    kept = {tuple(key.split("/")[-3:-1]) for key in bench.store.keys(bench.context.layout.fits(bench.image.id))}
+    assert kept == {("full", A), ("full", B)}
+
+
 def test_collecting_again_lets_go_of_what_a_crash_has_left(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
 ) -> None:

@@ -130,6 +130,46 @@ def test_a_holder_without_a_sign_of_life_is_succeeded_by_the_observers_own_clock
     assert clock.now == pytest.approx(STALE_S, abs=1)
 
 
+class HeldUp(LocalStore):
+    """A store whose reader is stopped for a while after it has read an object, as by SIGSTOP; the holder lives on."""
+
+    def __init__(self, root: Path, clock: Clock, seconds: float, times: int) -> None:
+        super().__init__(root)
+        self.clock, self.seconds, self.times = clock, seconds, times
+
+    def get(self, key: str) -> bytes:
+        data = super().get(key)
+        if key == LAYOUT.claim(1).state and self.times:
+            self.times -= 1
+            self.clock.now += self.seconds
+            alive(self, 1, beat=6)
+        return data
+
+
+def test_an_observer_that_was_held_up_looks_again_before_it_takes_over(tmp_path: Path) -> None:
+    clock = Clock()
+    store = HeldUp(tmp_path, clock, 35, times=0)
+    elsewhere(store, 1, beat=5)
+
+    def held_up_when_it_is_time_to_judge() -> None:
+        # What it reads next is old when it goes on.
+        store.times = int(clock.now >= STALE_S)
+
+    clock.during = held_up_when_it_is_time_to_judge
+    with pytest.raises(UserMistakeError, match="under way, by process 7"):
+        take(store, LAYOUT, {}, clock=clock, sleep=clock.sleep)
+    assert latest(store, LAYOUT) == 1
+
+
+def test_time_that_an_observer_lost_within_its_first_looks_is_no_silence_of_the_holder(tmp_path: Path) -> None:
+    clock = Clock()
+    store = HeldUp(tmp_path, clock, 35, times=2)
+    elsewhere(store, 1, beat=5)
+    with pytest.raises(UserMistakeError, match="under way, by process 7"):
+        take(store, LAYOUT, {}, clock=clock, sleep=clock.sleep)
+    assert latest(store, LAYOUT) == 1
+
+
 def test_a_holder_that_ends_while_it_is_watched_is_succeeded_at_once(store: LocalStore) -> None:
     elsewhere(store, 1, beat=5)
     clock = Clock()
@@ -261,6 +301,56 @@ def test_a_holder_is_asked_to_stop_and_asking_again_changes_only_to_the_sooner(
 def _next(store: LocalStore) -> Claim:
     alive(store, 1, 0, state="cancelled")
     return taken(store)
+
+
+def test_an_end_that_is_recorded_just_before_the_process_ends_counts(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with taken(store) as claim:
+        pass
+
+    def gone(holder: Holder) -> bool:
+        claim.end(RunState.FINISHED, seconds=2.0)  # between the look at its state and that at its process
+        return True
+
+    monkeypatch.setattr(Holder, "is_gone", property(gone))
+    attempt = last_attempt(store, LAYOUT)
+    assert attempt is not None
+    assert (attempt.standing.state, attempt.standing.seconds) == (RunState.FINISHED, 2.0)
+
+
+def test_a_claim_has_the_number_of_its_place_and_a_copied_one_stops_nobody(store: LocalStore) -> None:
+    with taken(store) as claim:
+        claim.end(RunState.FAILED)
+    for name in ("holder", "state"):
+        copied = store.get(getattr(LAYOUT.claim(1), name))
+        store.put(getattr(LAYOUT.claim(2), name), copied)
+    with taken(store) as third:
+        assert third.holder.number == 3
+
+
+def test_who_comes_second_waits_a_moment_before_it_looks_again(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere(store, 1)
+    alive(store, 1, 0, state="failed")
+    clock = Clock()
+    clock.during = monkeypatch.undo
+    # A listing that does not show the claim yet, as some services give out.
+    monkeypatch.setattr(claims, "latest", lambda store, layout: 0)
+    with taken(store, clock) as claim:
+        assert claim.holder.number == 2
+    assert clock.now > 0
+
+
+def test_a_driver_that_was_succeeded_learns_it_also_where_listings_lag(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with taken(store) as claim:
+        elsewhere(store, 2)
+        monkeypatch.setattr(claims, "latest", lambda store, layout: 1)
+        with pytest.raises(SupersededError, match="process 7"):
+            claim.check(now=True, through=LocalStore(store.url))
 
 
 def test_a_folder_that_nobody_came_to_put_a_holder_into_is_no_claim(store: LocalStore) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from orchestrator.run.attempt import Holder, RunState, Stop, latest
 from orchestrator.run.claim import take
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord, all_runs, cancel_run, check_run_name, new_run_name, read_run
-from orchestrator.store import LocalStore
+from orchestrator.store import LocalStore, Store
 from tests.orchestrator.conftest import ELSEWHERE, leave_run
 
 RECORD = RunRecord(
@@ -92,6 +93,25 @@ def here(store: LocalStore) -> Holder:
     return take(store, RunLayout("other"), {}).holder
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_folder_that_was_renamed_or_copied_is_refused_and_the_message_says_what_to_do(
+    store: LocalStore, copied: bool
+) -> None:
+    leave_run(store, RECORD)
+    root = Path(store.url)
+    place = root / "runs" / "copy"
+    shutil.copytree(root / RunLayout("r1").root, place)
+    if not copied:
+        shutil.rmtree(root / RunLayout("r1").root)
+    before = sorted(store.keys("runs"))
+    refused = f"{place} has the record of the run r1: .*; call it r1 again"
+    for act in (lambda: read_run(store, "copy"), lambda: cancel_run(store, "copy", "now")):
+        with pytest.raises(UserMistakeError, match=refused) as told:
+            act()
+        assert "\n" not in str(told.value)
+    assert sorted(store.keys("runs")) == before
+
+
 def test_how_a_run_goes_is_what_the_last_claim_says(store: LocalStore) -> None:
     leave_run(store, replace(RECORD, state=RunState.FAILED, reason="no luck"))
     leave_run(store, RECORD, replace(ELSEWHERE, number=2))
@@ -157,6 +177,21 @@ def test_a_driver_that_only_seems_silent_by_a_wrong_clock_is_asked_all_the_same(
     monkeypatch.setattr("orchestrator.run.record.take", alive)
     assert cancel_run(store, "r1", "now").state is RunState.RUNNING
     assert json.loads(store.get(RunLayout("r1").claim(1).cancel))["stop"] == "now"
+
+
+def test_a_driver_that_takes_over_while_the_run_is_cancelled_is_asked_too(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_run(store, replace(RECORD, state=RunState.RUNNING), here(store))
+    asked = []
+
+    def taken_over(store: Store, layout: RunLayout, number: int, stop: Stop) -> None:
+        asked.append(number)
+        leave_run(store, replace(RECORD, state=RunState.RUNNING), replace(ELSEWHERE, number=2))
+
+    monkeypatch.setattr("orchestrator.run.record.request_stop", taken_over)
+    cancel_run(store, "r1", "now")
+    assert asked == [1, 2]
 
 
 @pytest.mark.parametrize("stop", ["now", "drain"])

@@ -1,8 +1,10 @@
 import json
+from collections.abc import Callable
 
 import pytest
 
 from orchestrator.arms.resolve import arms_of
+from orchestrator.errors import SupersededError
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import FitRecord, fit_keys, read_record
 from orchestrator.run.rows import RowState, read_rows
@@ -20,8 +22,8 @@ def bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> B
     return make_bench(make_config(arms=["random", "dip"]), encoded())
 
 
-def ledger_of(bench: Bench) -> StoreLedger:
-    return StoreLedger(bench.context, arms_of(bench.context.config))
+def ledger_of(bench: Bench, confirm: Callable[[], None] = lambda: None) -> StoreLedger:
+    return StoreLedger(bench.context, arms_of(bench.context.config), confirm)
 
 
 def job_of(bench: Bench, until: int | None = None) -> FitJob:
@@ -57,7 +59,7 @@ def test_an_image_that_goes_no_further_has_a_row_for_every_arm_and_its_fits_are_
     bench = make_bench(make_config(arms=["random", "dip"], keep={"fits": keep}), encoded())
     key = fit_keys(bench.context, job_of(bench)).checkpoint
     bench.store.put(key, b"state")
-    ledger_of(bench).end(EndImage(bench.image, RowState.REJECTED, "it is damaged"))
+    assert ledger_of(bench).end(EndImage(bench.image, RowState.REJECTED, "it is damaged"))
     rows = read_rows(bench.store, bench.context.layout)
     assert [(row.image, row.arm, row.state, row.reason) for row in rows] == [
         ("a.png", arm, RowState.REJECTED, "it is damaged") for arm in ("random", "dip")
@@ -65,9 +67,24 @@ def test_an_image_that_goes_no_further_has_a_row_for_every_arm_and_its_fits_are_
     assert bench.store.exists(key) == (keep == "all")
 
 
-def test_rows_that_are_there_stay(bench: Bench) -> None:
+def test_rows_that_are_there_stay_and_so_do_the_fits_that_they_name(bench: Bench) -> None:
     ledger = ledger_of(bench)
-    ledger.end(EndImage(bench.image, RowState.REJECTED, "first"))
-    ledger.end(EndImage(bench.image, RowState.FAILED, "second"))
+    assert ledger.end(EndImage(bench.image, RowState.REJECTED, "first"))
+    key = fit_keys(bench.context, FitJob(bench.image, "full", NAME)).result
+    bench.store.put(key, b"a record")
+    assert not ledger.end(EndImage(bench.image, RowState.FAILED, "second"))
+    assert bench.store.exists(key)
     stored = json.loads(bench.store.get(bench.context.layout.row(bench.image.id)))
     assert {row["reason"] for row in stored["rows"]} == {"first"}
+
+
+def test_a_driver_that_was_succeeded_records_no_failure(bench: Bench) -> None:
+    def superseded() -> None:
+        raise SupersededError("another driver has it")
+
+    ledger = ledger_of(bench, superseded)
+    with pytest.raises(SupersededError):
+        ledger.failed(job_of(bench), "its Ray is gone")
+    with pytest.raises(SupersededError):
+        ledger.end(EndImage(bench.image, RowState.FAILED, "its Ray is gone"))
+    assert list(bench.store.keys(bench.context.layout.root)) == []

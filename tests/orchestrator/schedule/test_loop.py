@@ -195,6 +195,7 @@ class Scene:
         self.world = World(plan_of(TWO_ARMS, images), random.Random(0))
         self.crew, self.claim, self.listener = Crew(self.world), Claim(), Listener()
         self.ended: list[EndImage] = []
+        self.others_finish = False
         banks = Banks(PARTS if missing else {}, missing or {}, retries=RETRIES, tally=self.world.tally)
         self.loop = Loop(
             scheduler=self.world.scheduler,
@@ -212,9 +213,12 @@ class Scene:
             clock=itertools.count(step=10).__next__,
         )
 
-    def end(self, ended: EndImage) -> None:
+    def end(self, ended: EndImage) -> bool:
+        if self.others_finish:
+            return False
         self.ended.append(ended)
         self.world.rows[ended.image.id] += 1
+        return True
 
     def run(self) -> None:
         self.loop.run(lambda: None)
@@ -253,6 +257,17 @@ def test_a_question_that_fails_ends_its_image_and_no_other() -> None:
     assert ended.reason == "ValueError: no"
     assert f"drop {ended.image.id}" in scene.crew.calls
     assert scene.listener.notes == [f"{ended.image.name}: failed: ValueError: no"]
+
+
+def test_an_image_that_another_driver_has_finished_is_not_said_to_have_failed() -> None:
+    scene = Scene()
+    scene.others_finish = True
+    scene.crew.trouble["Collect"] = Unanswered("NotFoundError: the store holds no result.json")
+    scene.run()
+    assert not scene.ended
+    assert scene.listener.notes == [
+        "image2.png: another driver has finished it; NotFoundError: the store holds no result.json here"
+    ]
 
 
 def test_a_worker_that_is_lost_is_asked_again() -> None:
