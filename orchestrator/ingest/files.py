@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,22 @@ from orchestrator.errors import ImageRejectedError, UserMistakeError
 from orchestrator.images import FIRST_BYTES, Encoding, check_format, decode
 from orchestrator.images.isolated import isolated_map
 from orchestrator.run.inputs import Rejected
+from orchestrator.run.layout import CLAIMS, RECORD, RUNS
 
 _DECODING_BYTES_PER_PIXEL = 128  # five 64-bit samples, three times over
 _DECODING_BYTES = 1 << 30  # memory of codecs in addition to the pixels
 _DECODING_SECONDS = 300
 _CRASHED = f"its decoder crashed, or did not end within {_DECODING_SECONDS} s"
+_LEFT_BY_SYSTEMS = {
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "__macosx",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+}
 MOST_PART_BYTES = 255  # the limit of common file systems for a name between two slashes
 _MOST_PATH_BYTES = 800  # an object store's keys have at most 1,024 bytes; the run and the arm take some of them
 
@@ -40,28 +51,59 @@ class ReadFile:
     shape: tuple[int, int, int]
 
 
-def files_below(folder: Path, leave_out: Path | None = None) -> Iterator[Path]:
-    """Yield all files below a folder, sorted, without hidden ones. Links to folders are not followed, so there is no
-    loop.
+def files_below(folder: Path, leave_out: Collection[Path] = ()) -> Iterator[Path]:
+    """Yield all files below a folder, sorted, without those that are no user's images.
 
-    A folder that cannot be opened is yielded like a file. The folder ``leave_out`` yields nothing.
+    These are hidden files, what systems leave in folders (`_LEFT_BY_SYSTEMS`), everything in a store, and everything in
+    the folders ``leave_out``, by whatever path or link they are named. Links to folders are not followed, so there is
+    no loop. A folder that cannot be opened is yielded like a file.
     """
+    # Paths have many spellings (links, "..", case), so folders are told by what the system says they are.
+    others = {same for path in leave_out if (same := identity(path)) is not None}
     # os.walk is recursive, and folders may be nested more deeply than Python's limit on recursion.
     waiting = [folder]
     while waiting:
         place = waiting.pop()
-        if place.absolute() == leave_out:
+        if identity(place) in others or (place != folder and _is_store(place)):
             continue
         try:
             entries = sorted(os.scandir(place), key=lambda entry: entry.name)
         except OSError:
             yield place
             continue
-        shown = [entry for entry in entries if not entry.name.startswith(".")]
+        shown = [
+            entry
+            for entry in entries
+            if not entry.name.startswith(".") and entry.name.casefold() not in _LEFT_BY_SYSTEMS
+        ]
         for entry in shown:
             if not (entry.is_dir(follow_symlinks=False) or os.path.isdir(entry)):  # noqa: PTH112 - Path.is_dir may raise
                 yield Path(entry)
         waiting += [Path(entry) for entry in reversed(shown) if entry.is_dir(follow_symlinks=False)]
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What makes a folder the same under all its names; None if it does not exist or cannot be asked."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - Path.stat raises for what os.stat only refuses
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_store(folder: Path) -> bool:
+    """Whether a folder is a store, of this run or another, or a run's folder: a run has a record and claims."""
+    if _is_run(folder):
+        return True
+    try:
+        with os.scandir(folder / RUNS) as runs:
+            return any(_is_run(Path(run)) for run in runs)
+    except OSError:
+        return False
+
+
+def _is_run(folder: Path) -> bool:
+    return os.path.isfile(folder / RECORD) and os.path.isdir(folder / CLAIMS)  # noqa: PTH112, PTH113 - they never raise
 
 
 def relative_name(path: Path, folder: Path) -> str:

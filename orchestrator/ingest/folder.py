@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import UserMistakeError
-from orchestrator.ingest.files import MOST_PART_BYTES, ReadFile, files_below, folder_of, read_files
+from orchestrator.ingest.files import MOST_PART_BYTES, ReadFile, files_below, folder_of, identity, read_files
 from orchestrator.ingest.partners import match_partners, size_text
 from orchestrator.run.inputs import SPREAD_SUFFIX, InputImage, Rejected
 from orchestrator.run.layout import image_id
@@ -96,13 +96,13 @@ def read_folder(
     simulate: bool = False,
     scale: int = 1,
     max_pixels: int,
-    leave_out: Path | None = None,
+    store: Path | None = None,
 ) -> tuple[list[Upload], list[Rejected]]:
     """Read a folder: return its images with their references and masks, and the files that cannot be used.
 
     With ``simulate`` the images are clean and serve as their own references. ``white_is_known`` says which of a mask's
-    pixels are known. ``scale`` is how many times larger the restored image is than the degraded one. Files in the
-    folder ``leave_out``, such as a store, are no images of the user.
+    pixels are known. ``scale`` is how many times larger the restored image is than the degraded one. The folders of
+    references and masks, and the run's own ``store``, may lie among the images: their files are none.
 
     Raises:
         UserMistakeError: a folder is missing, or holds no readable image, or references or masks do not match by name
@@ -111,7 +111,12 @@ def read_folder(
     folder = folder_of(images, "--images")
     reference_folder = None if references is None else folder_of(references, "--references")
     mask_folder = None if masks is None else folder_of(masks, "--masks")
-    paths = list(files_below(folder, leave_out))
+    if store is not None and identity(store) == identity(folder) is not None:
+        raise UserMistakeError(
+            f"--images {images}: this folder is the store; give one for the images, or another store"
+        )
+    partners = [path for path in (reference_folder, mask_folder) if path and identity(path) != identity(folder)]
+    paths = list(files_below(folder, [*partners, *([] if store is None else [store])]))
     if not paths:
         raise UserMistakeError(f"--images {images}: the folder is empty")
     outcomes = list(read_files(folder, paths, [None] * len(paths), max_pixels))

@@ -65,7 +65,7 @@ def make_plan(
         simulate=simulate,
         scale=config.task.scale,
         max_pixels=config.ingest.max_pixels,
-        leave_out=None if "://" in store.url else Path(store.url),
+        store=None if "://" in store.url else Path(store.url),
     )
     reasons = {} if resources is None else too_large(config, [upload.image for upload in uploads], resources)
     fitting = [upload for upload in uploads if upload.image.id not in reasons]

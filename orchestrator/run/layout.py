@@ -31,6 +31,8 @@ from workers.names import FitName, Round
 
 RUNS = "runs"
 IMAGES = "images"
+RECORD = "run.json"
+CLAIMS = "claims"
 TOGETHER = "all-images"
 """The source of tickets that were found on all images of a run together."""
 Preview = Literal["degraded", "restored", "mean", "spread", "reference"]
@@ -173,7 +175,7 @@ class RunLayout:
     @property
     def record(self) -> str:
         """The record of the run."""
-        return f"{self.root}/run.json"
+        return f"{self.root}/{RECORD}"
 
     @property
     def config(self) -> str:

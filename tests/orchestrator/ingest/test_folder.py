@@ -534,10 +534,96 @@ def test_a_file_larger_than_any_image_is_not_read_into_memory(folder: Path, put:
     assert reject.reason == "reading it takes more memory than it may have"
 
 
-def test_a_store_among_the_images_is_none_of_them(folder: Path, put: Make) -> None:
+@pytest.mark.parametrize("spelling", ["dip-store", "link/dip-store", "other/../dip-store"])
+def test_a_store_among_the_images_is_none_of_them(folder: Path, put: Make, tmp_path: Path, spelling: str) -> None:
     put("a.png")
-    put("dip-store/runs/r/restored/b.png")
+    put("dip-store/images/ab/b.png")
     put("other/c.png")
-    uploads, rejected = read_folder(folder, leave_out=folder / "dip-store", max_pixels=LIMIT)
+    (folder / "link").symlink_to(folder)
+    uploads, rejected = read_folder(folder, store=folder / spelling, max_pixels=LIMIT)
     assert [upload.image.name for upload in uploads] == ["a.png", "other/c.png"]
     assert rejected == []
+    (tmp_path / "elsewhere").symlink_to(folder)
+    uploads, _ = read_folder(tmp_path / "elsewhere", store=folder / "dip-store", max_pixels=LIMIT)
+    assert [upload.image.name for upload in uploads] == ["a.png", "other/c.png"]
+
+
+def test_the_store_of_another_run_or_a_run_alone_among_the_images_is_none_of_them(folder: Path, put: Make) -> None:
+    for run in ("old/runs/first", "kept/first"):
+        put(f"{run}/run.json", b"{}")
+        put(f"{run}/claims/000001/holder.json", b"{}")
+        put(f"{run}/restored/arm/pick/b.png")
+    put("old/images/ab/b.png")
+    put("runs/day-1/a.png")
+    uploads, rejected = read_folder(folder, store=folder / "dip-store", max_pixels=LIMIT)
+    assert [upload.image.name for upload in uploads] == ["runs/day-1/a.png"]
+    assert rejected == []
+    # A folder that is named counts, also below a store: restored images may be restored again.
+    given = folder / "old/runs/first/restored/arm/pick"
+    assert [image.name for image in images_of(given)] == ["b.png"]
+
+
+def test_a_store_is_not_the_folder_of_images_itself(folder: Path, put: Make) -> None:
+    put("a.png")
+    with pytest.raises(UserMistakeError, match="this folder is the store"):
+        read_folder(folder, store=folder, max_pixels=LIMIT)
+
+
+def test_masks_and_references_among_the_images_are_none_of_them(folder: Path, put: Make) -> None:
+    put("a.png")
+    put("masks/a.png")
+    put("gt/a.png")
+    (folder.parent / "link").symlink_to(folder)
+    masks, references = folder.parent / "link/masks", folder / "gt/../gt"
+    uploads, rejected = read_folder(folder, masks=masks, references=references, max_pixels=LIMIT)
+    assert [upload.image.name for upload in uploads] == ["a.png"]
+    assert rejected == []
+    # A folder compared with itself has images all the same.
+    assert [image.name for image in images_of(folder / "gt", folder / "gt")] == ["a.png"]
+
+
+def test_what_systems_leave_in_folders_is_no_image(folder: Path, put: Make) -> None:
+    for name in ("Thumbs.db", "desktop.ini", "__MACOSX/a.png", "@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "b/Thumbs.db"):
+        put(name)
+    put("a.png")
+    uploads, rejected = read_folder(folder, max_pixels=LIMIT)
+    assert [upload.image.name for upload in uploads] == ["a.png"]
+    assert rejected == []
+
+
+def test_a_partner_is_found_whatever_the_case_and_the_form_of_accents(folder: Path, put: Make, tmp_path: Path) -> None:
+    for image, mask in (("DSC_0001.JPG", "dsc_0001.png"), ("A/b.png", "a/B.PNG"), ("caf\u00e9.png", "cafe\u0301.tif")):
+        put(image)
+        put(mask, folder="masks", kind="TIFF" if mask.endswith("tif") else "PNG")
+    uploads, _ = read_folder(folder, masks=tmp_path / "masks", max_pixels=LIMIT)
+    found = {u.image.name: u.mask_path.relative_to(tmp_path / "masks").as_posix() for u in uploads if u.mask_path}
+    assert found == {"DSC_0001.JPG": "dsc_0001.png", "A/b.png": "a/B.PNG", "caf\u00e9.png": "cafe\u0301.tif"}
+
+
+def test_the_very_name_is_taken_before_one_of_another_spelling(folder: Path, put: Make, tmp_path: Path) -> None:
+    for name in ("a.png", "A.png"):
+        put(name)
+        put(name, folder="clean")
+    assert [
+        upload.reference_path for upload in read_folder(folder, references=tmp_path / "clean", max_pixels=LIMIT)[0]
+    ] == [
+        tmp_path / "clean/A.png",
+        tmp_path / "clean/a.png",
+    ]
+    (tmp_path / "clean/A.png").unlink()
+    assert "A.png: no reference has this name, and a.png fits several images" in mistake(folder, tmp_path / "clean")
+
+
+def test_spellings_that_several_files_fit_are_a_mistake(folder: Path, put: Make, tmp_path: Path) -> None:
+    put("Ab.png")
+    put("aB.png", folder="clean")
+    put("AB.png", folder="clean")
+    assert "Ab.png: several references have this name: AB.png, aB.png" in mistake(folder, tmp_path / "clean")
+
+
+def test_a_name_without_partner_is_shown_with_the_nearest(folder: Path, put: Make, tmp_path: Path) -> None:
+    put("scan-001.png")
+    put("scan-001_mask.png", folder="clean")
+    assert "scan-001.png: no reference has this name (the nearest: scan-001_mask.png)" in mistake(
+        folder, tmp_path / "clean"
+    )
