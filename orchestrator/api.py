@@ -27,7 +27,7 @@ from orchestrator.drive.handle import Run, Silent, store_at
 from orchestrator.errors import UserMistakeError
 from orchestrator.run.inputs import Source
 from orchestrator.run.progress import Listener
-from orchestrator.run.record import all_runs, check_run_name, new_run_name, read_run
+from orchestrator.run.record import check_run_name, list_runs, new_run_name, read_run
 from orchestrator.settings.effort import TASK_OPTIONS, Effort, Wanted, check_effort
 
 if TYPE_CHECKING:
@@ -206,11 +206,15 @@ def resume(run: str, *, settings: Settings = (), store: str | Path | None = None
 def runs(store: str | Path | None = None) -> list[Run]:
     """All runs of a store, oldest first; ``store`` as in `What`.
 
+    Last come those that cannot be read: their `Run.status` raises the reason.
+
     Raises:
         StoreError: the store cannot be read.
     """
     opened = store_at(store)
-    return [Run.of(opened, record.run) for record in all_runs(opened)]
+    records, unreadable = list_runs(opened)
+    names = [record.run for record in records] + [each.run for each in unreadable]
+    return [Run.of(opened, name) for name in names]
 
 
 def submission(

@@ -2,9 +2,11 @@
 
 import argparse
 import shlex
+import sys
 
 from orchestrator.drive.handle import store_at
 from orchestrator.store import Store
+from orchestrator.text import printable
 
 
 def store_of(options: argparse.Namespace) -> Store:
@@ -15,3 +17,8 @@ def store_of(options: argparse.Namespace) -> Store:
 def command_for(command: str, run: str, store: Store) -> str:
     """The command that a person types next."""
     return f"python -m orchestrator {command} {run} --store {shlex.quote(store.url)}"
+
+
+def warn(message: str) -> None:
+    """Print a line about what is left out, where it does not mix with what is printed for programs."""
+    print(f"left out: {printable(message)}", file=sys.stderr)

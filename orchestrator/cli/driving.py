@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.api import Run
-from orchestrator.cli.common import command_for, store_of
+from orchestrator.cli.common import command_for, store_of, warn
 from orchestrator.cli.shown.outcome import show_outcome, status_of
 from orchestrator.cli.shown.plan import print_plan
 from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError, StoreUnavailableError, UserMistakeError
@@ -69,7 +69,7 @@ def _drive(options: argparse.Namespace, start: Callable[..., Run]) -> int:
         if progress.noted:
             print(f"go on with       {command_for('resume', name, store)}")
         raise
-    record, rows = run.status(), read_rows(store, RunLayout(name))
+    record, rows = run.status(), read_rows(store, RunLayout(name), warn)
     show_outcome(store, record, rows)
     if record.command == "study":
         from orchestrator.cli.shown.study import show_study
@@ -112,7 +112,7 @@ def follow(run: Run) -> int:
         print(f"the run {run.name} goes on; come back to it with {command_for('watch', run.name, run.store)}")
         raise
     if record.state is RunState.FINISHED:
-        rows = read_rows(run.store, RunLayout(run.name))
+        rows = read_rows(run.store, RunLayout(run.name), warn)
         show_outcome(run.store, record, rows)
         return status_of(rows)
     print(f"{run.name} is {record.state}" + (f": {record.reason}" if record.reason else ""), file=sys.stderr)

@@ -5,8 +5,8 @@ Of a lottery --json and --csv have a row for every round and initialisation.
 
 import argparse
 
-from orchestrator.cli.common import store_of
-from orchestrator.cli.shown.outcome import show_rows
+from orchestrator.cli.common import store_of, warn
+from orchestrator.cli.shown.outcome import EXIT_SOME_FAILED, show_rows
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
 from orchestrator.run.rows import read_rows, rows_to_csv, rows_to_json
@@ -24,7 +24,8 @@ def act(options: argparse.Namespace) -> int:
     """Print the rows."""
     store = store_of(options)
     record = read_run(store, options.run)
-    rows = read_rows(store, RunLayout(record.run))
+    left_out: list[str] = []
+    rows = read_rows(store, RunLayout(record.run), left_out.append)
     if options.json:
         print(rows_to_json(rows))
     elif options.csv:
@@ -34,4 +35,6 @@ def act(options: argparse.Namespace) -> int:
         images = len({row.image for row in rows})
         if images < record.images:
             print(f"{images} of {record.images} images so far; the run is {record.state}")
-    return 0
+    for reason in left_out:
+        warn(reason)
+    return EXIT_SOME_FAILED if left_out else 0

@@ -5,7 +5,7 @@ import json
 
 from orchestrator.cli.common import store_of
 from orchestrator.cli.shown.units import duration
-from orchestrator.run.record import all_runs
+from orchestrator.run.record import list_runs
 from orchestrator.text import printable
 
 _SHOWN = 100
@@ -19,14 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Print the list."""
     store = store_of(options)
-    runs = all_runs(store)
+    runs, unreadable = list_runs(store)
     if options.json:
-        print(json.dumps([run.summary() for run in runs], indent=2))
+        summaries = [run.summary() for run in runs] + [each.summary() for each in unreadable]
+        print(json.dumps(summaries, indent=2))
         return 0
-    if not runs:
+    if not runs and not unreadable:
         print(f"no runs in {store.url}")
     for run in runs:
         took = "" if run.seconds is None else f"  {duration(run.seconds)}"
         reason = "" if run.reason is None else f"  ({printable(run.reason)[:_SHOWN]})"
         print(f"{run.run}  {run.state:<11}  {run.images:>6} images  {run.created}{took}{reason}")
+    for each in unreadable:
+        print(f"{each.run}  unreadable   {printable(each.reason)}")
     return 0

@@ -8,7 +8,7 @@ from orchestrator.collect.packed import pack
 from orchestrator.collect.rows import arm_row, round_rows
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
-from orchestrator.run.rows import Row, rows_from_json, rows_record
+from orchestrator.run.rows import Row, rows_of, rows_record
 
 
 def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *, previews: bool) -> list[Row]:
@@ -42,7 +42,7 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
 def _rows_of_another(context: RunContext, image: InputImage) -> list[Row]:
     """Return the rows that count, which another attempt has written, and delete what no attempt's rows name."""
     store, layout = context.store, context.layout
-    rows = rows_from_json(store.get(layout.row(image.id)), store.show(layout.row(image.id)))
+    rows = rows_of(store, layout.row(image.id))
     # Which fits at full size that attempt has chosen is not known here.
     _delete_fits(context, image, lambda root: root.startswith(f"{layout.fits(image.id)}/full/"))
     return rows

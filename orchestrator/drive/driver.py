@@ -16,6 +16,7 @@ import yaml
 from orchestrator.drive.local_ray import interruptible, local_ray, uninterrupted
 from orchestrator.drive.study import conclude_study
 from orchestrator.errors import (
+    DamagedError,
     OrchestratorError,
     RayLostError,
     RunCancelledError,
@@ -252,11 +253,19 @@ def _give_up(store: Store, claim: Claim, state: RunState, reason: str, seconds: 
 
 
 def _write_tables(store: Store, record: RunRecord) -> list[Row]:
-    """Write the tables and the page of what is there; return the rows."""
+    """Write the tables and the page of what is there; return the rows.
+
+    Raises:
+        DamagedError: rows of some images cannot be read; the tables and the page have the others.
+    """
     layout = RunLayout(record.run)
-    rows = read_rows(store, layout)
+    unreadable: list[str] = []
+    rows = read_rows(store, layout, unreadable.append)
     write_results(store, layout, rows)
     write_comparison(store, layout, rows)
     write_lottery(store, layout, rows)
-    write_report(store, record, rows)
+    write_report(store, record, rows, unreadable)
+    if unreadable:
+        more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
+        raise DamagedError(f"{unreadable[0]}{more}")
     return rows

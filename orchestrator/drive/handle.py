@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -115,9 +116,9 @@ class Run:
 
         The result is a ``pyarrow.Table``; ``.to_pandas()`` makes a data frame of it where pandas is installed. PSNR is
         in dB, errors are mean squares of images in [0, 1], times are in seconds. An unknown value is null. The table is
-        empty while no image is finished.
+        empty while no image is finished. Rows that cannot be read are left out, with a warning that says why.
         """
-        return rows_to_table(read_rows(self.store, self._layout))
+        return rows_to_table(read_rows(self.store, self._layout, warnings.warn))
 
     def restored(
         self, image: str, *, arm: str | None = None, which: Literal["pick", "mean"] = "pick"

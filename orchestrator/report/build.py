@@ -8,9 +8,10 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.errors import NotFoundError
+from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError
 from orchestrator.figures.comparison import compare
 from orchestrator.figures.sparsity import curve
 from orchestrator.figures.transfer import transfers
@@ -28,7 +29,7 @@ from orchestrator.report import (
 )
 from orchestrator.report.svg.curves import FEW
 from orchestrator.run.decisions import DECISIONS
-from orchestrator.run.inputs import image_ids, read_inputs
+from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import TOGETHER, RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row
@@ -42,25 +43,35 @@ _ROUNDS = 6
 """The most rounds of an arm that are shown as pictures, evenly spread."""
 
 
-def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
+def write_report(store: Store, record: RunRecord, rows: Sequence[Row], unreadable: Sequence[str] = ()) -> None:
     """Write the page: all rows, and the pictures of the first ``keep.report_images`` images, as far as they are there.
 
     Args:
         store: The run's store. The run may also be in progress, or have ended long ago.
         record: The run's record.
         rows: Its rows, in the order of the images' names.
+        unreadable: What could not be read of the run, a line each. What cannot be read here is added to it.
     """
+    unreadable = list(unreadable)
     layout = RunLayout(record.run)
     picked = [row for row in rows if row.picked]
     by_name = {name: list(group) for name, group in groupby(picked, key=lambda row: row.image)}
     images: list[ImageReport] = []
     lotteries: list[LotteryImage] = []
     room = MOST_BYTES
-    inputs = read_inputs(store, layout)
+    inputs = None
+    try:
+        inputs = read_inputs(store, layout)
+    except (DamagedError, NewerFormatError) as error:
+        unreadable.append(str(error))
     # The run may have ended before all images were in the store.
     shown_images = [] if inputs is None else inputs.images[: record.config["keep"]["report_images"]]
     for image in shown_images:
-        shown = _image_report(store, layout, image.name, image.id, by_name.get(image.name, []))
+        try:
+            shown = _image_report(store, layout, image.name, image.id, by_name.get(image.name, []))
+        except (DamagedError, NewerFormatError) as error:
+            unreadable.append(f"{image.name}: {error}")
+            continue
         if shown is not None:
             room -= _weight(shown)
             if room < 0:
@@ -71,6 +82,7 @@ def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
                 drawn = _lottery_image(store, layout, image.id, own, shown)
                 room -= sum(len(picture.png) for picture in drawn.pictures)
                 lotteries.append(drawn if room >= 0 else replace(drawn, pictures=()))
+    ids = {} if inputs is None else {image.name: image.id for image in inputs.images}
     page = render(
         RunReport(
             run=record.run,
@@ -83,7 +95,8 @@ def write_report(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
             images=images,
             left_out=len(by_name) - len(images),
             comparison=[asdict(pair) for pair in compare(rows) if pair.image is None],
-            lottery=_lottery(store, layout, rows, lotteries),
+            lottery=_lottery(store, layout, rows, ids, lotteries),
+            unreadable=unreadable,
         )
     )
     store.put(layout.report, page.encode())
@@ -98,7 +111,7 @@ def _get(store: Store, key: str) -> bytes | None:
 
 def _decision(store: Store, key: str) -> dict[str, Any] | None:
     data = _get(store, key)
-    return None if data is None else DECISIONS.from_json(data, store.show(key))
+    return None if data is None else DECISIONS.from_store(data, store.show(key))
 
 
 def _weight(shown: ImageReport) -> int:
@@ -112,7 +125,12 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
         return None
     arms = [row.arm for row in rows]
     decisions = {arm: decision for arm in arms if (decision := _decision(store, layout.pick(ident, arm))) is not None}
-    fits = [_with_arms(fit, rows, decisions) for fit in pq.read_table(io.BytesIO(packed)).to_pylist()]
+    try:
+        table = pq.read_table(io.BytesIO(packed))
+    except (pa.ArrowException, OSError) as error:
+        place = store.show(layout.cohort(ident))
+        raise DamagedError(f"{place} is damaged: {' '.join(str(error).split())}") from None
+    fits = [_with_arms(fit, rows, decisions) for fit in table.to_pylist()]
     # A lottery has many rounds: the section on tickets draws the others, as far as they are of interest.
     drawn = [fit for fit in fits if isinstance(parse_name(fit["candidate"]), PriorName) or _pickers(fit, rows)]
     curves = [_curve(fit, rows) for fit in drawn if fit["state"] == "done"]
@@ -137,12 +155,11 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
 
 
 def _lottery(
-    store: Store, layout: RunLayout, rows: Sequence[Row], images: Sequence[LotteryImage]
+    store: Store, layout: RunLayout, rows: Sequence[Row], ids: Mapping[str, str], images: Sequence[LotteryImage]
 ) -> LotteryReport | None:
     points = curve(rows)
     if not points:
         return None
-    ids = image_ids(store, layout)
     together = [row for row in rows if row.source == TOGETHER]
     first = [row for row in together if row.image == together[0].image]
     return LotteryReport(points, transfers(rows, ids), ids, images, _layers(store, layout, TOGETHER, first))

@@ -127,6 +127,7 @@ class RunReport:
         comparison: How each pair of arms differs over all images, as `orchestrator.figures.comparison.Difference` names
             it.
         lottery: The lottery tickets; None where none were drawn.
+        unreadable: What could not be read, a line each.
     """
 
     run: str
@@ -140,6 +141,7 @@ class RunReport:
     left_out: int
     comparison: Sequence[Row] = ()
     lottery: LotteryReport | None = None
+    unreadable: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

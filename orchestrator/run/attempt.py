@@ -4,7 +4,6 @@ A claim is a folder of the store: its holder (``holder.json``), the state of the
 (``log.txt``) and a request to stop, if there is one (``cancel.json``). The claim of the highest number counts.
 """
 
-import contextlib
 import os
 import re
 import socket
@@ -15,9 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.errors import (
-    NotFoundError,
-)
+from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError
 from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.layout import ClaimLayout, RunLayout
 from orchestrator.store import Store
@@ -121,10 +118,14 @@ STOP_REQUESTS = RecordFormat("the request to stop", StopRequest, (same_fields,))
 
 @dataclass(frozen=True)
 class Attempt:
-    """A claim as another process finds it. A holder that has not yet reported is running."""
+    """A claim as another process finds it. A holder that has not yet reported is running.
+
+    A report that cannot be read counts as none, and ``damage`` says why: a holder that lives soon writes another.
+    """
 
     holder: Holder
     standing: Standing
+    damage: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -167,12 +168,20 @@ def read_log(store: Store, layout: RunLayout, after: int = 0) -> Iterator[str]:
     Logs up to the claim of number ``after`` are left out.
     """
     for number in range(after + 1, latest(store, layout) + 1):
-        attempt = read_attempt(store, layout.claim(number))
-        if attempt is not None:
+        try:
+            attempt = read_attempt(store, layout.claim(number))
+            name = None if attempt is None else attempt.holder.name
+        except (DamagedError, NewerFormatError) as error:
+            name = str(error)
+        if name is not None:
             log = ""
-            with contextlib.suppress(NotFoundError):
-                log = store.get(layout.claim(number).log).decode()
-            yield f"-- {attempt.holder.name}\n{log}"
+            try:
+                log = store.get(layout.claim(number).log).decode(errors="replace")
+            except NotFoundError:
+                pass
+            except DamagedError as error:
+                log = f"{error}\n"
+            yield f"-- {name}\n{log}"
 
 
 def read_attempt(store: Store, keys: ClaimLayout) -> Attempt | None:
@@ -184,15 +193,17 @@ def read_attempt(store: Store, keys: ClaimLayout) -> Attempt | None:
         holder = replace(HOLDERS.read(store, keys.holder), number=int(keys.root.rpartition("/")[2]))
     except NotFoundError:
         return None
-    standing = _read_standing(store, keys)
-    if standing.state is RunState.RUNNING and holder.is_gone:
+    attempt = _with_standing(store, keys, holder)
+    if attempt.standing.state is RunState.RUNNING and holder.is_gone:
         # It may have recorded its end, and ended, between these two looks.
-        standing = _read_standing(store, keys)
-    return Attempt(holder, standing)
+        return _with_standing(store, keys, holder)
+    return attempt
 
 
-def _read_standing(store: Store, keys: ClaimLayout) -> Standing:
+def _with_standing(store: Store, keys: ClaimLayout, holder: Holder) -> Attempt:
     try:
-        return STANDINGS.read(store, keys.state)
+        return Attempt(holder, STANDINGS.read(store, keys.state))
     except NotFoundError:
-        return Standing(RunState.RUNNING)
+        return Attempt(holder, Standing(RunState.RUNNING))
+    except DamagedError as error:
+        return Attempt(holder, Standing(RunState.RUNNING), str(error))

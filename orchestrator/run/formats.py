@@ -17,7 +17,7 @@ from dataclasses import fields, is_dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from orchestrator.errors import NewerFormatError
+from orchestrator.errors import DamagedError, NewerFormatError
 from orchestrator.store import Store, create_or_read
 from orchestrator.version import __version__
 from workers.names import FitName
@@ -106,7 +106,10 @@ class RecordFormat(Generic[T]):
         """
         from pydantic import ValidationError  # noqa: PLC0415 - see above
 
-        value = json.loads(data)
+        try:
+            value = json.loads(data)
+        except RecursionError:
+            raise ValueError("its brackets are nested too deep") from None
         found = value.get("format", 0) if isinstance(value, dict) else 0
         number = check_format(found, self.number, f"{self._kind} {place}".strip())
         try:
@@ -123,17 +126,32 @@ class RecordFormat(Generic[T]):
             first = error.errors(include_url=False, include_input=False)[0]
             raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
+    def from_store(self, data: bytes, place: str) -> T:
+        """A record back from an object of the store, which was found at this place.
+
+        Raises:
+            NewerFormatError: a newer version has written it.
+            DamagedError: the object is no record of the kind.
+        """
+        try:
+            return self.from_json(data, place)
+        except ValueError as error:
+            raise DamagedError(
+                f"{place} is damaged: it is not {self._kind} ({error}); put back a good copy, or delete it if it was"
+                " computed, and resume the run"
+            ) from None
+
     def read(self, store: Store, key: str) -> T:
-        """A record from the store; see `from_json`.
+        """A record from the store; see `from_store`.
 
         Raises:
             NotFoundError: the store has none.
         """
-        return self.from_json(store.get(key), store.show(key))
+        return self.from_store(store.get(key), store.show(key))
 
     def create_or_read(self, store: Store, key: str, record: T, *, indent: int | None = None) -> T:
         """Write a record unless the store has one; returns the record that counts, which is the first."""
-        return self.from_json(create_or_read(store, key, self.to_json(record, indent=indent)), store.show(key))
+        return self.from_store(create_or_read(store, key, self.to_json(record, indent=indent)), store.show(key))
 
 
 def _text_keys(value: Any) -> Any:

@@ -2,12 +2,12 @@
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orchestrator.errors import NotFoundError, StoreError, UserMistakeError
+from orchestrator.errors import NotFoundError, OrchestratorError, StoreUnavailableError, UserMistakeError
 from orchestrator.run.attempt import RunState, Stop, last_attempt, latest
 from orchestrator.run.claim import request_stop, take
 from orchestrator.run.formats import RecordFormat, same_fields
@@ -121,7 +121,7 @@ def read_run(store: Store, run: str) -> RunRecord:
     Raises:
         UserMistakeError: there is no such run, or its folder has another run's name.
         NewerFormatError: a newer version has written its record.
-        StoreError: the object in its place is no record of a run.
+        DamagedError: the object in its place is no record of a run, or nothing says who has claimed it.
     """
     layout = RunLayout(check_run_name(run))
     try:
@@ -129,8 +129,6 @@ def read_run(store: Store, run: str) -> RunRecord:
     except NotFoundError:
         names = ", ".join(store.children(RUNS)[-5:]) or "none"
         raise UserMistakeError(f"no run {run!r} in the store {store.url}; the latest there: {names}") from None
-    except ValueError as error:
-        raise StoreError(f"{store.show(layout.record)} is no record of a run: {error}") from None
     if record.run != run:
         # A copy would write into the original, whose name its record has.
         raise UserMistakeError(
@@ -155,6 +153,9 @@ def read_run(store: Store, run: str) -> RunRecord:
     )
     if standing.state is not RunState.RUNNING:
         return record
+    if attempt.damage is not None:
+        # A driver that lives writes its next report within seconds.
+        return replace(record, state=RunState.INTERRUPTED, reason=attempt.damage)
     if attempt.holder.is_gone:
         return replace(record, state=RunState.INTERRUPTED, reason="its driver is gone")
     # For people only: a driver that takes a run over uses its own clock (`orchestrator.run.claim.take`).
@@ -195,13 +196,36 @@ def cancel_run(store: Store, run: str, stop: Stop) -> RunRecord:
     return read_run(store, run)
 
 
-def all_runs(store: Store) -> list[RunRecord]:
-    """All runs of a store, oldest first."""
+@dataclass(frozen=True)
+class UnreadableRun:
+    """A run that cannot be shown, and the reason, on one line."""
 
-    def records() -> Iterator[RunRecord]:
-        for name in store.children(RUNS):
-            # A folder without a record is left over from a run that never began; one of another name is none of ours.
-            if is_run_name(name) and store.exists(RunLayout(name).record):
-                yield read_run(store, name)
+    run: str
+    reason: str
 
-    return sorted(records(), key=lambda record: (record.created, record.run))
+    def summary(self) -> dict[str, Any]:
+        """The line of a list of runs, with what is known."""
+        unknown = dict.fromkeys(("images", "created", "finished", "seconds"))
+        return {"run": self.run, "state": "unreadable", **unknown, "reason": self.reason}
+
+
+def list_runs(store: Store) -> tuple[list[RunRecord], list[UnreadableRun]]:
+    """All runs of a store, oldest first, and those that cannot be read: damaged, of a newer version, or renamed.
+
+    Raises:
+        StoreUnavailableError: the store is in trouble.
+    """
+    records: list[RunRecord] = []
+    unreadable: list[UnreadableRun] = []
+    for name in store.children(RUNS):
+        # A folder of another name is none of ours.
+        if is_run_name(name):
+            try:
+                # A folder without a record is left over from a run that never began.
+                if store.exists(RunLayout(name).record):
+                    records.append(read_run(store, name))
+            except StoreUnavailableError:
+                raise
+            except OrchestratorError as error:
+                unreadable.append(UnreadableRun(name, str(error)))
+    return sorted(records, key=lambda record: (record.created, record.run)), unreadable

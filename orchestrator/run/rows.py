@@ -2,11 +2,13 @@
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError
 from orchestrator.run.formats import RecordFormat
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store
@@ -149,12 +151,42 @@ def write_results(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
     store.put(layout.results("parquet"), buffer.getvalue())
 
 
-def read_rows(store: Store, layout: RunLayout) -> list[Row]:
-    """The rows so far, in the order of the images' names and of the run's arms; also for a run in progress."""
-    keys = list(store.keys(layout.rows))
-    rows = [
-        row
-        for key, data in zip(keys, store.get_many(keys), strict=True)
-        for row in rows_from_json(data, store.show(key))
-    ]
+def rows_of(store: Store, key: str) -> list[Row]:
+    """The rows of one image.
+
+    Raises:
+        NotFoundError: the store has none.
+        NewerFormatError: a newer version has written them.
+        DamagedError: the object is no list of rows.
+    """
+    return list(_ROWS.read(store, key).rows)
+
+
+def read_rows(store: Store, layout: RunLayout, skip: Callable[[str], None] | None = None) -> list[Row]:
+    """The rows so far, in the order of the images' names and of the run's arms; also for a run in progress.
+
+    Args:
+        store: The store.
+        layout: The run.
+        skip: Is told of every object that cannot be read, a line each; the others are returned. None raises instead.
+
+    Raises:
+        StoreError: the store cannot be read; without ``skip`` also: an object is damaged, or of a newer version.
+    """
+    rest = deque(store.keys(layout.rows))
+    rows: list[Row] = []
+    while rest:
+        # An object that cannot be read ends the series; another begins after it.
+        objects = store.get_many(tuple(rest))
+        try:
+            while rest:
+                rows += _ROWS.from_store(next(objects), store.show(rest[0])).rows
+                rest.popleft()
+        except (DamagedError, NewerFormatError) as error:
+            if skip is None:
+                raise
+            skip(str(error))
+            rest.popleft()
+        except NotFoundError:
+            rest.popleft()  # it has been put aside since it was listed
     return sorted(rows, key=lambda row: row.image)

@@ -139,3 +139,24 @@ def test_a_page_holds_no_more_pictures_than_a_browser_can_open(store: Store, mon
     monkeypatch.setattr(build, "MOST_BYTES", 3 * len(png()))
     build.write_report(store, record(), rows)
     assert page(store).count("<article") == 1
+
+
+def test_what_cannot_be_read_is_left_out_of_the_page_which_says_why(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    names = ["cohort", "good", "newer", "pick"]
+    rows = [Row(name, "one", RowState.RESTORED, candidate="a") for name in names]
+    for row in rows:
+        put_image(store, row.image, [row])
+    put_inputs(store, names)
+    store.put(LAYOUT.cohort("cohort"), b"PAR1 no more")
+    store.put(LAYOUT.pick("newer", "one"), b'{"format": 9}')
+    store.put(LAYOUT.pick("pick", "one"), b"{")
+    build.write_report(store, record(), rows, ["rows/x.json is damaged"])
+    page = store.get(LAYOUT.report).decode()
+    assert page.count("Left out, because it cannot be read:") == 4
+    for why in ("rows/x.json is damaged", "cohort: ", "has format 9", "one.json is damaged"):
+        assert why in page
+    assert "3 more images have their results in the table above" in page
+    store.put(LAYOUT.inputs, b"{")
+    build.write_report(store, record(), rows)
+    assert "inputs.json is damaged" in store.get(LAYOUT.report).decode()

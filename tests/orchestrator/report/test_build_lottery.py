@@ -105,7 +105,7 @@ def test_layers_are_those_of_a_middle_and_the_last_ticket_that_were_found_on_the
 def test_tickets_of_all_images_together_are_told_once(store: Store) -> None:
     rows = [round_row(image, "imp", 3, source=TOGETHER) for image in LOTTERY_IDS]
     store.put(LAYOUT.ticket(TOGETHER, Chain("dip", "imp", 0).round(3)), ticket("observed", 8))
-    report = build._lottery(store, LAYOUT, rows, [])
+    report = build._lottery(store, LAYOUT, rows, {}, [])
     assert report is not None
     assert [(found.round, found.layers) for found in report.together] == [(3, [("skips.0.1", 8, 32)])]
 

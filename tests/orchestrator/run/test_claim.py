@@ -526,6 +526,35 @@ def test_a_claim_that_has_lost_its_holder_is_left_out_of_the_log(store: LocalSto
     assert list(read_log(store, LAYOUT)) == [head, f"{head}2026-01-31T14:25:01+00:00 three\n"]
 
 
+def test_a_log_or_a_holder_that_is_damaged_hides_no_other_log(store: LocalStore) -> None:
+    for number in (1, 2, 3, 4):
+        elsewhere(store, number)
+        store.put(LAYOUT.claim(number).log, b"2026-01-31T14:25:01+00:00 \xff\n")
+    store.put(LAYOUT.claim(1).holder, b"{")
+    store.put(LAYOUT.claim(2).holder, b'{"format": 9}')
+    spoilt = Path(store.show(LAYOUT.claim(3).log))
+    spoilt.write_bytes(b"x")
+    first, second, third, fourth = read_log(store, LAYOUT)
+    assert "holder.json is damaged" in first
+    assert "has format 9" in second
+    assert "log.txt is damaged" in third
+    assert fourth.endswith(" \N{REPLACEMENT CHARACTER}\n")
+
+
+def test_a_state_that_is_damaged_is_no_sign_of_life_until_the_holder_writes_another(store: LocalStore) -> None:
+    elsewhere(store, 1, beat=5)
+    store.put(LAYOUT.claim(1).state, b"{")
+    clock = Clock()
+    clock.during = lambda: alive(store, 1, beat=6) if clock.now > 3 else None
+    with pytest.raises(UserMistakeError, match="under way"):
+        taken(store, clock)
+    store.put(LAYOUT.claim(1).state, b"{")
+    clock = Clock()
+    with taken(store, clock) as claim:
+        assert claim.holder.number == 2
+    assert clock.now >= STALE_S
+
+
 def test_whether_a_run_is_free_is_found_out_by_the_observers_own_clock_and_nothing_is_claimed(
     store: LocalStore,
 ) -> None:

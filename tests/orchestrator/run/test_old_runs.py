@@ -13,7 +13,7 @@ from orchestrator.run.attempt import last_attempt
 from orchestrator.run.decisions import DECISIONS
 from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import RunLayout
-from orchestrator.run.record import all_runs, read_run
+from orchestrator.run.record import list_runs, read_run
 from orchestrator.run.rows import read_rows
 from orchestrator.settings.config import Config
 from orchestrator.store import LocalStore
@@ -36,7 +36,7 @@ def test_no_record_of_theirs_has_a_format(store: LocalStore) -> None:
 
 
 def test_all_are_listed_as_they_ended(store: LocalStore) -> None:
-    states = {record.run: record.state.value for record in all_runs(store)}
+    states = {record.run: record.state.value for record in list_runs(store)[0]}
     assert states == {run: "finished" if run in FINISHED else "interrupted" for run in OLD_RUNS}
 
 
@@ -98,10 +98,9 @@ def test_a_run_of_a_newer_version_ends_every_command_with_one_line(
     store = LocalStore(unpack(tmp_path))
     layout = RunLayout("finished")
     newer = {
-        layout.record: ("runs", "status finished", "resume finished", "cancel finished"),
-        layout.claim(1).holder: ("runs", "status finished", "resume finished"),
+        layout.record: ("status finished", "resume finished", "cancel finished"),
+        layout.claim(1).holder: ("status finished", "resume finished"),
         layout.claim(1).state: ("status finished", "resume finished"),
-        layout.row("cat-c4c3493c"): ("results finished",),
     }
     for key, commands in newer.items():
         kept = store.get(key)
@@ -113,3 +112,20 @@ def test_a_run_of_a_newer_version_ends_every_command_with_one_line(
             assert "install that version" in line
         store.put(key, kept)
     assert main(["runs", "--store", store.url]) == 0
+
+
+def test_what_a_newer_version_has_written_hides_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = LocalStore(unpack(tmp_path))
+    store.put(RunLayout("study").record, b'{"format": 99}')
+    assert main(["runs", "--store", store.url]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(OLD_RUNS)
+    assert [line for line in lines if line.startswith("study  unreadable ") and "has format 99" in line]
+    store.put(RunLayout("finished").row("cat-c4c3493c"), b'{"format": 99}')
+    assert main(["results", "finished", "--json", "--store", store.url]) == 1
+    shown = capsys.readouterr()
+    assert {row["image"] for row in json.loads(shown.out)} == {"cup.png"}
+    assert shown.err.startswith("left out: the rows ")
+    assert shown.err.count("\n") == 1

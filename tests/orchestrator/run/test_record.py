@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import StoreError, UserMistakeError
+from orchestrator.errors import DamagedError, StoreUnavailableError, UserMistakeError
 from orchestrator.run.attempt import Holder, RunState, Stop, latest
 from orchestrator.run.claim import take
 from orchestrator.run.layout import RunLayout
-from orchestrator.run.record import RunRecord, all_runs, cancel_run, check_run_name, new_run_name, read_run
+from orchestrator.run.record import RunRecord, cancel_run, check_run_name, list_runs, new_run_name, read_run
 from orchestrator.store import LocalStore, Store
 from tests.orchestrator.conftest import ELSEWHERE, leave_run
 
@@ -40,10 +40,10 @@ def test_what_a_run_is_comes_back_and_how_it_goes_is_no_part_of_it() -> None:
     assert not json.loads(RECORD.to_json()).keys() & {"state", "finished", "seconds", "reason"}
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"null", b"x", b'{"run": "r1"}'])
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"null", b"x", b'{"run": "r1"}', b"[" * 100_000, b"\xff"])
 def test_what_is_no_record_is_said_to_be_none(store: LocalStore, data: bytes) -> None:
     store.put(RunLayout("r1").record, data)
-    with pytest.raises(StoreError, match=r"run\.json is no record of a run") as caught:
+    with pytest.raises(DamagedError, match=r"run\.json is damaged: it is not the record of the run") as caught:
         read_run(store, "r1")
     assert "\n" not in str(caught.value)
 
@@ -210,14 +210,65 @@ def test_a_run_that_has_ended_is_left_as_it_is(store: LocalStore, state: RunStat
 
 
 def test_all_runs_are_listed_oldest_first(store: LocalStore) -> None:
-    assert all_runs(store) == []
+    assert list_runs(store) == ([], [])
     for name, created in (("a", "2026-03"), ("b", "2026-01"), ("d", "2026-02"), ("c", "2026-02")):
         leave_run(store, replace(RECORD, run=name, created=created))
-    assert [record.run for record in all_runs(store)] == ["b", "c", "d", "a"]
+    assert [record.run for record in list_runs(store)[0]] == ["b", "c", "d", "a"]
 
 
 def test_a_folder_without_a_record_is_no_run(store: LocalStore) -> None:
     leave_run(store, RECORD)
     store.put(RunLayout("half").scores("a"), b"")
     store.put("runs/stray-file", b"")
-    assert [record.run for record in all_runs(store)] == ["r1"]
+    assert [record.run for record in list_runs(store)[0]] == ["r1"]
+    assert list_runs(store)[1] == []
+
+
+def test_runs_that_cannot_be_read_hide_no_others_and_say_why_in_a_line(store: LocalStore) -> None:
+    for name in ("copied", "damaged", "good", "held", "newer", "spoilt"):
+        leave_run(store, replace(RECORD, run="good" if name == "copied" else name))
+    good = store.get(RunLayout("good").record)
+    store.put(RunLayout("copied").record, good)
+    store.put(RunLayout("damaged").record, b"{")
+    store.put(RunLayout("held").claim(1).holder, b"[]")
+    store.put(RunLayout("newer").record, b'{"format": 99}')
+    spoilt = Path(store.url) / RunLayout("spoilt").record
+    spoilt.write_bytes(spoilt.read_bytes() + b" ")
+    records, unreadable = list_runs(store)
+    assert [record.run for record in records] == ["good"]
+    assert [each.run for each in unreadable] == ["copied", "damaged", "held", "newer", "spoilt"]
+    for each, why in zip(
+        unreadable, ("of the run good", "run.json", "holder.json", "format 99", "SHA-256"), strict=True
+    ):
+        assert why in each.reason
+        assert "\n" not in each.reason
+        assert each.summary() == {
+            **dict.fromkeys(RECORD.summary()),
+            "run": each.run,
+            "state": "unreadable",
+            "reason": each.reason,
+        }
+
+
+def test_a_store_in_trouble_is_no_unreadable_run(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_run(store, RECORD)
+
+    def away(key: str) -> bytes:
+        raise StoreUnavailableError("away")
+
+    monkeypatch.setattr(store, "get", away)
+    with pytest.raises(StoreUnavailableError):
+        list_runs(store)
+
+
+def test_a_run_whose_state_is_damaged_is_shown_as_interrupted_and_can_be_cancelled(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_run(store, replace(RECORD, state=RunState.RUNNING))
+    store.put(RunLayout("r1").claim(1).state, b"{")
+    record = read_run(store, "r1")
+    assert record.state is RunState.INTERRUPTED
+    assert "state.json is damaged" in str(record.reason)
+    monkeypatch.setattr("orchestrator.run.claim.STALE_S", 0.0)
+    monkeypatch.setattr("orchestrator.run.claim._FRESH_S", 60.0)
+    assert cancel_run(store, "r1", "now").state is RunState.CANCELLED

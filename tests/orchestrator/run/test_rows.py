@@ -1,7 +1,7 @@
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.errors import NewerFormatError
+from orchestrator.errors import DamagedError, NewerFormatError
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.rows import (
     COLUMNS,
@@ -91,6 +91,23 @@ def test_rows_of_a_newer_version_are_refused_by_their_place(store: LocalStore) -
     store.put(LAYOUT.row("x-1"), b'{"format": 2, "rows": []}')
     with pytest.raises(NewerFormatError, match=r"the rows .*x-1\.json has format 2"):
         read_rows(store, LAYOUT)
+
+
+def test_rows_that_cannot_be_read_hide_no_others(store: LocalStore) -> None:
+    for name in "abcdef":
+        store.put(LAYOUT.row(name), rows_record([replace(BARE, image=name)]))
+    for name, damage in (("a", b"{"), ("c", b'{"format": 9}'), ("d", b'{"format": 1, "rows": [{"image": 3}]}')):
+        store.put(LAYOUT.row(name), damage)
+    spoilt = Path(store.show(LAYOUT.row("f")))
+    spoilt.write_bytes(b"x" + spoilt.read_bytes())
+    with pytest.raises(DamagedError, match=r"a\.json is damaged: it is not the rows"):
+        read_rows(store, LAYOUT)
+    lines: list[str] = []
+    assert [row.image for row in read_rows(store, LAYOUT, lines.append)] == ["b", "e"]
+    assert len(lines) == 4
+    for line, place in zip(lines, ("a.json", "c.json has format 9", "d.json", "f.json"), strict=True):
+        assert place in line
+        assert "\n" not in line
 
 
 def test_json_has_every_column_and_null_for_what_is_not_known() -> None:
