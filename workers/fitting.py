@@ -20,7 +20,7 @@ from torch import Tensor
 
 from workers.deterministic import deterministic_operations
 from workers.networks import Network
-from workers.noise import held_out_estimate, residual_correlation
+from workers.noise import held_out_estimate, measured_weights, residual_correlation
 from workers.objective import Measurement, Objective
 from workers.operators import Operator
 from workers.optimiser import adam
@@ -208,7 +208,9 @@ class Fit:
             held_out_curve=self._curve[:last],
             steady_output=steady_output,
             steady_iteration=int(self._steady.best_iteration) or stop,
-            residual_correlation=residual_correlation(measured.pixels - self._seen(steady_padded), measured.known),
+            residual_correlation=residual_correlation(
+                measured.pixels - self._seen(steady_padded), measured_weights(measured.pixels, measured.known)
+            ),
         )
 
     def _at_best(self, rule: Patience) -> tuple[NDArray[np.float32], Tensor]:

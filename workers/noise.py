@@ -29,6 +29,8 @@ _HALF_LEVELS = 2 * 65535
 _TILES = 4
 _SMALLEST_TILE = 16
 _FEWEST_PAIRS = 1000
+_FLAT_SIDE = 5  # by chance, noise of 8 bits is hardly ever equal in so many neighbours
+_FEWEST_DETAILS = 64  # of a tile; fewer are too few for a median
 # Autocorrelation of the diagonal details of independent noise, by lag (down, right).
 _INDEPENDENT = {(0, 1): -0.5, (1, 0): -0.5, (1, 1): 0.25, (1, -1): 0.25, (0, 2): 0.0, (2, 0): 0.0}
 
@@ -39,6 +41,39 @@ class Estimate:
 
     value: float
     standard_error: float
+
+
+def measured_weights(pixels: NDArray[Any], known: NDArray[np.bool_] | None = None) -> NDArray[np.bool_] | None:
+    """Where a measurement says something about its noise: (H, W), or None where all of it does.
+
+    Squares of 5 x 5 pixels of exactly one colour say nothing: a black rim, letter-box bars, a saturated or filled area.
+    They are no sample of the noise, and what a fit leaves over there is structure of the network alone.
+
+    Args:
+        pixels: (C, H, W).
+        known: (H, W), true where a pixel was measured; None where all were.
+    """
+    side = _FLAT_SIDE
+    flat = np.zeros(pixels.shape[1:], dtype=np.bool_)
+    if min(flat.shape) >= side:
+        same = np.ones((flat.shape[0] - side + 1, flat.shape[1] - side + 1), dtype=np.bool_)
+        corner = pixels[:, : same.shape[0], : same.shape[1]]
+        for down in range(side):
+            for right in range(side):
+                there = pixels[:, down : down + same.shape[0], right : right + same.shape[1]]
+                same &= (there == corner).all(axis=0)
+        for down in range(side):
+            for right in range(side):
+                flat[down : down + same.shape[0], right : right + same.shape[1]] |= same
+    if not flat.any():
+        return known
+    return ~flat if known is None else known & ~flat
+
+
+def _blocks(weights: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which 2x2 blocks count: those whose four pixels all do. (H, W) to (H - 1, W - 1)."""
+    blocks: NDArray[np.bool_] = weights[:-1, :-1] & weights[:-1, 1:] & weights[1:, :-1] & weights[1:, 1:]
+    return blocks
 
 
 def _diagonal_details(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -64,7 +99,7 @@ def _median_magnitude(details: NDArray[np.float64]) -> float:
     return float(np.interp(0.75, (counts.cumsum() - counts / 2) / counts.sum(), values)) / _HALF_LEVELS
 
 
-def noise_variance(pixels: NDArray[Any]) -> Estimate | None:
+def noise_variance(pixels: NDArray[Any], weights: NDArray[np.bool_] | None = None) -> Estimate | None:
     """Variance per value of noise that is independent between pixels; of an image or, better, of a residual.
 
     The median absolute deviation of the diagonal Haar details (Donoho and Johnstone 1994, "Ideal spatial adaptation by
@@ -75,23 +110,38 @@ def noise_variance(pixels: NDArray[Any]) -> Estimate | None:
     Fine texture counts as noise: on photographs of 96 to 256 px the value is above the noise's variance by about 60,
     25, 7 and 2% at sigma 5, 10, 25 and 50 of 255. The residual of a fit has little of it left (20, 7, 2 and 0% with
     half the fine structure left over). Texture that is alike everywhere shows in no spread: at sigma 25 two standard
-    errors cover the truth for two images in three, and for all residuals. None where a side is a single pixel.
+    errors cover the truth for two images in three, and for all residuals.
+
+    Args:
+        pixels: (C, H, W).
+        weights: (H, W), true where a pixel counts (`measured_weights`); tiles with few of them are left out. None: all.
+
+    Returns:
+        None where a side is a single pixel, or no pixel counts.
     """
     _, height, width = pixels.shape
     if min(height, width) < 2:
         return None
     details = _diagonal_details(pixels)
     rows, columns = (min(_TILES, max(1, side // _SMALLEST_TILE)) for side in (height, width))
+    counts = np.ones(details.shape[1:], dtype=np.bool_) if weights is None else _blocks(weights)
+    samples = [
+        tile[:, counted]
+        for band, of_band in zip(np.array_split(details, rows, axis=1), np.array_split(counts, rows), strict=True)
+        for tile, counted in zip(
+            np.array_split(band, columns, axis=2), np.array_split(of_band, columns, axis=1), strict=True
+        )
+    ]
+    most = max(sample.shape[1] for sample in samples)
+    samples = [sample for sample in samples if sample.shape[1] >= max(1, min(most, _FEWEST_DETAILS))]
+    if not samples:
+        return None
     tiles = np.array(
-        [
-            np.mean([(_median_magnitude(channel) / _QUARTILE_OF_NORMAL) ** 2 for channel in tile])
-            for band in np.array_split(details, rows, axis=1)
-            for tile in np.array_split(band, columns, axis=2)
-        ]
+        [np.mean([(_median_magnitude(channel) / _QUARTILE_OF_NORMAL) ** 2 for channel in sample]) for sample in samples]
     )
     value = float(np.median(tiles))
     # Channels are not counted as further samples: their noise may be the same.
-    by_chance = value**2 * _RELATIVE_VARIANCE * tiles.size / details[0].size
+    by_chance = value**2 * _RELATIVE_VARIANCE * tiles.size / sum(sample.shape[1] for sample in samples)
     beyond_chance = max(0.0, float(tiles.var(ddof=1)) - by_chance) if tiles.size > 1 else 0.0
     # The median of many normal values varies by pi / 2 more than their mean.
     return Estimate(value, math.sqrt(math.pi / 2 * by_chance / tiles.size + beyond_chance))
@@ -121,7 +171,7 @@ def residual_correlation(residual: NDArray[Any], weights: NDArray[np.bool_] | No
         return None
     signs = np.sign(_diagonal_details(residual))
     if weights is not None:
-        signs *= weights[:-1, :-1] & weights[:-1, 1:] & weights[1:, :-1] & weights[1:, 1:]
+        signs *= _blocks(weights)
     height, width = signs.shape[1:]
     departures = []
     for (down, right), independent in _INDEPENDENT.items():

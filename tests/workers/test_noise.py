@@ -13,6 +13,7 @@ from workers.noise import (
     Estimate,
     estimated_psnr,
     held_out_estimate,
+    measured_weights,
     noise_variance,
     residual_correlation,
 )
@@ -209,3 +210,55 @@ def test_the_interval_covers_the_true_psnr() -> None:
             covered += interval[0] <= -10 * math.log10((error**2).mean()) <= interval[1]
     assert told == cases
     assert covered >= 35
+
+
+def on_a_rim(value: float, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A noisy measurement, exactly constant outside a field of view, and the residual of a fit that ripples there."""
+    noise = normal(1, *inside.shape)
+    measured = np.where(inside, 0.5 + noise, value)
+    ripples = 1e-4 * gaussian_filter(normal(1, *inside.shape, seed=1), (0, 2, 2))
+    return measured, np.where(inside, noise, ripples)
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(st.sampled_from([0.0, 1.0, 0.25]), st.integers(30, 60), st.integers(-30, 30))
+def test_exact_constants_are_no_sample_of_the_noise(value: float, radius: int, shift: int) -> None:
+    y, x = np.mgrid[:128, :128]
+    measured, residual = on_a_rim(value, (y - 64) ** 2 + (x - 64 - shift) ** 2 < radius**2)
+    weights = measured_weights(measured)
+    assert weights is not None
+    correlation, variance = residual_correlation(residual, weights), noise_variance(residual, weights)
+    assert correlation is not None
+    assert correlation < CORRELATED
+    assert variance is not None
+    assert variance.value == pytest.approx(SIGMA**2, rel=0.25)
+    # Counted in, the rim passes for correlated noise, and for an image with hardly any.
+    with_rim = residual_correlation(residual)
+    assert with_rim is not None
+    assert with_rim > correlation
+
+
+def test_correlated_noise_is_found_beside_exact_constants() -> None:
+    y, x = np.mgrid[:128, :128]
+    inside = (y - 64) ** 2 + (x - 64) ** 2 < 48**2
+    residual = gaussian_filter(normal(1, 128, 128), (0, 0.7, 0.7))
+    weights = measured_weights(np.where(inside, residual, 0))
+    found = residual_correlation(np.where(inside, residual, 0), weights)
+    assert found is not None
+    assert found > 2 * CORRELATED
+
+
+def test_all_of_a_noisy_image_counts_and_nothing_of_a_constant_one() -> None:
+    levels = np.rint((0.3 + normal(3, 96, 96) / 5) * 255) / 255
+    assert measured_weights(levels) is None
+    assert measured_weights(np.clip(normal(1, 96, 96), 0, 1)) is None  # half of the values are exactly 0
+    known = np.arange(96) > 10
+    rows = np.broadcast_to(known[:, None], (96, 96))
+    found = measured_weights(levels, rows)
+    assert found is not None
+    np.testing.assert_array_equal(found, rows)
+    nothing = measured_weights(np.full((1, 20, 20), 0.5))
+    assert nothing is not None
+    assert not nothing.any()
+    assert noise_variance(np.zeros((1, 20, 20)), nothing) is None
+    assert measured_weights(np.zeros((1, 3, 3))) is None

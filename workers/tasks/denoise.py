@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.noise import Estimate, estimated_psnr, noise_variance
+from workers.noise import Estimate, estimated_psnr, measured_weights, noise_variance
 from workers.tasks.degrading import NoiseLevel, add_gaussian, clip
 from workers.tasks.task import Observation, Task
 
@@ -35,8 +35,17 @@ class Denoise(Task):
         return Observation(add_gaussian(clean, self.sigma, random))
 
     def estimated_noise(self, observation: Observation, output: NDArray[np.float32]) -> Estimate | None:
-        """Estimated from the residual of the fit: in the image itself, fine texture would count as noise."""
-        return noise_variance(observation.pixels - output)
+        """Estimated from the residual of the fit: in the image itself, fine texture would count as noise.
+
+        It is the mean over all observed pixels: those of areas of exactly one colour have none.
+        """
+        weights = measured_weights(observation.pixels, observation.known)
+        noise = noise_variance(observation.pixels - output, weights)
+        if noise is None or weights is None:
+            return noise
+        # The held-out error is a mean over flat areas too, where there is no noise.
+        share = float(weights.mean() if observation.known is None else weights.sum() / observation.known.sum())
+        return Estimate(share * noise.value, share * noise.standard_error)
 
     def psnr_interval(
         self, held_out: Estimate, observation: Observation, output: NDArray[np.float32], *, masked: bool
