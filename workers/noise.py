@@ -54,9 +54,10 @@ def measured_weights(pixels: NDArray[Any], known: NDArray[np.bool_] | None = Non
         known: (H, W), true where a pixel was measured; None where all were.
     """
     side = _FLAT_SIDE
-    flat = np.zeros(pixels.shape[1:], dtype=np.bool_)
-    if min(flat.shape) >= side:
-        same = np.ones((flat.shape[0] - side + 1, flat.shape[1] - side + 1), dtype=np.bool_)
+    _, height, width = pixels.shape
+    flat = np.zeros((height, width), dtype=np.bool_)
+    if min(height, width) >= side:
+        same = np.ones((height - side + 1, width - side + 1), dtype=np.bool_)
         corner = pixels[:, : same.shape[0], : same.shape[1]]
         for down in range(side):
             for right in range(side):
