@@ -17,8 +17,7 @@ be read or written, and a `RunFailedError`, `RunCancelledError` or `RayLostError
 this module imports neither torch nor Ray nor pyarrow.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
@@ -29,14 +28,12 @@ from orchestrator.run.inputs import Source
 from orchestrator.run.progress import Listener
 from orchestrator.run.record import check_run_name, list_runs, new_run_name, read_run
 from orchestrator.settings.effort import TASK_OPTIONS, Effort, Wanted, check_effort
+from orchestrator.settings.reading import Assigned, assignments_of
 
 if TYPE_CHECKING:
     from orchestrator.plan.request import Request
 
 __all__ = ["Run", "What", "Where", "evaluate", "resume", "runs", "study", "submit"]
-
-Settings = Mapping[str, object] | Iterable[str]
-"""Settings by dotted name, ``{"fit.iterations": 600}``, or as the command line has them, ``["fit.iterations=600"]``."""
 
 
 class What(TypedDict, total=False):
@@ -71,7 +68,7 @@ class What(TypedDict, total=False):
     quality: int | None
     effort: Effort | None
     config: str | Path | None
-    settings: Settings
+    settings: Assigned
     store: str | Path | None
     run: str | None
 
@@ -154,6 +151,7 @@ def evaluate(
     methods: str | None = None,
     sources: str | None = None,
     simulate: bool = False,
+    trust: bool = False,
     **options: Unpack[Options],
 ) -> Run:
     """Train the lottery tickets of an earlier run on other images, or for another task.
@@ -166,6 +164,7 @@ def evaluate(
         sources: Ids of images that tickets were found on, or their beginnings, with commas between them; None takes
             all.
         simulate: The images are clean: degrade them by the task, restore them, report PSNR.
+        trust: Import the code that the settings of that run name, if they name any.
         options: See `What` and `Where`.
 
     Returns:
@@ -176,31 +175,52 @@ def evaluate(
     """
     what, where = _split(options)
     request = evaluation(
-        images, tickets=tickets, rounds=rounds, methods=methods, sources=sources, simulate=simulate, **what
+        images, tickets=tickets, rounds=rounds, methods=methods, sources=sources, simulate=simulate, trust=trust, **what
     )
     return _start(request, **where)
 
 
-def resume(run: str, *, settings: Settings = (), store: str | Path | None = None, **where: Unpack[Where]) -> Run:
+def resume(
+    run: str,
+    *,
+    settings: Assigned = (),
+    store: str | Path | None = None,
+    images: str | Path | None = None,
+    references: str | Path | None = None,
+    masks: str | Path | None = None,
+    trust: bool = False,
+    **where: Unpack[Where],
+) -> Run:
     """Resume a run that was interrupted, cancelled or lost, from the store alone.
 
     Args:
         run: Its name.
-        settings: Other values for settings that change no result, such as ``resources.parallel``.
+        settings: Other values for settings that change no result, such as ``resources.parallel``; or the run's own
+            value of a setting that names code, which is not imported on the word of the store alone.
         store: As in `What`.
+        images: The folder of its images, which is read only if the store lacks some of them.
+        references: As in `What`; needed only with ``images``, and if the run was begun with references.
+        masks: The same of its masks.
+        trust: Import the code and read the folders that the run's record names. Whoever may write to the store may have
+            written that record.
         where: See `Where`.
 
     Returns:
         The run.
 
     Raises:
-        UserMistakeError: there is no such run, another process drives it, or a setting would change its results.
+        UserMistakeError: there is no such run, another process drives it, or a setting would change its results. Or its
+            record names code or folders that are not given here, and is not trusted.
         OrchestratorError: as `submit` does.
     """
     # Imported here: planning imports torch.
     from orchestrator.plan.request import OldRun
 
-    return _start(OldRun(store_at(store), run, tuple(_assignments(settings))), **where)
+    if images is None and (references is not None or masks is not None):
+        raise UserMistakeError("references, masks: they go with images, the folder of the run's images")
+    clean, holes = (None if place is None else str(place) for place in (references, masks))
+    source = None if images is None else Source(str(images), clean, holes)
+    return _start(OldRun(store_at(store), run, tuple(assignments_of(settings)), source, trust), **where)
 
 
 def runs(store: str | Path | None = None) -> list[Run]:
@@ -222,7 +242,7 @@ def submission(
 ) -> "Request":
     """The request that `submit` starts; its ``plan()`` is what a dry run shows."""
     names = arms if arms is None or isinstance(arms, str) else ",".join(arms)
-    wanted = _wanted(what, _assignments(what.get("settings", ())), arms=names)
+    wanted = _wanted(what, assignments_of(what.get("settings", ())), arms=names)
     return _new_run(images, what, wanted, "submit", simulate=simulate)
 
 
@@ -230,7 +250,7 @@ def study_request(images: str | Path, *, candidates: str | int, **what: Unpack[W
     """The request that `study` starts."""
     from orchestrator.plan.study import study_settings
 
-    wanted = _wanted(what, [*_assignments(what.get("settings", ())), *study_settings(str(candidates))])
+    wanted = _wanted(what, [*assignments_of(what.get("settings", ())), *study_settings(str(candidates))])
     # Without references the images are the clean ones.
     return _new_run(images, what, wanted, "study", simulate=what.get("references") is None)
 
@@ -243,6 +263,7 @@ def evaluation(
     methods: str | None = None,
     sources: str | None = None,
     simulate: bool = False,
+    trust: bool = False,
     **what: Unpack[What],
 ) -> "Request":
     """The request that `evaluate` starts."""
@@ -252,10 +273,10 @@ def evaluation(
     opened = store_at(what.get("store"))
     found = read_run(opened, tickets)
     choice = TicketChoice(tickets, rounds, methods, sources)
-    assignments = [*evaluation_settings(choice, opened, found.config), *_assignments(what.get("settings", ()))]
+    assignments = [*evaluation_settings(choice, opened, found.config), *assignments_of(what.get("settings", ()))]
     wanted = _wanted(what, assignments)
     if wanted.base is None:
-        wanted = replace(wanted, base=config_of(found))
+        wanted = replace(wanted, base=config_of(found), trust=trust)
     return _new_run(images, what, wanted, "evaluate", simulate=simulate)
 
 
@@ -271,15 +292,6 @@ def _split(options: Options) -> tuple[What, Where]:
     what = {name: value for name, value in options.items() if name in What.__annotations__}
     where = {name: value for name, value in options.items() if name in Where.__annotations__}
     return cast(What, what), cast(Where, where)
-
-
-def _assignments(settings: Settings) -> list[str]:
-    """Settings as the command line has them."""
-    if isinstance(settings, str):
-        raise UserMistakeError(f"settings: give a dictionary or a list, such as [{settings!r}]")
-    if isinstance(settings, Mapping):
-        return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
-    return list(settings)
 
 
 def _wanted(what: What, assignments: Sequence[str], *, arms: str | None = None) -> Wanted:

@@ -33,6 +33,11 @@ def metric_names() -> tuple[str, ...]:
     return (*METRICS, TASK_LOSS, RANDOM, *sorted(entry_points(group=ENTRY_POINTS).names))
 
 
+def is_ours(name: str) -> bool:
+    """Whether a metric is the project's own; any other is code of somebody else."""
+    return name in METRICS or name in (TASK_LOSS, RANDOM)
+
+
 @cache
 def resolve_metric(name: str) -> MetricFunction:
     """The metric of this name.

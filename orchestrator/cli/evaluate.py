@@ -7,7 +7,7 @@ from functools import partial
 
 from orchestrator import api
 from orchestrator.cli.driving import carry_out, name_run, print_request
-from orchestrator.cli.options import add_images, add_settings, add_task, add_where, what_of
+from orchestrator.cli.options import add_images, add_settings, add_task, add_trust, add_where, what_of
 
 EXAMPLES = """\
 examples:
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     section.add_argument(
         "--sources", metavar="A,B", help="where those were found: image ids or how they begin (default: everywhere)"
     )
+    add_trust(section, "import the code that the settings of that run name")
     add_images(parser, simulate=True)
     add_task(parser, default="that of that run")
     add_settings(parser, without="that run's settings")
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Plan, and carry the plan out."""
     name_run(options)
-    chosen = {name: getattr(options, name) for name in ("tickets", "rounds", "methods", "sources", "simulate")}
+    chosen = {name: getattr(options, name) for name in ("tickets", "rounds", "methods", "sources", "simulate", "trust")}
     what = what_of(options)
     if options.dry_run:
         print_request(api.evaluation(options.images, **chosen, **what), options.config or options.tickets)

@@ -104,6 +104,11 @@ def add_assignments(parser: Any, help: str) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help=help)
 
 
+def add_trust(section: Any, help: str) -> None:
+    """The user's word that a record in the store may name code to be imported, and folders to be read."""
+    section.add_argument("--trust", action="store_true", help=f"{help}; whoever may write to the store may write it")
+
+
 def add_where(parser: argparse.ArgumentParser) -> None:
     """The place where a run is carried out."""
     section = parser.add_argument_group("where", "docs/clusters.md")

@@ -6,7 +6,7 @@ from functools import partial
 from orchestrator import api
 from orchestrator.cli.common import store_of
 from orchestrator.cli.driving import carry_out
-from orchestrator.cli.options import add_assignments, add_where
+from orchestrator.cli.options import add_assignments, add_trust, add_where
 from orchestrator.errors import UserMistakeError
 from orchestrator.run.attempt import RunState, latest
 from orchestrator.run.layout import RunLayout
@@ -16,6 +16,7 @@ EXAMPLES = """\
 examples:
   python -m orchestrator resume RUN
   python -m orchestrator resume RUN --set resources.parallel=2 --address auto
+  python -m orchestrator resume RUN --images photos/           # it ended before all of them were in the store
 """
 
 
@@ -25,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_assignments(
         parser, "another value for a setting that changes no result, such as resources.parallel; repeatable"
     )
+    section = parser.add_argument_group("trust", "what the run's record may not decide by itself; SECURITY.md")
+    section.add_argument(
+        "--images", metavar="DIR", help="the folder of the run's images, which is read if the store lacks some of them"
+    )
+    section.add_argument("--references", metavar="DIR", help="with --images: the references that it was begun with")
+    section.add_argument("--masks", metavar="DIR", help="with --images: the masks that it was begun with")
+    add_trust(section, "import the code and read the folders that the run's record names")
     add_where(parser)
     # The version of the machine that handed the run to this cluster (`orchestrator.drive.handover`).
     parser.add_argument("--submitted-by", metavar="VERSION", help=argparse.SUPPRESS)
@@ -49,4 +57,5 @@ def act(options: argparse.Namespace) -> int:
     if changed and read_run(store, options.run).state is RunState.CANCELLED:
         raise UserMistakeError(f"the run {options.run} was cancelled before this driver began")
 
-    return carry_out(options, partial(api.resume, options.run, settings=options.assignments, store=options.store))
+    given = {name: getattr(options, name) for name in ("store", "images", "references", "masks", "trust")}
+    return carry_out(options, partial(api.resume, options.run, settings=options.assignments, **given))

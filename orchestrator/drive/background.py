@@ -60,7 +60,7 @@ def drive_in_background(
         address: ``auto`` joins the Ray cluster that this machine belongs to; None starts a Ray of its own.
         dashboard: Whether that Ray has a dashboard.
     """
-    command = [sys.executable, "-m", "orchestrator", "resume", run, "--store", store.url, "--after", str(after)]
+    command = [sys.executable, "-P", "-m", "orchestrator", "resume", run, "--store", store.url, "--after", str(after)]
     command += [] if address is None else ["--address", address]
     command += [] if dashboard else ["--no-dashboard"]
     command += [word for assignment in assignments for word in ("--set", assignment)]

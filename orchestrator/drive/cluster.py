@@ -14,7 +14,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 import ray
 from ray.exceptions import RayError
 
-from orchestrator.drive.local_ray import uninterrupted
+from orchestrator.drive.local_ray import OurPlaces, uninterrupted
 from orchestrator.errors import UserMistakeError
 from orchestrator.resources.share import Resources, resolve_resources
 from orchestrator.schedule.machines import gpus_may_come, machines_there, with_gpu_memory
@@ -32,7 +32,13 @@ def joined_ray(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        ray.init(address=address, configure_logging=True, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(
+            address=address,
+            job_config=OurPlaces(),
+            configure_logging=True,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
     except (ConnectionError, RuntimeError, RayError, ValueError) as error:
         reason = " ".join(str(error).split())[:400]
         raise UserMistakeError(f"--address {address}: no Ray cluster can be joined from here: {reason}") from None

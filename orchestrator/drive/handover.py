@@ -190,4 +190,4 @@ def hand_over(store: Store, plan: Plan, cluster: Cluster, listener: Listener, *,
     """Bring a run to the store and start its driver on a cluster."""
     after = latest(store, RunLayout(plan.run))
     bring_over(store, plan, listener)
-    return cluster.drive(store, plan.run, plan.changed_settings, after=after, ship_code=ship_code)
+    return cluster.drive(store, plan.run, plan.driver_settings, after=after, ship_code=ship_code)

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import stat
+import sys
 import tempfile
 import threading
 import time
@@ -20,6 +21,7 @@ os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
+from ray.job_config import JobConfig
 
 from orchestrator.resources.share import Resources
 
@@ -50,6 +52,7 @@ def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
             address="local",
             num_cpus=resources.parallel * resources.threads,
             _temp_dir=f"{private}/ray",
+            job_config=OurPlaces(),
             include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
             object_store_memory=OBJECT_STORE_BYTES,
@@ -63,6 +66,19 @@ def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
         with uninterrupted():
             ray.shutdown()
             shutil.rmtree(private, ignore_errors=True)
+
+
+class OurPlaces(JobConfig):  # type: ignore[misc] # Ray has no types
+    """The settings of a job whose workers look for modules where its driver does.
+
+    Ray would add the driver's working directory, where others may be able to write.
+    """
+
+    _py_driver_sys_path: list[str]
+
+    def _serialize(self) -> Any:
+        self._py_driver_sys_path = [place for place in self._py_driver_sys_path if place in sys.path]
+        return super()._serialize()
 
 
 @contextlib.contextmanager

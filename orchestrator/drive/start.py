@@ -65,7 +65,7 @@ def begin_in_background(request: Request, listener: Listener, *, address: str | 
     after = _make_ready(request.store, plan, listener)
     bring_over(request.store, plan, listener)
     driver = drive_in_background(
-        request.store, plan.run, plan.changed_settings, after=after, address=address, dashboard=dashboard
+        request.store, plan.run, plan.driver_settings, after=after, address=address, dashboard=dashboard
     )
     return Begun(driver, after)
 

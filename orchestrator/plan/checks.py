@@ -1,6 +1,7 @@
 """Checks of a plan: whether a run can be done as asked, and whether a resumed run is still the same."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator.arms.chains import check_lottery
 from orchestrator.arms.lottery import is_moved
@@ -11,7 +12,7 @@ from orchestrator.resources.share import Resources
 from orchestrator.run.inputs import InputImage, Inputs, Source
 from orchestrator.run.record import RunRecord
 from orchestrator.settings import Config
-from orchestrator.text import printable
+from orchestrator.text import printable, shortened
 
 _MAY_CHANGE = frozenset(
     {
@@ -44,7 +45,10 @@ def check_unchanged(
     now |= {key: given for key, (_, given) in others.items()}
     changed += [key for key, (was, given) in others.items() if was != given]
     if changed:
-        shown = "; ".join(f"{key}: {before.get(key)}, now {now.get(key)}" for key in changed[:_CHANGES_SHOWN])
+        shown = "; ".join(
+            f"{shortened(printable(f'{key}: {before.get(key)}'))}, now {shortened(printable(str(now.get(key))))}"
+            for key in changed[:_CHANGES_SHOWN]
+        )
         more = f"; and {len(changed) - _CHANGES_SHOWN} more" if len(changed) > _CHANGES_SHOWN else ""
         raise UserMistakeError(
             f"the store has a run {record.run} with other settings ({shown}{more});"
@@ -62,6 +66,31 @@ def check_mask_colour(record: RunRecord, source: Source) -> None:
         raise UserMistakeError(
             f"--mask-known: the run {record.run} was begun with the other colour; choose another name"
         )
+
+
+def folders_to_read(record: RunRecord, given: Source | None, *, trust: bool) -> Source:
+    """The folders that the images of a run are read from, if the store lacks some of them.
+
+    A record is no word of this user: whoever may write to the store could have it name any folder that this process can
+    read, and its files would be uploaded.
+
+    Raises:
+        UserMistakeError: the user has not given them all, and does not trust the record.
+    """
+    named = {kind: record.source.get(kind) for kind in ("images", "references", "masks")}
+    wanted = [kind for kind, folder in named.items() if folder is not None or kind == "images"]
+    if given is None and trust and named["images"]:
+        return Source(**record.source)
+    lacking = [kind for kind in wanted if given is None or getattr(given, kind) is None]
+    if given is None or lacking:
+        options = " ".join(f"--{kind} DIR" for kind in lacking)
+        folders = ", ".join(shortened(printable(str(named[kind]))) for kind in lacking)
+        raise UserMistakeError(
+            f"the images of the run {record.run} are not all in the store: give their folders again, {options}"
+            f" (or --trust, to read them from where the run's record says they are: {folders})"
+        )
+    # A colour is no place, and the run's own counts.
+    return replace(given, white_is_known=record.source.get("white_is_known", True))
 
 
 def check_same_inputs(run: str, recorded: Inputs, given: Inputs) -> None:

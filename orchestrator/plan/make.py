@@ -13,6 +13,7 @@ from orchestrator.plan.checks import (
     check_same_inputs,
     check_together,
     check_unchanged,
+    folders_to_read,
 )
 from orchestrator.plan.plan import Plan, config_of
 from orchestrator.prune.moved import check_tickets
@@ -85,22 +86,34 @@ def make_plan(
 
 
 def resume_plan(
-    store: Store, run: str, assignments: Sequence[str] = (), *, resolve: Resolve | None = resolve_here
+    store: Store,
+    run: str,
+    assignments: Sequence[str] = (),
+    *,
+    source: Source | None = None,
+    trust: bool = False,
+    resolve: Resolve | None = resolve_here,
 ) -> Plan:
     """Plan the rest of a run, from its record alone.
 
-    ``assignments`` are settings of the form ``a.b=value`` that do not change results. `make_plan` documents
-    ``resolve``.
+    Args:
+        store: Where the run is.
+        run: Its name.
+        assignments: Settings of the form ``a.b=value`` that do not change results.
+        source: The folders of its images, which are read if the store lacks some of them.
+        trust: Whether the record may name code to be imported, and the folders.
+        resolve: As in `make_plan`.
 
     Raises:
-        UserMistakeError: there is no such run, it cannot be resumed here, or a setting would change its results.
+        UserMistakeError: there is no such run, it cannot be resumed here, or a setting would change its results. Or the
+            record names code or folders that this user has not given.
     """
     record = read_run(store, run)
-    config = change(config_of(record), assignments)
+    config = change(config_of(record), assignments, trust=trust)
     recorded = read_inputs(store, RunLayout(run))
-    source = Source(**record.source)
     if recorded is None:
         # The run ended before all its inputs were in the store, so they are uploaded from the original folders.
+        source = folders_to_read(record, source, trust=trust)
         return make_plan(
             store, config, source, simulate=record.simulate, run=run, command=record.command, resolve=resolve
         )
@@ -110,4 +123,4 @@ def resume_plan(
         )
     resources = None if resolve is None else resolve(config)
     check_unchanged(record, config, resources, simulate=record.simulate, command=record.command)
-    return Plan(run, config, resources, record.simulate, recorded, source, (), record.command, record)
+    return Plan(run, config, resources, record.simulate, recorded, Source(images=""), (), record.command, record)

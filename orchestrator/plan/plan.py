@@ -18,6 +18,8 @@ from orchestrator.run.inputs import InputImage, Inputs, Rejected, Source
 from orchestrator.run.record import RunRecord
 from orchestrator.settings import Config
 from orchestrator.settings.effort import Sizing
+from orchestrator.settings.trust import KEPT, code_settings
+from orchestrator.text import printable, shortened
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,12 @@ class Plan:
         return sum(arm.refits for arm in self.arms)
 
     @property
-    def changed_settings(self) -> list[str]:
-        """The settings of a resumed run that differ from its record, of the form ``a.b=value``."""
+    def driver_settings(self) -> list[str]:
+        """The settings that another driver is to be given, of the form ``a.b=value``: those of a resumed run that
+        differ from its record, and those that name code, which a driver does not take from a record."""
+        return [*self._changed_settings(), *code_settings(self.config)]
+
+    def _changed_settings(self) -> list[str]:
         if self.continued is None:
             return []
         before = flat(config_of(self.continued).model_dump(mode="json"))
@@ -93,17 +99,22 @@ class Plan:
 def config_of(record: RunRecord) -> Config:
     """Read the settings of a run's record; a setting that did not exist then has its default.
 
+    Code that they name is not imported, and a file that they name is refused: the record is the store's, not the
+    user's. `orchestrator.settings.change` makes settings of them that may be worked with.
+
     Raises:
         UserMistakeError: this version does not know one of the settings.
     """
     try:
-        return Config.model_validate(record.config)
+        return Config.model_validate(record.config, context=KEPT)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
+        message = shortened(printable(str(first["msg"])), 300)
         raise UserMistakeError(
-            f"the run {record.run} was begun with settings that this version does not know ({where}: {first['msg']});"
-            f" it was begun with version {record.machine.get('dip-orchestrator')}"
+            f"the run {record.run} was begun with settings that this version does not know"
+            f" ({shortened(printable(where))}: {message}); it was begun with version"
+            f" {shortened(printable(str(record.machine.get('dip-orchestrator'))))}"
         ) from None
 
 

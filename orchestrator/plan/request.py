@@ -38,15 +38,27 @@ class NewRun:
 
 @dataclass(frozen=True)
 class OldRun:
-    """A run to be resumed; ``assignments`` are settings of the form ``a.b=value`` that do not change results."""
+    """A run to be resumed.
+
+    Attributes:
+        store: Where it is.
+        run: Its name.
+        assignments: Settings of the form ``a.b=value`` that do not change results.
+        source: The folders of its images, for a run whose images are not all in the store; None if none are given.
+        trust: Whether its record may name code to be imported, and folders to be read.
+    """
 
     store: Store
     run: str
     assignments: tuple[str, ...] = ()
+    source: Source | None = None
+    trust: bool = False
 
     def plan(self, resolve: Resolve | None = resolve_here) -> Plan:
         """Plan the rest of the run; `orchestrator.plan.make.resume_plan` documents the errors."""
-        return resume_plan(self.store, self.run, self.assignments, resolve=resolve)
+        return resume_plan(
+            self.store, self.run, self.assignments, source=self.source, trust=self.trust, resolve=resolve
+        )
 
 
 Request = NewRun | OldRun

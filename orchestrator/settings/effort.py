@@ -57,6 +57,7 @@ class Wanted:
         task: the task's ``name`` and options by name (`TASK_OPTIONS`), those that are given.
         assignments: settings of the form ``a.b=value``.
         arms: names with commas between them; None leaves the arms to the settings.
+        trust: whether ``base``, if it is another run's, may name code to be imported.
     """
 
     base: str | Config | None = None
@@ -64,6 +65,7 @@ class Wanted:
     task: Mapping[str, object] = field(default_factory=dict)
     assignments: Sequence[str] = ()
     arms: str | None = None
+    trust: bool = False
 
     def resolve(self, effort: Effort | None) -> Config:
         """Resolve the settings with the sizes of an effort; None takes those of ``base``.
@@ -76,7 +78,10 @@ class Wanted:
         base: str | Config = self.base if self.base is not None else file_of(effort or "quick", task)
         sizes = [] if effort is None else _sizes(effort, task)
         assignments = [*sizes, *self._task_assignments(), *self.assignments]
-        config = change(base, assignments) if isinstance(base, Config) else resolve(base, assignments, arms=self.arms)
+        if isinstance(base, Config):
+            config = change(base, assignments, trust=self.trust)
+        else:
+            config = resolve(base, assignments, arms=self.arms)
         self._check_options(config)
         return config
 

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ValidationInfo
 
+from orchestrator.settings.trust import may_import
 from workers.space import Candidate, InvalidCandidateError
 
 
@@ -27,10 +28,12 @@ def _existing_prior(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
-def _known_metric(value: object) -> object:
-    from workers.metrics import resolve_metric  # noqa: PLC0415 - what it imports, --help does not need
+def _known_metric(value: object, info: ValidationInfo) -> object:
+    from workers.metrics import is_ours, resolve_metric  # noqa: PLC0415 - what it imports, --help does not need
 
-    if isinstance(value, str) and value not in ("psd db strip mse", "random"):
+    if not isinstance(value, str) or value in ("psd db strip mse", "random"):
+        return value
+    if is_ours(value) or may_import(value, info.context):
         resolve_metric(value)
     return value
 

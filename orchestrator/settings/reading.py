@@ -4,7 +4,8 @@ Every mistake is reported at once, and an unknown key with the nearest name that
 stored with the run.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,9 +15,25 @@ from orchestrator.settings.arms import ARM_NAMES
 from orchestrator.settings.config import Config
 from orchestrator.settings.files import find_config, parse_yaml, read_yaml
 from orchestrator.settings.mistakes import describe
+from orchestrator.settings.trust import Stored, words_in
 from orchestrator.text import printable, shortened
 
 DEFAULT = "quickstart"
+Assigned = Mapping[str, object] | Iterable[str]
+"""Settings by dotted name, ``{"fit.iterations": 600}``, or as the command line has them, ``["fit.iterations=600"]``."""
+
+
+def assignments_of(settings: Assigned) -> list[str]:
+    """The settings as the command line has them.
+
+    Raises:
+        ConfigError: they are one text.
+    """
+    if isinstance(settings, str):
+        raise ConfigError(f"settings: give a dictionary or a list, such as [{settings!r}]")
+    if isinstance(settings, Mapping):
+        return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+    return list(settings)
 
 
 def apply_assignment(settings: dict[str, Any], assignment: str) -> str | None:
@@ -75,20 +92,25 @@ def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = (), *, arms
     return _validated(settings, mistakes)
 
 
-def change(config: Config, assignments: Iterable[str]) -> Config:
-    """The settings with ``--set`` assignments applied.
+def change(config: Config, assignments: Sequence[str], *, trust: bool) -> Config:
+    """The settings of a run in a store, with ``--set`` assignments applied.
+
+    Without ``trust`` they may name code only where the assignments do (`orchestrator.settings.trust`).
 
     Raises:
         ConfigError: with all mistakes, one a line.
     """
     settings = config.model_dump(mode="json")
+    given: dict[str, Any] = {}
     mistakes = [mistake for assignment in assignments if (mistake := apply_assignment(settings, assignment))]
-    return _validated(settings, mistakes)
+    for assignment in assignments:
+        apply_assignment(given, assignment)
+    return _validated(settings, mistakes, None if trust else Stored(frozenset(words_in(given))))
 
 
-def _validated(settings: dict[str, Any], mistakes: list[str]) -> Config:
+def _validated(settings: dict[str, Any], mistakes: list[str], context: Stored | None = None) -> Config:
     try:
-        config = Config.model_validate(settings)
+        config = Config.model_validate(settings, context=context)
     except ValidationError as error:
         mistakes = [*mistakes, *describe(error)]
     if mistakes:

@@ -5,17 +5,19 @@ import typing
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from orchestrator.settings.files import shipped_configs
 from orchestrator.settings.names import CandidateId, MetricName
 from orchestrator.settings.section import Section
+from orchestrator.settings.trust import check_may_read
 
 
-def _read_candidates(value: object) -> object:
+def _read_candidates(value: object, info: ValidationInfo) -> object:
     """A list's ids, if a list is named; ids and numbers as they are."""
     if not isinstance(value, str):
         return value
+    check_may_read(value, info.context)
     path = Path(value)
     if not os.path.isfile(path):  # noqa: PTH113 - pathlib raises for a name that is too long
         shipped = {file.stem: file for file in (shipped_configs() / "candidates").glob("*.csv")}

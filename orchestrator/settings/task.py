@@ -5,9 +5,10 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from orchestrator.settings.section import Section
+from orchestrator.settings.trust import check_may_read
 
 if TYPE_CHECKING:
     import workers.tasks
@@ -16,7 +17,7 @@ GreyLevels = Annotated[float, Field(ge=0, le=255)]
 TaskName = Literal["denoise", "inpaint", "super-resolve", "deblur", "jpeg"]
 
 
-def _read_kernel(value: object) -> object:
+def _read_kernel(value: object, info: ValidationInfo) -> object:
     """Leave a kernel's name as it is; turn a file into rows of numbers, so that the
     settings of a run hold all of it.
     """
@@ -26,6 +27,7 @@ def _read_kernel(value: object) -> object:
         return value
     if value.split()[:1] and value.split()[0] in KERNELS:
         kernel_of(value)
+    check_may_read(value, info.context)
     path = Path(value)
     try:
         if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - pathlib raises for a name that is too long

@@ -1,4 +1,5 @@
 import itertools
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -38,3 +39,12 @@ def test_a_ray_that_does_not_start_is_given_up(node: Callable[[int], None], monk
     node(10**9)
     with local_ray.patient_start(), pytest.raises(RuntimeError, match="no node n1"):
         ray._private.services.get_node("here", "n1")
+
+
+def test_workers_import_nothing_from_the_drivers_working_directory() -> None:
+    job = local_ray.OurPlaces()
+    # What Ray adds: the folder of the script, and the working directory.
+    job._py_driver_sys_path.extend([sys.path[-1], "/where/others/write"])
+    sent = job._serialize()
+    assert sys.path[-1].encode() in sent
+    assert b"/where/others/write" not in sent

@@ -126,9 +126,15 @@ def test_a_run_is_resumed_from_its_record_with_the_inputs_that_the_store_has(
     store: LocalStore, folder: Path, make_config: MakeConfig
 ) -> None:
     left_behind(store, folder, make_config())
-    # Not yet all there: they are brought from where they were.
-    first = resume_plan(store, "mine")
+    # Not yet all there: they are brought from where they were, but not on the word of the store alone.
+    with pytest.raises(UserMistakeError, match=r"not all in the store: .*--images DIR \(or --trust, .*/images\)"):
+        resume_plan(store, "mine")
+    (folder.parent / "other").mkdir()
+    with pytest.raises(UserMistakeError, match="other"):
+        resume_plan(store, "mine", source=Source(str(folder.parent / "other")))
+    first = resume_plan(store, "mine", trust=True)
     assert [upload.path.name for upload in first.uploads] == ["a.png", "b.png"]
+    assert resume_plan(store, "mine", source=Source(str(folder))) == first
     write_inputs(store, RunLayout("mine"), first.inputs)
     for path in folder.iterdir():
         path.unlink()
@@ -144,7 +150,7 @@ def test_a_run_is_resumed_with_the_settings_it_was_begun_with_and_no_others(
 ) -> None:
     left_behind(store, folder, make_config())
     with pytest.raises(UserMistakeError, match=r"fit\.iterations: 6, now 7"):
-        resume_plan(store, "mine", ["fit.iterations=7"])
+        resume_plan(store, "mine", ["fit.iterations=7"], trust=True)
     with pytest.raises(ConfigError, match="no such setting"):
         resume_plan(store, "mine", ["fit.iteration=7"])
     with pytest.raises(UserMistakeError, match="no run 'other'"):
@@ -163,7 +169,7 @@ def test_a_run_of_a_version_with_other_settings_says_so(
 def test_a_run_of_another_device_is_not_resumed_here(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
     left_behind(store, folder, make_config(), machine={"device": "tpu"})
     with pytest.raises(UserMistakeError, match="device: tpu, now "):
-        resume_plan(store, "mine")
+        resume_plan(store, "mine", trust=True)
 
 
 def test_a_run_goes_on_with_the_images_that_it_was_begun_with(
@@ -351,7 +357,7 @@ def test_a_run_that_was_handed_over_before_its_inputs_were_there_can_be_handed_o
     store.delete(RunLayout("mine").inputs)
     for again in (
         make_plan(store, make_config(), Source(str(folder)), run="mine", resolve=None),
-        resume_plan(store, "mine", resolve=None),
+        resume_plan(store, "mine", trust=True, resolve=None),
     ):
         assert (again.inputs, list(again.uploads), again.resources) == (plan.inputs, list(plan.uploads), None)
 
