@@ -409,6 +409,10 @@ def _tiff_layouts() -> Iterator[Case]:
         yield rejected(f"a TIFF in {colours.upper()}", f"{colours}.tif", tiff(photometric=colours), reason)
     yield rejected("a camera's raw pixels (TIFF)", "raw.tif", tiff(grey, photometric="cfa"), "its colours (CFA)")
     yield restored("a TIFF of RGB and alpha", "alpha.tif", tiff(photo(channels=4), extrasamples=["unassalpha"]))
+    for channels, about in ((2, "two channels"), (4, "RGB and infrared")):
+        data = tiff(photo(channels=channels), extrasamples=["unspecified"])
+        reason = f"it has {channels} channels, and the file does not say whether the last is alpha"
+        yield rejected(f"a TIFF of {about}, the last unspecified", f"extra-{channels}.tif", data, reason)
     inks = (4, HEIGHT, WIDTH)
     yield restored("a CMYK TIFF", "cmyk.tif", tiff(photo(channels=4), photometric="separated"), inks)
     transparent = tiff(photo(channels=5), photometric="separated", extrasamples=["unassalpha"])

@@ -43,6 +43,8 @@ def arm_row(choice: Chosen, fits: Fits, evidence: Evidence, *, previews: bool) -
     if not all(fit.record.blind for fit in cohort):
         notes.append(NOT_BLIND)
         row = replace(row, blind=False)
+    if evidence.image.mask is not None and evidence.observation.known is not None and evidence.observation.known.all():
+        notes.append("its mask says that every pixel is known, so there was nothing to paint in")
     row = replace(row, note="; ".join(notes) or None)
     best = done[: arm.full_fits]
     outputs = [fits.output(fit, steady=decision.correlated) for fit in best]

@@ -149,8 +149,8 @@ class Run:
                 f"the run {self.name} has no {which} of {printable(image)} by {printable(arm)}; its arms:"
                 f" {', '.join(self._arms())}"
             ) from None
-        original = decode(self.store.get(image_key(given.file)))
-        return decode(data, like=original.encoding).pixels
+        original = decode(self.store.get(image_key(given.file)), rules=given.rules)
+        return decode(data, like=original.encoding, rules=given.rules).pixels
 
     def _arms(self) -> list[str]:
         # A record holds the arms as sections, already resolved.

@@ -47,7 +47,7 @@ class Problem:
             ImageRejectedError: the file is damaged, or cannot be decoded.
         """
         data = self._get(image_key(self.image.file))
-        return decode(data, max_pixels=self._context.config.ingest.max_pixels)
+        return decode(data, max_pixels=self._context.config.ingest.max_pixels, rules=self.image.rules)
 
     @cached_property
     def observation(self) -> Observation:
@@ -81,7 +81,7 @@ class Problem:
             return self.picture.pixels[:, : scale * self.image.height, : scale * self.image.width]
         data = self._context.store.get(image_key(self.image.reference))
         like = self.picture.encoding
-        return decode(data, max_pixels=self._context.config.ingest.max_pixels, like=like).pixels
+        return decode(data, max_pixels=self._context.config.ingest.max_pixels, like=like, rules=self.image.rules).pixels
 
     @property
     def unrestored(self) -> Array:

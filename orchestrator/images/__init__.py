@@ -20,10 +20,6 @@ Samples map to [0, 1] as follows:
 - "Minimum is white" TIFFs are turned over, so 1 is always the lightest grey. CMYK values are amounts of ink.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -31,12 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from orchestrator.errors import ImageRejectedError
-from orchestrator.images.formats import reader_of
+from orchestrator.images.formats import FIRST_BYTES, check_format, read
+from orchestrator.images.masks import decode_mask, encode_mask
 from orchestrator.images.picture import Encoding, Picture, to_picture, to_samples
 from orchestrator.images.png import write_png
 from orchestrator.images.tiff import write_tiff
-from orchestrator.text import printable
+from orchestrator.run.inputs import RULES
 
 __all__ = [
     "FIRST_BYTES",
@@ -52,42 +48,18 @@ __all__ = [
     "resized",
 ]
 
-FIRST_BYTES = 16
-"""This many first bytes of a file show its format."""
 
-
-def check_format(start: bytes) -> None:
-    """Raise ImageRejectedError if a file that begins with these bytes is empty or of none of the formats."""
-    if not start:
-        raise ImageRejectedError("the file is empty")
-    reader_of(start)
-
-
-def decode(data: bytes, *, max_pixels: int = 100_000_000, like: Encoding | None = None) -> Picture:
+def decode(data: bytes, *, max_pixels: int = 100_000_000, like: Encoding | None = None, rules: int = RULES) -> Picture:
     """Decode one image file.
 
     max_pixels limits height times width; it is compared with the file's header before anything is decoded.
     `like` decodes a clean reference on the scale of the degraded image, so that both can be compared; its samples must
     be in the same units. Where both have a full scale of their own (an 8-bit image, a 16-bit reference), each keeps it.
+    `rules` are those of `orchestrator.run.inputs.RULES`.
 
     Raises ImageRejectedError, with the reason on one line, for anything that cannot be decoded completely.
     """
-    check_format(data[:FIRST_BYTES])
-    name, read = reader_of(data)
-    try:
-        with _quiet_decoders():
-            decoded = read(data, max_pixels)
-    except ImageRejectedError:
-        raise
-    except MemoryError as error:
-        raise ImageRejectedError("decoding it takes more memory than it may have") from error
-    except Exception as error:
-        # The bytes may be anything and four decoding libraries meet them: besides their own error types they raise
-        # struct.error, IndexError, KeyError, ... Whatever it was, this one image cannot be read; others can.
-        reason = printable(" ".join(str(error).split())[:200]) or type(error).__name__
-        message = f"the {name} data is truncated, corrupt or of a kind that is not supported ({reason})"
-        raise ImageRejectedError(message) from error
-    return to_picture(decoded, like)
+    return to_picture(read(data, max_pixels), like, rules)
 
 
 def encode(pixels: NDArray[np.floating[Any]], target: Picture | Encoding, alpha: NDArray[Any] | None = None) -> bytes:
@@ -136,25 +108,6 @@ def resized(picture: Picture, height: int, width: int) -> Picture:
     return Picture(np.empty((len(picture.pixels), 0, 0), np.float32), alpha, picture.encoding)
 
 
-def decode_mask(data: bytes, *, max_pixels: int = 100_000_000, white_is_known: bool = True) -> NDArray[np.bool_]:
-    """Decode a mask: (H, W), true where a pixel is known. Pixels lighter than half of the lightest one are white.
-
-    So masks of 0 and 1 are read like masks of 0 and 255.
-
-    Raises ImageRejectedError as `decode` does.
-    """
-    grey = decode(data, max_pixels=max_pixels).pixels.mean(axis=0)
-    white: NDArray[np.bool_] = grey > grey.max() / 2
-    return white if white_is_known else ~white
-
-
-def encode_mask(known: NDArray[np.bool_]) -> bytes:
-    """Encode a mask (H, W) as a PNG of one bit: white where known."""
-    buffer = BytesIO()
-    Image.fromarray(known).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def encode_map(values: NDArray[np.float32]) -> bytes:
     """Encode a map (1, H, W) of figures as a float32 TIFF, in their own unit."""
     return write_tiff(values[0], Encoding("tiff", "float32", 32, 0.0, 1.0, "grey"))
@@ -180,20 +133,3 @@ def preview(pixels: NDArray[np.floating[Any]], max_side: int = 512) -> bytes:
     buffer = BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-@contextmanager
-def _quiet_decoders() -> Iterator[None]:
-    """Drop the decoders' warnings and log messages about a damaged file: the picture or its rejection suffices."""
-    logger = logging.getLogger("tifffile")
-
-    def silence(_: logging.LogRecord) -> bool:
-        return False
-
-    logger.addFilter(silence)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.removeFilter(silence)

@@ -4,8 +4,11 @@ Anybody may have made the bytes. So sizes that a header declares are compared wi
 memory is taken.
 """
 
+import logging
 import struct
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -19,6 +22,53 @@ from orchestrator.images.checks import check_single, check_size, orientation_of
 from orchestrator.images.picture import Decoded
 from orchestrator.images.png import read_png
 from orchestrator.images.tiff import read_tiff
+from orchestrator.text import printable
+
+FIRST_BYTES = 16
+"""This many first bytes of a file show its format."""
+
+
+def check_format(start: bytes) -> None:
+    """Raise ImageRejectedError if a file that begins with these bytes is empty or of none of the formats."""
+    if not start:
+        raise ImageRejectedError("the file is empty")
+    reader_of(start)
+
+
+def read(data: bytes, max_pixels: int) -> Decoded:
+    """Read a file of any of the formats; raise ImageRejectedError for anything that cannot be read completely."""
+    check_format(data[:FIRST_BYTES])
+    name, reader = reader_of(data)
+    try:
+        with _quiet_decoders():
+            return reader(data, max_pixels)
+    except ImageRejectedError:
+        raise
+    except MemoryError as error:
+        raise ImageRejectedError("decoding it takes more memory than it may have") from error
+    except Exception as error:
+        # The bytes may be anything and four decoding libraries meet them: besides their own error types they raise
+        # struct.error, IndexError, KeyError, ... Whatever it was, this one image cannot be read; others can.
+        reason = printable(" ".join(str(error).split())[:200]) or type(error).__name__
+        message = f"the {name} data is truncated, corrupt or of a kind that is not supported ({reason})"
+        raise ImageRejectedError(message) from error
+
+
+@contextmanager
+def _quiet_decoders() -> Iterator[None]:
+    """Drop the decoders' warnings and log messages about a damaged file: the picture or its rejection suffices."""
+    logger = logging.getLogger("tifffile")
+
+    def silence(_: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(silence)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeFilter(silence)
 
 
 def reader_of(data: bytes) -> tuple[str, Callable[[bytes, int], Decoded]]:

@@ -75,11 +75,16 @@ class Decoded:
     white_is_zero: bool = False
 
 
-def to_picture(decoded: Decoded, like: Encoding | None) -> Picture:
+def to_picture(decoded: Decoded, like: Encoding | None, rules: int) -> Picture:
     """Scale a reader's samples to [0, 1] and turn them upright."""
-    upright = _upright(decoded.samples, decoded.orientation)
+    upright = turned_upright(decoded)
     channels = CHANNELS[decoded.colour]
     samples = np.ascontiguousarray(upright[:channels])
+    if rules > 0 and decoded.alpha == "unspecified" and np.ptp(upright[channels]) > 0:
+        raise ImageRejectedError(
+            f"it has {len(upright)} channels, and the file does not say whether the last is alpha or an image"
+            " (ExtraSamples 0): split it into single images, or declare the alpha"
+        )
     alpha = np.ascontiguousarray(upright[channels]) if decoded.alpha is not None else None
     offset, scale, bit_depth = _own_scale(samples)
     encoding = Encoding(
@@ -110,8 +115,9 @@ def _fitting_profile(profile: object, colour: Colour) -> bytes | None:
     return profile if isinstance(profile, bytes) and profile[16:20] == _ICC_SPACES[colour] else None
 
 
-def _upright(samples: NDArray[Any], orientation: object) -> NDArray[Any]:
+def turned_upright(decoded: Decoded) -> NDArray[Any]:
     """Turn samples (C, H, W) by an EXIF orientation, 1 to 8; any other value that a file holds counts as 1."""
+    samples, orientation = decoded.samples, decoded.orientation
     if not isinstance(orientation, int):
         return samples
     if orientation in (5, 6, 7, 8):

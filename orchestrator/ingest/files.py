@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.errors import ImageRejectedError, UserMistakeError
-from orchestrator.images import FIRST_BYTES, Encoding, check_format, decode
+from orchestrator.images import FIRST_BYTES, Encoding, check_format, decode, decode_mask
 from orchestrator.images.isolated import isolated_map
 from orchestrator.run.inputs import Rejected
 from orchestrator.run.layout import CLAIMS, RECORD, RUNS
@@ -144,7 +144,7 @@ def folder_of(text: str | Path, option: str) -> Path:
     return folder
 
 
-def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> ReadFile | Rejected:
+def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int, is_mask: bool) -> ReadFile | Rejected:
     name = relative_name(path, folder)
     try:
         check_path(path, name)
@@ -152,6 +152,8 @@ def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> R
             # The first bytes show the format, so a film in the folder is not read to its end.
             check_format(file.read(FIRST_BYTES))
         data = path.read_bytes()
+        if is_mask:
+            decode_mask(data, max_pixels=max_pixels)
         picture = decode(data, max_pixels=max_pixels, like=like)
     except OSError as error:
         return Rejected(name, f"the file cannot be opened: {error.strerror or error}")
@@ -167,15 +169,15 @@ def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> R
 
 
 def read_files(
-    folder: Path, paths: Sequence[Path], likes: Sequence[Encoding | None], max_pixels: int
+    folder: Path, paths: Sequence[Path], likes: Sequence[Encoding | None], max_pixels: int, *, are_masks: bool = False
 ) -> Iterator[ReadFile | Rejected]:
     """Decode every file once, so that the plan knows which ones can be used; only small records are kept.
 
-    ``likes`` are the encodings whose scales references have to share; None for images. Files are always decoded in
-    processes of their own, even if there are few: a process starts quickly, and a decoder that crashes ends only its
-    own process.
+    ``likes`` are the encodings whose scales references have to share; None for images. A mask must say what is known.
+    Files are always decoded in processes of their own, even if there are few: a process starts quickly, and a decoder
+    that crashes ends only its own process.
     """
-    read = partial(_read, folder=folder, max_pixels=max_pixels)
+    read = partial(_read, folder=folder, max_pixels=max_pixels, is_mask=are_masks)
     memory = _DECODING_BYTES + _DECODING_BYTES_PER_PIXEL * max_pixels
     outcomes = isolated_map(read, paths, likes, memory=memory, seconds=_DECODING_SECONDS)
     for path, outcome in zip(paths, outcomes, strict=True):

@@ -101,7 +101,8 @@ def match_partners(
     matched = [image for image in images if image.name in found]
     paths = [found[image.name] for image in matched]
     likes = [image.encoding if kind == "reference" else None for image in matched]
-    for image, read in zip(matched, read_files(folder, paths, likes, max_pixels), strict=True):
+    outcomes = read_files(folder, paths, likes, max_pixels, are_masks=kind == "mask")
+    for image, read in zip(matched, outcomes, strict=True):
         if isinstance(read, Rejected):
             mistakes.append(f"{image.name}: its {kind} cannot be used: {read.reason}")
             continue

@@ -103,7 +103,7 @@ def check_same_inputs(run: str, recorded: Inputs, given: Inputs) -> None:
     rejected = {reject.name for inputs in (recorded, given) for reject in inputs.rejected}
     differences = [f"{name} is new" for name in now if name not in before and name not in rejected]
     differences += [f"{name} is missing" for name in before if name not in now and name not in rejected]
-    differences += [f"{name} has changed" for name in now if name in before and before[name] != now[name]]
+    differences += [f"{name} has changed" for name in now if name in before and _differ(before[name], now[name])]
     if differences:
         more = f" and {len(differences) - _CHANGES_SHOWN} more" if len(differences) > _CHANGES_SHOWN else ""
         raise UserMistakeError(
@@ -111,6 +111,11 @@ def check_same_inputs(run: str, recorded: Inputs, given: Inputs) -> None:
             f" ({printable('; '.join(differences[:_CHANGES_SHOWN]))}{more});"
             f" choose another name, or go on with those: resume {run}"
         )
+
+
+def _differ(before: InputImage, now: InputImage) -> bool:
+    """Whether two images differ in more than the rules by which a run reads them, and what follows from those."""
+    return before != replace(now, rules=before.rules, channels=before.channels)
 
 
 def check_together(config: Config, images: Sequence[InputImage], resources: Resources | None) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.errors import NotFoundError
 from orchestrator.run.formats import RecordFormat, same_fields
@@ -9,6 +10,11 @@ from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store
 
 SPREAD_SUFFIX = ".tif"
+RULES = 1
+"""The present rules by which files become pixels (docs/images.md). Rules 0 are those of the first version.
+
+A run keeps the rules that it was begun with, so that its fits and its restored files agree.
+"""
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class InputImage:
     ``name`` is the path relative to the folder given, ``file`` the name of its copy in the store, ``reference`` that of
     its clean reference and ``mask`` that of its mask of known pixels (None without one). These three begin with the
     SHA-256 of the file they were made from. ``restored`` is the relative path of the restored file; ``height`` and
-    ``width`` are those of the degraded image.
+    ``width`` are those of the degraded image. ``rules`` are those by which its files are read.
     """
 
     name: str
@@ -30,6 +36,7 @@ class InputImage:
     width: int
     channels: int
     mask: str | None = None
+    rules: int = RULES
 
     @property
     def spread(self) -> str:
@@ -63,8 +70,13 @@ class Inputs:
     rejected: Sequence[Rejected]
 
 
-INPUTS = RecordFormat("the list of inputs", Inputs, (same_fields,))
-"""Format 0: the same fields without a number."""
+def _first_rules(value: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 knew one way to read a file."""
+    return {**value, "images": [{**image, "rules": 0} for image in value["images"]]}
+
+
+INPUTS = RecordFormat("the list of inputs", Inputs, (same_fields, _first_rules))
+"""Format 0: the fields of format 1 without a number. Format 1: without the rules by which files are read."""
 
 
 def read_inputs(store: Store, layout: RunLayout) -> Inputs | None:

@@ -238,6 +238,8 @@ def test_a_tiff_of_any_layout_keeps_its_colours_and_its_kind_of_alpha(
 ) -> None:
     channels = colours + (alpha is not None)
     array = files.samples(channels, 5, 4, dtype=dtype)
+    if alpha == "unspecified":
+        array[-1] = 1  # where it varies, it may be an image; see below
     stored = array if planar == "separate" else np.ascontiguousarray(np.moveaxis(array, 0, -1))
     if channels == 1:
         stored = array[0]
@@ -675,7 +677,9 @@ def test_a_tiff_survives_decoding_and_encoding(
         array = array * np.dtype(dtype).type(data.draw(st.sampled_from([1, 0.5, -3, 1000])))
     photometric = {"grey": "minisblack", "rgb": "rgb", "cmyk": "separated"}[colour]
     stored = array[..., 0] if channels == 1 else array
-    options = {} if channels == 1 else {"planarconfig": "contig"}
+    options: dict[str, Any] = {} if channels == 1 else {"planarconfig": "contig"}
+    if channels in (2, 5) or (colour, channels) == ("rgb", 4):
+        options["extrasamples"] = ["unassalpha"]
     picture = decode(files.tiff_file(stored, photometric=photometric, **options))
     samples, _ = read_tiff(written_back(picture))
     assert samples.tobytes() == array.tobytes()
@@ -792,8 +796,51 @@ def test_a_mask_of_any_kind_is_known_where_it_is_white(kind: str) -> None:
 
 
 def test_what_is_lighter_than_middle_grey_is_white() -> None:
-    mask = decode_mask(files.pillow_file(np.array([[0, 127, 128, 255]], np.uint8), "PNG"))
-    assert_array_equal(mask, [[False, False, True, True]])
+    levels = np.array([[0, 20, 127, 128, 235, 255]], np.uint8)
+    assert_array_equal(decode_mask(files.pillow_file(levels, "PNG")), [[False, False, False, True, True, True]])
+
+
+def test_a_mask_whose_transparency_varies_says_nothing_clear() -> None:
+    known = files.samples(9, 9) > 127
+    for colour in (0, 255):
+        erased = np.dstack([np.full((9, 9, 3), colour), known * 255]).astype(np.uint8)
+        with pytest.raises(ImageRejectedError, match="transparency"):
+            decode_mask(files.pillow_file(erased, "PNG"))
+    opaque = np.dstack([known * 255] * 3 + [np.full((9, 9), 200)]).astype(np.uint8)
+    assert_array_equal(decode_mask(files.pillow_file(opaque, "PNG")), known)
+
+
+@pytest.mark.parametrize("kind", ["labels", "photo", "yellow", "red", "probabilities"])
+def test_a_mask_of_more_than_black_and_white_says_nothing_clear(kind: str) -> None:
+    known = files.samples(32, 32) > 127
+    marked = np.full((32, 32, 3), 255, np.uint8)
+    marked[~known] = [255, 0, 0] if kind == "red" else [255, 255, 0]
+    data = {
+        "labels": files.pillow_file(files.samples(32, 32) % 3, "PNG"),
+        "photo": files.pillow_file(files.samples(32, 32, 3), "PNG"),
+        "probabilities": files.tiff_file(files.samples(32, 32, dtype="float32"), photometric="minisblack"),
+    }.get(kind, files.pillow_file(marked, "PNG"))
+    with pytest.raises(ImageRejectedError, match="black and white"):
+        decode_mask(data)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32"])
+@pytest.mark.parametrize("white", [1, 100])
+def test_a_mask_of_any_sample_type_is_read_also_where_all_of_it_is_known(dtype: str, white: int) -> None:
+    for known in (files.samples(9, 9) > 127, np.ones((9, 9), dtype=bool)):
+        data = files.tiff_file((known * white).astype(dtype), photometric="minisblack")
+        assert_array_equal(decode_mask(data), known)
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_an_extra_sample_that_may_be_an_image_is_not_taken_for_alpha(colours: int) -> None:
+    array = files.samples(6, 5, colours + 1, dtype="uint16")
+    photometric = "rgb" if colours == 3 else "minisblack"
+    data = files.tiff_file(array, photometric=photometric, planarconfig="contig", extrasamples=["unspecified"])
+    with pytest.raises(ImageRejectedError, match=f"it has {colours + 1} channels, and the file does not say whether"):
+        decode(data)
+    # A run of the first version goes on as it was begun.
+    assert decode(data, rules=0).pixels.shape[0] == colours
 
 
 def test_a_mask_is_limited_and_rejected_as_a_picture_is() -> None:

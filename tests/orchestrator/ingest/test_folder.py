@@ -6,7 +6,9 @@ import threading
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator.errors import UserMistakeError
@@ -15,10 +17,16 @@ from orchestrator.ingest import files as ingest
 from orchestrator.ingest.folder import Upload, read_folder
 from orchestrator.run.inputs import InputImage, Rejected
 from tests.orchestrator.conftest import Encoded
+from tests.orchestrator.images.files import pillow_file
 
 LIMIT = 1_000_000
 _real_read = ingest._read
 Make = Callable[..., Path]
+
+
+def black_and_white(height: int = 9, width: int = 7, channels: int = 3, kind: str = "PNG") -> bytes:
+    known = (np.arange(height * width).reshape(height, width) % 3 > 0).astype(np.uint8) * 255
+    return pillow_file(known, kind, {1: "L", 3: "RGB", 4: "RGBA"}[channels])
 
 
 @pytest.fixture
@@ -26,6 +34,8 @@ def put(tmp_path: Path, encoded: Encoded) -> Make:
     """Write a picture, or the bytes given, to a path below ``images``."""
 
     def make(name: str, data: bytes | None = None, folder: str = "images", **picture: int | str) -> Path:
+        if data is None and folder.endswith("masks"):
+            data = black_and_white(**picture)
         path = tmp_path / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded(**{"height": 9, "width": 7, **picture}) if data is None else data)
@@ -457,11 +467,11 @@ def test_a_file_that_cannot_be_opened_is_rejected_with_the_reason(
     assert (reject.name, reject.reason) == ("closed.png", "the file cannot be opened: Permission denied")
 
 
-def _without_permission(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> object:
+def _without_permission(path: Path, like: Encoding | None, **options: Any) -> object:
     with pytest.MonkeyPatch.context() as patched:
         if path.name == "closed.png":
             patched.setattr(Path, "open", _refuse)
-        return _real_read(path, like, folder, max_pixels)
+        return _real_read(path, like, **options)
 
 
 def _refuse(path: Path, *_: object) -> None:
@@ -520,10 +530,10 @@ def test_a_file_that_crashes_its_decoder_is_one_rejected_row(
     assert all(reject.reason.startswith("its decoder crashed") for reject in rejected)
 
 
-def _crash_on_some(path: Path, like: Encoding | None, folder: Path, max_pixels: int) -> object:
+def _crash_on_some(path: Path, like: Encoding | None, **options: Any) -> object:
     if "crash" in path.name:
         os.kill(os.getpid(), signal.SIGSEGV)
-    return _real_read(path, like, folder, max_pixels)
+    return _real_read(path, like, **options)
 
 
 def test_a_file_larger_than_any_image_is_not_read_into_memory(folder: Path, put: Make) -> None:
@@ -571,7 +581,7 @@ def test_a_store_is_not_the_folder_of_images_itself(folder: Path, put: Make) -> 
 
 def test_masks_and_references_among_the_images_are_none_of_them(folder: Path, put: Make) -> None:
     put("a.png")
-    put("masks/a.png")
+    put("masks/a.png", black_and_white())
     put("gt/a.png")
     (folder.parent / "link").symlink_to(folder)
     masks, references = folder.parent / "link/masks", folder / "gt/../gt"
@@ -627,3 +637,12 @@ def test_a_name_without_partner_is_shown_with_the_nearest(folder: Path, put: Mak
     assert "scan-001.png: no reference has this name (the nearest: scan-001_mask.png)" in mistake(
         folder, tmp_path / "clean"
     )
+
+
+def test_a_mask_that_does_not_say_what_is_known_is_a_mistake_before_anything_starts(
+    folder: Path, put: Make, tmp_path: Path
+) -> None:
+    put("a.png")
+    put("a.png", pillow_file(np.dstack([np.full((9, 7, 3), 255), np.eye(9, 7) * 255]).astype(np.uint8), "PNG"), "masks")
+    with pytest.raises(UserMistakeError, match=r"a\.png: its mask cannot be used: .* transparency of this one varies"):
+        read_folder(folder, masks=tmp_path / "masks", max_pixels=LIMIT)
