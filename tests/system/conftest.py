@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,10 @@ import pytest
 from PIL import Image
 
 from orchestrator.cli import main
+from orchestrator.drive.local_ray import make_token
 from tests.system.hook import write_hook
+
+from ray.cluster_utils import Cluster  # isort: skip - what it reads from the environment, local_ray has set
 
 # How long something is waited for that takes seconds on a machine of its own. Others may keep this one busy.
 PATIENCE_S = 900
@@ -59,16 +62,25 @@ RESULT_KEYS = {
 
 @dataclass
 class CommandLine:
-    """Runs the command line as a user does, in an empty folder: in a process of its own, or in this one."""
+    """Runs the command line as a user does, in an empty folder: in a process of its own, or in this one.
+
+    Its runs start a Ray of their own, or join the one at ``address``.
+    """
 
     folder: Path
+    address: str | None = None
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "orchestrator", *arguments]
 
     def submit(self, *arguments: str, settings: Sequence[str] = TINY) -> list[str]:
         assignments = [word for setting in settings for word in ("--set", setting)]
-        return self.command("submit", "--no-dashboard", *assignments, *arguments)
+        return self.driving("submit", *assignments, *arguments)
+
+    def driving(self, command: str, *arguments: str) -> list[str]:
+        """A command that drives a run."""
+        where = ["--no-dashboard"] if self.address is None else ["--address", self.address]
+        return self.command(command, *where, *arguments)
 
     def run(
         self, command: list[str], environment: Mapping[str, str] = MappingProxyType({})
@@ -112,6 +124,23 @@ def cli(tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path)
 
 
+MEMORY = 128 * 2**20
+"""Of the object store of a node."""
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray that runs join which need none of their own: a quarter of a tiny run is Ray's start."""
+    make_token()
+    head = {"num_cpus": 2, "object_store_memory": MEMORY, "include_dashboard": False}
+    # Nobody asks for more machines, and nobody reads the logs of workers.
+    cluster = Cluster(initialize_head=True, head_node_args={**head, "no_monitor": True, "include_log_monitor": False})
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
 # Long enough to be killed in the middle of a fit, with checkpoints that are worth something.
 LONGER = (
     *TINY,
@@ -124,18 +153,17 @@ LONGER = (
 
 
 @pytest.fixture(scope="session")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+def calm(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> CommandLine:
     """A folder with two images, ``noisy``, and an undisturbed run of them with LONGER settings, ``calm``."""
     cli = CommandLine(tmp_path_factory.mktemp("calm"))
     for number, name in enumerate(("a", "b")):
         save_rgb(cli.folder / f"noisy/{name}.png", phase=number, noise=0.1)
-    done = cli.here(cli.submit("--images", "noisy", "--run", "calm", settings=LONGER))
+    joined = CommandLine(cli.folder, ray_address)
+    done = cli.here(joined.submit("--images", "noisy", "--run", "calm", settings=LONGER))
     assert done.returncode == 0, done.stderr
     return cli
 
 
-MEMORY = 128 * 2**20
-"""Of the object store of a node."""
 # Which node each fit is on, and how far it is.
 TRACE = """
 import os

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from orchestrator.images import encode_mask
@@ -29,6 +30,11 @@ ARMS = (
     "arms=[{name: halved, like: isnas-dip-blind, size: 4, full_fits: 1, halving: synchronous},"
     " {name: whole, like: isnas-dip-blind, size: 4}, {name: again, like: all}, isnas-dip, dip]"
 )
+
+
+@pytest.fixture
+def cli(tmp_path: Path, ray_address: str) -> CommandLine:
+    return CommandLine(tmp_path, ray_address)
 
 
 def blind_part(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

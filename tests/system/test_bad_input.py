@@ -4,6 +4,9 @@ import csv
 import io
 import subprocess
 from collections import Counter
+from pathlib import Path
+
+import pytest
 
 from orchestrator.images import decode
 from orchestrator.run.inputs import read_inputs
@@ -25,6 +28,11 @@ LEAST = (
     "pick.full_fits=1",
     "keep.report_images=200",
 )
+
+
+@pytest.fixture
+def cli(tmp_path: Path, ray_address: str) -> CommandLine:
+    return CommandLine(tmp_path, ray_address)
 
 
 def test_a_folder_of_all_that_is_wrong_ends_in_a_row_for_each_file(cli: CommandLine) -> None:

@@ -15,9 +15,9 @@ PRUNED = {"lottery-imp", "lottery-random", "lottery-snip", "lottery-oes"}
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+def found(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> CommandLine:
     """A folder with two clean images and the run ``found`` of a lottery on them."""
-    cli = CommandLine(tmp_path_factory.mktemp("lottery"))
+    cli = CommandLine(tmp_path_factory.mktemp("lottery"), ray_address)
     for number, name in enumerate(("a", "B b")):
         save_rgb(cli.folder / f"clean/{name}.png", height=64, phase=number)
     arms = ",".join([*sorted(PRUNED), "lottery-decoder", "dip"])
@@ -77,7 +77,7 @@ def test_the_page_and_the_tables_show_it(found: CommandLine) -> None:
 def test_tickets_are_trained_on_other_images_for_another_task(found: CommandLine) -> None:
     save_rgb(found.folder / "others/c.png", height=64, phase=2)
     save_rgb(found.folder / "others/a.png", height=64, phase=0)
-    command = found.command("evaluate", "--tickets", "found", "--images", "others", "--simulate", "--no-dashboard")
+    command = found.driving("evaluate", "--tickets", "found", "--images", "others", "--simulate")
     options = ["--config", "inpaint", "--run", "moved"]
     for setting in ("fit.iterations=6", "pick.full_fits=1", "resources.parallel=1"):
         options += ["--set", setting]

@@ -10,10 +10,10 @@ from tests.system.conftest import CommandLine, files_below
 
 
 @pytest.fixture(scope="module")
-def cli(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+def cli(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> CommandLine:
     folder = tmp_path_factory.mktemp("old")
     unpack(folder).rename(folder / "dip-store")
-    return CommandLine(folder)
+    return CommandLine(folder, ray_address)
 
 
 def records_of(cli: CommandLine, run: str) -> dict[str, bytes]:
@@ -26,7 +26,7 @@ def records_of(cli: CommandLine, run: str) -> dict[str, bytes]:
 @pytest.mark.parametrize("run", INTERRUPTED)
 def test_what_was_interrupted_goes_on_and_no_fit_fails(cli: CommandLine, run: str) -> None:
     before = records_of(cli, run)
-    done = cli.here(cli.command("resume", run, "--no-dashboard"))
+    done = cli.here(cli.driving("resume", run))
     assert done.returncode == 0, done.stdout + done.stderr
     rows = cli.rows(run)
     arms = {"isnas-dip-blind"} if run == "interrupted" else {"lottery-imp", "lottery-oes"}
@@ -53,6 +53,6 @@ def test_what_was_interrupted_took_up_its_checkpoint(cli: CommandLine) -> None:
 
 def test_what_was_finished_is_not_done_again(cli: CommandLine) -> None:
     before = records_of(cli, "study")
-    done = cli.here(cli.command("resume", "study", "--no-dashboard"))
+    done = cli.here(cli.driving("resume", "study"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert records_of(cli, "study") == before

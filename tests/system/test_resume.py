@@ -5,6 +5,7 @@ They are in one file because they share the calm run, which each process of the 
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -73,38 +74,6 @@ def state_of(cli: CommandLine, run: str) -> str:
     return str(state)
 
 
-def test_a_driver_killed_at_any_stage_and_a_worker_in_mid_fit_cost_nothing_but_time(calm: CommandLine) -> None:
-    moments: list[Callable[[], bool]] = [
-        (folder_of(calm, "shot") / "run.json").exists,
-        lambda: len(finished_fits(calm, "shot")) >= 2 and a_checkpoint_is_there(calm, "shot"),
-    ]
-    command = calm.submit("--images", "noisy", "--run", "shot", settings=LONGER)
-    before: dict[str, bytes] = {}
-    for moment in moments:
-        with begun(calm, command) as process:
-            wait_for(process, moment, "so far")
-            process.send_signal(signal.SIGKILL)
-            process.wait(timeout=PATIENCE_S)
-        assert state_of(calm, "shot") == "interrupted"
-        # Work once recorded is never done again: the very records stay.
-        now = finished_fits(calm, "shot")
-        assert before.items() <= now.items()
-        before = now
-        command = calm.command("resume", "shot", "--no-dashboard")
-    # The folder that the images came from is no longer needed.
-    (calm.folder / "noisy").rename(calm.folder / "away")
-    try:
-        with begun(calm, command) as process:
-            kill_a_worker(process)
-            output, _ = process.communicate(timeout=PATIENCE_S)
-    finally:
-        (calm.folder / "away").rename(calm.folder / "noisy")
-    assert process.returncode == 0, output
-    assert before.items() <= finished_fits(calm, "shot").items()
-    assert_as_calm(calm, "shot")
-    assert state_of(calm, "shot") == "finished"
-
-
 # Every driver of the story with a shorter patience, so that the test need not wait for half a minute.
 IMPATIENT = """
 import sys
@@ -115,45 +84,75 @@ claims.BEAT_S, claims.STALE_S = 0.5, 4.0
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 """
+# Moments before the first fit ends, one of which each run of the tests takes. `benchmarks.chaos` kills at later ones.
+MOMENTS = {
+    "the run has its name": "run.json",
+    "a driver holds it": "claims/*",
+    "its images were brought": "inputs.json",
+    "an image was scored": "scores/*",
+    "a fit has a checkpoint": "fits/**/checkpoint.pt",
+}
 
 
-def test_a_run_is_drained_overtaken_and_cancelled_and_goes_on_with_the_same_submit(calm: CommandLine) -> None:
+def impatient(command: list[str]) -> list[str]:
+    return [command[0], "impatient.py", *command[command.index("orchestrator") + 1 :]]
+
+
+def test_a_run_outlives_its_drivers(calm: CommandLine) -> None:
+    """One is killed, one is held up and overtaken, one is drained, one is cancelled; of the last a worker is killed."""
     (calm.folder / "impatient.py").write_text(IMPATIENT)
+    submit = calm.submit("--images", "noisy", "--run", "shot", settings=LONGER)
 
-    def impatient(command: list[str]) -> list[str]:
-        return [command[0], "impatient.py", *command[command.index("orchestrator") + 1 :]]
+    moment = random.choice(list(MOMENTS))
+    with begun(calm, submit) as process:
+        wait_for(process, lambda: any(folder_of(calm, "shot").glob(MOMENTS[moment])), moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=PATIENCE_S)
+    assert state_of(calm, "shot") == "interrupted", moment
+    done = finished_fits(calm, "shot")
 
-    submit = calm.submit("--images", "noisy", "--run", "held", settings=LONGER)
-    with begun(calm, impatient(submit)) as process:
-        wait_for(process, lambda: a_checkpoint_is_there(calm, "held"), "in mid-fit")
+    overtake_and_drain(calm, submit)
+    # Work once recorded is never done again: the very records stay.
+    drained = finished_fits(calm, "shot")
+    assert done.items() <= drained.items(), moment
+    assert 0 < len(drained) < len(finished_fits(calm, "calm"))
+
+    other = calm.here(calm.submit("--images", "noisy", "--run", "shot", "--set", "seed=1", settings=LONGER))
+    assert (other.returncode, "seed: 0, now 1" in other.stderr) == (2, True)
+
+    # The folder that the images came from is no longer needed.
+    (calm.folder / "noisy").rename(calm.folder / "away")
+    try:
+        cancel(calm)
+        with begun(calm, calm.driving("resume", "shot")) as process:
+            kill_a_worker(process)
+            output, _ = process.communicate(timeout=PATIENCE_S)
+    finally:
+        (calm.folder / "away").rename(calm.folder / "noisy")
+    assert process.returncode == 0, output
+    assert drained.items() <= finished_fits(calm, "shot").items()
+    assert_as_calm(calm, "shot")
+    assert state_of(calm, "shot") == "finished"
+    again = calm.here(calm.command("cancel", "shot"))
+    assert (again.returncode, "finished" in again.stdout) == (0, True)
+
+
+def overtake_and_drain(calm: CommandLine, submit: list[str]) -> None:
+    """Hold a driver up; another takes the run over and is told to end what it has begun."""
+    start = time.time()
+    with begun(calm, impatient(submit)) as old:
+        wait_for(old, lambda: a_checkpoint_is_there(calm, "shot", after=start), "in mid-fit")
         # A second driver is refused.
         second = calm.here(submit)
         assert second.returncode == 2, second.stdout
         (line,) = second.stderr.strip().splitlines()
-        assert f"the run held is under way, by process {process.pid} on " in line
+        assert f"the run shot is under way, by process {old.pid} on " in line
         assert ", since 20" in line
-        # A drained run ends what it had under way and starts nothing.
-        for _ in range(2):
-            assert calm.here(calm.command("cancel", "--drain", "held")).returncode == 0
-        output, _ = process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 130, output
-    assert state_of(calm, "held") == "cancelled"
-    assert not a_checkpoint_is_there(calm, "held")
-    drained = finished_fits(calm, "held")
-    assert drained
-    assert len(drained) < len(finished_fits(calm, "calm"))
-
-    other = calm.here(calm.submit("--images", "noisy", "--run", "held", "--set", "seed=1", settings=LONGER))
-    assert other.returncode == 2
-    assert "seed: 0, now 1" in other.stderr
-
-    with begun(calm, impatient(submit)) as old:
-        wait_for(old, lambda: a_checkpoint_is_there(calm, "held"), "in mid-fit")
         # A driver that is held up is overtaken, and what it says later is ignored.
         os.kill(old.pid, signal.SIGSTOP)
-        before = set((folder_of(calm, "held") / "claims").iterdir())
-        with begun(calm, impatient(calm.command("resume", "held", "--no-dashboard"))) as new:
-            claims = folder_of(calm, "held") / "claims"
+        claims = folder_of(calm, "shot") / "claims"
+        before = set(claims.iterdir())
+        with begun(calm, impatient(calm.driving("resume", "shot"))) as new:
             wait_for(
                 new, lambda: any((it / "state.json").exists() for it in {*claims.iterdir()} - before), "taken over"
             )
@@ -162,22 +161,27 @@ def test_a_run_is_drained_overtaken_and_cancelled_and_goes_on_with_the_same_subm
             assert old.returncode == 2, output
             assert f"has been taken over by process {new.pid} on " in output
             overtaken = time.time()
-            wait_for(new, lambda: a_checkpoint_is_there(calm, "held", after=overtaken), "in mid-fit")
+            wait_for(new, lambda: a_checkpoint_is_there(calm, "shot", after=overtaken), "in mid-fit")
+            # A drained run ends what it had under way and starts nothing.
             for _ in range(2):
-                cancelled = calm.here(calm.command("cancel", "held"))
-                assert cancelled.returncode == 0, cancelled.stderr
-                assert "resume held" in cancelled.stdout
+                assert calm.here(calm.command("cancel", "--drain", "shot")).returncode == 0
             output, _ = new.communicate(timeout=PATIENCE_S)
             assert new.returncode == 130, output
-    assert state_of(calm, "held") == "cancelled"
+    assert state_of(calm, "shot") == "cancelled"
+    assert not a_checkpoint_is_there(calm, "shot")
 
-    done = calm.run(submit)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert drained.items() <= finished_fits(calm, "held").items()
-    assert_as_calm(calm, "held")
-    assert state_of(calm, "held") == "finished"
-    again = calm.here(calm.command("cancel", "held"))
-    assert (again.returncode, "finished" in again.stdout) == (0, True)
+
+def cancel(calm: CommandLine) -> None:
+    """Resume the run and cancel it in the middle of a fit."""
+    with begun(calm, calm.driving("resume", "shot")) as process:
+        wait_for(process, lambda: a_checkpoint_is_there(calm, "shot"), "in mid-fit")
+        for _ in range(2):
+            cancelled = calm.here(calm.command("cancel", "shot"))
+            assert cancelled.returncode == 0, cancelled.stderr
+            assert "resume shot" in cancelled.stdout
+        output, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 130, output
+    assert state_of(calm, "shot") == "cancelled"
 
 
 @pytest.fixture

@@ -35,12 +35,13 @@ def test_the_output_agrees_with_the_reference_network(case: dict[str, object], d
     np.testing.assert_allclose(output.numpy(), arrays[f"{case['case']}/output"], atol=1e-5)
 
 
-def test_declared_parameters_agree_with_the_reference_counts(data: Path) -> None:
+def test_declared_parameters_agree_with_the_reference_counts(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for layer in (torch.nn.Conv2d, torch.nn.ConvTranspose2d, torch.nn.BatchNorm2d):
+        monkeypatch.setattr(layer, "reset_parameters", lambda self: None)  # it takes longer than all else
     with (data / "parameter_counts.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        with torch.device("meta"):
-            network = SearchNetwork(Candidate(int(row["upsampler"]), row["skips"]), 3, 3, 128)
+        network = SearchNetwork(Candidate(int(row["upsampler"]), row["skips"]), 3, 3, 128)
         assert network.declared_parameters() == int(row["parameters"]), row
 
 
