@@ -410,7 +410,8 @@ def _tiff_layouts() -> Iterator[Case]:
     yield rejected("a camera's raw pixels (TIFF)", "raw.tif", tiff(grey, photometric="cfa"), "its colours (CFA)")
     yield restored("a TIFF of RGB and alpha", "alpha.tif", tiff(photo(channels=4), extrasamples=["unassalpha"]))
     for channels, about in ((2, "two channels"), (4, "RGB and infrared")):
-        data = tiff(photo(channels=channels), extrasamples=["unspecified"])
+        colours = "minisblack" if channels == 2 else "rgb"
+        data = tiff(photo(channels=channels), photometric=colours, planarconfig="contig", extrasamples=["unspecified"])
         reason = f"it has {channels} channels, and the file does not say whether the last is alpha"
         yield rejected(f"a TIFF of {about}, the last unspecified", f"extra-{channels}.tif", data, reason)
     inks = (4, HEIGHT, WIDTH)
