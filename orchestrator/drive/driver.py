@@ -25,8 +25,7 @@ from orchestrator.errors import (
     SupersededError,
     UserMistakeError,
 )
-from orchestrator.figures.comparison import write_comparison
-from orchestrator.figures.transfer import write_lottery
+from orchestrator.figures.run import figures_of, write_figures
 from orchestrator.ingest.bring import bring, write_rejected
 from orchestrator.plan.plan import Plan
 from orchestrator.report.build import write_report
@@ -35,7 +34,7 @@ from orchestrator.resources.share import Resources, too_large
 from orchestrator.run.attempt import RunState, now
 from orchestrator.run.claim import Claim, take
 from orchestrator.run.context import RunContext
-from orchestrator.run.inputs import Inputs, Source
+from orchestrator.run.inputs import Inputs, Source, image_ids
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, read_run
@@ -262,9 +261,11 @@ def _write_tables(store: Store, record: RunRecord) -> list[Row]:
     unreadable: list[str] = []
     rows = read_rows(store, layout, unreadable.append)
     write_results(store, layout, rows)
-    write_comparison(store, layout, rows)
-    write_lottery(store, layout, rows)
-    write_report(store, record, rows, unreadable)
+    left_out = list(unreadable)
+    # Without the list of inputs the rows still count: only the pictures have no place.
+    figures = figures_of(rows, image_ids(store, layout, left_out.append))
+    write_figures(store, layout, figures)
+    write_report(store, record, rows, figures, left_out)
     if unreadable:
         more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
         raise DamagedError(f"{unreadable[0]}{more}")

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from itertools import combinations
 from statistics import fmean, stdev
 from typing import Literal
 
-from orchestrator.run.layout import RunLayout
 from orchestrator.run.rows import Row
-from orchestrator.store import Store
 from orchestrator.text import to_csv
 
 Measure = Literal["psnr", "held-out"]
@@ -50,12 +49,18 @@ def paired(differences: Sequence[float]) -> tuple[float, float | None, float | N
     mean = fmean(differences)
     if len(differences) < 2:
         return mean, None, None, None
+    error = stdev(differences) / math.sqrt(len(differences))
+    reach = _reach(len(differences) - 1) * error
+    return mean, error, mean - reach, mean + reach
+
+
+@cache
+def _reach(degrees_of_freedom: int) -> float:
+    """The half-width of a mean's 95 % confidence interval, in standard errors."""
     # Imported here, because the commands that list and show need no scipy and answer sooner without it.
     from scipy.stats import t  # noqa: PLC0415
 
-    error = stdev(differences) / math.sqrt(len(differences))
-    reach = float(t.ppf(0.975, len(differences) - 1)) * error
-    return mean, error, mean - reach, mean + reach
+    return float(t.ppf(0.975, degrees_of_freedom))
 
 
 def measure_of(rows: Iterable[Row]) -> Measure:
@@ -100,10 +105,3 @@ def compare(rows: Sequence[Row]) -> list[Difference]:
 def comparison_to_csv(differences: Sequence[Difference]) -> str:
     """Comma-separated values with a header; the overall lines have no image."""
     return to_csv([field.name for field in fields(Difference)], map(asdict, differences))
-
-
-def write_comparison(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
-    """Write the comparison to the store, if there are arms to compare."""
-    differences = compare(rows)
-    if differences:
-        store.put(layout.comparison, comparison_to_csv(differences).encode())

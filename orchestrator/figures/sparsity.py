@@ -5,7 +5,7 @@ image. The loss of quality with sparsity is a question of arXiv 2410.24187 (lott
 (Optimal Eye Surgeon). Nothing here fits or decides.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import takewhile
 from statistics import fmean, stdev
@@ -89,19 +89,33 @@ class RoundFit:
 def curve(rows: Sequence[Row]) -> list[SparsityPoint]:
     """For every arm and round the figures over all images, then for each image; arms in the order of the rows."""
     measure = measure_of(rows)
-    by_round: dict[tuple[str, int], list[RoundFit]] = {}
-    for fit in round_fits(rows, measure):
-        by_round.setdefault((fit.row.arm, fit.round), []).append(fit)
-    arms = list(dict.fromkeys(arm for arm, _ in by_round))
-    rounds = sorted(by_round, key=lambda key: (arms.index(key[0]), key[1]))
-    images = list(dict.fromkeys(row.image for row in rows))
-    overall = [_point(by_round[key], measure, None) for key in rounds]
-    return overall + [
-        _point(own, measure, image)
-        for image in images
-        for key in rounds
-        if (own := [fit for fit in by_round[key] if fit.row.image == image])
-    ]
+    fits = round_fits(rows, measure)
+    # Each fit is looked at twice, whatever the number of images.
+    by_image: dict[str, list[RoundFit]] = {}
+    for fit in fits:
+        by_image.setdefault(fit.row.image, []).append(fit)
+    # The arms stand in one order for all images, also for those that lack some.
+    places = {arm: place for place, arm in enumerate(dict.fromkeys(fit.row.arm for fit in fits))}
+    points = [_point(group, measure, None) for group in _by_round(fits, places)]
+    for image in dict.fromkeys(row.image for row in rows):
+        points += [_point(group, measure, image) for group in _by_round(by_image.get(image, ()), places)]
+    return points
+
+
+def overall_curve(rows: Sequence[Row]) -> list[SparsityPoint]:
+    """The part of the curve over all images, without a point for each of them."""
+    measure = measure_of(rows)
+    fits = round_fits(rows, measure)
+    places = {arm: place for place, arm in enumerate(dict.fromkeys(fit.row.arm for fit in fits))}
+    return [_point(group, measure, None) for group in _by_round(fits, places)]
+
+
+def _by_round(fits: Iterable[RoundFit], places: Mapping[str, int]) -> list[list[RoundFit]]:
+    """The fits of each arm and round; arms by their places, rounds rising."""
+    by_round: dict[tuple[int, int], list[RoundFit]] = {}
+    for fit in fits:
+        by_round.setdefault((places[fit.row.arm], fit.round), []).append(fit)
+    return [by_round[key] for key in sorted(by_round)]
 
 
 def round_fits(rows: Sequence[Row], measure: Measure) -> list[RoundFit]:

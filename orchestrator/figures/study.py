@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from orchestrator.text import to_csv
 HELD_OUT = "held-out error"
 BEST = "psnr_oracle_stop"
 _RESAMPLES = 300
+_PAIRED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,16 @@ class Table:
 
     def of(self, image: str) -> "Table":
         """The rows of one image whose fits have a PSNR."""
-        rows = (self.image == image) & np.isfinite(self.psnr_oracle_stop)
+        return self._at(np.flatnonzero((self.image == image) & np.isfinite(self.psnr_oracle_stop)))
+
+    def by_image(self) -> list["Table"]:
+        """The rows of each image whose fits have a PSNR, for the images that have some; each row is looked at once."""
+        rows: dict[str, list[int]] = {image: [] for image in self.images}
+        for row in np.flatnonzero(np.isfinite(self.psnr_oracle_stop)).tolist():
+            rows[str(self.image[row])].append(row)
+        return [self._at(np.array(own)) for own in rows.values() if own]
+
+    def _at(self, rows: NDArray[np.intp]) -> "Table":
         return Table(
             self.image[rows],
             self.candidate[rows],
@@ -147,11 +158,32 @@ def tau_of(predictor: NDArray[np.float64], best: NDArray[np.float64]) -> float:
     return float(kendalltau(predictor[known], best[known]).statistic) if known.sum() > 1 else math.nan
 
 
+def resampled_taus(predictor: NDArray[np.float64], best: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kendall's tau-b of samples drawn with replacement; NaN where one of the two does not vary in a sample.
+
+    A sample is the number of times that each candidate is in it. So its concordant less its discordant pairs are a
+    quadratic form of these numbers, and all samples need one matrix product instead of a sort each.
+    """
+    random, count = np.random.default_rng(0), len(best)
+    drawn = [np.bincount(random.integers(0, count, count), minlength=count) for _ in range(_RESAMPLES)]
+    known = np.isfinite(predictor) & np.isfinite(best)
+    x, y, times = predictor[known], best[known], np.array(drawn, dtype=np.float64)[:, known]
+    pairs = np.zeros((3, _RESAMPLES))
+    # By blocks, since the pairs of many candidates need not all be in memory.
+    for start in range(0, len(x), _PAIRED_AT_ONCE):
+        rows = slice(start, start + _PAIRED_AT_ONCE)
+        x_signs, y_signs = np.sign(x[rows, None] - x), np.sign(y[rows, None] - y)
+        kinds = (x_signs * y_signs, np.abs(x_signs), np.abs(y_signs))
+        pairs += [(times @ signs.T * times[:, rows]).sum(axis=1) for signs in kinds]
+    concordant, x_differs, y_differs = pairs
+    with np.errstate(invalid="ignore"):
+        taus: NDArray[np.float64] = concordant / np.sqrt(x_differs * y_differs)
+    return taus
+
+
 def _tau_of_image(name: str, image: str, predictor: NDArray[np.float64], best: NDArray[np.float64]) -> Tau:
     tau = tau_of(predictor, best)
-    random = np.random.default_rng(0)
-    drawn = (random.integers(0, len(best), len(best)) for _ in range(_RESAMPLES))
-    resampled = np.array([tau_of(predictor[at], best[at]) for at in drawn])
+    resampled = resampled_taus(predictor, best)
     resampled = resampled[np.isfinite(resampled)]
     if not math.isfinite(tau) or not resampled.size:
         return Tau(name, image, len(best), tau, None, None)
@@ -161,7 +193,7 @@ def _tau_of_image(name: str, image: str, predictor: NDArray[np.float64], best: N
 
 def taus_of(table: Table) -> list[Tau]:
     """For every predictor: its mean over the images first, then each image."""
-    of_images = [table.of(image) for image in table.images]
+    of_images = table.by_image()
     taus = []
     for name in table.predictors:
         own = [
@@ -181,14 +213,19 @@ def taus_of(table: Table) -> list[Tau]:
 
 def expected_best(values: NDArray[np.float64], size: int) -> float:
     """The expected greatest of ``size`` values drawn without replacement, exactly."""
-    ascending = np.sort(values)
-    draws = math.comb(len(values), size)
-    return float(sum(x * (math.comb(place, size - 1) / draws) for place, x in enumerate(ascending)))
+    return float(_chances(len(values), size) @ np.sort(values))
+
+
+@lru_cache(maxsize=256)
+def _chances(count: int, size: int) -> NDArray[np.float64]:
+    """The chance of each of ``count`` values, in rising order, to be the greatest of ``size`` drawn ones."""
+    draws = math.comb(count, size)
+    return np.array([math.comb(place, size - 1) / draws for place in range(count)])
 
 
 def cohort_sizes_of(table: Table, sizes: Sequence[int] | None = None) -> list[CohortSize]:
     """Best of the top K by each metric against K at random, for growing K."""
-    of_images = [rows for image in table.images if len((rows := table.of(image)).image)]
+    of_images = table.by_image()
     most = min((len(rows.image) for rows in of_images), default=0)
     wanted = [size for size in sizes or _sizes(most) if size <= most]
     curve = [

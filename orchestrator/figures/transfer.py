@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from orchestrator.figures.comparison import Measure, measure_of, paired
-from orchestrator.figures.sparsity import RoundFit, curve, round_fits, sparsity_to_csv
-from orchestrator.run.inputs import image_ids
-from orchestrator.run.layout import RunLayout, slug
+from orchestrator.figures.sparsity import RoundFit, round_fits
+from orchestrator.run.layout import slug
 from orchestrator.run.rows import Row
-from orchestrator.store import Store
 from orchestrator.text import to_csv
 from workers.names import chain_of, parse_name
 
@@ -69,14 +67,14 @@ def transfers(rows: Sequence[Row], ids: Mapping[str, str]) -> list[Transfer]:
             # Two arms may have the same fit.
             by_cell.setdefault(cell, {}).setdefault(fit.row.initialisation, fit)
     moved = {number for number, source, _, _ in by_cell if source is not None}
-    names = list(ids)
+    images = {name: place for place, name in enumerate(ids)}
     slugs = {name: slug(ident) for name, ident in ids.items()}
     places = {ident: place for place, ident in enumerate(slugs.values())}
 
     def order(key: tuple[int, str | None, str, str]) -> tuple[object, ...]:
         number, source, image, method = key
         place = len(places) if source is None else places.get(slug(source), len(places))
-        return source is None, method, number, place, source or "", names.index(image) if image in ids else len(names)
+        return source is None, method, number, place, source or "", images.get(image, len(images))
 
     cells = []
     for number, source, image, method in sorted((key for key in by_cell if key[0] in moved), key=order):
@@ -91,13 +89,3 @@ def transfers(rows: Sequence[Row], ids: Mapping[str, str]) -> list[Transfer]:
 def transfers_to_csv(cells: Sequence[Transfer]) -> str:
     """Comma-separated values with a header; lines to compare with have no source."""
     return to_csv([field.name for field in fields(Transfer)], map(asdict, cells))
-
-
-def write_lottery(store: Store, layout: RunLayout, rows: Sequence[Row]) -> None:
-    """Write the figures to the store where rows have rounds, and those of moved tickets where there are any."""
-    points = curve(rows)
-    if points:
-        store.put(layout.lottery("sparsity.csv"), sparsity_to_csv(points).encode())
-        cells = transfers(rows, image_ids(store, layout))
-        if cells:
-            store.put(layout.lottery("transfer.csv"), transfers_to_csv(cells).encode())

@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError
-from orchestrator.figures.comparison import compare
-from orchestrator.figures.sparsity import curve
-from orchestrator.figures.transfer import transfers
+from orchestrator.figures.run import RunFigures
 from orchestrator.report import (
     ArmPictures,
     Curve,
@@ -29,7 +27,6 @@ from orchestrator.report import (
 )
 from orchestrator.report.svg.curves import FEW
 from orchestrator.run.decisions import DECISIONS
-from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import TOGETHER, RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row
@@ -43,46 +40,45 @@ _ROUNDS = 6
 """The most rounds of an arm that are shown as pictures, evenly spread."""
 
 
-def write_report(store: Store, record: RunRecord, rows: Sequence[Row], unreadable: Sequence[str] = ()) -> None:
+def write_report(
+    store: Store, record: RunRecord, rows: Sequence[Row], figures: RunFigures, unreadable: Sequence[str] = ()
+) -> None:
     """Write the page: all rows, and the pictures of the first ``keep.report_images`` images, as far as they are there.
 
     Args:
         store: The run's store. The run may also be in progress, or have ended long ago.
         record: The run's record.
         rows: Its rows, in the order of the images' names.
+        figures: Their figures.
         unreadable: What could not be read of the run, a line each. What cannot be read here is added to it.
     """
     unreadable = list(unreadable)
     layout = RunLayout(record.run)
     picked = [row for row in rows if row.picked]
     by_name = {name: list(group) for name, group in groupby(picked, key=lambda row: row.image)}
+    rounds: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.round is not None:
+            rounds.setdefault(row.image, []).append(row)
     images: list[ImageReport] = []
     lotteries: list[LotteryImage] = []
     room = MOST_BYTES
-    inputs = None
-    try:
-        inputs = read_inputs(store, layout)
-    except (DamagedError, NewerFormatError) as error:
-        unreadable.append(str(error))
-    # The run may have ended before all images were in the store.
-    shown_images = [] if inputs is None else inputs.images[: record.config["keep"]["report_images"]]
-    for image in shown_images:
+    for name, ident in islice(figures.ids.items(), record.config["keep"]["report_images"]):
         try:
-            shown = _image_report(store, layout, image.name, image.id, by_name.get(image.name, []))
+            shown = _image_report(store, layout, name, ident, by_name.get(name, []))
         except (DamagedError, NewerFormatError) as error:
-            unreadable.append(f"{image.name}: {error}")
+            unreadable.append(f"{name}: {error}")
             continue
         if shown is not None:
             room -= _weight(shown)
             if room < 0:
                 break
             images.append(shown)
-            own = [row for row in rows if row.image == image.name and row.round is not None]
+            own = rounds.get(name)
             if own:
-                drawn = _lottery_image(store, layout, image.id, own, shown)
+                drawn = _lottery_image(store, layout, ident, own, shown)
                 room -= sum(len(picture.png) for picture in drawn.pictures)
                 lotteries.append(drawn if room >= 0 else replace(drawn, pictures=()))
-    ids = {} if inputs is None else {image.name: image.id for image in inputs.images}
     page = render(
         RunReport(
             run=record.run,
@@ -94,8 +90,8 @@ def write_report(store: Store, record: RunRecord, rows: Sequence[Row], unreadabl
             rows=[asdict(row) for row in picked],
             images=images,
             left_out=len(by_name) - len(images),
-            comparison=[asdict(pair) for pair in compare(rows) if pair.image is None],
-            lottery=_lottery(store, layout, rows, ids, lotteries),
+            comparison=[asdict(pair) for pair in figures.comparison if pair.image is None],
+            lottery=_lottery(store, layout, rows, figures, lotteries),
             unreadable=unreadable,
         )
     )
@@ -155,14 +151,15 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
 
 
 def _lottery(
-    store: Store, layout: RunLayout, rows: Sequence[Row], ids: Mapping[str, str], images: Sequence[LotteryImage]
+    store: Store, layout: RunLayout, rows: Sequence[Row], figures: RunFigures, images: Sequence[LotteryImage]
 ) -> LotteryReport | None:
-    points = curve(rows)
-    if not points:
+    if not figures.sparsity:
         return None
     together = [row for row in rows if row.source == TOGETHER]
     first = [row for row in together if row.image == together[0].image]
-    return LotteryReport(points, transfers(rows, ids), ids, images, _layers(store, layout, TOGETHER, first))
+    return LotteryReport(
+        figures.sparsity, figures.transfers, figures.ids, images, _layers(store, layout, TOGETHER, first)
+    )
 
 
 def _lottery_image(

@@ -46,8 +46,8 @@ def _matrix(report: LotteryReport, method: str, number: int) -> Matrix:
     names = {slug(ident): name for name, ident in report.ids.items()}
     cells = [cell for cell in report.transfers if cell.round == number]
     moved = [cell for cell in cells if cell.source is not None and cell.method == method]
-    heads = [name for name in report.ids if any(cell.image == name for cell in moved)]
-    heads += list(dict.fromkeys(cell.image for cell in moved if cell.image not in heads))
+    on = dict.fromkeys(cell.image for cell in moved)
+    heads = [*(name for name in report.ids if name in on), *(image for image in on if image not in report.ids)]
     lines: dict[tuple[str, str], dict[str, Transfer]] = {}
     for cell in moved:
         source = cell.source or ""

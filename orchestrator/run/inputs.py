@@ -1,10 +1,10 @@
 """The list of a run's inputs in the store. Once it is there it counts, whatever happens to the folders."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import NotFoundError
+from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError
 from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store
@@ -92,7 +92,22 @@ def write_inputs(store: Store, layout: RunLayout, inputs: Inputs) -> Inputs:
     return INPUTS.create_or_read(store, layout.inputs, inputs)
 
 
-def image_ids(store: Store, layout: RunLayout) -> dict[str, str]:
-    """The id of each image of a run by its name, in the order of the run; empty until the list of inputs is there."""
-    inputs = read_inputs(store, layout)
+def image_ids(store: Store, layout: RunLayout, skip: Callable[[str], None] | None = None) -> dict[str, str]:
+    """The id of each image of a run by its name, in the order of the run; empty until the list of inputs is there.
+
+    Args:
+        store: The store.
+        layout: The run.
+        skip: Is told if the list cannot be read, in a line; the result is empty then. None raises instead.
+
+    Raises:
+        StoreError: the store cannot be read; without ``skip`` also: the list is damaged, or of a newer version.
+    """
+    try:
+        inputs = read_inputs(store, layout)
+    except (DamagedError, NewerFormatError) as error:
+        if skip is None:
+            raise
+        skip(str(error))
+        return {}
     return {} if inputs is None else {image.name: image.id for image in inputs.images}

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.shown.units import decibels
-from orchestrator.figures.sparsity import curve, matching_sparsity
+from orchestrator.figures.sparsity import matching_sparsity, overall_curve
 from orchestrator.figures.transfer import Transfer, transfers
 from orchestrator.run.rows import Row
 from orchestrator.text import printable
@@ -15,7 +15,7 @@ from orchestrator.text import printable
 
 def print_lottery(rows: Sequence[Row], ids: Mapping[str, str]) -> None:
     """Print quality over sparsity, and the results of moved tickets, where rows have rounds."""
-    points = [point for point in curve(rows) if point.image is None]
+    points = overall_curve(rows)
     if not points:
         return
     cells = transfers(rows, ids)

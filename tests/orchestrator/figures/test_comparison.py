@@ -1,17 +1,10 @@
-import csv
-import io
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from orchestrator.figures.comparison import Difference, compare, comparison_to_csv, paired, write_comparison
-from orchestrator.run.layout import RunLayout
+from orchestrator.figures.comparison import Difference, compare, paired
 from orchestrator.run.rows import Row, RowState
-from orchestrator.store import LocalStore
-
-LAYOUT = RunLayout("r")
 
 
 def row(image: str, arm: str, psnr: float | None = None, held_out_error: float | None = None) -> Row:
@@ -75,20 +68,6 @@ def test_without_references_the_held_out_error_is_compared_in_decibels() -> None
 def test_a_reference_of_any_image_makes_psnr_the_measure() -> None:
     rows = [*of_psnr(ours=[30.0], theirs=[29.0]), row("b", "ours", None, 0.1), row("b", "theirs", None, 0.2)]
     assert {(d.measure, d.image) for d in compare(rows)} == {("psnr", None), ("psnr", "a")}
-
-
-def test_the_comparison_is_left_in_the_store_where_there_is_one(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    write_comparison(store, LAYOUT, of_psnr(ours=[30.0, 31.0]))
-    assert not store.exists(LAYOUT.comparison)
-    rows = of_psnr(ours=[30.0, 31.0], theirs=[29.0, 29.0])
-    write_comparison(store, LAYOUT, rows)
-    text = store.get(LAYOUT.comparison).decode()
-    assert text == comparison_to_csv(compare(rows))
-    overall, first, second = csv.DictReader(io.StringIO(text))
-    assert (overall["arm"], overall["against"], overall["image"], overall["wins"]) == ("ours", "theirs", "", "2")
-    assert float(overall["mean"]) == 1.5
-    assert (first["image"], first["standard_error"], second["image"]) == ("a", "", "b")
 
 
 def test_of_a_lottery_only_what_was_picked_is_compared() -> None:

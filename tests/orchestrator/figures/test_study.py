@@ -17,6 +17,7 @@ from scipy.stats import kendalltau
 
 from orchestrator.collect.fits import Fitted
 from orchestrator.collect.packed import pack
+from orchestrator.figures import study
 from orchestrator.figures.comparison import paired
 from orchestrator.figures.study import (
     HELD_OUT,
@@ -26,6 +27,7 @@ from orchestrator.figures.study import (
     cohort_sizes_of,
     expected_best,
     read_table,
+    resampled_taus,
     study_of,
     tau_of,
     taus_of,
@@ -131,6 +133,33 @@ def test_the_interval_of_an_image_is_as_wide_as_theory_has_it() -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.high - found.low == pytest.approx(2 * 1.96 * deviation, rel=0.25)
+
+
+def test_resampled_taus_are_those_of_the_samples_themselves() -> None:
+    random = np.random.default_rng(5)
+    best, predictor = random.integers(0, 9, 40).astype(float), random.integers(0, 9, 40).astype(float)
+    predictor[[3, 17]] = NAN
+    again = np.random.default_rng(0)
+    each = [tau_of(predictor[at], best[at]) for at in (again.integers(0, 40, 40) for _ in range(20))]
+    assert resampled_taus(predictor, best)[:20] == pytest.approx(each)
+    assert np.isnan(resampled_taus(np.ones(3), floats(1, 2, 3))).all()
+
+
+def test_pairs_of_many_candidates_are_counted_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(5)
+    best, predictor = random.normal(size=(2, 50))
+    whole = resampled_taus(predictor, best)
+    monkeypatch.setattr(study, "_PAIRED_AT_ONCE", 7)
+    assert resampled_taus(predictor, best) == pytest.approx(whole, nan_ok=True)
+
+
+def test_the_rows_of_each_image_are_those_that_are_asked_for_one_by_one() -> None:
+    found = table(
+        {"a": floats(20, NAN), "b": floats(NAN, NAN), "c": floats(1, 2)}, metric={n: floats(1, 2) for n in "abc"}
+    )
+    assert [own.image.tolist() for own in found.by_image()] == [["a"], ["c", "c"]]
+    for own in found.by_image():
+        assert own.to_arrow() == found.of(str(own.image[0])).to_arrow()
 
 
 def test_one_image_has_no_interval_over_images() -> None:

@@ -1,17 +1,10 @@
-import csv
-import io
-from pathlib import Path
-
 import pytest
 
 from orchestrator.figures.comparison import paired
-from orchestrator.figures.sparsity import curve, sparsity_to_csv
-from orchestrator.figures.transfer import transfers, write_lottery
-from orchestrator.run.inputs import InputImage, Inputs, write_inputs
+from orchestrator.figures.transfer import transfers
 from orchestrator.run.layout import TOGETHER, slug
-from orchestrator.run.rows import Row, RowState
-from orchestrator.store import LocalStore
-from tests.orchestrator.figures.lotteries import F16, IDS, LAYOUT, A, rounds, row
+from orchestrator.run.rows import Row
+from tests.orchestrator.figures.lotteries import F16, IDS, A, rounds, row
 
 
 def moved_rows() -> list[Row]:
@@ -72,34 +65,3 @@ def test_sources_from_elsewhere_come_last_and_two_arms_with_the_same_fit_count_o
         ("0-other-12345678", 1, True),
         (TOGETHER, 1, True),
     ]
-
-
-def read(text: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(text)))
-
-
-def test_the_figures_are_left_in_the_store_where_there_are_any(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    write_lottery(store, LAYOUT, [Row("a", "dip", RowState.RESTORED, psnr=30.0)])
-    assert list(store.keys("runs")) == []
-    own = rounds(A, "imp", 30.0, 31.0)
-    write_lottery(store, LAYOUT, own)
-    assert list(store.keys("runs")) == [LAYOUT.lottery("sparsity.csv")]
-    dense, pruned, *_ = read(store.get(LAYOUT.lottery("sparsity.csv")).decode())
-    assert (dense["arm"], dense["image"], dense["difference"]) == ("lottery-imp", "", "")
-    assert (pruned["round"], float(pruned["difference"]), pruned["low"], pruned["blind"]) == ("1", 1.0, "", "True")
-
-
-def test_moved_tickets_are_left_with_the_images_of_the_run_as_their_sources(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    images = [InputImage(name, ident, name, None, name, 8, 12, 1) for name, ident in IDS.items()]
-    write_inputs(store, LAYOUT, Inputs(images, []))
-    write_lottery(store, LAYOUT, moved_rows())
-    found = read(store.get(LAYOUT.lottery("transfer.csv")).decode())
-    assert [(line["image"], line["own"]) for line in found if line["source"]] == [
-        (F16, "True"),
-        (A, "False"),
-        (F16, "False"),
-        (A, "True"),
-    ]
-    assert read(sparsity_to_csv(curve(moved_rows()))) == read(store.get(LAYOUT.lottery("sparsity.csv")).decode())

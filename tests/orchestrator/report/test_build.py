@@ -7,10 +7,11 @@ import pytest
 
 from orchestrator.collect.fits import Fitted
 from orchestrator.collect.packed import pack
+from orchestrator.figures.run import figures_of
 from orchestrator.fit.record import Evaluation, FitRecord
 from orchestrator.report import ImageReport, build
 from orchestrator.run.attempt import RunState
-from orchestrator.run.inputs import InputImage, Inputs, write_inputs
+from orchestrator.run.inputs import InputImage, Inputs, image_ids, write_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState
@@ -64,6 +65,10 @@ def restored(name: str, arm: str = "search", candidate: str = "a") -> Row:
     return Row(name, arm, RowState.RESTORED, candidate=candidate)
 
 
+def write(store: Store, record: RunRecord, rows: Sequence[Row], unreadable: Sequence[str] = ()) -> None:
+    build.write_report(store, record, rows, figures_of(rows, image_ids(store, LAYOUT)), unreadable)
+
+
 def page(store: Store) -> str:
     return store.get(LAYOUT.report).decode()
 
@@ -113,21 +118,21 @@ def test_the_page_of_a_run_is_made_from_what_is_in_the_store(store: Store) -> No
     for row in rows:
         put_image(store, row.image, [row])
     put_inputs(store, ["x", "y"])
-    build.write_report(store, record(), rows)
+    write(store, record(), rows)
     assert page(store).count("<article") == 2
-    build.write_report(store, record(report_images=1), rows)
+    write(store, record(report_images=1), rows)
     assert page(store).count("<article") == 1
     assert "1 more image has its results in the table above" in page(store)
 
 
 def test_a_run_that_ended_before_its_inputs_were_there_has_a_page(store: Store) -> None:
-    build.write_report(store, record(), [Row("x", "search", RowState.REJECTED, reason="Why.")])
+    write(store, record(), [Row("x", "search", RowState.REJECTED, reason="Why.")])
     assert "Why." in page(store)
 
 
 def test_an_image_that_was_rejected_on_its_way_has_no_pictures(store: Store) -> None:
     put_inputs(store, ["x"])
-    build.write_report(store, record(), [Row("x", "search", RowState.REJECTED, reason="Why.")])
+    write(store, record(), [Row("x", "search", RowState.REJECTED, reason="Why.")])
     assert "<article" not in page(store)
 
 
@@ -137,7 +142,7 @@ def test_a_page_holds_no_more_pictures_than_a_browser_can_open(store: Store, mon
         put_image(store, row.image, [row])
     put_inputs(store, ["x", "y"])
     monkeypatch.setattr(build, "MOST_BYTES", 3 * len(png()))
-    build.write_report(store, record(), rows)
+    write(store, record(), rows)
     assert page(store).count("<article") == 1
 
 
@@ -151,12 +156,9 @@ def test_what_cannot_be_read_is_left_out_of_the_page_which_says_why(tmp_path: Pa
     store.put(LAYOUT.cohort("cohort"), b"PAR1 no more")
     store.put(LAYOUT.pick("newer", "one"), b'{"format": 9}')
     store.put(LAYOUT.pick("pick", "one"), b"{")
-    build.write_report(store, record(), rows, ["rows/x.json is damaged"])
+    write(store, record(), rows, ["rows/x.json is damaged"])
     page = store.get(LAYOUT.report).decode()
     assert page.count("Left out, because it cannot be read:") == 4
     for why in ("rows/x.json is damaged", "cohort: ", "has format 9", "one.json is damaged"):
         assert why in page
     assert "3 more images have their results in the table above" in page
-    store.put(LAYOUT.inputs, b"{")
-    build.write_report(store, record(), rows)
-    assert "inputs.json is damaged" in store.get(LAYOUT.report).decode()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.collect.packed import pack
+from orchestrator.figures.run import figures_of
 from orchestrator.report import LotteryImage, build
 from orchestrator.run.layout import TOGETHER
 from orchestrator.run.rows import NOT_BLIND, Row, RowState
@@ -14,7 +15,7 @@ from tests.orchestrator.report.examples import (
     png,
     round_row,
 )
-from tests.orchestrator.report.test_build import LAYOUT, fitted, page, put_inputs, record
+from tests.orchestrator.report.test_build import LAYOUT, fitted, page, put_inputs, record, write
 from tests.orchestrator.report.test_page import Page
 from workers.names import Chain, Method
 
@@ -105,13 +106,13 @@ def test_layers_are_those_of_a_middle_and_the_last_ticket_that_were_found_on_the
 def test_tickets_of_all_images_together_are_told_once(store: Store) -> None:
     rows = [round_row(image, "imp", 3, source=TOGETHER) for image in LOTTERY_IDS]
     store.put(LAYOUT.ticket(TOGETHER, Chain("dip", "imp", 0).round(3)), ticket("observed", 8))
-    report = build._lottery(store, LAYOUT, rows, {}, [])
+    report = build._lottery(store, LAYOUT, rows, figures_of(rows, {}), [])
     assert report is not None
     assert [(found.round, found.layers) for found in report.together] == [(3, [("skips.0.1", 8, 32)])]
 
 
 def test_the_page_of_a_lottery_is_made_from_what_is_in_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    build.write_report(store, record(), ROWS)
+    write(store, record(), ROWS)
     whole = Page(page(store))
     assert "Lottery tickets" in whole.words
     pictures = [image for image in whole.all("img") if "round" in str(image["alt"]) or "dense:" in str(image["alt"])]
@@ -122,12 +123,12 @@ def test_the_page_of_a_lottery_is_made_from_what_is_in_the_store(store: Store, m
     assert results is not None
     assert results[0].count('<th scope="row"') == 1
     monkeypatch.setattr(build, "MOST_BYTES", 5 * len(png()))
-    build.write_report(store, record(), ROWS)
+    write(store, record(), ROWS)
     bounded = Page(page(store))
     assert "PSNR over sparsity, dB" in bounded.words
     assert [image for image in bounded.all("img") if "round" in str(image["alt"])] == []
 
 
 def test_a_run_without_rounds_has_no_lottery(store: Store) -> None:
-    build.write_report(store, record(), [Row(IMAGE, "dip", RowState.RESTORED, candidate="dip")])
+    write(store, record(), [Row(IMAGE, "dip", RowState.RESTORED, candidate="dip")])
     assert "Lottery tickets" not in page(store)

@@ -1,6 +1,14 @@
 import json
+from pathlib import Path
 
-from orchestrator.run.inputs import INPUTS, RULES, InputImage, Inputs
+import pytest
+
+from orchestrator.errors import DamagedError
+from orchestrator.run.inputs import INPUTS, RULES, InputImage, Inputs, image_ids, write_inputs
+from orchestrator.run.layout import RunLayout
+from orchestrator.store import LocalStore
+
+LAYOUT = RunLayout("r")
 
 IMAGE = InputImage("a.png", "a-1", "a.png", None, "a.png", 4, 5, 3)
 
@@ -13,3 +21,20 @@ def test_a_list_of_an_older_version_keeps_the_rules_by_which_its_files_were_read
         (image,) = INPUTS.from_json(json.dumps(older)).images
         assert image.rules == 0
     assert INPUTS.from_json(INPUTS.to_json(Inputs([IMAGE], []))).images[0].rules == RULES
+
+
+def test_ids_are_those_of_the_list_in_its_order_and_none_before_it_is_there(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    assert image_ids(store, LAYOUT) == {}
+    images = [InputImage(name, f"{name}-1", name, None, name, 8, 8, 1) for name in ("b", "a")]
+    write_inputs(store, LAYOUT, Inputs(images, []))
+    assert list(image_ids(store, LAYOUT).items()) == [("b", "b-1"), ("a", "a-1")]
+
+
+def test_a_list_that_cannot_be_read_is_told_or_raised(tmp_path: Path) -> None:
+    store, told = LocalStore(tmp_path), list[str]()
+    store.put(LAYOUT.inputs, b"{")
+    assert image_ids(store, LAYOUT, told.append) == {}
+    assert ["inputs.json is damaged" in line for line in told] == [True]
+    with pytest.raises(DamagedError):
+        image_ids(store, LAYOUT)
