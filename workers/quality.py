@@ -11,15 +11,19 @@ from torch import Tensor
 _RESOLUTION = 2.0**-48
 
 
-def psnr(restored: NDArray[Any], reference: NDArray[Any]) -> float:
-    """Peak signal-to-noise ratio in dB, -10 log10(mse), of images in [0, 1] of equal shape; no
-    clipping, as in the papers.
+def psnr(restored: NDArray[Any], reference: NDArray[Any], peak: float = 1.0) -> float:
+    """Peak signal-to-noise ratio in dB, -10 log10(mse / peak^2), of images of equal shape; no clipping, as in papers.
+
+    ``peak`` is the range from black to white. Where the reference is NaN, nothing is compared.
 
     Differences below float32's resolution of 2^-24 (root mean square) count as that, so equal images give 144.5 dB and
     not infinity.
     """
-    mse = float(np.square(restored.astype(np.float64) - reference.astype(np.float64)).mean())
-    return -10 * math.log10(max(mse, _RESOLUTION))
+    squares = np.square(restored.astype(np.float64) - reference.astype(np.float64))
+    mse = float(squares.mean())
+    if math.isnan(mse):
+        mse = float(np.nanmean(squares))
+    return -10 * math.log10(max(mse / peak**2, _RESOLUTION))
 
 
 def luma(x: NDArray[Any]) -> NDArray[Any]:
@@ -45,6 +49,7 @@ def ssim(restored: NDArray[np.float32], reference: NDArray[np.float32]) -> float
         return None
     from skimage.metrics import structural_similarity  # noqa: PLC0415 - only images with references need it
 
+    reference = np.where(np.isnan(reference), restored, reference)
     return float(
         structural_similarity(
             restored,
@@ -64,7 +69,9 @@ class PsnrObserver:
     It serves the oracle figures only: a fit calls its observers and reads nothing back.
     """
 
-    def __init__(self, reference: NDArray[np.float32], device: torch.device | str) -> None:
+    def __init__(self, reference: NDArray[np.float32], device: torch.device | str, peak: float = 1.0) -> None:
+        self._peak = peak
+        self._mean = torch.nanmean if np.isnan(reference).any() else torch.mean
         self._reference = torch.from_numpy(reference).to(device)
         self._mse: list[Tensor] = []
 
@@ -74,13 +81,13 @@ class PsnrObserver:
         reference's size is compared.
         """
         _, height, width = self._reference.shape
-        self._mse.append((average[0, :, :height, :width] - self._reference).square().mean())
+        self._mse.append(self._mean((average[0, :, :height, :width] - self._reference).square()))
 
     def curve(self) -> list[float]:
         """PSNR in dB after each iteration."""
         if not self._mse:
             return []
-        mse = torch.stack(self._mse).clamp_min(_RESOLUTION)
+        mse = (torch.stack(self._mse) / self._peak**2).clamp_min(_RESOLUTION)
         values: list[float] = (-10 * torch.log10(mse)).tolist()
         return values
 

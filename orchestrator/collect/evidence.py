@@ -4,6 +4,7 @@ Only three places see a clean reference: this module, the observer inside a fit,
 ``lottery.target=clean``.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any
@@ -61,13 +62,21 @@ class Evidence:
         self.observation: Observation = problem.observation
         self.before = problem.unrestored
         self.reference = problem.reference
+        self.black, self.peak = problem.black, problem.peak
+        if self.reference is not None and self.picture.kept is not None and not context.simulate:
+            kept = resized(self.picture, *self.reference.shape[1:]).kept
+            self.reference = np.where(np.asarray(kept), np.float32(np.nan), self.reference)
 
     def show(self) -> None:
         """Write the small pictures that all arms have in common."""
         shown: dict[Preview, Array | None] = {"degraded": self.before, "reference": self.reference}
         for what, pixels in shown.items():
             if pixels is not None:
-                self.context.store.put(self.context.layout.preview(self.image.id, what), preview(pixels))
+                self.context.store.put(self.context.layout.preview(self.image.id, what), preview(self.shown(pixels)))
+
+    def shown(self, pixels: Array) -> Array:
+        """Pixels on the scale where black is 0 and white is 1."""
+        return pixels if (self.black, self.peak) == (0.0, 1.0) else (pixels - np.float32(self.black)) / self.peak
 
     def with_known(self, output: Array) -> Array:
         """Put the pixels that the user's mask knows back into a network's output, if ``task.keep_known`` asks for
@@ -81,7 +90,7 @@ class Evidence:
         """Encode a restored image as a file like the given one."""
         like = resized(self.picture, *pixels.shape[1:])
         # In a simulation, no sample of the clean file may get into the restored one.
-        return encode(pixels, replace(like, exact=None) if self.context.simulate else like)
+        return encode(pixels, replace(like, exact=None, kept=None) if self.context.simulate else like)
 
     def noise(self, output: Array) -> Estimate | None:
         """Estimate the variance of the noise that a fit left over; None if noise cannot be distinguished from the
@@ -108,8 +117,8 @@ class Evidence:
             candidate=str(name),
             state=RowState.RESTORED,
             stop_iteration=record.steady_iteration if correlated else record.stop_iteration,
-            psnr_low=None if interval is None else interval[0],
-            psnr_high=None if interval is None else interval[1],
+            psnr_low=None if interval is None else interval[0] + 20 * math.log10(self.peak),
+            psnr_high=None if interval is None else interval[1] + 20 * math.log10(self.peak),
             round=name.number if isinstance(name, Round) else None,
             initialisation=None if chain is None else chain.initialisation,
             source=None if chain is None else chain.source,
@@ -119,8 +128,10 @@ class Evidence:
         return replace(
             row,
             **_taken(record.evaluation, _OF_THE_EVALUATION),
-            psnr_degraded=psnr(self.before, self.reference),
-            psnr=psnr(pixels, self.reference),
-            psnr_y=psnr_y(pixels, self.reference) if self.context.config.task.scale > 1 else None,
-            ssim=ssim(pixels, self.reference),
+            psnr_degraded=psnr(self.before, self.reference, self.peak),
+            psnr=psnr(pixels, self.reference, self.peak),
+            psnr_y=psnr_y(self.shown(pixels), self.shown(self.reference))
+            if self.context.config.task.scale > 1
+            else None,
+            ssim=ssim(self.shown(pixels), self.shown(self.reference)),
         )

@@ -70,8 +70,11 @@ def restore(
         shown: dict[Preview, Array | None] = {"restored": pick, "mean": mean, "spread": brightest}
         for what, pixels in shown.items():
             if pixels is not None:
-                store.put(layout.preview(image.id, what, row.arm), preview(pixels))
+                store.put(
+                    layout.preview(image.id, what, row.arm),
+                    preview(pixels if what == "spread" else evidence.shown(pixels)),
+                )
     row = evidence.figures(row, record, outputs[0], pick, correlated=correlated)
     if evidence.reference is None or mean is None:
         return row
-    return replace(row, psnr_mean=psnr(mean, evidence.reference))
+    return replace(row, psnr_mean=psnr(mean, evidence.reference, evidence.peak))

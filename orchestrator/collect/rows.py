@@ -45,6 +45,8 @@ def arm_row(choice: Chosen, fits: Fits, evidence: Evidence, *, previews: bool) -
         row = replace(row, blind=False)
     if evidence.image.mask is not None and evidence.observation.known is not None and evidence.observation.known.all():
         notes.append("its mask says that every pixel is known, so there was nothing to paint in")
+    if evidence.picture.note is not None:
+        notes.append(evidence.picture.note)
     row = replace(row, note="; ".join(notes) or None)
     best = done[: arm.full_fits]
     outputs = [fits.output(fit, steady=decision.correlated) for fit in best]
@@ -76,7 +78,7 @@ def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, p
         output = fits.output(fit, steady=correlated)
         pixels = evidence.with_known(output)
         if previews and chain.initialisation == 0:
-            context.store.put(context.layout.round_preview(image.id, arm, number), preview(pixels))
+            context.store.put(context.layout.round_preview(image.id, arm, number), preview(evidence.shown(pixels)))
         if str(name) != picked.candidate:
             row = replace(row, iterations=fit.record.iterations, seconds=fit.record.seconds)
             rows.append(evidence.figures(row, fit.record, output, pixels, correlated=correlated))

@@ -149,8 +149,15 @@ class Run:
                 f"the run {self.name} has no {which} of {printable(image)} by {printable(arm)}; its arms:"
                 f" {', '.join(self._arms())}"
             ) from None
-        original = decode(self.store.get(image_key(given.file)), rules=given.rules)
+        original = decode(self.store.get(image_key(given.file)), rules=given.rules, known=self._known(given))
         return decode(data, like=original.encoding, rules=given.rules).pixels
+
+    def _known(self, image: InputImage) -> "NDArray[np.bool_] | None":
+        from orchestrator.images import decode_mask  # noqa: PLC0415 - see above
+
+        if image.mask is None or image.rules == 0 or self.status().simulate:
+            return None
+        return decode_mask(self.store.get(image_key(image.mask)))
 
     def _arms(self) -> list[str]:
         # A record holds the arms as sections, already resolved.

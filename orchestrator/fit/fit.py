@@ -103,9 +103,12 @@ class _PreparedFit:
         view = problem.view(job.view)
         self._job, self.subject = job, subject_of()
         reference = problem.reference
+        self._peak = problem.peak
         # Only an observer sees the reference; the fit reads nothing back from it.
         self._reference = None if reference is None else view.of_restored(config.task.scale).take(reference)[0]
-        self._observer = None if self._reference is None else PsnrObserver(self._reference, context.device)
+        self._observer = (
+            None if self._reference is None else PsnrObserver(self._reference, context.device, problem.peak)
+        )
         self.fit = Fit(
             self.subject.network,
             problem.measurement(view),
@@ -148,8 +151,8 @@ class _PreparedFit:
         curve = [] if self._observer is None else self._observer.curve()[: result.iterations]
         if self._reference is not None and np.isfinite(curve).all():
             evaluation = Evaluation(
-                psnr=psnr(result.output, self._reference),
-                psnr_steady=psnr(result.steady_output, self._reference),
+                psnr=psnr(result.output, self._reference, self._peak),
+                psnr_steady=psnr(result.steady_output, self._reference, self._peak),
                 psnr_oracle_stop=max(curve),
                 psnr_last=curve[-1],
             )

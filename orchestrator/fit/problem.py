@@ -46,8 +46,19 @@ class Problem:
         Raises:
             ImageRejectedError: the file is damaged, or cannot be decoded.
         """
+        config, simulate = self._context.config, self._context.simulate
         data = self._get(image_key(self.image.file))
-        return decode(data, max_pixels=self._context.config.ingest.max_pixels, rules=self.image.rules)
+        # A clean image is known everywhere, and nothing goes beyond it.
+        room = 0.0 if simulate or self.image.rules == 0 else config.task.kind.room
+        known = None if simulate or self.image.rules == 0 else self._mask
+        return decode(data, max_pixels=config.ingest.max_pixels, rules=self.image.rules, known=known, room=room)
+
+    @cached_property
+    def _mask(self) -> NDArray[np.bool_] | None:
+        """The user's mask (H, W), true where the image is known; None without one."""
+        if self.image.mask is None:
+            return None
+        return decode_mask(self._get(image_key(self.image.mask)), max_pixels=self._context.config.ingest.max_pixels)
 
     @cached_property
     def observation(self) -> Observation:
@@ -56,19 +67,29 @@ class Problem:
         Raises:
             ImageRejectedError: a file is damaged, or cannot be decoded.
         """
-        config, pixels = self._context.config, self.picture.pixels
-        if self._context.simulate and self.image.mask is None:
+        config, picture = self._context.config, self.picture
+        pixels, valid = picture.pixels, picture.known
+        if self._context.simulate and self._mask is None:
             random = np.random.default_rng(seed_of(config.seed, self.image.id, "degradation", config.task.name))
-            return config.task.make().simulate(pixels, random)
-        if self.image.mask is None:
-            return Observation(pixels, None)
+            simulated = config.task.make().simulate(pixels, random)
+            if valid is None:
+                return simulated
+            valid = _covered(valid, *simulated.pixels.shape[1:])
+            known = valid if simulated.known is None else valid & simulated.known
+            return Observation(simulated.pixels, known)
+        if self._mask is None:
+            return Observation(pixels, valid)
         # In a simulation with a user's mask, the mask is the only degradation.
-        known = decode_mask(self._get(image_key(self.image.mask)), max_pixels=config.ingest.max_pixels)
-        return observe(pixels, known)
+        mask = self._mask if valid is None else np.logical_and(self._mask, valid)
+        if not mask.any():
+            raise ImageRejectedError("none of its pixels is known")
+        return observe(pixels, mask)
 
     @cached_property
     def reference(self) -> Array | None:
         """The clean image on the degraded one's scale, in the restored image's size; None if there is none.
+
+        It is NaN where it says nothing.
 
         Raises:
             ImageRejectedError: a file cannot be decoded.
@@ -78,10 +99,34 @@ class Problem:
         if self._context.simulate:
             # If the sides of a clean image are no multiples of the scale, downscaling drops the remainder.
             scale = self._context.config.task.scale
-            return self.picture.pixels[:, : scale * self.image.height, : scale * self.image.width]
+            pixels = self.picture.pixels
+            if self.picture.known is not None:
+                pixels = np.where(self.picture.known, pixels, np.float32(np.nan))
+            return pixels[:, : scale * self.image.height, : scale * self.image.width]
+        return None if self._clean is None else self._clean.pixels
+
+    @property
+    def peak(self) -> float:
+        """The range from black to white, which is the peak of PSNR: the reference's, or without one the image's own."""
+        if self.image.rules == 0:
+            return 1.0
+        return (self.picture if self._clean is None else self._clean).encoding.peak
+
+    @property
+    def black(self) -> float:
+        """The pixel that is black, where the range begins."""
+        if self.image.rules == 0:
+            return 0.0
+        return (self.picture if self._clean is None else self._clean).encoding.low
+
+    @cached_property
+    def _clean(self) -> Picture | None:
+        """The reference's file, on the degraded image's scale; None in a simulation."""
+        if self.image.reference is None or self._context.simulate:
+            return None
         data = self._context.store.get(image_key(self.image.reference))
         like = self.picture.encoding
-        return decode(data, max_pixels=self._context.config.ingest.max_pixels, like=like, rules=self.image.rules).pixels
+        return decode(data, max_pixels=self._context.config.ingest.max_pixels, like=like, rules=self.image.rules)
 
     @property
     def unrestored(self) -> Array:
@@ -114,3 +159,11 @@ class Problem:
         except DamagedError as error:
             # A damaged file concerns this image alone.
             raise ImageRejectedError(f"its copy in the store is damaged ({error})") from None
+
+
+def _covered(valid: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+    """A mask of a smaller image: true where all pixels that one of its pixels covers are."""
+    scale = valid.shape[0] // height
+    blocks = valid[: scale * height, : scale * width].reshape(height, scale, width, scale)
+    covered = np.empty((height, width), dtype=np.bool_)
+    return blocks.all(axis=(1, 3), out=covered)

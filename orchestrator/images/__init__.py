@@ -17,6 +17,8 @@ Samples map to [0, 1] as follows:
 - uint8: 255 is 1. uint16: the full scale of 10, 12, 14 or 16 bits is 1, whichever is the smallest that holds the
   image's maximum, because microscopes and cameras store 12 bits in 16.
 - floats that all lie in [0, 1]: unchanged. All other floats and integers: the image's own minimum is 0, its maximum 1.
+- defective pixels and values that mean no data do not decide, and some tasks need room beyond the data
+  (`orchestrator.images.scale`).
 - "Minimum is white" TIFFs are turned over, so 1 is always the lightest grey. CMYK values are amounts of ink.
 """
 
@@ -29,7 +31,7 @@ from PIL import Image
 
 from orchestrator.images.formats import FIRST_BYTES, check_format, read
 from orchestrator.images.masks import decode_mask, encode_mask
-from orchestrator.images.picture import Encoding, Picture, to_picture, to_samples
+from orchestrator.images.picture import Encoding, Picture, finite_in, to_picture, to_samples
 from orchestrator.images.png import write_png
 from orchestrator.images.tiff import write_tiff
 from orchestrator.run.inputs import RULES
@@ -49,17 +51,32 @@ __all__ = [
 ]
 
 
-def decode(data: bytes, *, max_pixels: int = 100_000_000, like: Encoding | None = None, rules: int = RULES) -> Picture:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int = 100_000_000,
+    like: Encoding | None = None,
+    rules: int = RULES,
+    known: NDArray[np.bool_] | None = None,
+    room: float = 0.0,
+    finite: bool = True,
+) -> Picture:
     """Decode one image file.
 
     max_pixels limits height times width; it is compared with the file's header before anything is decoded.
     `like` decodes a clean reference on the scale of the degraded image, so that both can be compared; its samples must
     be in the same units. Where both have a full scale of their own (an 8-bit image, a 16-bit reference), each keeps it.
-    `rules` are those of `orchestrator.run.inputs.RULES`.
+    `rules` are those of `orchestrator.run.inputs.RULES`. `known` (H, W) is true where a mask knows the image: what it
+    holds elsewhere, even NaN, does not count. `room` is how far the restored image may go beyond the data, in ranges of
+    these (`orchestrator.images.scale`). Without `finite`, values that are not finite count as unknown: a mask that is
+    not at hand yet may say so.
 
     Raises ImageRejectedError, with the reason on one line, for anything that cannot be decoded completely.
     """
-    return to_picture(read(data, max_pixels), like, rules)
+    decoded = read(data, max_pixels)
+    if not finite and known is None:
+        known = finite_in(decoded)
+    return to_picture(decoded, like, rules, known=known, room=room)
 
 
 def encode(pixels: NDArray[np.floating[Any]], target: Picture | Encoding, alpha: NDArray[Any] | None = None) -> bytes:
@@ -80,6 +97,8 @@ def encode(pixels: NDArray[np.floating[Any]], target: Picture | Encoding, alpha:
         alpha = target.alpha if alpha is None else alpha
         if target.exact is not None and target.exact.shape == samples.shape:
             np.copyto(samples, target.exact, where=pixels == target.pixels)
+            if target.kept is not None:
+                np.copyto(samples, target.exact, where=target.kept)
     if (alpha is None) != (encoding.alpha is None):
         raise ValueError(f"the encoding's alpha is {encoding.alpha}, the alpha given is {type(alpha).__name__}")
     if alpha is not None:
@@ -98,14 +117,19 @@ def resized(picture: Picture, height: int, width: int) -> Picture:
     """
     if picture.pixels.shape[1:] == (height, width):
         return picture
-    alpha = picture.alpha
-    if alpha is not None:
-        rows, columns = (
-            (np.arange(side) * min(1.0, own / side)).astype(int)
-            for side, own in zip((height, width), alpha.shape, strict=True)
-        )
-        alpha = np.ascontiguousarray(alpha[rows[:, None], columns])
-    return Picture(np.empty((len(picture.pixels), 0, 0), np.float32), alpha, picture.encoding)
+    rows, columns = (
+        (np.arange(side) * min(1.0, own / side)).astype(int)
+        for side, own in zip((height, width), picture.pixels.shape[1:], strict=True)
+    )
+
+    def enlarged(x: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(x[..., rows[:, None], columns])
+
+    alpha = None if picture.alpha is None else enlarged(picture.alpha)
+    if picture.kept is None or picture.exact is None:
+        return Picture(np.empty((len(picture.pixels), 0, 0), np.float32), alpha, picture.encoding)
+    nowhere_equal = np.full((len(picture.pixels), height, width), np.nan, np.float32)
+    return Picture(nowhere_equal, alpha, picture.encoding, enlarged(picture.exact), kept=enlarged(picture.kept))
 
 
 def encode_map(values: NDArray[np.float32]) -> bytes:

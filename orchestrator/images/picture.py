@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import ImageRejectedError
+from orchestrator.images.scale import LeftOut, first_scale, left_out, scale_of
 
 Colour = Literal["grey", "rgb", "cmyk"]
 Alpha = Literal["unspecified", "associated", "unassociated"]
@@ -28,6 +29,19 @@ class Encoding:
     white_is_zero: bool = False
     alpha: Alpha | None = None
     icc_profile: bytes | None = None
+    low: float = 0.0  # the pixel that shows as black
+    high: float = 1.0  # and as white
+
+    @property
+    def peak(self) -> float:
+        """The range of pixels from black to white, which is the peak of PSNR."""
+        return self.high - self.low
+
+    @property
+    def shown(self) -> "Encoding":
+        """The same samples on the scale where black is 0 and white is 1."""
+        offset = self.offset + self.scale * self.low
+        return replace(self, offset=offset, scale=self.scale * self.peak, low=0.0, high=1.0)
 
     @property
     def suffix(self) -> str:
@@ -54,12 +68,19 @@ class Picture:
     alpha: (H, W) samples as they were in the file, or None.
     exact: (C, H, W) the file's own samples where float32 pixels cannot carry them exactly (wide integers, floats
         outside [0, 1]), else None. `encode` writes these back for every pixel that is unchanged.
+    known: (H, W), true where the file holds data; None where it does everywhere. Elsewhere a pixel is the median of the
+        known ones, in a picture decoded `like` another NaN.
+    kept: (H, W), true where the file's own samples are written back whatever the pixels are; None where nowhere.
+    note: what is unknown beyond the mask that was given, for the user.
     """
 
     pixels: NDArray[np.float32]
     alpha: NDArray[Any] | None
     encoding: Encoding
     exact: NDArray[Any] | None = None
+    known: NDArray[np.bool_] | None = None
+    kept: NDArray[np.bool_] | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +94,17 @@ class Decoded:
     orientation: object = 1
     icc_profile: object = None
     white_is_zero: bool = False
+    no_data: float | None = None
 
 
-def to_picture(decoded: Decoded, like: Encoding | None, rules: int) -> Picture:
+def to_picture(
+    decoded: Decoded,
+    like: Encoding | None,
+    rules: int,
+    *,
+    known: NDArray[np.bool_] | None = None,
+    room: float = 0.0,
+) -> Picture:
     """Scale a reader's samples to [0, 1] and turn them upright."""
     upright = turned_upright(decoded)
     channels = CHANNELS[decoded.colour]
@@ -86,28 +115,65 @@ def to_picture(decoded: Decoded, like: Encoding | None, rules: int) -> Picture:
             " (ExtraSamples 0): split it into single images, or declare the alpha"
         )
     alpha = np.ascontiguousarray(upright[channels]) if decoded.alpha is not None else None
-    offset, scale, bit_depth = _own_scale(samples)
+    left = _left_out(decoded, samples, like, rules, known)
+    own = first_scale(samples) if rules == 0 else scale_of(samples, left.known, room)
     encoding = Encoding(
         container=decoded.container,
         dtype=samples.dtype.name,
-        bit_depth=bit_depth,
-        offset=offset,
-        scale=scale,
+        bit_depth=own.bit_depth,
+        offset=own.offset,
+        scale=own.scale,
         colour=decoded.colour,
         white_is_zero=decoded.white_is_zero,
         alpha=decoded.alpha,
         icc_profile=_fitting_profile(decoded.icc_profile, decoded.colour),
+        low=own.low,
+        high=own.high,
     )
     is_shared = like is not None and (
         like.dtype == encoding.dtype or not (like.is_full_scale and encoding.is_full_scale)
     )
-    if like is not None and is_shared:
-        encoding = replace(encoding, offset=like.offset, scale=like.scale)
+    if like is not None:
+        encoding = _on_scale_of(like, encoding, is_shared=is_shared)
     pixels = _to_pixels(samples, encoding)
-    if not np.isfinite(pixels).all():
+    if left.known is not None:
+        for channel in pixels:
+            channel[~left.known] = np.nan if like is not None else np.median(channel[left.known])
+    if not np.isfinite(pixels if left.known is None else pixels[:, left.known]).all():
         raise ImageRejectedError("its values lie too far outside the scale of the image it is compared with")
-    survives = not is_shared and _survives_float32(encoding)
-    return Picture(pixels, alpha, encoding, None if survives else samples)
+    survives = not is_shared and _survives_float32(encoding) and left.kept is None
+    return Picture(pixels, alpha, encoding, None if survives else samples, left.known, left.kept, left.note)
+
+
+def finite_in(decoded: Decoded) -> NDArray[np.bool_] | None:
+    """Where all colours are finite (H, W), upright; None where they are everywhere."""
+    finite = np.isfinite(turned_upright(decoded)[: CHANNELS[decoded.colour]]).all(axis=0)
+    if not finite.any():
+        raise ImageRejectedError("none of its values is a finite number")
+    return None if finite.all() else finite
+
+
+def _left_out(
+    decoded: Decoded, samples: NDArray[Any], like: Encoding | None, rules: int, known: NDArray[np.bool_] | None
+) -> LeftOut:
+    if rules == 0:
+        return LeftOut(known)
+    if like is not None and samples.dtype.kind == "f":
+        # What a reference does not say is not compared.
+        finite = finite_in(decoded)
+        known = finite if known is None else known if finite is None else known & finite
+    found = left_out(samples, known, decoded.no_data)
+    return found if found.known is not None else LeftOut(known)
+
+
+def _on_scale_of(like: Encoding, own: Encoding, *, is_shared: bool) -> Encoding:
+    """The encoding of a reference on the scale of its image. Where it shows black and white stays the reference's."""
+    if is_shared:
+        black, white = (own.offset + own.scale * end for end in (own.low, own.high))
+        low, high = ((end - like.offset) / like.scale for end in (black, white))
+        return replace(own, offset=like.offset, scale=like.scale, low=low, high=high)
+    # Both have a full scale: white is white.
+    return replace(own, scale=own.scale * own.high / like.high, low=like.low, high=like.high)
 
 
 def _fitting_profile(profile: object, colour: Colour) -> bytes | None:
@@ -127,24 +193,6 @@ def turned_upright(decoded: Decoded) -> NDArray[Any]:
     if orientation in (3, 4, 7, 8):
         samples = samples[:, ::-1]
     return samples
-
-
-def _own_scale(samples: NDArray[Any]) -> tuple[float, float, int]:
-    """Return offset, scale and bit depth for colour samples; raise ImageRejectedError if some are not finite."""
-    is_float = samples.dtype.kind == "f"
-    if is_float and (bad := samples.size - np.count_nonzero(np.isfinite(samples))):
-        raise ImageRejectedError(f"{bad:,} of its {samples.size:,} values are NaN or infinite")
-    low, high = float(samples.min()), float(samples.max())
-    if samples.dtype == np.uint8:
-        return 0.0, 255.0, 8
-    if samples.dtype == np.uint16:
-        bits = next(bits for bits in (10, 12, 14, 16) if high < 2**bits)
-        return 0.0, 2.0**bits - 1, bits
-    if is_float and low >= 0 and high <= 1:
-        return 0.0, 1.0, samples.dtype.itemsize * 8
-    if not math.isfinite(high - low):
-        raise ImageRejectedError(f"its values spread too far, from {low:g} to {high:g}")
-    return low, high - low or 1.0, samples.dtype.itemsize * 8
 
 
 def _survives_float32(encoding: Encoding) -> bool:

@@ -21,6 +21,7 @@ _TIFF_WHITE_IS_ZERO = 0
 _TIFF_PALETTE = 3
 _TIFF_YCBCR = 6
 _TIFF_LZW = 5
+_GDAL_NO_DATA = 42113
 _TIFF_JPEG_COMPRESSIONS = {6, 7, 33007, 34892}  # tifffile turns YCbCr into RGB for these and for no other
 # None, CCITT, LZW, deflate, PackBits, LZMA, Zstandard: they unpack into no more than is declared.
 _TIFF_BYTE_COMPRESSIONS = {1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000}
@@ -52,7 +53,16 @@ def read_tiff(data: bytes, max_pixels: int) -> Decoded:
             orientation=page.tags.valueof(ORIENTATION_TAG, 1),
             icc_profile=page.iccprofile,
             white_is_zero=page.photometric == _TIFF_WHITE_IS_ZERO,
+            no_data=_no_data(page.tags.valueof(_GDAL_NO_DATA)),
         )
+
+
+def _no_data(text: object) -> float | None:
+    """The value that a GDAL_NODATA tag declares; None if it is no number."""
+    try:
+        return float(str(text)) if isinstance(text, str | bytes) else None
+    except ValueError:
+        return None
 
 
 def _only_page(tiff: tifffile.TiffFile, file_size: int) -> Any:

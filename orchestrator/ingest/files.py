@@ -144,7 +144,9 @@ def folder_of(text: str | Path, option: str) -> Path:
     return folder
 
 
-def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int, is_mask: bool) -> ReadFile | Rejected:
+def _read(
+    path: Path, like: Encoding | None, *, folder: Path, max_pixels: int, is_mask: bool, masked: bool
+) -> ReadFile | Rejected:
     name = relative_name(path, folder)
     try:
         check_path(path, name)
@@ -154,7 +156,7 @@ def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int, is_m
         data = path.read_bytes()
         if is_mask:
             decode_mask(data, max_pixels=max_pixels)
-        picture = decode(data, max_pixels=max_pixels, like=like)
+        picture = decode(data, max_pixels=max_pixels, like=like, finite=not masked)
     except OSError as error:
         return Rejected(name, f"the file cannot be opened: {error.strerror or error}")
     except MemoryError:
@@ -169,15 +171,22 @@ def _read(path: Path, like: Encoding | None, folder: Path, max_pixels: int, is_m
 
 
 def read_files(
-    folder: Path, paths: Sequence[Path], likes: Sequence[Encoding | None], max_pixels: int, *, are_masks: bool = False
+    folder: Path,
+    paths: Sequence[Path],
+    likes: Sequence[Encoding | None],
+    max_pixels: int,
+    *,
+    are_masks: bool = False,
+    masked: bool = False,
 ) -> Iterator[ReadFile | Rejected]:
     """Decode every file once, so that the plan knows which ones can be used; only small records are kept.
 
     ``likes`` are the encodings whose scales references have to share; None for images. A mask must say what is known.
+    ``masked`` images have masks: values that are not finite may lie in their holes.
     Files are always decoded in processes of their own, even if there are few: a process starts quickly, and a decoder
     that crashes ends only its own process.
     """
-    read = partial(_read, folder=folder, max_pixels=max_pixels, is_mask=are_masks)
+    read = partial(_read, folder=folder, max_pixels=max_pixels, is_mask=are_masks, masked=masked)
     memory = _DECODING_BYTES + _DECODING_BYTES_PER_PIXEL * max_pixels
     outcomes = isolated_map(read, paths, likes, memory=memory, seconds=_DECODING_SECONDS)
     for path, outcome in zip(paths, outcomes, strict=True):

@@ -119,7 +119,9 @@ def read_folder(
     paths = list(files_below(folder, [*partners, *([] if store is None else [store])]))
     if not paths:
         raise UserMistakeError(f"--images {images}: the folder is empty")
-    outcomes = list(read_files(folder, paths, [None] * len(paths), max_pixels))
+    outcomes = list(
+        read_files(folder, paths, [None] * len(paths), max_pixels, masked=mask_folder is not None and not simulate)
+    )
     read, rejected = [], []
     for outcome in outcomes:
         if isinstance(outcome, ReadFile) and simulate and min(outcome.shape[1:]) < scale:

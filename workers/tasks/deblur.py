@@ -36,6 +36,7 @@ class Deblur(Task):
     sigma: NoiseLevel = 0.0
     blur: "Blur" = field(init=False)
     name: ClassVar[str] = "deblur"
+    room: ClassVar[float] = 2.0
     why_not_small: ClassVar[str] = (
         "an image to deblur cannot be made small, since the kernel would no longer be the one that blurred it"
     )

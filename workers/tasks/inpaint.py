@@ -21,6 +21,7 @@ class Inpaint(Task):
 
     missing: float = 0.5
     name: ClassVar[str] = "inpaint"
+    room: ClassVar[float] = 0.5
     prior: ClassVar[str] = "dip-inpaint"
     needs_masks: ClassVar[bool] = True
 

@@ -25,6 +25,7 @@ class SuperResolve(Task):
     factor: int = 4
     downsampling: "DownsampleKernel" = "lanczos2"
     name: ClassVar[str] = "super-resolve"
+    room: ClassVar[float] = 1.0
     pick_rule: ClassVar[PickRule] = "held-out+consensus"
     enlarges: ClassVar[bool] = True
 

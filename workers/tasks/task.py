@@ -49,6 +49,8 @@ class Task(ABC):
             case, a low-resolution pixel holds many pixels, and between missing pixels there are too few neighbours.
         needs_masks: whether pixels are missing, so that a mask must mark them.
         enlarges: whether the restored image is larger than the given one, by the setting ``task.factor``.
+        room: how far the restored image may go beyond the range of what was measured, in such ranges: a blur takes the
+            peaks away, and a hole may hold more than its surroundings.
         why_not_small: why a cohort cannot be fitted to the image made small; None where it can.
     """
 
@@ -60,6 +62,7 @@ class Task(ABC):
     needs_masks: ClassVar[bool] = False
     enlarges: ClassVar[bool] = False
     why_not_small: ClassVar[str | None] = None
+    room: ClassVar[float] = 0.0
 
     @property
     def operator(self) -> "Operator":
