@@ -29,6 +29,7 @@ class Encoding:
     white_is_zero: bool = False
     alpha: Alpha | None = None
     icc_profile: bytes | None = None
+    chunks: tuple[tuple[bytes, bytes], ...] = ()  # of a PNG, by kind: colours and resolution
     low: float = 0.0  # the pixel that shows as black
     high: float = 1.0  # and as white
 
@@ -95,6 +96,7 @@ class Decoded:
     icc_profile: object = None
     white_is_zero: bool = False
     no_data: float | None = None
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def to_picture(
@@ -127,6 +129,7 @@ def to_picture(
         white_is_zero=decoded.white_is_zero,
         alpha=decoded.alpha,
         icc_profile=_fitting_profile(decoded.icc_profile, decoded.colour),
+        chunks=() if rules == 0 else _fitting_chunks(decoded),
         low=own.low,
         high=own.high,
     )
@@ -174,6 +177,12 @@ def _on_scale_of(like: Encoding, own: Encoding, *, is_shared: bool) -> Encoding:
         return replace(own, offset=like.offset, scale=like.scale, low=low, high=high)
     # Both have a full scale: white is white.
     return replace(own, scale=own.scale * own.high / like.high, low=like.low, high=like.high)
+
+
+def _fitting_chunks(decoded: Decoded) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the chunks that are true of the picture: one that is turned has another resolution across and down."""
+    turned = decoded.orientation in (5, 6, 7, 8)
+    return tuple((kind, body) for kind, body in decoded.chunks if not (turned and kind == b"pHYs"))
 
 
 def _fitting_profile(profile: object, colour: Colour) -> bytes | None:

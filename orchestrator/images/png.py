@@ -17,6 +17,11 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type, palettes expan
 _MAX_PROFILE_BYTES = 1 << 24  # a compressed ICC profile may unpack to anything
 
 
+_KEPT_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"pHYs")
+"""Chunks of a few bytes that say which colours the samples are, and how large they are printed."""
+_MOST_CHUNK_BYTES = 64
+
+
 def read_png(data: bytes, max_pixels: int) -> Decoded:
     """Decode with libpng, which sees only the chunks that make the picture; the others are read or skipped here."""
     if len(data) < 33 or data[12:16] != b"IHDR":
@@ -26,6 +31,7 @@ def read_png(data: bytes, max_pixels: int) -> Decoded:
     channels = _PNG_CHANNELS[kind_of_colour]
     orientation: object = 1
     essential, profile = [data[:8]], None
+    kept: dict[bytes, bytes] = {}
     for kind, start, end in _png_chunks(data):
         body = data[start + 8 : end - 4]
         if kind[:1].isupper() or (kind == b"tRNS" and channels % 2):
@@ -35,6 +41,8 @@ def read_png(data: bytes, max_pixels: int) -> Decoded:
             channels += kind == b"tRNS"
         elif kind == b"acTL":
             check_single(int.from_bytes(body[:4], "big"), "frames")
+        elif kind in _KEPT_CHUNKS and len(body) <= _MOST_CHUNK_BYTES:
+            kept.setdefault(kind, body)
         elif kind == b"iCCP":
             profile = _inflate_profile(body)
         elif kind == b"eXIf":
@@ -54,6 +62,7 @@ def read_png(data: bytes, max_pixels: int) -> Decoded:
         alpha="unassociated" if channels % 2 == 0 else None,
         orientation=orientation,
         icc_profile=profile,
+        chunks=tuple(kept.items()),
     )
 
 
@@ -85,9 +94,9 @@ def _inflate_profile(body: bytes) -> bytes | None:
 def write_png(samples: NDArray[Any], encoding: Encoding) -> bytes:
     """Encode samples (H, W) or (H, W, channels) as PNG."""
     encoded = bytes(imagecodecs.png_encode(samples))
-    if encoding.icc_profile is None:
-        return encoded
-    body = b"iCCP" + b"ICC profile\0\0" + zlib.compress(encoding.icc_profile)
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    bodies = [kind + body for kind, body in encoding.chunks]
+    if encoding.icc_profile is not None:
+        bodies.append(b"iCCP" + b"ICC profile\0\0" + zlib.compress(encoding.icc_profile))
+    chunk = b"".join(struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) for body in bodies)
     header_end = 33  # the signature and IHDR, after which libpng's other chunks follow
     return encoded[:header_end] + chunk + encoded[header_end:]

@@ -441,6 +441,25 @@ def test_the_png_made_of_a_jpeg_or_webp_keeps_the_icc_profile(kind: str) -> None
     assert read_png(written_back(decode(data))).info["icc_profile"] == profile
 
 
+def test_a_png_keeps_what_says_which_colours_its_samples_are_and_its_resolution() -> None:
+    kept = {
+        b"gAMA": struct.pack(">I", 100_000),
+        b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000),
+        b"pHYs": struct.pack(">IIB", 23622, 23622, 1),
+    }
+    data = files.pillow_file(files.samples(6, 5, 3), "PNG")
+    for kind, body in kept.items():
+        data = files.with_png_chunk(data, kind, body)
+    written = written_back(decode(data))
+    assert all(files.png_chunk(kind, body) in written for kind, body in kept.items())
+    assert Image.open(BytesIO(written)).info["gamma"] == 1.0
+    enlarged = encode(np.zeros((3, 12, 10), np.float32), resized(decode(data), 12, 10))
+    assert files.png_chunk(b"gAMA", kept[b"gAMA"]) in enlarged
+    assert b"pHYs" not in enlarged
+    # A run of the first version goes on as it was begun.
+    assert b"gAMA" not in written_back(decode(data, rules=0))
+
+
 def test_an_icc_profile_of_another_colour_space_is_dropped() -> None:
     inks = Image.frombytes("CMYK", (8, 8), bytes(256))
     data = files.saved(inks, "JPEG", icc_profile=files.icc_profile(b"CMYK"))
