@@ -1,4 +1,7 @@
-"""The page a person reads after a run: one HTML file with the results, the pictures and the curves in it."""
+"""The page a person reads after a run: an HTML file with the results, the pictures and the curves in it.
+
+More results than a browser lays out at once are on pages beside it, which also open from a folder.
+"""
 
 from orchestrator.report.contents import (
     ArmPictures,
@@ -9,7 +12,7 @@ from orchestrator.report.contents import (
     RunReport,
     TicketLayers,
 )
-from orchestrator.report.page import render
+from orchestrator.report.page import render, render_results
 from orchestrator.report.svg.curves import Curve
 
 __all__ = [
@@ -22,4 +25,5 @@ __all__ = [
     "RunReport",
     "TicketLayers",
     "render",
+    "render_results",
 ]

@@ -23,6 +23,7 @@ from orchestrator.report import (
     RunReport,
     TicketLayers,
     render,
+    render_results,
     text,
 )
 from orchestrator.report.svg.curves import FEW
@@ -43,7 +44,9 @@ _ROUNDS = 6
 def write_report(
     store: Store, record: RunRecord, rows: Sequence[Row], figures: RunFigures, unreadable: Sequence[str] = ()
 ) -> None:
-    """Write the page: all rows, and the pictures of the first ``keep.report_images`` images, as far as they are there.
+    """Write the page, with the pictures of the first ``keep.report_images`` images as far as they are there.
+
+    Where the rows are too many for one page, they are on pages of their own beside it.
 
     Args:
         store: The run's store. The run may also be in progress, or have ended long ago.
@@ -79,23 +82,29 @@ def write_report(
                 drawn = _lottery_image(store, layout, ident, own, shown)
                 room -= sum(len(picture.png) for picture in drawn.pictures)
                 lotteries.append(drawn if room >= 0 else replace(drawn, pictures=()))
-    page = render(
-        RunReport(
-            run=record.run,
-            state=record.state,
-            created=record.created,
-            seconds=record.seconds,
-            version=__version__,
-            settings=record.config,
-            rows=[asdict(row) for row in picked],
-            images=images,
-            left_out=len(by_name) - len(images),
-            comparison=[asdict(pair) for pair in figures.comparison if pair.image is None],
-            lottery=_lottery(store, layout, rows, figures, lotteries),
-            unreadable=unreadable,
-        )
+    report = RunReport(
+        run=record.run,
+        state=record.state,
+        created=record.created,
+        seconds=record.seconds,
+        version=__version__,
+        settings=record.config,
+        rows=[asdict(row) for row in picked],
+        images=images,
+        left_out=len(by_name) - len(images),
+        comparison=[asdict(pair) for pair in figures.comparison if pair.image is None],
+        lottery=_lottery(store, layout, rows, figures, lotteries),
+        unreadable=unreadable,
     )
-    store.put(layout.report, page.encode())
+    written = {layout.report}
+    for file, page in render_results(report):
+        store.put(layout.report_file(file), page.encode())
+        written.add(layout.report_file(file))
+    # Last, because it links to the others.
+    store.put(layout.report, render(report).encode())
+    for key in list(store.keys(layout.all_reports)):
+        if key not in written:
+            store.delete(key)
 
 
 def _get(store: Store, key: str) -> bytes | None:

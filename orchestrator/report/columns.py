@@ -71,6 +71,15 @@ def tone_of(state: object) -> str:
     return next((tone for tone, states in _TONES.items() if wanted in states), "plain")
 
 
+def with_values(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """The columns without the optional ones that have no value in any row."""
+    return [
+        column
+        for column in columns
+        if not column.optional or any(column.measure(row.get(column.key)) is not None for row in rows)
+    ]
+
+
 def table(
     columns: Sequence[Column],
     rows: Sequence[Row],
@@ -82,14 +91,10 @@ def table(
     Args:
         columns: All columns there could be.
         rows: The rows, in this order.
-        anchors: The ids of the sections to link the names of images to.
+        anchors: The addresses to link the names of images to.
         picked: The text for a row that was picked, which marks it; empty for the others.
     """
-    kept = [
-        column
-        for column in columns
-        if not column.optional or any(column.measure(row.get(column.key)) is not None for row in rows)
-    ]
+    kept = with_values(columns, rows)
     groups = [(title, len(list(members))) for title, members in groupby(kept, key=lambda column: column.group)]
     return Table(
         columns=kept,

@@ -1,7 +1,7 @@
 """The page of a run: a list of sections, each with a template of its own, in one HTML file."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from markupsafe import Markup
 from orchestrator.report import text
 from orchestrator.report.columns import Row, names_in, tone_of
 from orchestrator.report.contents import ImageReport, Page, RunReport
+from orchestrator.report.results import Results
 from orchestrator.report.sections import all_sections
+from orchestrator.run.layout import REPORT
 
 
 def render(report: RunReport) -> str:
@@ -20,9 +22,9 @@ def render(report: RunReport) -> str:
     Raises:
         ValueError: A picture is not a PNG.
     """
-    not_blind = {str(row.get("arm")): None for row in report.rows if not row.get("blind", True)}
+    not_blind = _not_blind(report)
     report = _marked(report, not_blind)
-    page = Page(report, list(not_blind), _known(report))
+    page = Page(report, not_blind, _known(report))
     filled = [(section, section.fill(page)) for section in all_sections()]
     return (
         environment()
@@ -37,6 +39,31 @@ def render(report: RunReport) -> str:
             parts=[(section, part) for section, part in filled if part is not None],
         )
     )
+
+
+def render_results(report: RunReport) -> Iterator[tuple[str, str]]:
+    """The pages of results beside the page of the run, one by one: (file, HTML). None where that page has all lines."""
+    report = _marked(report, _not_blind(report))
+    results = Results(report)
+    template = environment().get_template("results.html.j2")
+    files = [page.file for page in results.pages]
+    for place, page in enumerate(results.pages):
+        yield (
+            page.file,
+            template.render(
+                report=report,
+                table=results.table(page.lines, beside=True),
+                number=place + 1,
+                pages=len(files),
+                before=files[place - 1] if place else None,
+                after=files[place + 1] if place + 1 < len(files) else None,
+                home=REPORT,
+            ),
+        )
+
+
+def _not_blind(report: RunReport) -> list[str]:
+    return list(dict.fromkeys(str(row.get("arm")) for row in report.rows if not row.get("blind", True)))
 
 
 def _known(report: RunReport) -> set[str]:

@@ -155,6 +155,8 @@ def visible(text: str, kept: str = "\n\t") -> str:
         text: Any text, also file names whose bytes were not UTF-8 (lone surrogates, which no page can hold).
         kept: The control characters that stay as they are.
     """
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(letter if letter in kept or not _hidden(letter) else _spelled(letter) for letter in text)
 
 

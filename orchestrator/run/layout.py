@@ -13,7 +13,7 @@ runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; nev
           /restored/<arm>/<pick|mean|spread>/<name> the restored images, and where the fits disagree
           /previews/<image id>/[<arm>/]<what>.png   small pictures for the report
           /rows/<image id>.json                     its rows of the results; the mark that it is finished
-          /results.csv, results.parquet, comparison.csv, report/index.html
+          /results.csv, results.parquet, comparison.csv, report/index.html, report/results-<number>.html
           /study/table.parquet, table.csv, study.json, index.html
           /lottery/sparsity.csv, transfer.csv       quality over sparsity, and of tickets that were moved
 """
@@ -33,6 +33,7 @@ RUNS = "runs"
 IMAGES = "images"
 RECORD = "run.json"
 CLAIMS = "claims"
+REPORT = "index.html"
 TOGETHER = "all-images"
 """The source of tickets that were found on all images of a run together."""
 Preview = Literal["degraded", "restored", "mean", "spread", "reference"]
@@ -279,4 +280,13 @@ class RunLayout:
     @property
     def report(self) -> str:
         """The report page."""
-        return f"{self.root}/report/index.html"
+        return f"{self.all_reports}/{REPORT}"
+
+    @property
+    def all_reports(self) -> str:
+        """The prefix of the report page and of its pages of results."""
+        return f"{self.root}/report"
+
+    def report_file(self, name: str) -> str:
+        """A page of results beside the report page."""
+        return f"{self.all_reports}/{name}"

@@ -1,17 +1,12 @@
 """Results: a line for each image and method, and the meaning of the figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from orchestrator.report.columns import Column, Row, Table, table
-from orchestrator.report.contents import Page, identified
-from orchestrator.report.quality import ARM, BEFORE, NETWORK, QUALITY, STATE, TIME, by_arm, derived
+from orchestrator.report.columns import Table
+from orchestrator.report.contents import Page
+from orchestrator.report.results import Results, ResultsPage
 from orchestrator.report.sections import Section
-
-_IMAGE = Column("image", "Image", "name", str)
-_RESULTS = (_IMAGE, ARM, STATE, BEFORE, *QUALITY, TIME, NETWORK)
-
 
 _GUIDE = (
     (
@@ -91,30 +86,27 @@ _GUIDE = (
 
 @dataclass(frozen=True)
 class _Results:
-    results: Table
+    results: Table | None  # all lines; where those are on pages, the first of the images that were not restored
     several: bool  # whether there are several methods
     guide: Sequence[tuple[str, str]]  # (term, its meaning)
+    pages: Sequence[ResultsPage]  # none where this page has room for all lines
+    lines: int  # how many there are
+    unrestored: int  # how many of them stand for no restored image
 
 
 def _fill(page: Page) -> _Results | None:
-    rows = page.report.rows
-    if not rows:
+    if not page.report.rows:
         return None
-    many = len(by_arm(rows)) > 1
-    anchors = {shown.image: ident for ident, shown in identified(page.report)}
+    results = Results(page.report)
     guide = [(term, meaning) for term, needed, meaning in _GUIDE if not needed or needed in page.known]
-    return _Results(_results(rows, anchors, many=many), many, guide)
-
-
-def _results(rows: Sequence[Row], anchors: Mapping[str, str], *, many: bool) -> Table:
-    columns = [column for column in _RESULTS if many or column is not ARM]
-    shown: list[Row] = []
-    for _, group in groupby(rows, key=lambda row: row.get("image")):
-        own = list(group)
-        same = len(own) > 1 and all({**row, "arm": ""} == {**own[0], "arm": ""} for row in own)
-        # An image that could not be used ended alike for all methods: mention it once.
-        shown += [{**own[0], "arm": "every method"}] if same and own[0].get("state") != "restored" else own
-    return table(columns, [derived(row) for row in shown], anchors)
+    return _Results(
+        results=results.table(results.shown) if results.shown else None,
+        several=results.several,
+        guide=guide,
+        pages=results.pages,
+        lines=len(results.lines),
+        unrestored=len(results.unrestored),
+    )
 
 
 SECTION = Section("results", 30, _fill)

@@ -9,7 +9,7 @@ from orchestrator.collect.fits import Fitted
 from orchestrator.collect.packed import pack
 from orchestrator.figures.run import figures_of
 from orchestrator.fit.record import Evaluation, FitRecord
-from orchestrator.report import ImageReport, build
+from orchestrator.report import ImageReport, build, results
 from orchestrator.run.attempt import RunState
 from orchestrator.run.inputs import InputImage, Inputs, image_ids, write_inputs
 from orchestrator.run.layout import RunLayout
@@ -128,6 +128,18 @@ def test_the_page_of_a_run_is_made_from_what_is_in_the_store(store: Store) -> No
 def test_a_run_that_ended_before_its_inputs_were_there_has_a_page(store: Store) -> None:
     write(store, record(), [Row("x", "search", RowState.REJECTED, reason="Why.")])
     assert "Why." in page(store)
+
+
+def test_pages_that_a_report_no_longer_has_are_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "MOST_LINES", 2)
+    rows = [restored(name) for name in "abcde"]
+    write(store, record(), rows)
+    pages = [LAYOUT.report_file(f"results-{number:04}.html") for number in (1, 2, 3)]
+    assert list(store.keys(LAYOUT.all_reports)) == [LAYOUT.report, *pages]
+    write(store, record(), rows[:3])
+    assert list(store.keys(LAYOUT.all_reports)) == [LAYOUT.report, *pages[:2]]
+    write(store, record(), rows[:2])
+    assert list(store.keys(LAYOUT.all_reports)) == [LAYOUT.report]
 
 
 def test_an_image_that_was_rejected_on_its_way_has_no_pictures(store: Store) -> None:

@@ -111,6 +111,7 @@ def test_all_of_a_runs_keys_are_its_own_and_below_its_root() -> None:
         layout.comparison,
         layout.study("study.json"),
         layout.report,
+        layout.report_file("results-0001.html"),
     ]
     assert len(set(keys)) == len(keys)
     for key in keys:
