@@ -32,6 +32,7 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
         evidence.show()
     # The first attempt counts: a later one may find fits deleted that the first one had.
     store.create(layout.cohort(image.id), pack(fits.all()))
+    mark_cleanup(context, image.id)
     if not store.create(layout.row(image.id), rows_record(rows)):
         return _rows_of_another(context, image)
     kept = {layout.fit(image.id, "full", name).root for choice in chosen for name in choice.full}
@@ -48,18 +49,30 @@ def _rows_of_another(context: RunContext, image: InputImage) -> list[Row]:
     return rows
 
 
+def mark_cleanup(context: RunContext, image: str) -> None:
+    """Mark an image that is about to have its rows, so that whoever resumes the run looks for left fits only there."""
+    if context.config.keep.fits != "all":
+        context.store.put(context.layout.cleanup(image), b"")
+
+
 def delete_leftovers(context: RunContext, ended: Container[str]) -> None:
     """Delete the leftovers of finished images whose driver died before it cleaned up.
 
-    Unless ``keep.fits`` is ``none``, all fits at full size stay, also those that were not among the best.
+    Unless ``keep.fits`` is ``none``, all fits at full size stay, also those that were not among the best. Only the fits
+    of marked images are listed: a run that is nearly finished has few of them.
     """
     config, store, layout = context.config, context.store, context.layout
     if config.keep.fits == "all":
         return
-    for key in list(store.keys(layout.all_fits)):
-        image, view, *_ = key.removeprefix(f"{layout.all_fits}/").split("/")
-        if image in ended and (view != "full" or config.keep.fits == "none"):
-            store.delete(key)
+    for mark in list(store.keys(layout.cleanups)):
+        image = mark.removeprefix(f"{layout.cleanups}/")
+        if image not in ended:
+            continue
+        for key in list(store.keys(layout.fits(image))):
+            view, *_ = key.removeprefix(f"{layout.fits(image)}/").split("/")
+            if view != "full" or config.keep.fits == "none":
+                store.delete(key)
+        store.delete(mark)
 
 
 def _delete_fits(context: RunContext, image: InputImage, is_kept: Callable[[str], bool]) -> None:
@@ -70,3 +83,4 @@ def _delete_fits(context: RunContext, image: InputImage, is_kept: Callable[[str]
     for root in sorted({key.rsplit("/", 1)[0] for key in store.keys(layout.fits(image.id))}):
         if config.keep.fits == "none" or not is_kept(root):
             store.delete_all(root)
+    store.delete(layout.cleanup(image.id))

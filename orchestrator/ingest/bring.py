@@ -73,7 +73,11 @@ def _bring_one(store: Store, upload: Upload, *, max_pixels: int, white_is_known:
 
 
 def write_rejected(store: Store, layout: RunLayout, config: Config, rejected: Sequence[Rejected]) -> None:
-    """Write the rows of the files that cannot be worked on."""
+    """Write the rows of the files that cannot be worked on, unless an earlier attempt has."""
+    there = set(store.keys(layout.rows)) if rejected else set()
     for number, reject in enumerate(rejected):
+        key = layout.row(f"rejected-{number:06}")
+        if key in there:
+            continue
         rows = [Row(reject.name, arm.name, RowState.REJECTED, reason=reject.reason) for arm in arms_of(config)]
-        store.put(layout.row(f"rejected-{number:06}"), rows_record(rows))
+        store.put(key, rows_record(rows))

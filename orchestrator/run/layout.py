@@ -13,6 +13,7 @@ runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; nev
           /restored/<arm>/<pick|mean|spread>/<name> the restored images, and where the fits disagree
           /previews/<image id>/[<arm>/]<what>.png   small pictures for the report
           /rows/<image id>.json                     its rows of the results; the mark that it is finished
+          /cleanups/<image id>                      while a finished image's fits are deleted
           /results.csv, results.parquet, comparison.csv, report/index.html, report/results-<number>.html
           /study/table.parquet, table.csv, study.json, index.html
           /lottery/sparsity.csv, transfer.csv       quality over sparsity, and of tickets that were moved
@@ -201,14 +202,18 @@ class RunLayout:
         """The scores of all candidates for an image."""
         return f"{self.root}/scores/{image}.parquet"
 
-    @property
-    def all_fits(self) -> str:
-        """The prefix of all fits."""
-        return f"{self.root}/fits"
-
     def fits(self, image: str) -> str:
         """All fits of an image."""
-        return f"{self.all_fits}/{image}"
+        return f"{self.root}/fits/{image}"
+
+    @property
+    def cleanups(self) -> str:
+        """The prefix of the marks of images whose fits are being deleted."""
+        return f"{self.root}/cleanups"
+
+    def cleanup(self, image: str) -> str:
+        """The mark that an image has its rows, or is about to, and that fits which it no longer needs may be left."""
+        return f"{self.cleanups}/{image}"
 
     def fit(self, image: str, view: str, name: FitName) -> FitLayout:
         """One fit."""

@@ -7,6 +7,7 @@ never counts more than what another attempt has come to.
 from collections.abc import Callable
 
 from orchestrator.arms.arm import Arm
+from orchestrator.collect.collect import mark_cleanup
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import FitRecord, fit_keys, record_once
 from orchestrator.run.context import RunContext
@@ -62,8 +63,10 @@ class StoreLedger:
         self._confirm()
         store, layout = self._context.store, self._context.layout
         rows = [Row(ended.image.name, arm.name, ended.state, reason=ended.reason) for arm in self._arms]
+        mark_cleanup(self._context, ended.image.id)
         if not store.create(layout.row(ended.image.id), rows_record(rows)):
             return False
         if self._context.config.keep.fits != "all":
             store.delete_all(layout.fits(ended.image.id))
+            store.delete(layout.cleanup(ended.image.id))
         return True

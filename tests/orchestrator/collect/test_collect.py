@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.collect.collect import delete_leftovers
+from orchestrator.collect.collect import delete_leftovers, mark_cleanup
 from orchestrator.run.layout import image_key
 from tests.orchestrator.collect.left import (
     A,
@@ -83,9 +83,47 @@ def test_what_a_killed_driver_left_of_an_ended_image_goes_and_that_of_others_sta
     layout = bench.context.layout
     other = layout.fit("other", "crop", PriorName(A)).checkpoint
     bench.store.put(other, b"")
+    for marked in (bench.image.id, "other"):
+        mark_cleanup(bench.context, marked)
     delete_leftovers(bench.context, {bench.image.id})
     assert {key.split("/")[-3] for key in bench.store.keys(layout.fits(bench.image.id))} == left
     assert bench.store.exists(other)
+    assert list(bench.store.keys(layout.cleanups)) == ([] if keep == "all" else [layout.cleanup("other")])
+
+
+def test_a_resumed_run_lists_no_fits_of_images_that_were_cleaned_up(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(make_config(), encoded())
+    leave_all(bench)
+    collected(bench, [B, A])
+    layout, listed = bench.context.layout, []
+    assert list(bench.store.keys(layout.fits(bench.image.id)))
+    keys = bench.store.keys
+    monkeypatch.setattr(bench.store, "keys", lambda prefix: listed.append(prefix) or keys(prefix))
+    delete_leftovers(bench.context, {bench.image.id})
+    assert listed == [layout.cleanups]
+
+
+@pytest.mark.parametrize("keep", ["full", "none"])
+def test_an_image_is_marked_before_it_has_rows_so_that_no_death_leaves_its_fits_unseen(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    bench = make_bench(make_config(keep={"fits": keep}), encoded())
+    leave_all(bench)
+    layout = bench.context.layout
+
+    def die(prefix: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(bench.store, "delete_all", die)
+        with pytest.raises(KeyboardInterrupt):
+            collected(bench, [B, A])
+    assert bench.store.exists(layout.row(bench.image.id))
+    delete_leftovers(bench.context, {bench.image.id})
+    assert {key.split("/")[-3] for key in bench.store.keys(layout.fits(bench.image.id))} <= {"full"}
+    assert list(bench.store.keys(layout.cleanups)) == []
 
 
 @pytest.mark.parametrize("simulate", [True, False])

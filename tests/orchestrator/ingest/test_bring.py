@@ -141,3 +141,11 @@ def test_rejected_files_have_a_row_for_every_arm(store: LocalStore, make_config:
         ("x", "random", "why"),
     ]
     assert {row.state for row in rows} == {RowState.REJECTED}
+
+
+def test_rows_of_rejected_files_are_written_once(
+    store: LocalStore, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rejected(store, LAYOUT, make_config(), [REJECTED])
+    monkeypatch.delattr(LocalStore, "put")
+    write_rejected(store, LAYOUT, make_config(), [REJECTED])
