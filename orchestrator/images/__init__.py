@@ -10,8 +10,8 @@ These things change between the file read and the file written:
 - Palettes become 8-bit RGB, samples of fewer than 8 bits become 8-bit, a PNG's transparent colour becomes alpha, and
   9- to 15-bit TIFF samples are stored in 16 bits.
 - A CMYK JPEG becomes RGB (without colour management); a CMYK TIFF keeps its four inks. YCbCr inside TIFF becomes RGB.
-- The orientation tag, EXIF, text and a TIFF's resolution are dropped. An ICC profile is kept where it fits the colours
-  written, and so are a PNG's gamma, primaries and resolution.
+- The orientation tag, EXIF, text are dropped. An ICC profile is kept where it fits the colours
+  written, and so are a PNG's gamma, primaries and resolution, and a TIFF's resolution.
 
 Samples map to [0, 1] as follows:
 
@@ -130,7 +130,7 @@ def resized(picture: Picture, height: int, width: int) -> Picture:
     alpha = None if picture.alpha is None else enlarged(picture.alpha)
     # Of another number of pixels, the resolution is another.
     chunks = tuple((kind, body) for kind, body in picture.encoding.chunks if kind != b"pHYs")
-    picture = replace(picture, encoding=replace(picture.encoding, chunks=chunks))
+    picture = replace(picture, encoding=replace(picture.encoding, chunks=chunks, resolution=None, description=None))
     if picture.kept is None or picture.exact is None:
         return Picture(np.empty((len(picture.pixels), 0, 0), np.float32), alpha, picture.encoding)
     nowhere_equal = np.full((len(picture.pixels), height, width), np.nan, np.float32)

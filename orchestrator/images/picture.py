@@ -12,6 +12,7 @@ from orchestrator.images.scale import LeftOut, first_scale, left_out, scale_of
 
 Colour = Literal["grey", "rgb", "cmyk"]
 Alpha = Literal["unspecified", "associated", "unassociated"]
+Resolution = tuple[tuple[int, int], tuple[int, int], int]
 CHANNELS: dict[Colour, int] = {"grey": 1, "rgb": 3, "cmyk": 4}
 _ICC_SPACES: dict[Colour, bytes] = {"grey": b"GRAY", "rgb": b"RGB ", "cmyk": b"CMYK"}
 
@@ -30,6 +31,8 @@ class Encoding:
     alpha: Alpha | None = None
     icc_profile: bytes | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = ()  # of a PNG, by kind: colours and resolution
+    resolution: Resolution | None = None  # of a TIFF: pixels per unit across and down as fractions, the unit's number
+    description: str | None = None  # of an ImageJ TIFF: its calibration
     low: float = 0.0  # the pixel that shows as black
     high: float = 1.0  # and as white
 
@@ -97,6 +100,8 @@ class Decoded:
     white_is_zero: bool = False
     no_data: float | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = ()
+    resolution: Resolution | None = None
+    description: str | None = None
 
 
 def to_picture(
@@ -130,6 +135,8 @@ def to_picture(
         alpha=decoded.alpha,
         icc_profile=_fitting_profile(decoded.icc_profile, decoded.colour),
         chunks=() if rules == 0 else _fitting_chunks(decoded),
+        resolution=None if rules == 0 or decoded.orientation in (5, 6, 7, 8) else decoded.resolution,
+        description=None if rules == 0 else decoded.description,
         low=own.low,
         high=own.high,
     )

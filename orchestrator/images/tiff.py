@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import ImageRejectedError
 from orchestrator.images.checks import ORIENTATION_TAG, check_single, check_size
 from orchestrator.images.lzw import check_lzw
-from orchestrator.images.picture import CHANNELS, Alpha, Colour, Decoded, Encoding
+from orchestrator.images.picture import CHANNELS, Alpha, Colour, Decoded, Encoding, Resolution
 
 _TIFF_ALPHAS: tuple[Alpha, ...] = ("unspecified", "associated", "unassociated")  # by ExtraSamples value
 _TIFF_COLOURS: dict[int, Colour] = {0: "grey", 1: "grey", 2: "rgb", 3: "rgb", 5: "cmyk", 6: "rgb"}  # by Photometric
@@ -22,6 +22,10 @@ _TIFF_PALETTE = 3
 _TIFF_YCBCR = 6
 _TIFF_LZW = 5
 _GDAL_NO_DATA = 42113
+_RESOLUTION_TAGS = (282, 283)
+_RESOLUTION_UNIT = 296
+_OF_STACKS = {"images", "channels", "slices", "frames", "hyperstack", "mode", "loop"}
+_MOST_TEXT = 10_000
 _TIFF_JPEG_COMPRESSIONS = {6, 7, 33007, 34892}  # tifffile turns YCbCr into RGB for these and for no other
 # None, CCITT, LZW, deflate, PackBits, LZMA, Zstandard: they unpack into no more than is declared.
 _TIFF_BYTE_COMPRESSIONS = {1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000}
@@ -54,7 +58,27 @@ def read_tiff(data: bytes, max_pixels: int) -> Decoded:
             icc_profile=page.iccprofile,
             white_is_zero=page.photometric == _TIFF_WHITE_IS_ZERO,
             no_data=_no_data(page.tags.valueof(_GDAL_NO_DATA)),
+            resolution=_resolution(page),
+            description=_calibration(page.description) if tiff.is_imagej else None,
         )
+
+
+def _resolution(page: Any) -> Resolution | None:
+    """Return the pixels per unit across and down, as fractions, and the unit; None if the tags are not all valid."""
+    across, down = (page.tags.valueof(tag) for tag in _RESOLUTION_TAGS)
+    unit = page.tags.valueof(_RESOLUTION_UNIT, 2)
+    for value in (across, down):
+        if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(n, int) and n > 0 for n in value)):
+            return None
+    says_nothing = unit == 1 and across == down == (1, 1)  # as writers fill the tags in
+    return (across, down, int(unit)) if unit in (1, 2, 3) and not says_nothing else None
+
+
+def _calibration(text: object) -> str | None:
+    """Return ImageJ's description without what it says of stacks: the restored file is a single image."""
+    if not isinstance(text, str) or not text.isascii() or len(text) > _MOST_TEXT:
+        return None
+    return "\n".join(line for line in text.splitlines() if line.partition("=")[0] not in _OF_STACKS) + "\n"
 
 
 def _no_data(text: object) -> float | None:
@@ -197,6 +221,9 @@ def write_tiff(samples: NDArray[Any], encoding: Encoding) -> bytes:
         compression="zlib",
         predictor=samples.dtype.kind == "f" or samples.dtype.itemsize <= 4,  # TIFF has none for 64-bit integers
         iccprofile=encoding.icc_profile,
+        resolution=None if encoding.resolution is None else encoding.resolution[:2],
+        resolutionunit=None if encoding.resolution is None else encoding.resolution[2],
+        description=encoding.description,
         metadata=None,
         software=False,
     )

@@ -460,6 +460,20 @@ def test_a_png_keeps_what_says_which_colours_its_samples_are_and_its_resolution(
     assert b"gAMA" not in written_back(decode(data, rules=0))
 
 
+def test_a_tiff_keeps_its_resolution_and_an_imagej_calibration() -> None:
+    buffer = BytesIO()
+    options = {"resolution": (9.2, 4.6), "metadata": {"unit": "um", "spacing": 0.3, "axes": "YX"}}
+    tifffile.imwrite(buffer, files.samples(8, 9, dtype="float32"), imagej=True, **options)
+    picture = decode(buffer.getvalue())
+    with tifffile.TiffFile(BytesIO(written_back(picture))) as tiff:
+        across, down = (tiff.pages[0].tags[tag].value for tag in (282, 283))
+        assert (across[0] / across[1], down[0] / down[1]) == pytest.approx((9.2, 4.6))
+        assert tiff.imagej_metadata is not None
+        assert (tiff.imagej_metadata["unit"], tiff.imagej_metadata["spacing"]) == ("um", 0.3)
+    with tifffile.TiffFile(BytesIO(encode(np.zeros((1, 16, 18), np.float32), resized(picture, 16, 18)))) as tiff:
+        assert not tiff.is_imagej
+
+
 def test_an_icc_profile_of_another_colour_space_is_dropped() -> None:
     inks = Image.frombytes("CMYK", (8, 8), bytes(256))
     data = files.saved(inks, "JPEG", icc_profile=files.icc_profile(b"CMYK"))
