@@ -11,8 +11,8 @@ from workers.names import FitName
 
 @dataclass(frozen=True)
 class Score:
-    """Which candidates form the cohort of each arm? ``without`` holds the parts of the bank that could not be
-    computed."""
+    """Which candidates form the cohort of each arm? None if the image has ended. ``without`` holds the parts of the
+    bank that could not be computed."""
 
     image: InputImage
     without: frozenset[str]

@@ -157,6 +157,10 @@ class Scheduler:
         # The image may have ended while an arm's question was in progress; the answer no longer matters.
         if way is None:
             return []
+        if isinstance(question, Score) and answer is None:
+            self._uncount(way)
+            self._leave(way)
+            return [Note(f"{way.image.name}: another driver has finished it")]
         if isinstance(question, Score):
             return self._settle(way.on_scored(answer))
         if isinstance(question, Collect):
@@ -254,15 +258,19 @@ class Scheduler:
         ]
 
     def _end(self, way: ImageWay, state: RowState, reason: str) -> list[Action]:
-        """End an image early: its rows give the reason, and the totals no longer count its remaining work."""
+        """End an image early: its rows give the reason."""
+        self._uncount(way)
+        self._leave(way)
+        return [EndImage(way.image, state, reason)]
+
+    def _uncount(self, way: ImageWay) -> None:
+        """Take the remaining work of an image out of the totals."""
         if way.stage in (ImageStage.WAITING, ImageStage.SCORING):
             self._tally.expect("scored", -1)
             self._tally.expect("cohort", -self._plan.cohort_size)
         decided = sum(arm.arm.refits for arm in way.ways if arm.decision is not None)
         self._tally.expect("full", decided - self._plan.full_fits)
         self._tally.expect("collected", -1)
-        self._leave(way)
-        return [EndImage(way.image, state, reason)]
 
     def _leave(self, way: ImageWay) -> None:
         way.stage = ImageStage.ENDED

@@ -19,7 +19,7 @@ from orchestrator.schedule.crew import RayCrew
 from orchestrator.schedule.ledger import StoreLedger
 from orchestrator.schedule.loop import Loop
 from orchestrator.schedule.machines import Watch
-from orchestrator.schedule.ports import Share
+from orchestrator.schedule.ports import Crew, Share
 from orchestrator.schedule.scheduler import Scheduler
 from orchestrator.schedule.tally import Tally
 from orchestrator.schedule.telemetry import Gauges
@@ -50,15 +50,37 @@ def work(
         StoreError, RunFailedError, SupersededError, RunCancelledError: see `Loop.run`.
     """
     try:
-        _loop(context, plan, resources, listener, claim, joined=joined).run(check_signals)
+        crew = RayCrew(context, resources, joined=joined)
+        loop = loop_of(
+            context,
+            plan,
+            Share(resources),
+            listener=listener,
+            claim=claim,
+            crew=crew,
+            watch=Watch(context, trusted=[crew.node]),
+            gauges=Gauges(context.run),
+            joined=joined,
+        )
+        loop.run(check_signals)
     except RayError as error:
         raise RayLostError(f"Ray was lost ({cause(error)})") from error
 
 
-def _loop(
-    context: RunContext, plan: Plan, resources: Resources, listener: Listener, claim: Claim, *, joined: bool
+def loop_of(
+    context: RunContext,
+    plan: Plan,
+    share: Share,
+    *,
+    listener: Listener,
+    claim: Claim,
+    crew: Crew,
+    watch: Watch,
+    gauges: Gauges,
+    joined: bool,
 ) -> Loop:
-    config, tally, share = context.config, Tally(), Share(resources)
+    """Return the loop that takes the images of a plan that have no rows yet to their rows; clean up after others."""
+    config, tally = context.config, Tally()
     # An image that an earlier attempt has finished has its rows.
     rows = set(context.store.keys(context.layout.rows))
     ended = {image.id for image in plan.images if context.layout.row(image.id) in rows}
@@ -67,7 +89,6 @@ def _loop(
     images = [image for image in plan.images if image.id not in ended]
     # Claims ask the store with little patience; a driver in mid-run has that of the run's work.
     ledger = StoreLedger(context, plan.arms, partial(claim.check, now=True, through=context.store))
-    crew = RayCrew(context, resources, joined=joined)
     banks = _banks(context, plan, [bank_of(config, image) for image in images], tally)
     return Loop(
         scheduler=Scheduler(
@@ -84,8 +105,8 @@ def _loop(
         ledger=ledger,
         listener=listener,
         claim=claim,
-        gauges=Gauges(context.run),
-        watch=Watch(context, trusted=[crew.node]),
+        gauges=gauges,
+        watch=watch,
         share=share,
         parallel=config.resources.parallel,
         joined=joined,

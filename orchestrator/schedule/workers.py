@@ -21,13 +21,17 @@ from orchestrator.score.score import score_image
 def answer(context: RunContext, question: Question) -> Any:
     """Answer a question: with a cohort per arm, the members that go on, a decision, a network's name, or rows.
 
+    An image that has its rows already has no cohorts: the answer is None. Another driver may have written them since
+    this one listed all rows, and listings of some services lag.
+
     Raises:
         ImageRejectedError: the image cannot be worked on.
         StoreError: the store failed.
     """
     match question:
         case Score(image, without):
-            return score_image(context, image, without)
+            ended = context.store.exists(context.layout.row(image.id))
+            return None if ended else score_image(context, image, without)
         case Halve(image, arm, cohort, iterations):
             return halve(context, image, arm, cohort, iterations)
         case Decide(image, arm, cohort, ended):

@@ -132,6 +132,20 @@ def test_an_image_that_cannot_be_worked_on_is_rejected_and_its_rest_not_counted(
     }
 
 
+def test_an_image_that_another_driver_has_finished_is_left_alone_and_its_work_not_counted() -> None:
+    world = World(plan_of(RUNS["one arm"], 2))
+    world.begin()
+    world.do(world.scheduler.on_answer(world.asked.pop(0).question, None))
+    assert world.notes == ["image0.png: another driver has finished it"]
+    assert not world.ended
+    assert {stage.name: stage.total for stage in world.scheduler.stages(2)} == {
+        "score": 1,
+        "cohort": 4,
+        "full size": 2,
+        "images": 1,
+    }
+
+
 def test_a_question_whose_worker_is_lost_is_asked_again_a_few_times() -> None:
     world = World(plan_of(RUNS["one arm"], 1))
     world.begin()
