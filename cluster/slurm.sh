@@ -127,9 +127,10 @@ if [ -z "$warned" ]; then
   do :; done
 fi
 
-# 0 and 1 are ends: another start would find nothing to do. A job that was cancelled is no longer running when its script hears
+# 0 and 65 (some images have no result) are ends, and after 2 (a mistake) another start would find the same. A job that was cancelled is no longer running when its script hears
 # of it; one whose time is over, or that is to make room, is.
-if [ -n "$warned" ] && [ "$status" -gt 1 ] && scontrol show job "$SLURM_JOB_ID" | grep -q 'JobState=RUNNING'; then
+case $status in 0 | 2 | 65) warned= ;; esac
+if [ -n "$warned" ] && scontrol show job "$SLURM_JOB_ID" | grep -q 'JobState=RUNNING'; then
   finish
   trap - EXIT
   echo "the run is paused; this job is queued again, and goes on with it" >&2

@@ -1,11 +1,12 @@
 """The command line: a command per file, and the only place that prints.
 
-Exit status: 0 all well, 1 some images have no result, 2 a mistake or trouble that the message names, 130 interrupted or
-cancelled.
+`orchestrator.cli.exits` has the exit statuses.
 """
 
 import argparse
+import contextlib
 import sys
+import traceback
 from collections.abc import Sequence
 
 from orchestrator.cli import (
@@ -22,6 +23,8 @@ from orchestrator.cli import (
     submit,
     watch,
 )
+from orchestrator.cli.exits import Exit, exit_of_error
+from orchestrator.cli.screen import open_streams
 from orchestrator.errors import OrchestratorError
 from orchestrator.version import __version__
 
@@ -39,7 +42,6 @@ COMMANDS = {
     "doctor": doctor,
     "completion": completion,
 }
-EXIT_MISTAKE = 2
 _EXAMPLES = """\
 examples:
   python -m orchestrator submit --images photos/ --dry-run     what would be done, and how long it would take
@@ -47,9 +49,12 @@ examples:
   python -m orchestrator results RUN                           a row for each image
   python -m orchestrator submit --help                         all options, in sections
 
+exit status:
+  0 done; 2 a mistake, which a line names; 65 finished, but some images have no result; 70 the run or the program
+  failed; 75 the run is paused, and `resume` goes on with it; 78 `doctor` found something; 130 interrupted or cancelled
+
 In Python: import orchestrator; run = orchestrator.submit("photos/")
 """
-EXIT_INTERRUPTED = 130
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -82,20 +87,33 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
+    open_streams()
     options = build_parser().parse_args(arguments)
     try:
         status: int = options.act(options)
+        sys.stdout.flush()
     except OrchestratorError as error:
         if options.debug:
             raise
-        print(f"{options.command}: {error}", file=sys.stderr)
-        return EXIT_MISTAKE
+        _tell(f"{options.command}: {error}")
+        return exit_of_error(error)
     except KeyboardInterrupt:
         if options.debug:
             raise
-        return EXIT_INTERRUPTED
+        return Exit.STOPPED
     except BrokenPipeError:
         # The reader of our output has enough of it (`results ... | head`); Python would complain once more at exit.
         sys.stderr.close()
-        return 0
+        return Exit.DONE
+    except Exception:
+        if options.debug:
+            raise
+        _tell(f"{traceback.format_exc()}\n{options.command}: this is a fault of the program; please report it")
+        return Exit.FAILED
     return status
+
+
+def _tell(message: str) -> None:
+    """Say why a command ends; if it cannot be said, the status says it alone."""
+    with contextlib.suppress(OSError, ValueError):
+        print(message, file=sys.stderr, flush=True)

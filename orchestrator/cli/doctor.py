@@ -3,10 +3,9 @@
 import argparse
 import json
 
+from orchestrator.cli.exits import Exit
 from orchestrator.drive.handle import place_of
 from orchestrator.text import printable
-
-EXIT_WRONG = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,4 +33,4 @@ def act(options: argparse.Namespace) -> int:
             print(printable(line), flush=True)
     if options.json:
         print(json.dumps([check.to_dict() for check in checks], indent=2))
-    return 0 if all(check.ok for check in checks) else EXIT_WRONG
+    return 0 if all(check.ok for check in checks) else Exit.WRONG

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api import Run
 from orchestrator.cli.common import command_for, store_of, warn
+from orchestrator.cli.exits import exit_of_state
+from orchestrator.cli.screen import muted_when_lost
 from orchestrator.cli.shown.outcome import show_outcome, status_of
 from orchestrator.cli.shown.plan import print_plan
 from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError, StoreUnavailableError, UserMistakeError
@@ -17,8 +19,6 @@ from orchestrator.run.rows import read_rows
 
 if TYPE_CHECKING:
     from orchestrator.plan.request import Request
-
-EXIT_RUN_FAILED = 2
 
 
 def name_run(options: argparse.Namespace) -> None:
@@ -37,7 +37,8 @@ def carry_out(options: argparse.Namespace, start: Callable[..., Run]) -> int:
     elsewhere = options.address is not None and "://" in options.address
     if (options.detach or options.ship_code) and not elsewhere:
         raise UserMistakeError("--detach and --ship-code go with --address http://..., a job on a cluster")
-    return _hand_over(options, start) if elsewhere else _drive(options, start)
+    with muted_when_lost():
+        return _hand_over(options, start) if elsewhere else _drive(options, start)
 
 
 def print_request(request: "Request", name: str | None) -> None:
@@ -117,6 +118,4 @@ def follow(run: Run) -> int:
         return status_of(rows)
     print(f"{run.name} is {record.state}" + (f": {record.reason}" if record.reason else ""), file=sys.stderr)
     print(f"go on with       {command_for('resume', run.name, run.store)}")
-    if record.state is RunState.CANCELLED:
-        raise KeyboardInterrupt
-    return EXIT_RUN_FAILED
+    return exit_of_state(record.state)

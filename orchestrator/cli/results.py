@@ -6,7 +6,8 @@ Of a lottery --json and --csv have a row for every round and initialisation.
 import argparse
 
 from orchestrator.cli.common import store_of, warn
-from orchestrator.cli.shown.outcome import EXIT_SOME_FAILED, show_rows
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.shown.outcome import show_rows
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
 from orchestrator.run.rows import read_rows, rows_to_csv, rows_to_json
@@ -37,4 +38,4 @@ def act(options: argparse.Namespace) -> int:
             print(f"{images} of {record.images} images so far; the run is {record.state}")
     for reason in left_out:
         warn(reason)
-    return EXIT_SOME_FAILED if left_out else 0
+    return Exit.SOME_FAILED if left_out else 0

@@ -4,6 +4,7 @@ import argparse
 
 from orchestrator.api import Run
 from orchestrator.cli.driving import follow
+from orchestrator.cli.screen import muted_when_lost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,4 +14,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Show its progress, and its results."""
-    return follow(Run(options.run, options.store))
+    with muted_when_lost():
+        return follow(Run(options.run, options.store))

@@ -146,7 +146,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
     )
     session = nullcontext() if joined else local_ray(resources, dashboard=dashboard)
     # The claim waits for the store less long than the work does: a driver that ends must not hang.
-    with take(store, layout, machine, note=listener.note) as claim:
+    with interruptible(), take(store, layout, machine, note=listener.note) as claim:
 
         def seconds() -> float:
             return round(time.monotonic() - started, 3)
@@ -167,13 +167,13 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
         except SupersededError:
             # Nothing that this driver writes counts any more.
             raise
-        except (KeyboardInterrupt, Exception) as error:
+        except BaseException as error:
             state, reason = _ending(error)
             with uninterrupted():
                 _give_up(store, claim, state, reason, seconds())
             if state is RunState.INTERRUPTED and isinstance(error, OrchestratorError):
                 raise type(error)(f"{error}; the run {plan.run} is paused") from None
-            if isinstance(error, (KeyboardInterrupt, OrchestratorError)):
+            if isinstance(error, OrchestratorError) or not isinstance(error, Exception):
                 raise
             # The cause stays attached: --debug shows its traceback.
             raise RunFailedError(f"the run {plan.run} failed: {reason}; --debug shows where") from error
@@ -186,6 +186,8 @@ def _ending(error: BaseException) -> tuple[RunState, str]:
     """Map an error to the state that the run ends in and the reason that its record gives."""
     if isinstance(error, KeyboardInterrupt):
         return RunState.INTERRUPTED, "stopped by the user"
+    if not isinstance(error, Exception):
+        return RunState.INTERRUPTED, "its driver was told to exit"
     if isinstance(error, RunCancelledError):
         return RunState.CANCELLED, str(error)
     if isinstance(error, (StoreUnavailableError, RayLostError)):

@@ -107,12 +107,19 @@ def patient_start() -> Iterator[None]:
         services.get_node = ask
 
 
+def _stopping() -> list[signal.Signals]:
+    """The signals that pause a run; not the one of a terminal that goes away, if it is to be ignored (`nohup`)."""
+    stopping = [signal.SIGINT, signal.SIGTERM]
+    return stopping if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*stopping, signal.SIGHUP]
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], None]]:
-    """Treat SIGTERM like Ctrl-C within the block; batch systems and spot machines send it shortly before they stop.
+    """Treat SIGTERM and SIGHUP like Ctrl-C within the block. Batch systems and spot machines send the former shortly
+    before they stop, a terminal that goes away the latter.
 
-    Enter the block after Ray has started, because Ray takes the signal for itself. The block gets a function that
-    raises KeyboardInterrupt if either signal has arrived: an exception that is raised inside Ray's code may get lost
+    Enter the block once more after Ray has started, because Ray takes SIGTERM for itself. The block gets a function
+    that raises KeyboardInterrupt if a signal has arrived: an exception that is raised inside Ray's code may get lost
     there (it did, once in some dozen times).
     """
     arrived = threading.Event()
@@ -128,7 +135,7 @@ def interruptible() -> Iterator[Callable[[], None]]:
     if threading.current_thread() is not threading.main_thread():
         yield check
         return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupt) for number in _stopping()}
     try:
         yield check
     finally:
@@ -138,12 +145,12 @@ def interruptible() -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ignore a second Ctrl-C or SIGTERM while a run ends. That takes seconds, and an interrupt would leave Ray
+    """Ignore a second Ctrl-C, SIGTERM or SIGHUP while a run ends. That takes seconds, and an interrupt would leave Ray
     processes behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _stopping()}
     try:
         yield
     finally:

@@ -309,7 +309,7 @@ def test_a_cancelled_job_pauses_the_run_and_stays_cancelled(job: Job) -> None:
     assert not any("requeue" in line for line in job.log())
 
 
-@pytest.mark.parametrize("status", [0, 1])
+@pytest.mark.parametrize("status", [0, 2, 65])
 def test_a_run_that_came_to_its_end_all_the_same_is_not_queued_again(job: Job, status: int) -> None:
     job.set(told=str(status))
     job.begin("--images", "photos")

@@ -127,7 +127,7 @@ def test_holes_that_are_marked_in_white_are_painted_in_by_fits_that_compete(cli:
     done = cli.here(
         cli.submit(*command, "--run", "black", "--masks", "masks", "--mask-known", "black", settings=settings)
     )
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == 65, done.stdout + done.stderr
     rows = cli.rows("black")
     assert [(row["image"], row["state"]) for row in rows] == [("a.png", "restored")] * 2 + [
         ("lost.png", "rejected")

@@ -41,7 +41,7 @@ def test_a_folder_of_all_that_is_wrong_ends_in_a_row_for_each_file(cli: CommandL
 
     done = cli.here(cli.submit("--images", "corpus", "--store", "store", "--run", "bad", settings=LEAST))
 
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == 65, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     # The name of a file cannot steer the terminal.
     assert "\x1b[31mred" not in done.stdout + done.stderr

@@ -49,7 +49,7 @@ def test_a_folder_of_mixed_images_is_restored_and_what_cannot_be_is_one_row_each
     submit = cli.submit("--images", "photos", "--run", "mixed")
     done = cli.run([submit[0], "vanishing.py", *submit[submit.index("submit") :]])
 
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == 65, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     rows = {row["image"]: row for row in cli.rows("mixed")}
     assert set(rows) == {"colour.png", "deep.tif", "sub/alpha <b>.png", "broken.png", "pixel.bmp", "gone.png"}

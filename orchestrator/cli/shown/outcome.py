@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from orchestrator.cli.common import command_for
+from orchestrator.cli.exits import Exit
 from orchestrator.cli.shown.units import duration
 from orchestrator.run.inputs import image_ids
 from orchestrator.run.layout import RunLayout
@@ -12,12 +13,11 @@ from orchestrator.run.rows import Row, RowState
 from orchestrator.store import Store
 
 _ARMS_LISTED = 9
-EXIT_SOME_FAILED = 1
 
 
 def status_of(rows: Sequence[Row]) -> int:
     """The exit status of a finished run."""
-    return 0 if all(row.state is RowState.RESTORED for row in rows if row.picked) else EXIT_SOME_FAILED
+    return 0 if all(row.state is RowState.RESTORED for row in rows if row.picked) else Exit.SOME_FAILED
 
 
 def show_rows(store: Store, run: str, rows: Sequence[Row]) -> None:

@@ -490,7 +490,7 @@ def test_a_run_that_is_finished_is_watched_to_its_results(finished: Command) -> 
     leave_word(finished.store, state=RunState.FINISHED, seconds=200.0, stages=STAGES, log="b.png: failed\n")
     status, out, err = finished("watch", "r1")
     # As `submit` would have ended: an image has no result.
-    assert (status, err) == (1, "")
+    assert (status, err) == (65, "")
     lines = out.splitlines()
     assert lines[:3] == [f"-- {ELSEWHERE.name}", "b.png: failed", "cohort 3/9  full size 0/6"]
     assert rows.splitlines()[0] in lines
@@ -509,7 +509,7 @@ def test_a_run_that_did_not_finish_is_watched_to_the_way_on(
 ) -> None:
     leave_word(finished.store, state=state, reason=reason, log="so far\n")
     status, out, err = finished("watch", "r1")
-    assert status == (130 if state is RunState.CANCELLED else 2)
+    assert status == {RunState.FAILED: 70, RunState.INTERRUPTED: 75, RunState.CANCELLED: 130}[state]
     assert err == f"r1 is {state}{f': {reason}' if reason else ''}\n"
     assert out.splitlines() == [
         f"-- {ELSEWHERE.name}",
@@ -621,7 +621,7 @@ def test_a_job_is_followed_to_its_results(run: Command, cluster: Elsewhere, imag
 def test_a_job_that_could_not_begin_is_told_with_what_it_said(run: Command, cluster: Elsewhere, images: str) -> None:
     cluster.said = "resume: no such module\n"
     status, _, err = run("submit", "--images", images, "--run", "r1", *THERE)
-    assert status == 2
+    assert status == 70
     assert err == "submit: the driver of r1 could not begin; its last output:\nresume: no such module\n"
 
 

@@ -33,16 +33,16 @@ def test_a_line_for_each_check_and_status_0_where_nothing_is_wrong(
     assert capsys.readouterr().out == "ok     ray: Ray 2.60.0\n"
 
 
-def test_what_is_wrong_is_told_on_one_line_with_what_to_do_and_status_1(
+def test_what_is_wrong_is_told_on_one_line_with_what_to_do_and_status_78(
     asked: list[tuple[str, str | None]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["doctor", "--store", "bad"]) == 1
+    assert main(["doctor", "--store", "bad"]) == 78
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["ok     ray: Ray 2.60.0", "wrong  store: the disk\\x1b[31m is full -> free some\\nspace"]
 
 
 def test_programs_are_told_the_same(asked: list[tuple[str, str | None]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--store", "bad", "--json"]) == 1
+    assert main(["doctor", "--store", "bad", "--json"]) == 78
     assert json.loads(capsys.readouterr().out) == [
         {"check": "ray", "ok": True, "found": "Ray 2.60.0", "advice": None},
         {"check": "store", "ok": False, "found": BAD.found, "advice": BAD.advice},

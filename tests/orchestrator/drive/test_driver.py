@@ -71,6 +71,8 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], No
         (RayLostError("gone"), RayLostError, "^gone; the run r1 is paused$", RunState.INTERRUPTED),
         (RunCancelledError("enough"), RunCancelledError, "^enough$", RunState.CANCELLED),
         (KeyboardInterrupt(), KeyboardInterrupt, "^$", RunState.INTERRUPTED),
+        # Libraries may exit; the record must say so all the same.
+        (SystemExit(1), SystemExit, "^1$", RunState.INTERRUPTED),
         (ValueError("no\nluck"), RunFailedError, "the run r1 failed: ValueError: no luck; --debug", RunState.FAILED),
     ],
 )

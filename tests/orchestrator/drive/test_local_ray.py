@@ -1,4 +1,5 @@
 import itertools
+import signal
 import sys
 from collections.abc import Callable
 
@@ -48,3 +49,25 @@ def test_workers_import_nothing_from_the_drivers_working_directory() -> None:
     sent = job._serialize()
     assert sys.path[-1].encode() in sent
     assert b"/where/others/write" not in sent
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminal_that_goes_away_pauses_a_run_as_sigterm_does(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with local_ray.interruptible() as check:
+        check()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    assert signal.getsignal(number) is before
+
+
+def test_a_run_begun_with_nohup_does_not_hear_that_its_terminal_goes_away() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with local_ray.interruptible() as check:
+            signal.raise_signal(signal.SIGHUP)
+            check()
+    finally:
+        signal.signal(signal.SIGHUP, before)
