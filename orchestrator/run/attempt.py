@@ -102,6 +102,10 @@ class Standing:
         return STANDINGS.to_json(self, indent=2)
 
 
+_SILENT = Standing(RunState.RUNNING, beat=-1)
+"""A holder that has given no sign of life; its first one, of beat 0, is another."""
+
+
 @dataclass(frozen=True)
 class StopRequest:
     """A request that the holder of a claim stop, written at the time ``at``."""
@@ -204,6 +208,6 @@ def _with_standing(store: Store, keys: ClaimLayout, holder: Holder) -> Attempt:
     try:
         return Attempt(holder, STANDINGS.read(store, keys.state))
     except NotFoundError:
-        return Attempt(holder, Standing(RunState.RUNNING))
+        return Attempt(holder, _SILENT)
     except DamagedError as error:
-        return Attempt(holder, Standing(RunState.RUNNING), str(error))
+        return Attempt(holder, _SILENT, str(error))

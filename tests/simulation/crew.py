@@ -86,6 +86,7 @@ class SimulatedCrew:
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
         for _ in range(2):
             ready = [each for each in references if each.result is not None or self._is_answered(each)]
+            self.driver.heard = self.kernel.now
             if ready:
                 return [self.chance.choice(ready)]
             self._changed.wait(10 * seconds)

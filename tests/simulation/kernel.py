@@ -25,7 +25,9 @@ class Process:
         cut_until: Until when it cannot reach the store.
         lost_s: How far its clock is behind, because its machine was suspended.
         asked: When its last operation of the store began, and the one before.
+        heard: When it last heard of its work, as a driver does.
         looked: When it last read the state of a claim.
+        judged: How old that was by its own clock when it began to create a claim, at which key.
     """
 
     name: str
@@ -34,16 +36,26 @@ class Process:
     cut_until: float = 0.0
     lost_s: float = 0.0
     asked: tuple[float, float] = (0.0, 0.0)
+    heard: float = 0.0
     looked: float = 0.0
+    judged: tuple[str, float] = ("", 0.0)
 
 
 @dataclass(eq=False)
 class Task:
-    """Code of a process that runs on its own; ``turn`` tells its present wait from earlier ones."""
+    """Code of a process that runs on its own.
+
+    Attributes:
+        turn: Tells its present wait from earlier ones.
+        confirmed: When it last saw whether the next claim is there.
+        looked: When it last read the state of a claim, by its own clock.
+    """
 
     process: Process
     greenlet: greenlet
     turn: int = 0
+    confirmed: float = 0.0
+    looked: float = 0.0
     ended: bool = False
 
 
@@ -91,15 +103,16 @@ class Kernel:
 
     def sleep(self, seconds: float) -> None:
         """Let the running task wait."""
-        task = self._current()
+        task = self.current()
         self._schedule(task, max(0.0, seconds))
         self._give_way(task)
 
     def clock(self) -> float:
         """The time by the clock of the running process."""
-        return self.now - self._current().process.lost_s
+        return self.now - self.current().process.lost_s
 
-    def _current(self) -> Task:
+    def current(self) -> Task:
+        """The running task."""
         if self._closed or self._running is None:
             raise GreenletExit
         return self._running
@@ -117,13 +130,13 @@ class Kernel:
 
     def suspend(self, timeout: float) -> tuple[Task, int]:
         """Register the running task to go on after so many seconds; `give_way` follows."""
-        task = self._current()
+        task = self.current()
         self._schedule(task, timeout)
         return task, task.turn
 
     def give_way(self) -> None:
         """Wait, after `suspend`, until the time is over or somebody wakes the task."""
-        self._give_way(self._current())
+        self._give_way(self.current())
 
     def run(self, until: float, condition: Callable[[], bool] = lambda: False) -> None:
         """Let the world go on until a time, or a condition."""
@@ -207,7 +220,7 @@ class Threading:
                 self._task: Task | None = None
 
             def start(self) -> None:
-                self._task = outer.kernel.spawn(outer.kernel._current().process, self._target)
+                self._task = outer.kernel.spawn(outer.kernel.current().process, self._target)
 
             def join(self, timeout: float) -> None:
                 end = outer.kernel.now + timeout

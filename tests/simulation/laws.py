@@ -24,7 +24,7 @@ class Laws:
     2. No finished fit is repeated: neither one that has its record, nor one of an image that has its rows.
     3. Nothing is deleted that a row names.
     4. Only the driver that holds the run has a say: nobody takes it over from a driver that gives signs of life, a
-       driver records no failure if it could know that it was succeeded, and no run is called finished that is not.
+       driver records no failure without a look whether it was succeeded, and no run is called finished that is not.
     5. An image fails only for what its own fits and workers met, never for what drivers do to each other.
     6. In the end everything that was wanted is there (`at_the_end`).
     """
@@ -68,6 +68,8 @@ class Laws:
             self.broken(4, f"claim {number} is overwritten")
         # Two looks that lie so far apart have shown the same sign of life. What comes after the last one came too late.
         first, last = process.looked - STALE_S + _SLACK_S, process.looked
+        if process.judged[1] > STALE_S / 2 + _SLACK_S:
+            last = self.kernel.now  # it went by what it had read long before
         if any(first < sign < last for sign in self._signs.get(number - 1, {}).values()):
             self.broken(4, f"{process.name} takes the run over from a driver that has given a sign of life")
 
@@ -84,10 +86,10 @@ class Laws:
             self._on_failure(process, key)
 
     def _on_failure(self, process: Process, key: str) -> None:
-        """A driver records a failure: when it last asked the store before this, it must have held the run."""
+        """A driver records a failure: it has looked whether it holds the run since it heard of the failure."""
         held = self._objects.held.get(self._layout.claim(self.numbers.get(process, 10**6 - 2) + 1).holder)
-        if held is not None and held.written < process.asked[1]:
-            self.broken(4, f"{process.name} records {key} and could know that it has been succeeded")
+        if held is not None and self.kernel.current().confirmed < process.heard:
+            self.broken(4, f"{process.name} records {key} without a look, and has been succeeded")
 
     def _on_delete(self, process: Process, key: str) -> None:
         self.kernel.tell(process.name, f"deletes {key}")

@@ -95,7 +95,7 @@ class View:
             raise StoreUnavailableError("the answer was lost")
         result = effect()
         if chance.random() < 0.5:
-            self._kernel.sleep(chance.uniform(0.001, 0.05))
+            self._kernel.sleep(chance.uniform(1, 12) if slow else chance.uniform(0.001, 0.05))
         return result
 
     @staticmethod
@@ -110,6 +110,9 @@ class View:
         self._do(lambda: self._objects.write(self._process, key, data, None, created=False))
 
     def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
+        if key.endswith("holder.json") and key != self._process.judged[0]:
+            self._process.judged = (key, self._kernel.clock() - self._kernel.current().looked)
+
         def effect() -> bool:
             held = self._objects.held.get(key)
             if held is None:
@@ -123,6 +126,7 @@ class View:
         def effect() -> bytes:
             if key.endswith("state.json"):
                 self._process.looked = self._kernel.now
+                self._kernel.current().looked = self._kernel.clock()
             if key not in self._objects.held:
                 raise NotFoundError(f"the store holds no {key}")
             return self._objects.held[key].data
@@ -133,7 +137,12 @@ class View:
         return map(self.get, keys)
 
     def exists(self, key: str) -> bool:
-        return self._do(lambda: key in self._objects.held)
+        def effect() -> bool:
+            if key.endswith("holder.json"):
+                self._kernel.current().confirmed = self._kernel.now
+            return key in self._objects.held
+
+        return self._do(effect)
 
     def delete(self, key: str) -> None:
         self._do(lambda: self._objects.delete(self._process, key))

@@ -541,6 +541,15 @@ def test_a_log_or_a_holder_that_is_damaged_hides_no_other_log(store: LocalStore)
     assert fourth.endswith(" \N{REPLACEMENT CHARACTER}\n")
 
 
+def test_the_first_sign_of_life_is_one(store: LocalStore) -> None:
+    elsewhere(store, 1)
+    store.delete(LAYOUT.claim(1).state)
+    clock = Clock()
+    clock.during = lambda: alive(store, 1, beat=0) if clock.now > STALE_S - 3 else None
+    with pytest.raises(UserMistakeError, match="under way"):
+        taken(store, clock)
+
+
 def test_a_state_that_is_damaged_is_no_sign_of_life_until_the_holder_writes_another(store: LocalStore) -> None:
     elsewhere(store, 1, beat=5)
     store.put(LAYOUT.claim(1).state, b"{")
