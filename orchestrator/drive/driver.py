@@ -21,6 +21,7 @@ from orchestrator.errors import (
     RayLostError,
     RunCancelledError,
     RunFailedError,
+    StoreError,
     StoreUnavailableError,
     SupersededError,
     UserMistakeError,
@@ -35,7 +36,7 @@ from orchestrator.run.attempt import RunState, now
 from orchestrator.run.claim import Claim, take
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import Inputs, Source, image_ids
-from orchestrator.run.layout import RunLayout
+from orchestrator.run.layout import SHARED, RunLayout
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, read_run
 from orchestrator.run.rows import Row, RowState, read_rows, rows_record, write_results
@@ -156,6 +157,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
                 if dashboard_url:
                     listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
                 logged = _LoggedListener(listener, claim)
+                _sweep(store, layout, logged)
                 plan = _bring(context, plan, claim, logged)
                 work(context, plan, resources, logged, claim, joined=joined, check_signals=check_signals)
             claim.check(now=True)
@@ -209,6 +211,15 @@ class _LoggedListener:
 
     def update(self, stages: Sequence[Stage]) -> None:
         self._listener.update(stages)
+
+
+def _sweep(store: Store, layout: RunLayout, listener: Listener) -> None:
+    """Remove what killed writers of this run, and of what all runs share, have left in the store."""
+    # Nothing depends on it; a store in trouble is met, and reported, by the run's own work.
+    with contextlib.suppress(StoreError):
+        swept = sum(store.sweep(prefix) for prefix in (*SHARED, layout.root))
+        if swept:
+            listener.note(f"removed {swept} files that killed processes had left in the store")
 
 
 def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) -> Plan:

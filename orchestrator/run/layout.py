@@ -35,6 +35,9 @@ IMAGES = "images"
 RECORD = "run.json"
 CLAIMS = "claims"
 REPORT = "index.html"
+BANKS = "fingerprints"
+SHARED = (IMAGES, BANKS)
+"""The prefixes of what all runs share."""
 TOGETHER = "all-images"
 """The source of tickets that were found on all images of a run together."""
 Preview = Literal["degraded", "restored", "mean", "spread", "reference"]
@@ -94,7 +97,7 @@ class BankLayout:
     def root(self) -> str:
         """The bank's prefix: a hash of its description."""
         text = json.dumps(self.description, sort_keys=True)
-        return f"fingerprints/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return f"{BANKS}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @property
     def key(self) -> str:

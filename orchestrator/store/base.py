@@ -113,5 +113,11 @@ class Store(Protocol):
         Use it for objects that are written once: a caller that has asked before may get the same file again.
         """
 
+    def sweep(self, prefix: str) -> int:
+        """Remove what killed writers have left below ``prefix/`` beside the objects; returns how much that was.
+
+        Safe beside living writers.
+        """
+
     def show(self, key: str) -> str:
         """Where a person finds the object: a path or an address."""

@@ -177,6 +177,12 @@ class StoreContract:
             assert list(store.keys(nothing)) == []
             assert store.children(nothing) == []
 
+    def test_a_sweep_takes_no_object(self, store: Store) -> None:
+        store.put("a/b", b"1")
+        assert store.sweep("a") == 0
+        assert store.sweep("nothing") == 0
+        assert store.get("a/b") == b"1"
+
     @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".", "a\0b", "\udcff"])
     def test_a_key_cannot_leave_the_store(self, store: Store, key: str) -> None:
         with pytest.raises(StoreError, match="no key"):

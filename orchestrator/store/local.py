@@ -3,21 +3,29 @@
 import contextlib
 import errno
 import hashlib
-import itertools
 import os
-import shutil
 import stat
-import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.errors import DamagedError, NotFoundError, StoreError, StoreUnavailableError
 from orchestrator.store.base import check_key
+from orchestrator.store.folders import (
+    NOT_THERE,
+    LinkError,
+    are_one,
+    below,
+    files_below,
+    flush,
+    names_in,
+    open_file,
+    open_root,
+    remove_folder,
+    state_of,
+)
+from orchestrator.store.partial import PREFIX, SHA256, removed_on_error, sha256_of, sweep, written
 from orchestrator.text import printable
-
-_PARTIAL = ".partial-"
-_SHA256 = "user.dip.sha256"
 
 # Errors that pass by themselves or with somebody's help while a run waits. A network file system that is out of reach
 # reports EIO, too, and a disk that breaks is no reason to lose a run that can go on elsewhere. On writing, ENOENT and
@@ -29,13 +37,19 @@ _PASSING = frozenset(
     }
 )
 
+_NO_LINKS = "the file system does not permit it (it needs hard links): choose another place with --store"
 _ADVICE = {
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "your quota is used up: free some space",
     errno.EACCES: "permission denied: choose another place with --store",
-    errno.EPERM: "the file system does not permit it (it needs hard links): choose another place with --store",
-    errno.EROFS: "the file system is read-only: choose another place with --store",
+    **dict.fromkeys((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK), _NO_LINKS),
+    errno.EXDEV: "a folder of it lies on another file system: mount none inside a store",
+    errno.EROFS: (
+        "the file system is read-only: make it writable (mount -o remount,rw) and resume the run, which loses nothing;"
+        " for a new run you can choose another place with --store"
+    ),
     errno.ENOTDIR: "a part of the path is a file: choose another place with --store",
+    errno.ELOOP: "a part of the path is a symbolic link, and a store follows none: put the folder itself in its place",
     errno.ENAMETOOLONG: "the name is too long: rename the image",
 }
 
@@ -48,7 +62,10 @@ class LocalStore:
 
     An object is written next to its place under a temporary name, flushed to the disk and then renamed, which is
     atomic. Renaming overwrites, so create-once links instead: only one of several callers can make the link. A process
-    that is killed meanwhile leaves a file named ``.partial-*``, which is no object and is deleted with its folder.
+    that is killed meanwhile leaves a file named ``.partial-*``, which is no object and is removed by `sweep`.
+
+    No operation follows a symbolic link below the root, which itself may be one: a link is no object, and is never
+    listed; reading one raises `DamagedError`, writing replaces it, deleting removes the link alone.
 
     The content's SHA-256 is kept as the extended attribute ``user.dip.sha256``. A file without it is not verified: the
     file system may have no attributes, or the file came by other means.
@@ -66,48 +83,36 @@ class LocalStore:
 
     def show(self, key: str) -> str:
         """The object's path."""
-        return str(self._path(key))
+        return str(self._root / check_key(key))
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, replacing one of the same key."""
-        path = self._path(key)
-        partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
-        with self._reporting("write", key):
-            _write(partial, data)
-            with _removed_on_error(partial):
-                partial.replace(path)
-            _flush(path.parent)
+        partial = f"{PREFIX}{uuid.uuid4().hex}"
+        with self._reporting("write", key), self._folder_of(key, make=True) as (folder, name):
+            with written(folder, partial, data), removed_on_error(folder, partial):
+                os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+            flush(folder)
 
     def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
         """Write an object unless the key is taken; returns whether it was written."""
-        path = self._path(key)
-        partial = path.with_name(f"{_PARTIAL}{token or uuid.uuid4().hex}")
-        with self._reporting("write", key):
-            won = _are_one(partial, path)  # an earlier try with this token made the link and then met trouble
-            if not won:
-                _write(partial, data)
-                try:
-                    path.hardlink_to(partial)
-                    won = True
-                except FileExistsError:
-                    won = _are_one(partial, path)  # NFS itself repeats a request whose answer was lost
-                except OSError as error:
-                    if error.errno not in _PASSING:
-                        partial.unlink(missing_ok=True)
-                    raise
+        partial = f"{PREFIX}{token or uuid.uuid4().hex}"
+        with self._reporting("write", key), self._folder_of(key, make=True) as (folder, name):
+            # It is one if an earlier try with this token made the link and then met trouble.
+            won = are_one(folder, partial, name)
+            if not won and state_of(folder, name) is None:
+                won = _linked(folder, partial, name, data)
             # Only now: until the link is on the disk, the partial file shows a repeated call whose the object is.
-            _flush(path.parent)
-            partial.unlink(missing_ok=True)
+            flush(folder)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial, dir_fd=folder)
         return won
 
     def get(self, key: str) -> bytes:
         """The object's bytes, verified."""
-        path = self._path(key)
-        with self._reporting("read", key), self._reporting_missing(key), path.open("rb") as file:
-            data = file.read()
-            written = _sha256_of(file.fileno())
-        if written and hashlib.sha256(data).hexdigest() != written:
-            raise _damaged(path)
+        with self._reading(key) as file:
+            with os.fdopen(file, "rb", closefd=False) as stream:
+                data = stream.read()
+            self._verify(key, file, hashlib.sha256(data).hexdigest())
         return data
 
     def get_many(self, keys: Iterable[str]) -> Iterator[bytes]:
@@ -118,64 +123,125 @@ class LocalStore:
         """Whether the key holds an object."""
         with self._reporting("read", key):
             try:
-                return not stat.S_ISDIR(self._path(key).stat().st_mode)
-            except (FileNotFoundError, NotADirectoryError):
+                with self._folder_of(key) as (folder, name):
+                    state = state_of(folder, name)
+            except (*NOT_THERE, LinkError):
                 return False
+        return state is not None and stat.S_ISREG(state.st_mode)
 
     def delete(self, key: str) -> None:
         """Delete an object; nothing happens if there is none."""
-        path = self._path(key)
+        gone = (*NOT_THERE, LinkError, IsADirectoryError)
         with (
             self._reporting("delete", key),
-            contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
+            contextlib.suppress(*gone),
+            self._folder_of(key) as (folder, name),
         ):
-            path.unlink()
+            os.unlink(name, dir_fd=folder)
 
     def delete_all(self, prefix: str) -> None:
         """Delete all objects whose keys begin with ``prefix/``."""
-        folder = self._path(prefix)
-        with self._reporting("delete", prefix):
-            while folder.is_dir():
-                # Another process may delete a file between its listing and its removal here: then try again.
-                with contextlib.suppress(FileNotFoundError):
-                    shutil.rmtree(folder)
+        with (
+            self._reporting("delete", prefix),
+            contextlib.suppress(*NOT_THERE, LinkError),
+            self._folder_of(prefix) as (parent, name),
+        ):
+            remove_folder(parent, name)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix/``, sorted."""
-        folder = self._path(prefix)
-        with self._reporting("list", prefix):
-            found = sorted(path.relative_to(self._root).as_posix() for path in _files_below(folder))
+        found: list[str] = []
+        with (
+            self._reporting("list", prefix),
+            contextlib.suppress(*NOT_THERE, LinkError),
+            self._folder(prefix) as folder,
+        ):
+            found = sorted(path for path in files_below(folder, prefix) if _is_object(path.rpartition("/")[2]))
         yield from found
 
     def children(self, prefix: str) -> list[str]:
         """The next parts of the keys that begin with ``prefix/``, sorted, each once."""
-        folder = self._path(prefix)
-        with self._reporting("list", prefix):
-            try:
-                return sorted(path.name for path in folder.iterdir() if not path.name.startswith(_PARTIAL))
-            except (FileNotFoundError, NotADirectoryError):
-                return []
+        found: list[str] = []
+        with (
+            self._reporting("list", prefix),
+            contextlib.suppress(*NOT_THERE, LinkError),
+            self._folder(prefix) as folder,
+        ):
+            found = sorted(filter(_is_object, names_in(folder)))
+        return found
 
     def local_path(self, key: str) -> Path:
         """The object's own file, verified on this process's first request for it."""
-        path = self._path(key)
-        with self._reporting("read", key), self._reporting_missing(key), path.open("rb") as file:
+        path = self._root / check_key(key)
+        with self._reading(key) as file:
             if path not in _intact_files:
-                written = _sha256_of(file.fileno())
-                if written and hashlib.file_digest(file, "sha256").hexdigest() != written:
-                    raise _damaged(path)
+                with os.fdopen(file, "rb", closefd=False) as stream:
+                    self._verify(key, file, hashlib.file_digest(stream, "sha256").hexdigest())
                 _intact_files.add(path)
         return path
 
-    def _path(self, key: str) -> Path:
-        return self._root / check_key(key)
+    def sweep(self, prefix: str) -> int:
+        """Remove the files below ``prefix/`` that killed writers have left behind; returns how many."""
+        swept = 0
+        with (
+            self._reporting("list", prefix),
+            contextlib.suppress(*NOT_THERE, LinkError),
+            self._folder(prefix) as folder,
+        ):
+            swept = sweep(folder)
+        return swept
 
     @contextlib.contextmanager
-    def _reporting_missing(self, key: str) -> Iterator[None]:
+    def _folder(self, *prefix: str, make: bool = False) -> Iterator[int]:
+        """A descriptor of the folder of a prefix; without one, of the root."""
+        parts = [part for each in prefix for part in check_key(each).split("/")]
+        root = open_root(self._root, make=make)
         try:
-            yield
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise NotFoundError(f"the store {self._root} holds no {printable(key)}") from None
+            with below(root, parts, make=make) as folder:
+                yield folder
+        finally:
+            os.close(root)
+
+    @contextlib.contextmanager
+    def _folder_of(self, key: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        """A descriptor of the folder that an object lies in, and the object's name there."""
+        prefix, slash, name = check_key(key).rpartition("/")
+        with self._folder(*([prefix] if slash else []), make=make) as folder:
+            yield folder, name
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Iterator[int]:
+        """A descriptor of an object's file."""
+        with self._reporting("read", key):
+            try:
+                with self._folder_of(key) as (folder, name):
+                    file = open_file(folder, name)
+            except LinkError:
+                place = printable(self.show(key))
+                raise DamagedError(
+                    f"{place} is damaged: it, or a folder on the way to it, is a symbolic link or no regular file, and"
+                    " a store follows none; put the file itself in its place"
+                ) from None
+            except (*NOT_THERE, IsADirectoryError):
+                raise NotFoundError(f"the store {self._root} holds no {printable(key)}") from None
+            try:
+                yield file
+            finally:
+                os.close(file)
+
+    def _verify(self, key: str, file: int, found: str) -> None:
+        """Compare the SHA-256 of what was read with that of what was written.
+
+        Raises:
+            DamagedError: they differ.
+        """
+        recorded = sha256_of(file)
+        if recorded and found != recorded:
+            raise DamagedError(
+                f"{printable(self.show(key))} is damaged: it is not what was written (SHA-256); put back a good copy,"
+                f" or delete it if it was computed, and resume the run (if you changed it on purpose: setfattr -x"
+                f" {SHA256} on it)"
+            )
 
     @contextlib.contextmanager
     def _reporting(self, verb: str, key: str) -> Iterator[None]:
@@ -188,77 +254,21 @@ class LocalStore:
             raise kind(f"cannot {verb} {printable(key)} in the store {self._root}: {reason}") from error
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Leave a file with the data and their SHA-256, flushed to the disk, or none."""
-    _make_folder(path.parent)
-    with _removed_on_error(path), path.open("wb") as file:
-        file.write(data)
-        if sys.platform == "linux":
-            with contextlib.suppress(OSError):  # not every file system has attributes
-                os.setxattr(file.fileno(), _SHA256, hashlib.sha256(data).hexdigest().encode())
-        file.flush()
-        os.fsync(file.fileno())
+def _linked(folder: int, partial: str, name: str, data: bytes) -> bool:
+    """Write the data and link them to a name that nothing has yet; returns whether this was the first to do so."""
+    with written(folder, partial, data):
+        try:
+            os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        except FileExistsError:
+            return are_one(folder, partial, name)  # NFS itself repeats a request whose answer was lost
+        except OSError as error:
+            if error.errno not in _PASSING:
+                with contextlib.suppress(OSError):
+                    os.unlink(partial, dir_fd=folder)
+            raise
+    return True
 
 
-def _sha256_of(descriptor: int) -> str:
-    """The SHA-256 that was recorded for a file, in hex; empty if it is not known."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            return os.getxattr(descriptor, _SHA256).decode()
-    return ""
-
-
-def _damaged(path: Path) -> DamagedError:
-    return DamagedError(
-        f"{printable(str(path))} is damaged: it is not what was written (SHA-256); put back a good copy,"
-        f" or delete it if it was computed, and resume the run (if you changed it on purpose: setfattr -x {_SHA256} on"
-        " it)"
-    )
-
-
-@contextlib.contextmanager
-def _removed_on_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        raise
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it where they are missing, each flushed to the disk as an entry of its parent."""
-    missing = list(itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
-    folder.mkdir(parents=True, exist_ok=True)
-    for made in missing:
-        _flush(made.parent)
-
-
-def _flush(folder: Path) -> None:
-    """Bring a folder's entries to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _are_one(first: Path, second: Path) -> bool:
-    """Whether both names are there and are links to one file."""
-    try:
-        return first.samefile(second)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder but partial ones, in no order; none if there is no such folder."""
-    for parent, _, names in os.walk(folder, onerror=_raise_unless_missing):
-        for name in names:
-            if not name.startswith(_PARTIAL):
-                yield Path(parent, name)
-
-
-def _raise_unless_missing(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error
+def _is_object(name: str) -> bool:
+    """Whether a file of this name is an object, or a folder one of keys."""
+    return not name.startswith(PREFIX)

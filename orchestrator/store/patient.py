@@ -119,6 +119,10 @@ class PatientStore:
         """A file on this machine with the object's bytes, to be read only."""
         return self._patiently(lambda: self._inner.local_path(key))
 
+    def sweep(self, prefix: str) -> int:
+        """Remove what killed writers have left below ``prefix/``; returns how much that was."""
+        return self._patiently(lambda: self._inner.sweep(prefix))
+
     def _patiently(self, operation: Callable[[], _Result]) -> _Result:
         end: float | None = None
         longest = _FIRST_WAIT_S

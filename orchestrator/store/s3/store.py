@@ -181,6 +181,11 @@ class S3Store:
             found.update(item["Key"][start:] for item in page.get("Contents", []))
         return sorted(found - {""})
 
+    def sweep(self, prefix: str) -> int:
+        """Do nothing: killed writers leave no objects, and the bucket's lifecycle removes parts of uploads."""
+        check_key(prefix)
+        return 0
+
     def local_path(self, key: str) -> Path:
         """A copy of the object in this machine's cache, named by its content.
 

@@ -1,6 +1,7 @@
 import pickle
 import random
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,11 @@ class Troubled(LocalStore):
     trouble = 0
     tokens: tuple[str | None, ...] = ()
 
-    def _path(self, key: str) -> Path:
+    def _folder(self, *prefix: str, make: bool = False) -> AbstractContextManager[int]:
         if self.trouble:
             self.trouble -= 1
-            raise StoreUnavailableError(f"no way to {key}")
-        return super()._path(key)
+            raise StoreUnavailableError(f"no way to {'/'.join(prefix)}")
+        return super()._folder(*prefix, make=make)
 
     def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
         self.tokens += (token,)
@@ -109,7 +110,7 @@ def test_all_tries_of_a_create_have_one_token(inner: Troubled, time: Time) -> No
 
 def test_it_gives_up_when_its_patience_is_over(inner: Troubled, time: Time) -> None:
     inner.trouble = 10**6
-    with pytest.raises(StoreUnavailableError, match=r"no way to a/b \(tried again for 15 s\)"):
+    with pytest.raises(StoreUnavailableError, match=r"no way to a \(tried again for 15 s\)"):
         patient(inner, time, patience_s=15).get("a/b")
     assert time.now == 1015
 
