@@ -16,6 +16,7 @@ from orchestrator.doctor.machine import (
     check_environment,
     check_python,
     check_ray,
+    check_ray_place,
     check_this_machine,
     check_token,
     check_torch,
@@ -39,7 +40,7 @@ def examine(place: str, address: str | None = None) -> Iterator[Check]:
     """
     questions: dict[str, Callable[[], Iterable[Check]]] = {
         "python": lambda: [check_python(sys.version_info[:3])],
-        "ray": lambda: [check_ray(installed_version("ray"))],
+        "ray": lambda: [check_ray(installed_version("ray")), check_ray_place()],
         "token": lambda: [check_token()],
         "environment": lambda: [check_environment(os.environ)],
         "torch": lambda: check_torch(torch_here(), nvidia_gpus()),

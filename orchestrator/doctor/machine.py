@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.doctor.check import ASKED_S, INSTALL, Check
+from orchestrator.resources.place import ray_place, why_no_ray
 
 if TYPE_CHECKING:
     from orchestrator.resources.share import Machine
@@ -207,9 +208,12 @@ def folders_of(place: str) -> Iterator[tuple[str, Path, str]]:
         yield "the store's copies", Path(cache_folder()).expanduser(), "set DIP_CACHE to another place"
     elif "://" not in place:
         yield "the store", Path(place).expanduser().absolute(), "choose another place with --store"
-    # Ray chooses its folder in this order.
-    temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
-    yield "Ray's files", Path(temporary, "ray"), "set RAY_TMPDIR to another place"
+    yield "Ray's files", ray_place(), "set RAY_TMPDIR to another place"
+
+
+def check_ray_place() -> Check:
+    """Check that a run can start a Ray of its own, and that its files have a place."""
+    return Check("ray", *(why_no_ray() or (f"a run's Ray has its files in {ray_place()}",)))
 
 
 def check_disk(of: str, folder: Path, advice: str) -> Check:

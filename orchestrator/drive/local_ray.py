@@ -23,7 +23,10 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 import ray
 from ray.job_config import JobConfig
 
+from orchestrator.errors import RayLostError
+from orchestrator.resources.place import PREFIX, ray_place
 from orchestrator.resources.share import Resources
+from orchestrator.text import printable, shortened
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """A small object store suffices: it carries records and references, never images."""
@@ -45,27 +48,41 @@ def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     make_token()
     # Ray opens the folder that it is given to every user of the machine, so its folder lies inside one that is closed
-    # to them. Ray's sockets need a short path.
-    private = tempfile.mkdtemp(prefix="dip-ray-", dir="/tmp")
-    with patient_start():
-        started = ray.init(
-            address="local",
-            num_cpus=resources.parallel * resources.threads,
-            _temp_dir=f"{private}/ray",
-            job_config=OurPlaces(),
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            object_store_memory=OBJECT_STORE_BYTES,
-            configure_logging=True,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+    # to them.
+    private = tempfile.mkdtemp(prefix=PREFIX, dir=ray_place())
     try:
+        with _explained(dashboard=dashboard), patient_start():
+            started = ray.init(
+                address="local",
+                num_cpus=resources.parallel * resources.threads,
+                _temp_dir=f"{private}/ray",
+                job_config=OurPlaces(),
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                object_store_memory=OBJECT_STORE_BYTES,
+                configure_logging=True,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
         yield f"http://{started.dashboard_url}" if dashboard and started.dashboard_url else None
     finally:
         with uninterrupted():
             ray.shutdown()
             shutil.rmtree(private, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _explained(*, dashboard: bool) -> Iterator[None]:
+    """Make an error of Ray's start one that pauses the run, and says what may help."""
+    try:
+        yield
+    except Exception as error:
+        reason = shortened(printable(" ".join(str(error).split())), 300)
+        without = ", or start it without its dashboard, by --no-dashboard" if dashboard else ""
+        raise RayLostError(
+            f"Ray did not start on this machine ({type(error).__name__}: {reason}); see what `doctor` says, free some"
+            f" memory and space on disk{without}"
+        ) from error
 
 
 class OurPlaces(JobConfig):  # type: ignore[misc] # Ray has no types

@@ -7,9 +7,11 @@ from orchestrator.drive.background import BackgroundDriver, drive_in_background
 from orchestrator.drive.cluster import joined_ray, resolve_on_cluster
 from orchestrator.drive.driver import Outcome, execute
 from orchestrator.drive.handover import Cluster, Job, bring_over, check_reachable_from_machines, hand_over
+from orchestrator.errors import UserMistakeError
 from orchestrator.plan.make import resolve_here
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.request import Request
+from orchestrator.resources.place import why_no_ray
 from orchestrator.run.attempt import latest
 from orchestrator.run.claim import wait_until_free
 from orchestrator.run.layout import RunLayout
@@ -40,6 +42,7 @@ def drive_here(request: Request, listener: Listener, *, address: str | None, das
         KeyboardInterrupt: the user stopped the run. `orchestrator.drive.driver.execute` lists the other errors.
     """
     if address is None:
+        _check_ray()
         plan = request.plan()
         # Before anything starts, make sure that the store can do all that a run needs.
         check_store(request.store, f"probe-{uuid.uuid4().hex}")
@@ -60,6 +63,8 @@ def begin_in_background(request: Request, listener: Listener, *, address: str | 
     Raises:
         UserMistakeError: something cannot be done as asked, or the run is in progress.
     """
+    if address is None:
+        _check_ray()
     # Only the driver joins the cluster, so its machines are not known here.
     plan = request.plan(resolve_here if address is None else None)
     after = _make_ready(request.store, plan, listener)
@@ -83,6 +88,17 @@ def begin_on_cluster(request: Request, listener: Listener, *, address: str, ship
     job = hand_over(request.store, plan, cluster, listener, ship_code=ship_code)
     listener.note(f"its driver is the job {job.id} of {job.cluster}")
     return Begun((cluster, job), after)
+
+
+def _check_ray() -> None:
+    """Check that a Ray can be started here, before anything is begun.
+
+    Raises:
+        UserMistakeError: it cannot; the message says what to do.
+    """
+    wrong = why_no_ray()
+    if wrong is not None:
+        raise UserMistakeError("; ".join(wrong))
 
 
 def _make_ready(store: Store, plan: Plan, listener: Listener) -> int:

@@ -1,12 +1,17 @@
 import itertools
 import signal
+import stat
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 
 from orchestrator.drive import local_ray
+from orchestrator.errors import RayLostError
+from orchestrator.resources.share import Resources
 
 
 @pytest.fixture
@@ -71,3 +76,24 @@ def test_a_run_begun_with_nohup_does_not_hear_that_its_terminal_goes_away() -> N
             check()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("dashboard", [True, False])
+def test_a_ray_that_does_not_start_pauses_the_run_and_leaves_no_files(
+    monkeypatch: pytest.MonkeyPatch, *, dashboard: bool
+) -> None:
+    made: list[Path] = []
+
+    def fails(**options: Any) -> None:
+        made.append(Path(options["_temp_dir"]).parent)
+        assert stat.S_IMODE(made[0].stat().st_mode) == 0o700
+        raise ValueError("the dashboard\ndid not answer")
+
+    monkeypatch.setattr(ray, "init", fails)
+    with (
+        pytest.raises(RayLostError, match=r"did not start on this machine \(ValueError: the dashboard did not") as lost,
+        local_ray.local_ray(Resources(1, 1, "cpu", 0.0, 1e9), dashboard=dashboard),
+    ):
+        pass
+    assert ("--no-dashboard" in str(lost.value)) is dashboard
+    assert not made[0].exists()

@@ -5,6 +5,7 @@ import yaml
 
 from orchestrator.errors import ConfigError
 from orchestrator.settings import Config, find_config, resolve, shipped_configs
+from orchestrator.settings.files import parse_yaml, read_yaml
 from tests.orchestrator.settings.given import mistakes, written
 
 
@@ -76,3 +77,42 @@ def test_a_file_must_hold_settings_by_name(content: str, tmp_path: Path) -> None
 
 def test_an_empty_file_leaves_all_defaults(tmp_path: Path) -> None:
     assert resolve(written(tmp_path, "# nothing\n")) == Config()
+
+
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (BOMB, "what begins in line 6 unpacks to more than 100000 values"),
+        ("a: &a [*a]", "what begins in line 1 contains itself"),
+        ("a: &a {b: *a}", "what begins in line 1 contains itself"),
+        ("[" * 40 + "]" * 40, "nested more than 30 deep, in line 1"),
+        ("fit:\n  iterations: 60\nseed: 1\nfit:\n  patience: 5\n", "'fit' is given twice, in lines 1 and 4"),
+        ("fit: {block: 5, block: 6}", "'block' is given twice, in lines 1 and 1"),
+        ("x" * (4 * 2**20 + 1), "it is longer than settings are"),
+    ],
+    ids=["bomb", "a list in itself", "a mapping in itself", "deep", "twice", "twice inside", "long"],
+)
+def test_text_that_is_more_than_settings_is_refused_in_a_line(text: str, found: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_yaml(text)
+    assert found in str(refused.value)
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        read_yaml(path)
+    assert found in str(refused.value)
+    assert len(str(refused.value)) < 300
+
+
+def test_anchors_and_merges_may_be_used_as_yaml_has_them() -> None:
+    text = "base: &base {block: 5, patience: 9}\nfit: {<<: *base, block: 6}\nagain: *base\n"
+    assert parse_yaml(text) == {
+        "base": {"block": 5, "patience": 9},
+        "fit": {"block": 6, "patience": 9},
+        "again": {"block": 5, "patience": 9},
+    }
