@@ -5,6 +5,8 @@ import pytest
 
 # Ray's workers import torch, which takes long where others keep the machine busy.
 os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
+# Ray lets its workers give way to all others (15). Then each whole run would wait for all other tests, and for mypy.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import orchestrator.drive.local_ray  # noqa: F401 - before anything imports Ray, which reads its environment once
 
