@@ -394,7 +394,9 @@ def carried_out(entrypoint: str, folder: Path, status: int) -> tuple[int, list[s
     return done.returncode, (folder / "python.arguments").read_text().split("\0")[:-1]
 
 
-@pytest.mark.parametrize(("status", "well"), [(0, True), (1, True), (2, False), (130, False), (137, False)])
+@pytest.mark.parametrize(
+    ("status", "well"), [(0, True), (65, True), (1, False), (2, False), (75, False), (130, False), (137, False)]
+)
 def test_the_job_is_tried_again_unless_the_run_has_come_to_its_end(tmp_path: Path, status: int, well: bool) -> None:
     ended, arguments = carried_out(ray_of(FILES[1])["spec"]["entrypoint"], tmp_path, status)
     assert (ended == 0) == well
