@@ -21,6 +21,7 @@ tests every implementation for it:
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -62,6 +63,17 @@ def create_or_read(store: "Store", key: str, data: bytes) -> bytes:
     return data if store.create(key, data) else store.get(key)
 
 
+@dataclass(frozen=True, order=True)
+class Entry:
+    """A line of a listing: a key, the bytes of its object, and when that was written, in seconds since 1970 by the
+    clock of the store's machine (which need not agree with this one's).
+    """
+
+    key: str
+    size: int
+    modified: float
+
+
 class Store(Protocol):
     """Objects (bytes) by key; the module's documentation has the promises."""
 
@@ -96,6 +108,14 @@ class Store(Protocol):
 
     def delete_all(self, prefix: str) -> None:
         """Delete all objects whose keys begin with ``prefix/``."""
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Delete these objects, and in a file system the folders that this leaves empty; nothing happens where there is
+        none.
+        """
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """The entries of all keys that begin with ``prefix/``, sorted; as cheap as `keys`."""
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix/``, sorted."""

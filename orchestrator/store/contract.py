@@ -168,6 +168,24 @@ class StoreContract:
         assert list(store.keys("a")) == ["a/xy"]
         assert store.exists("b")
 
+    def test_delete_many_takes_these_keys_alone(self, store: Store) -> None:
+        for key in ("a/x/1", "a/x/line\nbreak", "a/y", "b/c"):
+            store.put(key, b"")
+        store.delete_many(["a/x/1", "a/x/line\nbreak", "nothing/here", "b/c"])
+        store.delete_many(iter(["a/x/1"]))
+        store.delete_many([])
+        assert list(store.keys("a")) == ["a/y"]
+        assert list(store.keys("b")) == []
+
+    def test_entries_have_sizes_and_times_by_one_clock(self, store: Store) -> None:
+        store.put("r/b", b"12")
+        store.put("r/a/1", b"123")
+        store.put("ra", b"")
+        first, second = store.entries("r")
+        assert (first.key, first.size, second.key, second.size) == ("r/a/1", 3, "r/b", 2)
+        assert abs(first.modified - second.modified) < 60
+        assert list(store.entries("none")) == []
+
     def test_keys_and_children_are_sorted_and_bounded_by_the_prefix(self, store: Store) -> None:
         for key in ("r/b/2", "r/a/1", "r/a/0", "r/a.b", "r/c", "ra"):
             store.put(key, b"")

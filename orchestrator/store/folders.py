@@ -131,12 +131,12 @@ def flush(folder: int) -> None:
             raise
 
 
-def files_below(folder: int, prefix: str) -> Iterator[str]:
-    """The paths of all regular files below a folder, each after ``prefix/``, in no order; links are left out."""
+def files_below(folder: int, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All regular files below a folder, in no order, each with its path after ``prefix/``; links are left out."""
     for entry in _entries(folder):
         path = f"{prefix}/{entry.name}"
         if entry.is_file(follow_symlinks=False):
-            yield path
+            yield path, entry
         elif entry.is_dir(follow_symlinks=False):
             with contextlib.suppress(*NOT_THERE, LinkError), below(folder, [entry.name]) as inner:
                 yield from files_below(inner, path)
@@ -164,3 +164,15 @@ def remove_folder(parent: int, name: str) -> None:
         # Another process may delete a file between its listing and its removal here: then try again.
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(name, dir_fd=parent)
+
+
+def remove_empty(root: int, parts: Sequence[str]) -> None:
+    """Remove the folder ``parts`` below a root if it is empty, and then those above it that have become so."""
+    for length in range(len(parts), 0, -1):
+        with below(root, parts[: length - 1]) as parent:
+            try:
+                os.rmdir(parts[length - 1], dir_fd=parent)
+            except FileNotFoundError:
+                continue  # another process was faster
+            except OSError:
+                return  # it holds something

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.errors import DamagedError, NotFoundError, StoreError, StoreUnavailableError
-from orchestrator.store.base import check_key
+from orchestrator.store.base import Entry, check_key
 from orchestrator.store.folders import (
     NOT_THERE,
     LinkError,
@@ -21,6 +21,7 @@ from orchestrator.store.folders import (
     names_in,
     open_file,
     open_root,
+    remove_empty,
     remove_folder,
     state_of,
 )
@@ -148,6 +149,30 @@ class LocalStore:
         ):
             remove_folder(parent, name)
 
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Delete these objects, and the folders that this leaves empty; nothing happens where there is none."""
+        for key in keys:
+            self.delete(key)
+            parts = check_key(key).split("/")[:-1]
+            with self._reporting("delete", key), contextlib.suppress(*NOT_THERE, LinkError), self._folder() as root:
+                remove_empty(root, parts)
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """The entries of all keys that begin with ``prefix/``, sorted."""
+        found: list[Entry] = []
+        with (
+            self._reporting("list", prefix),
+            contextlib.suppress(*NOT_THERE, LinkError),
+            self._folder(prefix) as folder,
+        ):
+            for path, file in files_below(folder, prefix):
+                # What was deleted since it was listed is not there.
+                with contextlib.suppress(FileNotFoundError):
+                    state = file.stat(follow_symlinks=False)
+                    if _is_object(file.name):
+                        found.append(Entry(path, state.st_size, state.st_mtime))
+        yield from sorted(found)
+
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix/``, sorted."""
         found: list[str] = []
@@ -156,7 +181,7 @@ class LocalStore:
             contextlib.suppress(*NOT_THERE, LinkError),
             self._folder(prefix) as folder,
         ):
-            found = sorted(path for path in files_below(folder, prefix) if _is_object(path.rpartition("/")[2]))
+            found = sorted(path for path, file in files_below(folder, prefix) if _is_object(file.name))
         yield from found
 
     def children(self, prefix: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.errors import StoreUnavailableError
-from orchestrator.store.base import Store
+from orchestrator.store.base import Entry, Store
 
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
@@ -104,6 +104,15 @@ class PatientStore:
     def delete_all(self, prefix: str) -> None:
         """Delete all objects whose keys begin with ``prefix/``."""
         self._patiently(lambda: self._inner.delete_all(prefix))
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Delete these objects; nothing happens where there is none."""
+        wanted = tuple(keys)
+        self._patiently(lambda: self._inner.delete_many(wanted))
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """The entries of all keys that begin with ``prefix/``, sorted; collected first, as in `keys`."""
+        return iter(self._patiently(lambda: list(self._inner.entries(prefix))))
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix/``, sorted; collected first, because a listing cannot be

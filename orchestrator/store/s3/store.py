@@ -19,7 +19,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from orchestrator.errors import DamagedError, NotFoundError, StoreError, StoreUnavailableError
-from orchestrator.store.base import check_key
+from orchestrator.store.base import Entry, check_key
 from orchestrator.store.local import LocalStore
 from orchestrator.store.s3.connection import THREADS, Connection, cache_folder, cache_key, connections
 from orchestrator.store.s3.place import S3Place
@@ -154,23 +154,32 @@ class S3Store:
 
     def delete_all(self, prefix: str) -> None:
         """Delete all objects whose keys begin with ``prefix/``."""
-        keys = list(self.keys(prefix))
+        self.delete_many(self.keys(prefix))
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Delete these objects; nothing happens where there is none."""
+        keys = tuple(keys)
         for key in keys:
             if not key.isprintable():  # many are deleted by a list in XML, which cannot hold all characters
                 self.delete(key)
         listed = [{"Key": self._address(key)} for key in keys if key.isprintable()]
         for start in range(0, len(listed), _DELETED_AT_ONCE):
             some = {"Objects": listed[start : start + _DELETED_AT_ONCE], "Quiet": True}
-            with self._reporting("delete", prefix) as client:
+            with self._reporting("delete", keys[start]) as client:
                 for error in client.delete_objects(Bucket=self._place.bucket, Delete=some).get("Errors", []):
                     raise failures.ClientError({"Error": error}, "DeleteObjects")
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """The entries of all keys that begin with ``prefix/``, sorted."""
+        start = len(self._address(prefix)) - len(prefix)
+        listed = [item for page in self._pages(prefix) for item in page.get("Contents", [])]
+        found = (Entry(item["Key"][start:], item["Size"], item["LastModified"].timestamp()) for item in listed)
+        # Consoles mark folders by empty objects with a slash at the end, which are none of ours.
+        yield from sorted(entry for entry in found if not entry.key.endswith("/"))
+
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix/``, sorted."""
-        start = len(self._address(prefix)) - len(prefix)
-        found = [item["Key"][start:] for page in self._pages(prefix) for item in page.get("Contents", [])]
-        # Consoles mark folders by empty objects with a slash at the end, which are none of ours.
-        yield from sorted(key for key in found if not key.endswith("/"))
+        return (entry.key for entry in self.entries(prefix))
 
     def children(self, prefix: str) -> list[str]:
         """The next parts of the keys that begin with ``prefix/``, sorted, each once."""

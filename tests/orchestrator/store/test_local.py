@@ -215,6 +215,16 @@ def test_a_folder_that_is_deleted_in_the_middle_of_a_write_is_made_again(
     assert store.get("a/b") == b"1"
 
 
+def test_folders_that_become_empty_go_with_their_last_object(store: LocalStore) -> None:
+    for key in ("a/b/c/1", "a/b/c/2", "a/d", "e/f"):
+        store.put(key, b"")
+    store.delete_many(["a/b/c/1"])
+    assert names(store, "a/b") == ["c"]
+    store.delete_many(["a/b/c/2", "e/f"])
+    assert names(store, "") == ["a"]
+    assert names(store, "a") == ["d"]
+
+
 def test_what_another_deletes_meanwhile_does_not_keep_the_rest(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

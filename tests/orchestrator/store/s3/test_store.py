@@ -119,7 +119,7 @@ def test_what_cannot_be_deleted_is_told(on_moto: OpenS3, monkeypatch: pytest.Mon
     store.put("a/b", b"")
     errors = [{"Key": "a/b", "Code": "AccessDenied", "Message": "no"}]
     monkeypatch.setattr(client_of(store), "delete_objects", lambda **_: {"Errors": errors})
-    with pytest.raises(StoreError, match=r"cannot delete .*a: the credentials do not allow it"):
+    with pytest.raises(StoreError, match=r"cannot delete .*a/b: the credentials do not allow it"):
         store.delete_all("a")
 
 
