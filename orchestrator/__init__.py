@@ -1,7 +1,7 @@
 """Image-specific architecture search with deep image priors, distributed with Ray.
 
-`submit`, `resume`, `study`, `evaluate`, `runs` and `Run` are the Python interface (`orchestrator.api`). They are
-imported when they are first used: importing this package imports nothing else.
+`submit`, `resume`, `study`, `evaluate`, `runs`, `prune_store`, `import_run` and `Run` are the Python interface
+(`orchestrator.api`). They are imported when they are first used: importing this package imports nothing else.
 """
 
 from importlib import import_module
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.version import __version__
 
 if TYPE_CHECKING:
-    from orchestrator.api import Run, evaluate, resume, runs, study, submit
+    from orchestrator.api import Run, evaluate, import_run, prune_store, resume, runs, study, submit
 
-__all__ = ["Run", "__version__", "evaluate", "resume", "runs", "study", "submit"]
+__all__ = ["Run", "__version__", "evaluate", "import_run", "prune_store", "resume", "runs", "study", "submit"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,6 @@
 """The Python interface: the functions that the commands call, and that ``import orchestrator`` offers.
 
     import orchestrator
-
     run = orchestrator.submit("photos/", task="denoise", effort="quick")   # returns when its driver has started
     run.wait()                                                             # until every image has its row
     table = run.results()                                                  # a pyarrow.Table; .to_pandas()
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
 
 from orchestrator.drive.handle import Run, Silent, store_at
+from orchestrator.drive.upkeep import import_run, prune_store
 from orchestrator.errors import UserMistakeError
 from orchestrator.run.inputs import Source
 from orchestrator.run.progress import Listener
@@ -33,7 +33,7 @@ from orchestrator.settings.reading import Assigned, assignments_of
 if TYPE_CHECKING:
     from orchestrator.plan.request import Request
 
-__all__ = ["Run", "What", "Where", "evaluate", "resume", "runs", "study", "submit"]
+__all__ = ["Run", "What", "Where", "evaluate", "import_run", "prune_store", "resume", "runs", "study", "submit"]
 
 
 class What(TypedDict, total=False):

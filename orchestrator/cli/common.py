@@ -5,6 +5,7 @@ import shlex
 import sys
 
 from orchestrator.drive.handle import store_at
+from orchestrator.errors import UserMistakeError
 from orchestrator.store import Store
 from orchestrator.text import printable
 
@@ -22,3 +23,21 @@ def command_for(command: str, run: str, store: Store) -> str:
 def warn(message: str) -> None:
     """Print a line about what is left out, where it does not mix with what is printed for programs."""
     print(f"left out: {printable(message)}", file=sys.stderr)
+
+
+def check_yes(options: argparse.Namespace, question: str) -> None:
+    """Ask whether something is to be deleted, unless ``--yes`` says so.
+
+    Raises:
+        UserMistakeError: the answer is not yes, or nobody can be asked.
+    """
+    if options.yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserMistakeError(f"{printable(question)} nobody can be asked here: give --yes")
+    try:
+        answer = input(f"{printable(question)} [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise UserMistakeError("nothing is deleted")

@@ -74,7 +74,7 @@ def begin(store: Store, plan: Plan, machine: dict[str, Any]) -> RunRecord:
     """Create the run's record, which takes the run's name, and its settings; a resumed run keeps its record.
 
     Raises:
-        UserMistakeError: another run has taken the name meanwhile.
+        UserMistakeError: another run has taken the name meanwhile, or something is left of one that was deleted.
     """
     layout = RunLayout(plan.run)
     if plan.continued is not None:
@@ -91,10 +91,31 @@ def begin(store: Store, plan: Plan, machine: dict[str, Any]) -> RunRecord:
         command=plan.command,
         source=asdict(_absolute(plan.source)),
     )
+    # Rows and fits of another run would be taken for this one's. Who imports or deletes a run of this name writes
+    # something before the record, or keeps something after it, so that one of the two sees the other.
+    _check_unused(store, layout)
     if not store.create(layout.record, record.to_json()):
         raise UserMistakeError(f"--run {plan.run}: the store {store.url} has a run of this name; choose another")
+    try:
+        _check_unused(store, layout)
+    except UserMistakeError:
+        store.delete(layout.record)
+        raise
     _put_config(store, layout, record)
     return record
+
+
+def _check_unused(store: Store, layout: RunLayout) -> None:
+    """Make sure that nothing but a record lies where a new run will.
+
+    Raises:
+        UserMistakeError: something does.
+    """
+    if any(key != layout.record for key in store.keys(layout.root)):
+        raise UserMistakeError(
+            f"--run {layout.run}: {store.show(layout.root)} has what is left of a run, or one is just being imported or"
+            f" deleted: choose another name, or `delete {layout.run}` first"
+        )
 
 
 def _put_config(store: Store, layout: RunLayout, record: RunRecord) -> None:
@@ -157,6 +178,8 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
                 if dashboard_url:
                     listener.note(f"dashboard: {dashboard_url} (its token is in ~/.ray/auth_token)")
                 logged = _LoggedListener(listener, claim)
+                if not store.exists(layout.record):
+                    raise UserMistakeError(f"the run {plan.run} has been deleted meanwhile")
                 _sweep(store, layout, logged)
                 plan = _bring(context, plan, claim, logged)
                 work(context, plan, resources, logged, claim, joined=joined, check_signals=check_signals)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from orchestrator.drive.following import Followed
 from orchestrator.errors import NotFoundError, RunCancelledError, RunFailedError, UserMistakeError
+from orchestrator.keep.delete import delete_run
+from orchestrator.keep.export import export_run
 from orchestrator.run.attempt import RunState, latest
 from orchestrator.run.inputs import InputImage, read_inputs
 from orchestrator.run.layout import RunLayout, image_key
@@ -217,3 +219,29 @@ class Run:
             time.sleep(_POLL_S)
             record = self.status()
         return record
+
+    def delete(self) -> None:
+        """Delete the run and all that is its own; `orchestrator.prune_store` then deletes what no other run needs.
+
+        A deletion that was interrupted is completed by another call.
+
+        Raises:
+            UserMistakeError: the run is under way, or an unfinished run takes its lottery tickets.
+        """
+        delete_run(self.store, self.name)
+
+    def export(self, path: str | Path) -> Path:
+        """Write the run with the inputs and banks that it needs, verified, to a place that is not there yet.
+
+        Args:
+            path: An archive (``.tar``, ``.tar.gz`` or ``.tar.zst``), or else a folder, which can be opened as a store.
+
+        Returns:
+            The path.
+
+        Raises:
+            UserMistakeError: the run is under way, or the path is taken or cannot be written.
+            DamagedError: an object of the run is damaged.
+        """
+        export_run(self.store, self.name, Path(path).expanduser())
+        return Path(path)

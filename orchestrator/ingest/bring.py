@@ -11,6 +11,7 @@ from orchestrator.ingest.folder import Upload
 from orchestrator.run.inputs import Inputs, Rejected, write_inputs
 from orchestrator.run.layout import RunLayout, image_key
 from orchestrator.run.rows import Row, RowState, rows_record
+from orchestrator.run.upkeep import wait_for_prune
 from orchestrator.settings import Config
 from orchestrator.store import Store
 
@@ -35,6 +36,8 @@ def bring(
     A file that has vanished or changed meanwhile is rejected. ``check_stop`` is called again and again and may raise to
     stop; ``on_progress`` is called with the number of files that are done.
     """
+    # The run has its record by now, so whoever begins to prune later sees it.
+    wait_for_prune(store, check_stop=check_stop)
     bring_one = partial(_bring_one, store, max_pixels=max_pixels, white_is_known=white_is_known)
     images, rejected = [], list(planned.rejected)
     with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -17,6 +17,7 @@ runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; nev
           /results.csv, results.parquet, comparison.csv, report/index.html, report/results-<number>.html
           /study/table.parquet, table.csv, study.json, index.html
           /lottery/sparsity.csv, transfer.csv       quality over sparsity, and of tickets that were moved
+upkeep/claims/<number>/holder.json, state.json      who deletes what runs share, or brings a run in from outside
 """
 
 import hashlib
@@ -298,3 +299,16 @@ class RunLayout:
     def report_file(self, name: str) -> str:
         """A page of results beside the report page."""
         return f"{self.all_reports}/{name}"
+
+
+@dataclass(frozen=True)
+class _UpkeepLayout(RunLayout):
+    """The keys of the claim on a store's upkeep (`orchestrator.run.upkeep`)."""
+
+    @property
+    def root(self) -> str:
+        """Beside the runs."""
+        return self.run
+
+
+UPKEEP = _UpkeepLayout("upkeep")

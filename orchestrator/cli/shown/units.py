@@ -1,4 +1,4 @@
-"""Figures for people: durations, clock times, decibels."""
+"""Figures for people: durations, clock times, sizes, decibels."""
 
 
 def duration(seconds: float) -> str:
@@ -24,3 +24,11 @@ def clock_time(seconds: float) -> str:
 def decibels(value: float | None) -> str:
     """Two decimals, or a dash where there is none."""
     return "–" if value is None else f"{value:.2f}"
+
+
+def size_of(count: int) -> str:
+    """Bytes for people, in powers of 1000: ``0 B``, ``12.3 kB``, ``4.56 GB``."""
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.3g} {units[0]}"

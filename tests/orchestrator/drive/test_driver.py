@@ -15,6 +15,7 @@ from orchestrator.errors import (
     RunFailedError,
     StoreError,
     StoreUnavailableError,
+    UserMistakeError,
 )
 from orchestrator.plan.make import make_plan
 from orchestrator.plan.plan import Plan
@@ -101,3 +102,42 @@ def test_a_run_whose_work_ends_is_finished(store: LocalStore, plan: Plan, work: 
     work(None)
     outcome = driver.execute(store, plan, Quiet())
     assert (outcome.record.state, outcome.rows) == (RunState.FINISHED, [])
+
+
+def test_where_something_is_left_of_a_deleted_run_no_new_one_begins(store: LocalStore, plan: Plan) -> None:
+    left = RunLayout("r1").row("a-0123abcd")
+    store.put(left, b"[]")
+    with pytest.raises(UserMistakeError, match=r"what is left of a run.*choose another name, or `delete r1` first"):
+        driver.execute(store, plan, Quiet())
+    assert list(store.keys("runs")) == [left]
+
+
+def test_a_run_that_is_begun_where_one_is_imported_withdraws(
+    store: LocalStore, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = store.create
+
+    def import_and_create(key: str, data: bytes, **options: Any) -> bool:
+        store.put(f"{RunLayout('r1').root}/import", b"")
+        return create(key, data, **options)
+
+    monkeypatch.setattr(store, "create", import_and_create)
+    with pytest.raises(UserMistakeError, match="one is just being imported or deleted"):
+        driver.begin(store, plan, {})
+    assert not store.exists(RunLayout("r1").record)
+
+
+def test_a_run_that_was_deleted_after_it_was_planned_does_not_come_back(
+    store: LocalStore, plan: Plan, work: Callable[[BaseException | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(None)
+    take = driver.take
+
+    def delete_and_take(*arguments: Any, **options: Any) -> Any:
+        store.delete_all("runs/r1")
+        return take(*arguments, **options)
+
+    monkeypatch.setattr(driver, "take", delete_and_take)
+    with pytest.raises(UserMistakeError, match="the run r1 has been deleted meanwhile"):
+        driver.execute(store, plan, Quiet())
+    assert not store.exists(RunLayout("r1").record)

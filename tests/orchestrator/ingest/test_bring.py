@@ -4,12 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.errors import RunCancelledError
 from orchestrator.images import decode_mask, encode_mask
 from orchestrator.ingest.bring import bring, write_rejected
 from orchestrator.ingest.folder import Upload, read_folder
 from orchestrator.run.inputs import Inputs, Rejected, read_inputs
 from orchestrator.run.layout import RunLayout, image_key
 from orchestrator.run.rows import RowState, read_rows
+from orchestrator.run.upkeep import PRUNE, upkeep
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import Encoded, MakeConfig
 
@@ -149,3 +151,14 @@ def test_rows_of_rejected_files_are_written_once(
     write_rejected(store, LAYOUT, make_config(), [REJECTED])
     monkeypatch.delattr(LocalStore, "put")
     write_rejected(store, LAYOUT, make_config(), [REJECTED])
+
+
+def test_while_inputs_are_pruned_nothing_is_brought(store: LocalStore, uploads: list[Upload]) -> None:
+    def stop() -> None:
+        raise RunCancelledError("cancelled")
+
+    planned = Inputs([upload.image for upload in uploads], [])
+    with upkeep(store, PRUNE), pytest.raises(RunCancelledError):
+        bring(store, LAYOUT, planned, uploads, max_pixels=1000, white_is_known=True, check_stop=stop)
+    assert list(store.keys("images")) == []
+    assert brought(store, uploads).images

@@ -1,11 +1,16 @@
 """A real service of S3 on this machine, and stores in it."""
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
 
+from orchestrator.store import Store
 from orchestrator.store.s3.connection import connections
 from orchestrator.store.s3.store import S3Store
 from tests.orchestrator.store.spoiling import SpoilingProxy
@@ -72,3 +77,23 @@ def open_s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OpenS3:
         return S3Store(f"s3://{bucket}/{uuid.uuid4().hex}?{options}")
 
     return open_
+
+
+def client_of(store: Store) -> Any:
+    assert isinstance(store, S3Store)
+    return store._connection.client()
+
+
+@pytest.fixture
+def on_moto(open_s3: OpenS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenS3]:
+    """Opens stores in the simulated S3 of AWS."""
+    one_at_a_time, answer = threading.Lock(), BotocoreStubber.process_request
+
+    def process_request(*arguments: Any) -> Any:
+        with one_at_a_time:  # moto is no server: it knows nothing of threads
+            return answer(*arguments)
+
+    monkeypatch.setattr(BotocoreStubber, "process_request", process_request)
+    with mock_aws():
+        client_of(open_s3()).create_bucket(Bucket=BUCKET)
+        yield open_s3

@@ -6,8 +6,6 @@ from typing import Any
 
 import botocore.exceptions as failures
 import pytest
-from moto import mock_aws
-from moto.core.botocore_stubber import BotocoreStubber
 
 from orchestrator.errors import DamagedError, StoreError, StoreUnavailableError
 from orchestrator.store import Store
@@ -15,14 +13,9 @@ from orchestrator.store.contract import StoreContract
 from orchestrator.store.patient import PatientStore
 from orchestrator.store.s3 import store as module
 from orchestrator.store.s3.store import S3Store
-from tests.orchestrator.store.conftest import BUCKET, OpenS3
+from tests.orchestrator.store.conftest import BUCKET, OpenS3, client_of
 from tests.orchestrator.store.spoiling import Refused, SpoilingProxy
 from tests.seaweed import SeaweedFS
-
-
-def client_of(store: Store) -> Any:
-    assert isinstance(store, S3Store)
-    return store._connection.client()
 
 
 def patient(store: S3Store) -> tuple[PatientStore, list[float]]:
@@ -35,21 +28,6 @@ def patient(store: S3Store) -> tuple[PatientStore, list[float]]:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(S3Store, "multipart_bytes", 5 << 20)
     monkeypatch.setattr(S3Store, "part_bytes", 5 << 20)
-
-
-@pytest.fixture
-def on_moto(open_s3: OpenS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenS3]:
-    """Opens stores in the simulated S3 of AWS."""
-    one_at_a_time, answer = threading.Lock(), BotocoreStubber.process_request
-
-    def process_request(*arguments: Any) -> Any:
-        with one_at_a_time:  # moto is no server: it knows nothing of threads
-            return answer(*arguments)
-
-    monkeypatch.setattr(BotocoreStubber, "process_request", process_request)
-    with mock_aws():
-        client_of(open_s3()).create_bucket(Bucket=BUCKET)
-        yield open_s3
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""A store that is looked after: its size, runs deleted, what no run names pruned, runs exported and imported."""
