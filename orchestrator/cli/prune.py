@@ -56,7 +56,7 @@ def act(options: argparse.Namespace) -> int:
 def _show(pruned: Pruned, verb: str) -> None:
     for run in pruned.runs:
         print(f"{verb} the run {run}")
-    kinds = {"inputs": pruned.inputs, "objects of banks": pruned.banks, "objects of runs": pruned.leftovers}
+    kinds = {"inputs": pruned.inputs, "objects of banks": pruned.banks, "leftovers": pruned.leftovers}
     for what, entries in kinds.items():
         if entries:
             print(f"{verb} {len(entries)} {what} that no run names, {size_of(sum(entry.size for entry in entries))}")

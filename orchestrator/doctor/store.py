@@ -1,20 +1,20 @@
 """Check that a store does what a run needs; the store has to keep small objects for a moment."""
 
 import contextlib
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.doctor.check import Check
 from orchestrator.errors import StoreError, StoreUnavailableError
+from orchestrator.run.layout import PROBES, probe_key
 from orchestrator.store import Store, check_store
 
 
 def check_objects(store: Store) -> Iterator[Check]:
     """Check that a store keeps objects and creates an object only once, which keeps two drivers from sharing a run."""
     root = None if "://" in store.url else Path(store.url)
-    made = [] if root is None else [path for path in (root / "probes", root) if not path.exists()]
-    prefix = f"probes/{uuid.uuid4().hex}"
+    made = [] if root is None else [path for path in (root / PROBES, root) if not path.exists()]
+    prefix = probe_key()
     try:
         plainly = _check_plainly(store, f"{prefix}/plain")
         yield plainly

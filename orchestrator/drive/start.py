@@ -1,6 +1,5 @@
 """Start a run: drive it in this process, in a process of its own, or as a job on a cluster."""
 
-import uuid
 from dataclasses import dataclass
 
 from orchestrator.drive.background import BackgroundDriver, drive_in_background
@@ -14,7 +13,7 @@ from orchestrator.plan.request import Request
 from orchestrator.resources.place import why_no_ray
 from orchestrator.run.attempt import latest
 from orchestrator.run.claim import wait_until_free
-from orchestrator.run.layout import RunLayout
+from orchestrator.run.layout import RunLayout, probe_key
 from orchestrator.run.progress import Listener
 from orchestrator.store import Store, check_store
 
@@ -45,13 +44,13 @@ def drive_here(request: Request, listener: Listener, *, address: str | None, das
         _check_ray()
         plan = request.plan()
         # Before anything starts, make sure that the store can do all that a run needs.
-        check_store(request.store, f"probe-{uuid.uuid4().hex}")
+        check_store(request.store, probe_key())
         _note_sizing(plan, listener)
         listener.note("starting Ray ...")
         return execute(request.store, plan, listener, dashboard=dashboard)
     with joined_ray(address):
         plan = request.plan(resolve_on_cluster)
-        check_store(request.store, f"probe-{uuid.uuid4().hex}")
+        check_store(request.store, probe_key())
         _note_sizing(plan, listener)
         listener.note(f"joining Ray at {address} ...")
         return execute(request.store, plan, listener, joined=True)
@@ -103,7 +102,7 @@ def _check_ray() -> None:
 
 def _make_ready(store: Store, plan: Plan, listener: Listener) -> int:
     """Make sure that a run can be handed to another driver; return the number of its last claim."""
-    check_store(store, f"probe-{uuid.uuid4().hex}")
+    check_store(store, probe_key())
     # Time is taken by our own clock: the last driver's machine may have died without recording anything.
     wait_until_free(store, RunLayout(plan.run), note=listener.note)
     listener.note(f"run {plan.run}: bringing {len(plan.uploads)} images to {store.url}")

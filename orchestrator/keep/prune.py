@@ -10,7 +10,7 @@ from orchestrator.keep.decide import Known, named_banks, named_inputs, runs_to_g
 from orchestrator.keep.delete import remove
 from orchestrator.keep.names import known_runs
 from orchestrator.run.claim import Claim
-from orchestrator.run.layout import BANKS, IMAGES, RUNS, SHARED, UPKEEP, RunLayout
+from orchestrator.run.layout import BANKS, IMAGES, PROBES, RUNS, UPKEEP, RunLayout
 from orchestrator.run.record import is_run_name
 from orchestrator.run.upkeep import PRUNE, check_upkeep, upkeep
 from orchestrator.store import Entry, Store
@@ -27,7 +27,7 @@ class Pruned:
         runs: The runs that are deleted.
         inputs: The images, references and masks that no run names.
         banks: The objects of banks of fingerprints that no run names.
-        leftovers: The objects of runs that never began or were half deleted.
+        leftovers: The objects of runs that never began or were half deleted, and those by which the store was tried.
         swept: The unfinished files of killed writers that were removed; not known in advance.
         kept: Why something is kept whose use is not known, a line each.
     """
@@ -86,7 +86,9 @@ def prune(
         found = _unnamed(store, known_runs(store), gone, older_than_s, now)
         for entries in (found.inputs, found.banks, found.leftovers):
             _delete(store, claim, entries)
-        swept = sum(store.sweep(prefix) for prefix in (*SHARED, RUNS))
+        # Earlier versions tried a store by objects beside the folders, which they deleted at once.
+        store.delete_many([name for name in store.children("") if name.startswith("probe-")])
+        swept = store.sweep("")
     return Pruned(gone, found.inputs, found.banks, found.leftovers, swept, found.kept)
 
 
@@ -114,7 +116,7 @@ def _unnamed(
         runs=gone,
         inputs=[] if inputs is None else unnamed(list(store.entries(IMAGES)), 3, inputs, before),
         banks=[] if banks is None else unnamed(list(store.entries(BANKS)), 2, banks, before),
-        leftovers=unnamed(rests, 2, frozenset(), before),
+        leftovers=unnamed([*rests, *store.entries(PROBES)], 2, frozenset(), before),
         swept=0,
         kept=[run.why for run in known if run.why],
     )

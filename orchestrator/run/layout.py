@@ -17,12 +17,14 @@ runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; nev
           /results.csv, results.parquet, comparison.csv, report/index.html, report/results-<number>.html
           /study/table.parquet, table.csv, study.json, index.html
           /lottery/sparsity.csv, transfer.csv       quality over sparsity, and of tickets that were moved
+probes/<random>                                     for a moment, while a store is tried
 upkeep/claims/<number>/holder.json, state.json      who deletes what runs share, or brings a run in from outside
 """
 
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
@@ -37,6 +39,8 @@ RECORD = "run.json"
 CLAIMS = "claims"
 REPORT = "index.html"
 BANKS = "fingerprints"
+PROBES = "probes"
+"""The prefix of what is written to see whether a store can do what a run needs, and is deleted at once."""
 SHARED = (IMAGES, BANKS)
 """The prefixes of what all runs share."""
 TOGETHER = "all-images"
@@ -74,6 +78,11 @@ def start_key(ticket: str) -> str:
     are not the initial ones.
     """
     return f"{ticket.rsplit('.r', 1)[0]}.start.pt"
+
+
+def probe_key() -> str:
+    """An unused key for an object by which a store is tried."""
+    return f"{PROBES}/{uuid.uuid4().hex}"
 
 
 def image_key(file: str) -> str:

@@ -12,7 +12,7 @@ tests every implementation for it:
   the object is then that caller's, whole, for good. All claims and marks of completion rest on this. A `create` that
   ends in an error may have made the object or not; a caller that repeats it with the same token learns which.
 - **Read after write.** After a `put`, `create` or `delete` has returned, every reader and every listing sees its
-  outcome, wherever it was made.
+  outcome, wherever it was made. Of listings the prefix ``""`` is the whole store.
 - **Errors.** A key that holds nothing raises `NotFoundError`; a store that is in trouble for the moment (unreachable,
   overloaded, full, its credentials expired) `StoreUnavailableError`; anything else `StoreError`. Each names place and
   reason.
@@ -51,7 +51,7 @@ def check_store(store: "Store", key: str) -> None:
     """
     data = key.encode()
     once = store.create(key, data) and not store.create(key, b"") and store.get(key) == data
-    store.delete(key)
+    store.delete_many([key])
     if not once:
         raise StoreError(f"the store {store.url} overwrites what was created: its server ignores If-None-Match")
 

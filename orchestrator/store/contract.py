@@ -195,6 +195,16 @@ class StoreContract:
             assert list(store.keys(nothing)) == []
             assert store.children(nothing) == []
 
+    def test_the_empty_prefix_lists_the_whole_store(self, store: Store) -> None:
+        assert (store.children(""), list(store.keys("")), store.sweep("")) == ([], [], 0)
+        for key in ("b/c/d", "b/a", "a"):
+            store.put(key, b"1")
+        assert store.children("") == ["a", "b"]
+        assert list(store.keys("")) == [entry.key for entry in store.entries("")] == ["a", "b/a", "b/c/d"]
+        assert store.sweep("") == 0
+        with pytest.raises(StoreError, match="no key"):
+            store.delete_all("")
+
     def test_a_sweep_takes_no_object(self, store: Store) -> None:
         store.put("a/b", b"1")
         assert store.sweep("a") == 0

@@ -132,14 +132,14 @@ def flush(folder: int) -> None:
 
 
 def files_below(folder: int, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """All regular files below a folder, in no order, each with its path after ``prefix/``; links are left out."""
+    """All regular files below a folder, in no order, each with its path after ``prefix``; links are left out."""
     for entry in _entries(folder):
-        path = f"{prefix}/{entry.name}"
+        path = f"{prefix}{entry.name}"
         if entry.is_file(follow_symlinks=False):
             yield path, entry
         elif entry.is_dir(follow_symlinks=False):
             with contextlib.suppress(*NOT_THERE, LinkError), below(folder, [entry.name]) as inner:
-                yield from files_below(inner, path)
+                yield from files_below(inner, f"{path}/")
 
 
 def names_in(folder: int) -> Iterator[str]:

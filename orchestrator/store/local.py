@@ -165,7 +165,7 @@ class LocalStore:
             contextlib.suppress(*NOT_THERE, LinkError),
             self._folder(prefix) as folder,
         ):
-            for path, file in files_below(folder, prefix):
+            for path, file in files_below(folder, prefix and f"{prefix}/"):
                 # What was deleted since it was listed is not there.
                 with contextlib.suppress(FileNotFoundError):
                     state = file.stat(follow_symlinks=False)
@@ -181,7 +181,7 @@ class LocalStore:
             contextlib.suppress(*NOT_THERE, LinkError),
             self._folder(prefix) as folder,
         ):
-            found = sorted(path for path, file in files_below(folder, prefix) if _is_object(file.name))
+            found = sorted(path for path, file in files_below(folder, prefix and f"{prefix}/") if _is_object(file.name))
         yield from found
 
     def children(self, prefix: str) -> list[str]:
@@ -218,8 +218,8 @@ class LocalStore:
 
     @contextlib.contextmanager
     def _folder(self, *prefix: str, make: bool = False) -> Iterator[int]:
-        """A descriptor of the folder of a prefix; without one, of the root."""
-        parts = [part for each in prefix for part in check_key(each).split("/")]
+        """A descriptor of the folder of a prefix; without one, or with an empty one, of the root."""
+        parts = [part for each in prefix if each for part in check_key(each).split("/")]
         root = open_root(self._root, make=make)
         try:
             with below(root, parts, make=make) as folder:

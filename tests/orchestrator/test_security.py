@@ -99,6 +99,8 @@ def of_call(node: ast.Call) -> Iterator[str]:
         yield f"calls {name}"
     if "shell" in named and constants.get("shell") is not False:
         yield f"calls {name} with a shell"
+    if isinstance(node.func, ast.Attribute) and node.func.attr in ("extract", "extractall", "unpack_archive"):
+        yield "extracts an archive"
     if constants.get("verify") is False:
         yield f"calls {name} without looking at certificates"
     if name == "Markup" and not (len(node.args) == 1 and isinstance(node.args[0], ast.Constant)):
@@ -121,6 +123,7 @@ def of_call(node: ast.Call) -> Iterator[str]:
         ),
         *("subprocess.run(x, shell=True)", "subprocess.run(x, shell=1)", "subprocess.run(x, shell=shell)"),
         *("jinja2.Environment()", "jinja2.Environment(autoescape=False)", "Markup(text)", "Markup(f'<b>{x}</b>')"),
+        *("import tarfile", "archive.extractall(x)", "tarfile.open(x).extract(y)", "shutil.unpack_archive(x)"),
         *("start(host='0.0.0.0')", "boto3.client('s3', verify=False)", "'http://0.0.0.0:1'"),
     ],
 )
@@ -133,7 +136,7 @@ def test_a_danger_in_a_source_is_seen(source: str) -> None:
     [
         *("network.eval()", "re.compile(x)", "import json", "from torch import Tensor", "yaml.safe_load(x)"),
         *("torch.load(x, weights_only=True)", "np.load(x, mmap_mode='r', allow_pickle=False)", "Markup('<b>{}</b>')"),
-        *("subprocess.run([x], check=True)", "jinja2.Environment(autoescape=True)"),
+        *("subprocess.run([x], check=True)", "jinja2.Environment(autoescape=True)", "archive.extractfile(member)"),
     ],
 )
 def test_what_is_no_danger_is_let_be(source: str) -> None:
@@ -146,6 +149,8 @@ def test_no_source_makes_code_of_data() -> None:
     # A test class that ships: it pickles a store of its own and reads that back.
     contract = found.pop("orchestrator/store/contract.py")
     assert all("pickle" in said for said in contract)
+    # An exported run as an archive: its members are read one by one, and none is extracted.
+    assert found.pop("orchestrator/keep/parcel.py") == ["imports tarfile"]
     assert {name: said for name, said in found.items() if said} == {}
 
 

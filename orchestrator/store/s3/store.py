@@ -154,7 +154,7 @@ class S3Store:
 
     def delete_all(self, prefix: str) -> None:
         """Delete all objects whose keys begin with ``prefix/``."""
-        self.delete_many(self.keys(prefix))
+        self.delete_many(self.keys(check_key(prefix)))
 
     def delete_many(self, keys: Iterable[str]) -> None:
         """Delete these objects; nothing happens where there is none."""
@@ -171,7 +171,7 @@ class S3Store:
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """The entries of all keys that begin with ``prefix/``, sorted."""
-        start = len(self._address(prefix)) - len(prefix)
+        start = len(self._prefix(prefix)) - len(prefix and f"{prefix}/")
         listed = [item for page in self._pages(prefix) for item in page.get("Contents", [])]
         found = (Entry(item["Key"][start:], item["Size"], item["LastModified"].timestamp()) for item in listed)
         # Consoles mark folders by empty objects with a slash at the end, which are none of ours.
@@ -183,7 +183,7 @@ class S3Store:
 
     def children(self, prefix: str) -> list[str]:
         """The next parts of the keys that begin with ``prefix/``, sorted, each once."""
-        start = len(self._address(prefix)) + 1
+        start = len(self._prefix(prefix))
         found: set[str] = set()
         for page in self._pages(prefix, Delimiter="/"):
             found.update(item["Prefix"][start:-1] for item in page.get("CommonPrefixes", []))
@@ -192,7 +192,8 @@ class S3Store:
 
     def sweep(self, prefix: str) -> int:
         """Do nothing: killed writers leave no objects, and the bucket's lifecycle removes parts of uploads."""
-        check_key(prefix)
+        if prefix:
+            check_key(prefix)
         return 0
 
     def local_path(self, key: str) -> Path:
@@ -232,6 +233,11 @@ class S3Store:
         check_key(key)
         return f"{self._place.prefix}/{key}" if self._place.prefix else key
 
+    def _prefix(self, prefix: str) -> str:
+        """What the keys below a prefix begin with in the bucket; those of the whole store if it is empty."""
+        whole = f"{self._place.prefix}/" if self._place.prefix else ""
+        return f"{self._address(prefix)}/" if prefix else whole
+
     def _extra(self, data: bytes, **metadata: str) -> dict[str, Any]:
         """The metadata that is sent with an object."""
         extra: dict[str, Any] = {"Metadata": {_SHA256: hashlib.sha256(data).hexdigest(), **metadata}}
@@ -262,15 +268,14 @@ class S3Store:
         return found
 
     def _pages(self, prefix: str, **how: str) -> Iterator[dict[str, Any]]:
-        address = self._address(prefix)
         with self._reporting("list", prefix) as client:
             pages = client.get_paginator("list_objects_v2")
-            yield from pages.paginate(Bucket=self._place.bucket, Prefix=f"{address}/", **how)
+            yield from pages.paginate(Bucket=self._place.bucket, Prefix=self._prefix(prefix), **how)
 
     @contextlib.contextmanager
     def _reporting(self, verb: str, key: str) -> Iterator[Any]:
         """The client; errors inside this context become errors of the store."""
-        connection, client = self._connection, None
+        connection, client, place = self._connection, None, printable(self.show(key) if key else self.url)
         try:
             client = connection.client()
             yield client
@@ -278,7 +283,7 @@ class S3Store:
             if "credentials" not in str(error):
                 raise
             connection.drop(client)  # botocore renewed a role's credentials and was given expired ones
-            raise StoreUnavailableError(f"cannot {verb} {printable(self.show(key))}: {RENEW}") from error
+            raise StoreUnavailableError(f"cannot {verb} {place}: {RENEW}") from error
         except (failures.ClientError, failures.BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
             if code_of(error) in EXPIRED | BAD_CREDENTIALS or isinstance(error, NO_CREDENTIALS + NOT_RENEWED):
                 connection.drop(client)  # a new client reads the credentials afresh
@@ -286,7 +291,7 @@ class S3Store:
                 connection.answered = True
                 raise NotFoundError(f"the store {self.url} holds no {printable(key)}") from None
             kind, reason = self._diagnosis(error)
-            raise kind(f"cannot {verb} {printable(self.show(key))}: {reason}") from error
+            raise kind(f"cannot {verb} {place}: {reason}") from error
         else:
             connection.answered = True
 

@@ -1,3 +1,5 @@
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from orchestrator.keep import prune as module
 from orchestrator.keep.delete import delete_run
 from orchestrator.keep.prune import prune
 from orchestrator.run.attempt import Holder, RunState
-from orchestrator.run.layout import UPKEEP, RunLayout
+from orchestrator.run.layout import UPKEEP, RunLayout, probe_key
 from orchestrator.run.upkeep import upkeep, wait_for_prune
 from orchestrator.store import LocalStore, Store
 from tests.orchestrator.keep.conftest import LARGE, OTHER, SMALL, LeaveRun, Picture, contents, died, keys_of
@@ -97,6 +99,19 @@ def test_what_is_left_of_runs_that_were_half_deleted_goes_when_it_is_old(store: 
     assert prune(store).leftovers == []
     assert keys_of(prune(store, older_than_s=0).leftovers) > {RunLayout("r2").inputs}
     assert store.children("runs") == ["r1"]
+
+
+def test_what_is_left_of_trying_a_store_goes_wherever_it_lies(store: Store, tmp_path: Path) -> None:
+    for key in (probe_key(), "probe-0123", "kept-by-somebody"):
+        store.put(key, b"")
+    if isinstance(store, LocalStore):
+        left = tmp_path / "store" / ".partial-1"
+        left.touch()
+        os.utime(left, (0, 0))
+    assert prune(store).leftovers == []  # it may just be under way
+    assert len(prune(store, older_than_s=0).leftovers) == 1
+    assert [key for key in store.keys("") if not key.startswith("upkeep/")] == ["kept-by-somebody"]
+    assert not isinstance(store, LocalStore) or not left.exists()
 
 
 class StoppedError(Exception):
