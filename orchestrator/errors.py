@@ -60,7 +60,7 @@ class NodeLeavingError(OrchestratorError):
 
 
 class SupersededError(OrchestratorError):
-    """Another driver has taken over the run that this one worked on."""
+    """Another driver has taken over the run that this one worked on, or the run has been deleted meanwhile."""
 
 
 class RunCancelledError(OrchestratorError):

@@ -37,6 +37,7 @@ from orchestrator.run.claim import Claim, take
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import Inputs, Source, image_ids
 from orchestrator.run.layout import SHARED, RunLayout
+from orchestrator.run.marker import hold
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, read_run
 from orchestrator.run.rows import Row, RowState, read_rows, rows_record, write_results
@@ -149,6 +150,8 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
     if resources is None:
         raise ValueError("a plan that is carried out needs its resources")
     machine = machine_facts(resources)
+    # From here on a store that vanishes is waited for, and not made anew.
+    marker = hold(store)
     record = begin(store, plan, machine)
     if record.machine.get("cpu", machine["cpu"]) != machine["cpu"]:
         listener.note(
@@ -165,6 +168,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
         resources.score_device,
         # One machine has only one version of the code, unless somebody edits it meanwhile.
         code_version() if joined else "",
+        marker,
     )
     session = nullcontext() if joined else local_ray(resources, dashboard=dashboard)
     # The claim waits for the store less long than the work does: a driver that ends must not hang.

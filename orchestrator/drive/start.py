@@ -14,6 +14,7 @@ from orchestrator.resources.place import why_no_ray
 from orchestrator.run.attempt import latest
 from orchestrator.run.claim import wait_until_free
 from orchestrator.run.layout import RunLayout, probe_key
+from orchestrator.run.marker import hold, hold_if_marked
 from orchestrator.run.progress import Listener
 from orchestrator.store import Store, check_store
 
@@ -40,6 +41,7 @@ def drive_here(request: Request, listener: Listener, *, address: str | None, das
         UserMistakeError: something cannot be done as asked.
         KeyboardInterrupt: the user stopped the run. `orchestrator.drive.driver.execute` lists the other errors.
     """
+    hold_if_marked(request.store)
     if address is None:
         _check_ray()
         plan = request.plan()
@@ -62,6 +64,7 @@ def begin_in_background(request: Request, listener: Listener, *, address: str | 
     Raises:
         UserMistakeError: something cannot be done as asked, or the run is in progress.
     """
+    hold_if_marked(request.store)
     if address is None:
         _check_ray()
     # Only the driver joins the cluster, so its machines are not known here.
@@ -81,6 +84,7 @@ def begin_on_cluster(request: Request, listener: Listener, *, address: str, ship
         UserMistakeError: something cannot be done as asked, the run is in progress, or the cluster cannot be reached.
     """
     check_reachable_from_machines(request.store)
+    hold_if_marked(request.store)
     cluster = Cluster(address)
     plan = request.plan(None)
     after = _make_ready(request.store, plan, listener)
@@ -103,6 +107,7 @@ def _check_ray() -> None:
 def _make_ready(store: Store, plan: Plan, listener: Listener) -> int:
     """Make sure that a run can be handed to another driver; return the number of its last claim."""
     check_store(store, probe_key())
+    hold(store)
     # Time is taken by our own clock: the last driver's machine may have died without recording anything.
     wait_until_free(store, RunLayout(plan.run), note=listener.note)
     listener.note(f"run {plan.run}: bringing {len(plan.uploads)} images to {store.url}")

@@ -7,6 +7,7 @@ from orchestrator.keep.names import tickets_of
 from orchestrator.run.attempt import RunState
 from orchestrator.run.claim import take
 from orchestrator.run.layout import RunLayout
+from orchestrator.run.marker import hold_if_marked
 from orchestrator.run.record import check_run_name, list_runs, read_run
 from orchestrator.run.upkeep import upkeep
 from orchestrator.store import Store
@@ -31,6 +32,7 @@ def delete_run(store: Store, run: str, *, note: Callable[[str], None] = lambda m
         UserMistakeError: there is no such run, a driver works on it, or an unfinished run takes its tickets.
     """
     layout = RunLayout(check_run_name(run))
+    hold_if_marked(store)
     if not store.exists(layout.record):
         _delete_rest(store, layout)
         return

@@ -10,6 +10,7 @@ from orchestrator.keep.parcel import EXPORTS, LIST, Export, Packed, check_conten
 from orchestrator.run.attempt import RunState, latest
 from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import RunLayout
+from orchestrator.run.marker import hold_if_marked
 from orchestrator.run.record import RunRecord, read_run
 from orchestrator.store import Store
 from orchestrator.version import __version__
@@ -33,6 +34,7 @@ def export_run(
             tickets of another, or the path is taken or cannot be written.
         DamagedError: an object is damaged.
     """
+    hold_if_marked(store)
     layout, record = RunLayout(run), read_run(store, run)
     number = _check_still(store, layout, record, None)
     shared, own = _needed(store, layout, record)

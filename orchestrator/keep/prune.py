@@ -11,6 +11,7 @@ from orchestrator.keep.delete import remove
 from orchestrator.keep.names import known_runs
 from orchestrator.run.claim import Claim
 from orchestrator.run.layout import BANKS, IMAGES, PROBES, RUNS, UPKEEP, RunLayout
+from orchestrator.run.marker import hold_if_marked
 from orchestrator.run.record import is_run_name
 from orchestrator.run.upkeep import PRUNE, check_upkeep, upkeep
 from orchestrator.store import Entry, Store
@@ -69,6 +70,7 @@ def prune(
         SupersededError: another process has taken this over.
     """
     if dry_run:
+        hold_if_marked(store)
         known = known_runs(store)
         gone = _runs(known, keep, older_than_s, time.time())
         return _unnamed(store, [run for run in known if run.run not in gone], gone, older_than_s, time.time())

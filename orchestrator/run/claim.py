@@ -128,7 +128,7 @@ class Claim:
             through: The same store with another patience; None takes the claim's own.
 
         Raises:
-            SupersededError: another driver has taken it over.
+            SupersededError: another driver has taken it over, or the claim is gone.
             StoreError: the store could not be asked.
         """
         if now:
@@ -179,6 +179,11 @@ class Claim:
                 by = "a driver of a newer version"
             self._superseded = (
                 f"the run {self._layout.run} has been taken over by {by}; this driver leaves it to that one"
+            )
+        elif not store.exists(self._keys.holder):
+            self._superseded = (
+                f"the run {self._layout.run} is gone, and with it this driver's claim: somebody has deleted it, or"
+                " emptied the store; this driver stops"
             )
         elif self._stop != "now" and store.exists(self._keys.cancel):
             try:

@@ -12,7 +12,8 @@ from orchestrator.store import Store, open_store
 class RunContext:
     """A run as its workers see it: where its store is, its settings, and how images are degraded.
 
-    ``threads`` and the devices are resolved once, by the driver, and recorded with the run. ``code`` is the driver's
+    ``threads`` and the devices are resolved once, by the driver, and recorded with the run. ``marker`` is that of the
+    store, so that no worker takes another for it (empty: any will do). ``code`` is the driver's
     (`orchestrator.run.versions.code_version`), which all machines must have; it is empty where there is only one.
     """
 
@@ -24,11 +25,15 @@ class RunContext:
     threads: int
     score_device: str = "cpu"
     code: str = ""
+    marker: bytes = b""
 
     @cached_property
     def store(self) -> Store:
         """The store, opened where it is used."""
-        return open_store(self.store_url, patience_s=self.config.resources.store_patience_s)
+        store = open_store(self.store_url, patience_s=self.config.resources.store_patience_s)
+        if self.marker:
+            store.hold(self.marker)
+        return store
 
     @property
     def layout(self) -> RunLayout:

@@ -17,6 +17,7 @@ runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; nev
           /results.csv, results.parquet, comparison.csv, report/index.html, report/results-<number>.html
           /study/table.parquet, table.csv, study.json, index.html
           /lottery/sparsity.csv, transfer.csv       quality over sparsity, and of tickets that were moved
+store.json                                          what makes the store this very one
 probes/<random>                                     for a moment, while a store is tried
 upkeep/claims/<number>/holder.json, state.json      who deletes what runs share, or brings a run in from outside
 """

@@ -18,6 +18,7 @@ from orchestrator.errors import SupersededError, UserMistakeError
 from orchestrator.run.attempt import RunState, last_attempt, latest
 from orchestrator.run.claim import Claim, take, wait_until_free
 from orchestrator.run.layout import UPKEEP
+from orchestrator.run.marker import hold
 from orchestrator.store import Store
 
 PRUNE = "prune"
@@ -25,11 +26,12 @@ PRUNE = "prune"
 
 @contextlib.contextmanager
 def upkeep(store: Store, what: str, *, note: Callable[[str], None] = lambda message: None) -> Iterator[Claim]:
-    """Hold the right while ``what`` is done, one word.
+    """Hold the right, and the store to its marker, while ``what`` is done, one word.
 
     Raises:
         UserMistakeError: another process has it; the message names it.
     """
+    hold(store)
     try:
         claim = take(store, UPKEEP, {"what": what}, note=note)
     except UserMistakeError:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.arms.candidates import metrics_of
-from orchestrator.errors import DamagedError
+from orchestrator.errors import DamagedError, StoreUnavailableError
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import BankLayout
 from orchestrator.settings import Config
@@ -93,10 +93,14 @@ def open_part(store: Store, part: BankPart) -> NDArray[np.void]:
     Raises:
         DamagedError: the object is no part of a bank.
         NotFoundError: the store does not hold it.
+        StoreUnavailableError: the store was in trouble while it was read.
     """
     try:
         opened: NDArray[np.void] = np.load(store.local_path(part.key), mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError):
         place = store.show(part.key)
         raise DamagedError(f"{place} is no part of a bank; delete it, and it is computed again") from None
+    except OSError as error:
+        # The store has just had it, so its file system is in trouble, or gone.
+        raise StoreUnavailableError(f"cannot read {store.show(part.key)}: {error.strerror or error}") from error
     return opened

@@ -1,11 +1,21 @@
 """Where everything is kept: objects by key, whole or not at all."""
 
 from orchestrator.errors import UserMistakeError
-from orchestrator.store.base import Entry, Store, check_key, check_store, create_or_read
+from orchestrator.store.base import MARKER, Entry, Store, check_key, check_store, create_or_read
 from orchestrator.store.local import LocalStore
 from orchestrator.store.patient import PatientStore
 
-__all__ = ["PATIENCE_S", "Entry", "LocalStore", "Store", "check_key", "check_store", "create_or_read", "open_store"]
+__all__ = [
+    "MARKER",
+    "PATIENCE_S",
+    "Entry",
+    "LocalStore",
+    "Store",
+    "check_key",
+    "check_store",
+    "create_or_read",
+    "open_store",
+]
 
 PATIENCE_S = 15.0
 """How many seconds a command waits for a store that is in trouble."""

@@ -16,8 +16,10 @@ tests every implementation for it:
 - **Errors.** A key that holds nothing raises `NotFoundError`; a store that is in trouble for the moment (unreachable,
   overloaded, full, its credentials expired) `StoreUnavailableError`; anything else `StoreError`. Each names place and
   reason.
+- **This very store.** A store that is held to its marker (`Store.hold`) is not made anew where it has vanished, and
+  another in its place is not used: both are a `StoreUnavailableError`.
 - **Safe at once.** Objects may be read and written from any number of threads, processes and machines at the same time.
-  A store travels to another process by pickling, without secrets.
+  A store travels to another process by pickling, without secrets, and is held there as here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,6 +28,9 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.errors import StoreError
+
+MARKER = "store.json"
+"""The key of what makes a store this very one: a format, and an id that no other store has."""
 
 
 def check_key(key: str) -> str:
@@ -80,6 +85,13 @@ class Store(Protocol):
     @property
     def url(self) -> str:
         """The place, in the form that opens the same store again from another process; it holds no secret."""
+
+    def hold(self, marker: bytes) -> None:
+        """Take from now on only a store whose object `MARKER` has this content for this one.
+
+        Every operation then raises `StoreUnavailableError` while there is no such store at the place, where a folder
+        would otherwise be made anew and an object be taken for missing. A bucket is looked at every few seconds.
+        """
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, replacing one of the same key."""

@@ -21,8 +21,8 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.errors import DamagedError, NotFoundError, StoreError
-from orchestrator.store import Store, check_store, open_store
+from orchestrator.errors import DamagedError, NotFoundError, StoreError, StoreUnavailableError
+from orchestrator.store import MARKER, Store, check_store, open_store
 
 ODD_NAMES = (
     "a b",
@@ -39,6 +39,22 @@ ODD_NAMES = (
     "dot.",
     "sp ",
 )
+
+
+EVERY_OPERATION: dict[str, Callable[[Store], object]] = {
+    "get": lambda store: store.get("a/b"),
+    "get_many": lambda store: list(store.get_many(["a/b"])),
+    "put": lambda store: store.put("a/b", b"1"),
+    "create": lambda store: store.create("a/c", b"1"),
+    "exists": lambda store: store.exists("a/c"),
+    "delete": lambda store: store.delete("a/b"),
+    "delete_all": lambda store: store.delete_all("a"),
+    "delete_many": lambda store: store.delete_many(["a/b"]),
+    "entries": lambda store: list(store.entries("a")),
+    "keys": lambda store: list(store.keys("a")),
+    "children": lambda store: store.children("a"),
+    "local_path": lambda store: store.local_path("a/b"),
+}
 
 
 def _at_once(count: int, call: Callable[[int], None]) -> None:
@@ -237,6 +253,24 @@ class StoreContract:
         store.put("a", b"1")
         copy: Store = pickle.loads(pickle.dumps(store))  # noqa: S301
         assert copy.get("a") == b"1"
+
+    @pytest.mark.parametrize("operation", EVERY_OPERATION.values(), ids=EVERY_OPERATION)
+    def test_a_store_that_is_held_is_that_very_store(self, store: Store, operation: Callable[[Store], object]) -> None:
+        store.put("a/b", b"1")
+        store.put(MARKER, b"this one")
+        held = open_store(store.url, patience_s=0)
+        held.hold(b"this one")
+        assert held.get("a/b") == b"1"
+        store.put(MARKER, b"another")
+        mine: Store = pickle.loads(pickle.dumps(held))  # noqa: S301
+        for lacking in ("is another one", "has lost its store.json"):
+            with pytest.raises(StoreUnavailableError, match=lacking):
+                operation(mine)
+            store.delete(MARKER)
+        assert store.get("a/b") == b"1"
+        assert list(store.keys("a")) == ["a/b"]
+        store.put(MARKER, b"this one")
+        operation(mine)
 
     def test_it_passes_the_check_of_what_a_run_needs(self, store: Store) -> None:
         check_store(store, "probes/1")

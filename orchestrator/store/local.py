@@ -20,12 +20,12 @@ from orchestrator.store.folders import (
     flush,
     names_in,
     open_file,
-    open_root,
     remove_empty,
     remove_folder,
     state_of,
 )
 from orchestrator.store.partial import PREFIX, SHA256, removed_on_error, sha256_of, sweep, written
+from orchestrator.store.root import Root
 from orchestrator.text import printable
 
 # Errors that pass by themselves or with somebody's help while a run waits. A network file system that is out of reach
@@ -72,15 +72,23 @@ class LocalStore:
     file system may have no attributes, or the file came by other means.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, marker: bytes = b"") -> None:
         # os.path, where pathlib would raise: a home that does not exist, or a name that is too long, is simply no
         # folder.
         self._root = Path(os.path.expanduser(root)).absolute()  # noqa: PTH111
+        self._folder_at_root = Root(self._root, marker)
+
+    def __reduce__(self) -> tuple[type["LocalStore"], tuple[str, bytes]]:
+        return type(self), (self.url, self._folder_at_root.marker)
 
     @property
     def url(self) -> str:
         """The folder's absolute path."""
         return str(self._root)
+
+    def hold(self, marker: bytes) -> None:
+        """Take only the folder that has this marker for this store."""
+        self._folder_at_root.hold(marker)
 
     def show(self, key: str) -> str:
         """The object's path."""
@@ -220,7 +228,7 @@ class LocalStore:
     def _folder(self, *prefix: str, make: bool = False) -> Iterator[int]:
         """A descriptor of the folder of a prefix; without one, or with an empty one, of the root."""
         parts = [part for each in prefix if each for part in check_key(each).split("/")]
-        root = open_root(self._root, make=make)
+        root = self._folder_at_root.open(make=make)
         try:
             with below(root, parts, make=make) as folder:
                 yield folder

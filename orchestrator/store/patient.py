@@ -52,6 +52,10 @@ class PatientStore:
         """The place of the store behind."""
         return self._inner.url
 
+    def hold(self, marker: bytes) -> None:
+        """Take only a store of this marker for this one."""
+        self._inner.hold(marker)
+
     def show(self, key: str) -> str:
         """Where a person finds the object."""
         return self._inner.show(key)

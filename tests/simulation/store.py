@@ -78,6 +78,9 @@ class View:
         self._objects, self._process = objects, process
         self._kernel, self._chance = objects.kernel, objects.chance
 
+    def hold(self, marker: bytes) -> None:
+        """It never vanishes."""
+
     def _do(self, effect: Callable[[], Result]) -> Result:
         process, chance = self._process, self._chance
         process.asked = (self._kernel.now, process.asked[0])

@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import math
 import os
 import re
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,7 +21,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from orchestrator.errors import DamagedError, NotFoundError, StoreError, StoreUnavailableError
-from orchestrator.store.base import Entry, check_key
+from orchestrator.store.base import MARKER, Entry, check_key
 from orchestrator.store.local import LocalStore
 from orchestrator.store.s3.connection import THREADS, Connection, cache_folder, cache_key, connections
 from orchestrator.store.s3.place import S3Place
@@ -41,6 +43,8 @@ from orchestrator.text import printable
 
 _SHA256 = "dip-sha256"
 _TOKEN = "dip-token"  # noqa: S105 - the name of a create's token
+_SEEN_FOR_S = 10.0
+"""So long a look at the marker of a store that is held counts."""
 _LOOK_AHEAD = 2 * THREADS
 _DELETED_AT_ONCE = 1000  # the most keys that S3 deletes in one request
 
@@ -62,16 +66,21 @@ class S3Store:
     """Objects of this size and more are written in parts."""
     part_bytes = 16 << 20
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, marker: bytes = b"") -> None:
         self._place = S3Place.parse(url)
+        self._marker, self._seen = marker, -math.inf
 
-    def __reduce__(self) -> tuple[type["S3Store"], tuple[str]]:
-        return S3Store, (self.url,)
+    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, bytes]]:
+        return S3Store, (self.url, self._marker)
 
     @property
     def url(self) -> str:
         """The bucket, the prefix and all options, never a secret."""
         return self._place.url
+
+    def hold(self, marker: bytes) -> None:
+        """Take only the place in the bucket that has this marker for this store."""
+        self._marker, self._seen = marker, -math.inf
 
     def show(self, key: str) -> str:
         """The object's address, ``s3://bucket/prefix/key``."""
@@ -278,6 +287,8 @@ class S3Store:
         connection, client, place = self._connection, None, printable(self.show(key) if key else self.url)
         try:
             client = connection.client()
+            if self._marker and time.monotonic() - self._seen > _SEEN_FOR_S:
+                self._check_held(client)
             yield client
         except RuntimeError as error:
             if "credentials" not in str(error):
@@ -294,6 +305,27 @@ class S3Store:
             raise kind(f"cannot {verb} {place}: {reason}") from error
         else:
             connection.answered = True
+
+    def _check_held(self, client: Any) -> None:
+        """Compare the marker with the one that is wanted.
+
+        Raises:
+            StoreUnavailableError: it is another, or not there.
+        """
+        try:
+            answer = client.get_object(Bucket=self._place.bucket, Key=self._address(MARKER))
+            with contextlib.closing(answer["Body"]) as body:
+                found: bytes = body.read(len(self._marker) + 1)
+        except failures.ClientError as error:
+            if code_of(error) != NO_KEY:
+                raise
+            found = b""
+        if found != self._marker:
+            raise StoreUnavailableError(
+                f"the store {self.url} {'is another one' if found else f'has lost its {MARKER}'}: it was emptied or"
+                " replaced; put it back, and resume the run"
+            )
+        self._seen = time.monotonic()
 
     def _diagnosis(self, error: Exception) -> tuple[type[StoreError], str]:
         """Whether an error passes, and what it is, in words that hold no secret."""

@@ -1,12 +1,16 @@
 """How a run ends, on a Ray that never starts: what goes wrong is what its work raises."""
 
+import pickle
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.cli.exits import Exit, exit_of_error
 from orchestrator.drive import driver
 from orchestrator.errors import (
     DamagedError,
@@ -17,11 +21,13 @@ from orchestrator.errors import (
     StoreUnavailableError,
     UserMistakeError,
 )
-from orchestrator.plan.make import make_plan
+from orchestrator.plan.make import make_plan, resume_plan
 from orchestrator.plan.plan import Plan
-from orchestrator.run.attempt import RunState
+from orchestrator.run.attempt import Holder, RunState
+from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import Source
 from orchestrator.run.layout import RunLayout
+from orchestrator.run.marker import MARKERS, hold
 from orchestrator.run.progress import Stage
 from orchestrator.run.record import read_run
 from orchestrator.store import LocalStore
@@ -102,6 +108,55 @@ def test_a_run_whose_work_ends_is_finished(store: LocalStore, plan: Plan, work: 
     work(None)
     outcome = driver.execute(store, plan, Quiet())
     assert (outcome.record.state, outcome.rows) == (RunState.FINISHED, [])
+
+
+@pytest.mark.parametrize("instead", ["nothing", "an empty folder", "another store"])
+def test_a_store_that_vanishes_while_a_run_works_pauses_it_and_is_not_made_anew(
+    store: LocalStore, plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, instead: str
+) -> None:
+    place, away = Path(store.url), tmp_path / "away"
+
+    def vanish(context: RunContext, *_: Any, **__: Any) -> None:
+        place.rename(away)
+        if instead != "nothing":
+            place.mkdir()
+        if instead == "another store":
+            hold(LocalStore(place))
+        # What a worker, on this machine or another, does next.
+        pickle.loads(pickle.dumps(context)).store.exists(RunLayout("r1").record)  # noqa: S301
+
+    monkeypatch.setattr(driver, "work", vanish)
+    monkeypatch.setattr(driver, "local_ray", lambda resources, dashboard: nullcontext())
+    plan = replace(plan, config=plan.config.model_copy(update={"resources": _impatient(plan)}))
+    with pytest.raises(StoreUnavailableError, match=r"mount it, .*; the run r1 is paused$") as caught:
+        driver.execute(store, plan, Quiet())
+    assert exit_of_error(caught.value) == Exit.PAUSED
+    assert [path.name for path in place.rglob("*")] == (["store.json"] if instead == "another store" else [])
+    assert place.exists() == (instead != "nothing")
+
+    shutil.rmtree(place, ignore_errors=True)
+    away.rename(place)
+    monkeypatch.setattr(driver, "work", lambda *_, **__: None)
+    monkeypatch.setattr(Holder, "is_gone", True)
+    again = replace(resume_plan(store, "r1"), resources=plan.resources)
+    assert driver.execute(LocalStore(place), again, Quiet()).record.state is RunState.FINISHED
+
+
+def _impatient(plan: Plan) -> Any:
+    return plan.config.resources.model_copy(update={"store_patience_s": 0})
+
+
+def test_a_store_of_before_there_were_markers_gets_one(
+    store: LocalStore, plan: Plan, work: Callable[[None], None]
+) -> None:
+    work(None)
+    driver.execute(store, plan, Quiet())
+    first = store.get("store.json")
+    store.delete_all("runs")
+    Path(store.show("store.json")).unlink()
+    driver.execute(LocalStore(store.url), plan, Quiet())
+    second = LocalStore(store.url).get("store.json")
+    assert MARKERS.from_json(first).id != MARKERS.from_json(second).id
 
 
 def test_where_something_is_left_of_a_deleted_run_no_new_one_begins(store: LocalStore, plan: Plan) -> None:

@@ -353,6 +353,17 @@ def test_a_driver_that_was_succeeded_learns_it_also_where_listings_lag(
             claim.check(now=True, through=LocalStore(store.url))
 
 
+@pytest.mark.parametrize("gone", [LAYOUT.root, "runs"])
+def test_a_driver_whose_claim_is_gone_stops(store: LocalStore, gone: str) -> None:
+    with taken(store) as claim:
+        claim.check(now=True)
+        store.delete_all(gone)
+        with pytest.raises(SupersededError, match=rf"the run {LAYOUT.run} is gone, .* this driver stops"):
+            claim.check(now=True)
+        with pytest.raises(SupersededError):
+            claim.check_stop()
+
+
 def test_a_folder_that_nobody_came_to_put_a_holder_into_is_no_claim(store: LocalStore) -> None:
     with taken(store) as claim:
         (Path(store.url) / LAYOUT.claim(2).root).mkdir()

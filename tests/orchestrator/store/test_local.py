@@ -13,7 +13,7 @@ import pytest
 from orchestrator.errors import DamagedError, StoreError, StoreUnavailableError
 from orchestrator.store import LocalStore, Store
 from orchestrator.store import local as module
-from orchestrator.store.contract import StoreContract
+from orchestrator.store.contract import EVERY_OPERATION, StoreContract
 from orchestrator.store.folders import flush
 from orchestrator.store.patient import PatientStore
 
@@ -437,6 +437,39 @@ def test_a_file_system_out_of_reach_is_unavailable_and_no_object_missing(
     ):
         with pytest.raises(StoreUnavailableError, match="cannot"):
             operation()
+
+
+@pytest.mark.parametrize("instead", ["nothing", "an empty folder", "another store"])
+@pytest.mark.parametrize("operation", EVERY_OPERATION.values(), ids=EVERY_OPERATION)
+def test_a_store_that_vanished_is_not_made_anew_and_no_object_of_it_is_missing(
+    store: LocalStore, tmp_path: Path, instead: str, operation: Callable[[Store], object]
+) -> None:
+    store.put("a/b", b"1")
+    store.create("store.json", b"this one")
+    store.hold(b"this one")
+    operation(store)
+    store.put("a/b", b"1")
+    away = Path(store.url).rename(tmp_path / "away")
+    if instead != "nothing":
+        Path(store.url).mkdir()
+    if instead == "another store":
+        LocalStore(store.url).create("store.json", b"that one")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreUnavailableError, match="mount it, or put it back, and resume the run"):
+        operation(store)
+    assert sorted(tmp_path.rglob("*")) == before
+    shutil.rmtree(store.url, ignore_errors=True)
+    away.rename(store.url)
+    operation(store)
+
+
+def test_a_marker_that_is_a_link_is_none(store: LocalStore, tmp_path: Path) -> None:
+    store.put("a", b"1")
+    (tmp_path / "elsewhere").write_bytes(b"this one")
+    Path(store.url, "store.json").symlink_to(tmp_path / "elsewhere")
+    store.hold(b"this one")
+    with pytest.raises(StoreUnavailableError, match="is another one"):
+        store.get("a")
 
 
 def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
