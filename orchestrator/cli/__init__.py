@@ -25,6 +25,7 @@ from orchestrator.cli import (
     status,
     study,
     submit,
+    verify,
     watch,
 )
 from orchestrator.cli.exits import Exit, exit_of_error
@@ -45,6 +46,7 @@ COMMANDS = {
     "results": results,
     "delete": delete,
     "prune": prune,
+    "verify": verify,
     "export": export,
     "import": import_run,
     "doctor": doctor,
@@ -59,7 +61,8 @@ examples:
 
 exit status:
   0 done; 2 a mistake, which a line names; 65 finished, but some images have no result; 70 the run or the program
-  failed; 75 the run is paused, and `resume` goes on with it; 78 `doctor` found something; 130 interrupted or cancelled
+  failed; 74 `verify` found damage; 75 the run is paused, and `resume` goes on with it; 78 `doctor` found something;
+  130 interrupted or cancelled
 
 In Python: import orchestrator; run = orchestrator.submit("photos/")
 """

@@ -19,6 +19,8 @@ class Exit(IntEnum):
     """The run is finished, and some images have no result; or something could not be read."""
     FAILED = 70
     """The run failed, or the program did."""
+    DAMAGED = 74
+    """`verify` found objects that are damaged, missing or left over."""
     PAUSED = 75
     """The run is paused: the store is in trouble, or Ray is. `resume` goes on with it."""
     WRONG = 78

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from orchestrator.drive.following import Followed
 from orchestrator.errors import NotFoundError, RunCancelledError, RunFailedError, UserMistakeError
+from orchestrator.keep.damage import Damage
 from orchestrator.keep.delete import delete_run
 from orchestrator.keep.export import export_run
 from orchestrator.run.attempt import RunState, latest
@@ -229,6 +230,25 @@ class Run:
             UserMistakeError: the run is under way, or an unfinished run takes its lottery tickets.
         """
         delete_run(self.store, self.name)
+
+    def verify(self, *, repair: bool = False) -> list[Damage]:
+        """Read every object of the run and its inputs, and return what is damaged, missing or left over.
+
+        Args:
+            repair: Remove what can be made again; `orchestrator.resume` then makes it.
+
+        Raises:
+            UserMistakeError: with ``repair``: the run is under way.
+            DamagedError, NewerFormatError: with ``repair``: the run's record cannot be read.
+        """
+        # Imported here: it reads every kind of object, which no other method does.
+        from orchestrator.keep.repair import repair_run  # noqa: PLC0415
+        from orchestrator.keep.verify import verify_run  # noqa: PLC0415
+
+        damages = verify_run(self.store, self.name).damages
+        if repair and any(damage.is_repairable for damage in damages):
+            repair_run(self.store, self.name)
+        return damages
 
     def export(self, path: str | Path) -> Path:
         """Write the run with the inputs and banks that it needs, verified, to a place that is not there yet.

@@ -66,6 +66,13 @@ def read_png(data: bytes, max_pixels: int) -> Decoded:
     )
 
 
+def check_chunks(data: bytes) -> None:
+    """Compare every chunk of a PNG with its checksum, without decoding it; raise ImageRejectedError if one differs."""
+    for _, start, end in _png_chunks(data):
+        if zlib.crc32(data[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise ImageRejectedError("the PNG data is damaged: a checksum does not match")
+
+
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield the type, start and end of every chunk up to IEND; raise ImageRejectedError if the data ends before."""
     start = 8

@@ -12,7 +12,7 @@ from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout
 from orchestrator.settings import Config
 from orchestrator.store import Store
-from workers.lottery.tickets import NewerTicketError, header
+from workers.lottery.headers import NewerTicketError, header
 
 
 def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) -> None:

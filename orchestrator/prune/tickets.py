@@ -11,8 +11,9 @@ from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout, start_key
 from orchestrator.store import Store
 from orchestrator.version import __version__
+from workers.lottery.headers import NewerTicketError
 from workers.lottery.masks import Masks
-from workers.lottery.tickets import NewerTicketError, Ticket
+from workers.lottery.tickets import Ticket
 from workers.names import Chain, Round
 from workers.networks import Network
 

@@ -33,6 +33,7 @@ from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row
 from orchestrator.store import Store
 from orchestrator.version import __version__
+from workers.lottery.headers import header
 from workers.names import Chain, PriorName, Round, parse_name
 
 MOST_BYTES = 128 * 2**20
@@ -247,17 +248,10 @@ def _layers(store: Store, layout: RunLayout, owner: str, rows: Sequence[Row]) ->
         for number in dict.fromkeys([numbers[(len(numbers) - 1) // 2], numbers[-1]]):
             data = _get(store, layout.ticket(owner, rounds[number].round(number)))
             if data is not None:
-                head = _header(data)
+                head = header(data)
                 layers = [(layer["name"], layer["kept"], math.prod(layer["shape"])) for layer in head["layers"]]
                 tickets.append(TicketLayers(method, head["target"] != "clean", number, layers))
     return tickets
-
-
-def _header(data: bytes) -> dict[str, Any]:
-    # Imported here: it brings torch, which a page without tickets does not need.
-    from workers.lottery.tickets import header  # noqa: PLC0415
-
-    return header(data)
 
 
 def _pickers(fit: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:

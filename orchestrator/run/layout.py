@@ -13,6 +13,7 @@ runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; nev
           /restored/<arm>/<pick|mean|spread>/<name> the restored images, and where the fits disagree
           /previews/<image id>/[<arm>/]<what>.png   small pictures for the report
           /rows/<image id>.json                     its rows of the results; the mark that it is finished
+          /retried/<image id>/<number>.json         its rows before it was given another try; nothing reads them
           /cleanups/<image id>                      while a finished image's fits are deleted
           /results.csv, results.parquet, comparison.csv, report/index.html, report/results-<number>.html
           /study/table.parquet, table.csv, study.json, index.html
@@ -26,7 +27,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -93,6 +94,12 @@ def image_key(file: str) -> str:
     return f"{IMAGES}/{file[:2]}/{file}"
 
 
+def bank_root(description: Mapping[str, object]) -> str:
+    """The prefix of the bank that depends on this, and on nothing else."""
+    text = json.dumps(description, sort_keys=True)
+    return f"{BANKS}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
 @dataclass(frozen=True)
 class BankLayout:
     """The keys of one bank of fingerprints."""
@@ -107,8 +114,7 @@ class BankLayout:
     @property
     def root(self) -> str:
         """The bank's prefix: a hash of its description."""
-        text = json.dumps(self.description, sort_keys=True)
-        return f"{BANKS}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return bank_root(self.description)
 
     @property
     def key(self) -> str:
@@ -219,6 +225,10 @@ class RunLayout:
     def fits(self, image: str) -> str:
         """All fits of an image."""
         return f"{self.root}/fits/{image}"
+
+    def retried(self, image: str, number: int) -> str:
+        """The rows of an earlier try of an image, counted from 1."""
+        return f"{self.root}/retried/{image}/{number:03}.json"
 
     @property
     def cleanups(self) -> str:

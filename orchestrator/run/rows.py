@@ -92,7 +92,7 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 
 @dataclass(frozen=True)
-class _ImageRows:
+class ImageRows:
     """The rows of one image, as the store has them."""
 
     rows: Sequence[Row]
@@ -103,7 +103,7 @@ def _rows_of_a_list(listed: Any) -> Mapping[str, Any]:
     return {"rows": [{"blind": NOT_BLIND not in (row.get("note") or ""), **row} for row in listed]}
 
 
-_ROWS = RecordFormat("the rows", _ImageRows, (_rows_of_a_list,))
+ROWS = RecordFormat("the rows", ImageRows, (_rows_of_a_list,))
 
 
 def rows_to_json(rows: Iterable[Row]) -> str:
@@ -113,7 +113,7 @@ def rows_to_json(rows: Iterable[Row]) -> str:
 
 def rows_record(rows: Sequence[Row]) -> bytes:
     """An image's rows as the store has them."""
-    return _ROWS.to_json(_ImageRows(rows), indent=2)
+    return ROWS.to_json(ImageRows(rows), indent=2)
 
 
 def rows_from_json(text: str | bytes, place: str = "") -> list[Row]:
@@ -123,7 +123,7 @@ def rows_from_json(text: str | bytes, place: str = "") -> list[Row]:
         NewerFormatError: a newer version has written them.
         ValueError: these are no rows.
     """
-    return list(_ROWS.from_json(text, place).rows)
+    return list(ROWS.from_json(text, place).rows)
 
 
 def rows_to_csv(rows: Iterable[Row]) -> str:
@@ -159,7 +159,7 @@ def rows_of(store: Store, key: str) -> list[Row]:
         NewerFormatError: a newer version has written them.
         DamagedError: the object is no list of rows.
     """
-    return list(_ROWS.read(store, key).rows)
+    return list(ROWS.read(store, key).rows)
 
 
 def read_rows(store: Store, layout: RunLayout, skip: Callable[[str], None] | None = None) -> list[Row]:
@@ -180,7 +180,7 @@ def read_rows(store: Store, layout: RunLayout, skip: Callable[[str], None] | Non
         objects = store.get_many(tuple(rest))
         try:
             while rest:
-                rows += _ROWS.from_store(next(objects), store.show(rest[0])).rows
+                rows += ROWS.from_store(next(objects), store.show(rest[0])).rows
                 rest.popleft()
         except (DamagedError, NewerFormatError) as error:
             if skip is None:

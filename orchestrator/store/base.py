@@ -145,10 +145,10 @@ class Store(Protocol):
         Use it for objects that are written once: a caller that has asked before may get the same file again.
         """
 
-    def sweep(self, prefix: str) -> int:
+    def sweep(self, prefix: str, *, dry_run: bool = False) -> int:
         """Remove what killed writers have left below ``prefix/`` beside the objects; returns how much that was.
 
-        Safe beside living writers.
+        Safe beside living writers. With ``dry_run`` nothing is removed.
         """
 
     def show(self, key: str) -> str:

@@ -213,7 +213,7 @@ class LocalStore:
                 _intact_files.add(path)
         return path
 
-    def sweep(self, prefix: str) -> int:
+    def sweep(self, prefix: str, *, dry_run: bool = False) -> int:
         """Remove the files below ``prefix/`` that killed writers have left behind; returns how many."""
         swept = 0
         with (
@@ -221,7 +221,7 @@ class LocalStore:
             contextlib.suppress(*NOT_THERE, LinkError),
             self._folder(prefix) as folder,
         ):
-            swept = sweep(folder)
+            swept = sweep(folder, dry_run=dry_run)
         return swept
 
     @contextlib.contextmanager

@@ -78,8 +78,8 @@ def sha256_of(file: int) -> str:
     return ""
 
 
-def sweep(folder: int) -> int:
-    """Remove the files below a folder that dead writers have left behind; returns how many.
+def sweep(folder: int, *, dry_run: bool = False) -> int:
+    """Remove the files below a folder that dead writers have left behind, or only count them; returns how many.
 
     Files of living writers stay. A writer that finds its file removed all the same (it was stopped for a day) repeats
     its write.
@@ -92,9 +92,10 @@ def sweep(folder: int) -> int:
         with contextlib.suppress(*NOT_THERE, PermissionError, LinkError):
             if entry.is_dir(follow_symlinks=False):
                 with below(folder, [entry.name]) as inner:
-                    swept += sweep(inner)
+                    swept += sweep(inner, dry_run=dry_run)
             elif entry.name.startswith(PREFIX) and _is_left_behind(folder, entry.name):
-                os.unlink(entry.name, dir_fd=folder)
+                if not dry_run:
+                    os.unlink(entry.name, dir_fd=folder)
                 swept += 1
     return swept
 

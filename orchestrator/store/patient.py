@@ -132,9 +132,9 @@ class PatientStore:
         """A file on this machine with the object's bytes, to be read only."""
         return self._patiently(lambda: self._inner.local_path(key))
 
-    def sweep(self, prefix: str) -> int:
+    def sweep(self, prefix: str, *, dry_run: bool = False) -> int:
         """Remove what killed writers have left below ``prefix/``; returns how much that was."""
-        return self._patiently(lambda: self._inner.sweep(prefix))
+        return self._patiently(lambda: self._inner.sweep(prefix, dry_run=dry_run))
 
     def _patiently(self, operation: Callable[[], _Result]) -> _Result:
         end: float | None = None

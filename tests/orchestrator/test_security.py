@@ -151,6 +151,8 @@ def test_no_source_makes_code_of_data() -> None:
     assert all("pickle" in said for said in contract)
     # An exported run as an archive: its members are read one by one, and none is extracted.
     assert found.pop("orchestrator/keep/parcel.py") == ["imports tarfile"]
+    # Archives of arrays: their members are compared with their checksums, and none is extracted.
+    assert found.pop("orchestrator/keep/content.py") == ["imports zipfile"]
     assert {name: said for name, said in found.items() if said} == {}
 
 

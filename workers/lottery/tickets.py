@@ -12,8 +12,6 @@ this line without it and of the third part. The rest are the masks' bits, layer 
 the first in the highest bit; zeros fill the last byte.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from workers.lottery.headers import MAGIC, digest, header, header_line
 from workers.lottery.masks import Masks, apply, layer_counts, prunable, sparsity, unflatten
 from workers.lottery.methods import METHODS, Method
 from workers.networks import Network, prior_of
@@ -31,8 +30,6 @@ from workers.seeds import generator_of
 Target = Literal["observed", "clean"]
 """The image that the masks were fitted to: as it was measured, or the clean one, which only an experiment has."""
 
-_KIND, _FORMAT = b"dip-ticket", 1
-_MAGIC = b"%s %d" % (_KIND, _FORMAT)
 _TYPES: dict[str, type] = {
     "network": str,
     "out_channels": int,
@@ -52,10 +49,6 @@ _TYPES: dict[str, type] = {
 }
 _LAYER_TYPES: dict[str, type] = {"name": str, "shape": list, "kept": int}
 _MOST_CHANNELS = 2**16
-
-
-class NewerTicketError(ValueError):
-    """A ticket was written by a newer version, whose format this version does not know."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +150,8 @@ class Ticket:
         ]
         flat = [mask.numpy().ravel() for mask in masks.values()]
         bits = np.packbits(np.concatenate([np.zeros(0, dtype=np.bool_), *flat])).tobytes()
-        fields["sha256"] = hashlib.sha256(_json(fields) + bits).hexdigest()
-        return _MAGIC + b"\n" + _json(fields) + bits
+        fields["sha256"] = digest(fields, bits)
+        return MAGIC + b"\n" + header_line(fields) + bits
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -198,35 +191,6 @@ class Ticket:
         if ticket.to_bytes() != data:
             raise ValueError("the ticket is damaged: its parts do not agree with each other")
         return ticket
-
-
-def header(data: bytes) -> dict[str, Any]:
-    """The JSON object at the head of a ticket, without reading masks; its content is not checked.
-
-    Raises:
-        NewerTicketError: a newer version has written them.
-        ValueError: the bytes are no ticket.
-    """
-    magic, *lines = data.split(b"\n", 2)
-    kind, _, number = magic.rpartition(b" ")
-    if kind == _KIND and number.isdigit() and int(number) > _FORMAT:
-        raise NewerTicketError(
-            f"the bytes do not begin with {_MAGIC.decode()!r} but have format {int(number)}: a newer version has"
-            " written them; install that version"
-        )
-    if magic != _MAGIC or len(lines) != 2:
-        raise ValueError("the bytes are no ticket: they do not begin with 'dip-ticket 1' and a header")
-    try:
-        fields = json.loads(lines[0].decode("ascii"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError("the bytes are no ticket: the header is not JSON") from error
-    if not isinstance(fields, dict):
-        raise ValueError("the bytes are no ticket: the header is not a JSON object")
-    return fields
-
-
-def _json(fields: dict[str, Any]) -> bytes:
-    return json.dumps(fields).encode("ascii") + b"\n"
 
 
 def _check(what: str, fields: Any, types: dict[str, type]) -> None:

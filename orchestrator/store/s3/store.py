@@ -199,7 +199,7 @@ class S3Store:
             found.update(item["Key"][start:] for item in page.get("Contents", []))
         return sorted(found - {""})
 
-    def sweep(self, prefix: str) -> int:
+    def sweep(self, prefix: str, *, dry_run: bool = False) -> int:
         """Do nothing: killed writers leave no objects, and the bucket's lifecycle removes parts of uploads."""
         if prefix:
             check_key(prefix)

@@ -17,6 +17,7 @@ from orchestrator.run.progress import Stage
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import COLUMNS, Row, RowState, rows_to_json
 from orchestrator.store import LocalStore
+from tests.old_runs import unpack
 from tests.orchestrator.conftest import ELSEWHERE, Encoded, MakeConfig, leave_run
 
 LAYOUT = RunLayout("r1")
@@ -145,3 +146,14 @@ def test_a_run_that_is_drained_is_not_waited_for(store: LocalStore) -> None:
     run = Run("r1", store.url)
     assert run.cancel(drain=True).state is RunState.RUNNING
     assert json.loads(store.get(LAYOUT.claim(2).cancel))["stop"] == "drain"
+
+
+def test_a_run_is_verified_and_repaired(tmp_path: Path) -> None:
+    store = LocalStore(unpack(tmp_path))
+    run, scores = Run("interrupted", store.url), RunLayout("interrupted").scores("cat-c4c3493c")
+    assert run.verify() == []
+    store.put(scores, b"PAR1")
+    assert [damage.key for damage in run.verify()] == [scores]
+    assert [damage.is_repairable for damage in run.verify(repair=True)] == [True]
+    assert not store.exists(scores)
+    assert run.verify(repair=True) == []

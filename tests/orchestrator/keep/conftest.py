@@ -1,6 +1,7 @@
 """Runs in a store that share inputs and banks, on a folder and on a bucket; processes that die at a given moment."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from orchestrator.run.record import RunRecord
 from orchestrator.score.bank import bank_of
 from orchestrator.store import Entry, LocalStore, Store
 from tests.orchestrator.conftest import MakeConfig, leave_run
+from tests.orchestrator.keep.whole import ARMS, Whole, leave_whole
 from tests.orchestrator.store.conftest import (  # noqa: F401 - a bucket for the tests here
     OpenS3,
     forget_connections,
@@ -32,6 +34,18 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened: OpenS3 = request.getfixturevalue("on_moto")
     yield opened()
     forget_connections()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory, make_config: MakeConfig) -> Whole:
+    return leave_whole(LocalStore(tmp_path_factory.mktemp("whole") / "store"), make_config(arms=list(ARMS)))
+
+
+@pytest.fixture
+def whole(made_once: Whole, tmp_path: Path) -> Whole:
+    """A finished run in a folder, with all its checksums."""
+    shutil.copytree(made_once.store.url, tmp_path / "store")
+    return Whole(LocalStore(tmp_path / "store"), made_once.images)
 
 
 @pytest.fixture

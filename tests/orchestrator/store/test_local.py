@@ -372,7 +372,9 @@ def test_what_dead_writers_left_is_swept(store: LocalStore, tmp_path: Path) -> N
     leave_behind(folder / ".partial-0123")
     leave_behind(folder / ".partial-4567")
     leave_behind(tmp_path / ".partial-89ab")
+    assert store.sweep("r", dry_run=True) == 2
     assert store.sweep("r") == 2
+    assert store.sweep("r", dry_run=True) == 0
     assert names(store, "r/a") == ["b"]
     assert store.sweep("nothing") == 0
     assert (tmp_path / ".partial-89ab").exists()

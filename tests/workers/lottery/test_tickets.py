@@ -13,10 +13,11 @@ from torch import nn
 
 from tests.workers.lottery.small import measurement, weights
 from workers.fitting import Fit, FitSettings
+from workers.lottery.headers import NewerTicketError, header
 from workers.lottery.masks import applied, prunable, sparsity
 from workers.lottery.methods import METHODS
 from workers.lottery.pruning import at_random
-from workers.lottery.tickets import NewerTicketError, Ticket, header
+from workers.lottery.tickets import Ticket
 from workers.networks import prior_of
 from workers.operators import Identity
 from workers.seeds import generator_of
