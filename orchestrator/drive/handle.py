@@ -13,8 +13,8 @@ from orchestrator.keep.damage import Damage
 from orchestrator.keep.delete import delete_run
 from orchestrator.keep.export import export_run
 from orchestrator.run.attempt import RunState, latest
-from orchestrator.run.inputs import InputImage, read_inputs
-from orchestrator.run.layout import RunLayout, image_key
+from orchestrator.run.inputs import InputImage, read_input, read_inputs
+from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, cancel_run, read_run
 from orchestrator.run.rows import read_rows, rows_to_table
@@ -152,7 +152,7 @@ class Run:
                 f"the run {self.name} has no {which} of {printable(image)} by {printable(arm)}; its arms:"
                 f" {', '.join(self._arms())}"
             ) from None
-        original = decode(self.store.get(image_key(given.file)), rules=given.rules, known=self._known(given))
+        original = decode(read_input(self.store, given.file), rules=given.rules, known=self._known(given))
         return decode(data, like=original.encoding, rules=given.rules).pixels
 
     def _known(self, image: InputImage) -> "NDArray[np.bool_] | None":
@@ -160,7 +160,7 @@ class Run:
 
         if image.mask is None or image.rules == 0 or self.status().simulate:
             return None
-        return decode_mask(self.store.get(image_key(image.mask)))
+        return decode_mask(read_input(self.store, image.mask))
 
     def _arms(self) -> list[str]:
         # A record holds the arms as sections, already resolved.

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import DamagedError, ImageRejectedError
 from orchestrator.images import Picture, decode, decode_mask
 from orchestrator.run.context import RunContext
-from orchestrator.run.inputs import InputImage
-from orchestrator.run.layout import image_key
+from orchestrator.run.inputs import InputImage, read_input
 from workers.objective import Measurement
 from workers.seeds import seed_of
 from workers.tasks import Observation, enlarge, observe
@@ -47,7 +46,7 @@ class Problem:
             ImageRejectedError: the file is damaged, or cannot be decoded.
         """
         config, simulate = self._context.config, self._context.simulate
-        data = self._get(image_key(self.image.file))
+        data = self._read(self.image.file)
         # A clean image is known everywhere, and nothing goes beyond it.
         room = 0.0 if simulate or self.image.rules == 0 else config.task.kind.room
         known = None if simulate or self.image.rules == 0 else self._mask
@@ -58,7 +57,7 @@ class Problem:
         """The user's mask (H, W), true where the image is known; None without one."""
         if self.image.mask is None:
             return None
-        return decode_mask(self._get(image_key(self.image.mask)), max_pixels=self._context.config.ingest.max_pixels)
+        return decode_mask(self._read(self.image.mask), max_pixels=self._context.config.ingest.max_pixels)
 
     @cached_property
     def observation(self) -> Observation:
@@ -124,7 +123,7 @@ class Problem:
         """The reference's file, on the degraded image's scale; None in a simulation."""
         if self.image.reference is None or self._context.simulate:
             return None
-        data = self._context.store.get(image_key(self.image.reference))
+        data = self._read(self.image.reference)
         like = self.picture.encoding
         return decode(data, max_pixels=self._context.config.ingest.max_pixels, like=like, rules=self.image.rules)
 
@@ -153,9 +152,9 @@ class Problem:
         pixels, known = view.take(self.observation.pixels, self.observation.known)
         return Measurement.hiding(pixels, known, random, share=config.fit.held_out, fewest=config.fit.held_out_pixels)
 
-    def _get(self, key: str) -> bytes:
+    def _read(self, file: str) -> bytes:
         try:
-            return self._context.store.get(key)
+            return read_input(self._context.store, file)
         except DamagedError as error:
             # A damaged file concerns this image alone.
             raise ImageRejectedError(f"its copy in the store is damaged ({error})") from None

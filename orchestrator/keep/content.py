@@ -15,11 +15,10 @@ from typing import Any
 from orchestrator.errors import DamagedError, ImageRejectedError, NewerFormatError
 from orchestrator.fit.record import FIT_RECORDS
 from orchestrator.images.png import check_chunks
-from orchestrator.keep.parcel import check_content
 from orchestrator.run.attempt import HOLDERS, STANDINGS, STOP_REQUESTS
 from orchestrator.run.decisions import DECISIONS, RUNGS
 from orchestrator.run.formats import RecordFormat
-from orchestrator.run.inputs import INPUTS
+from orchestrator.run.inputs import INPUTS, check_content
 from orchestrator.run.layout import bank_root
 from orchestrator.run.places import Kind
 from orchestrator.run.record import RUN_RECORDS

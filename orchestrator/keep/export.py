@@ -6,9 +6,9 @@ from pathlib import Path
 
 from orchestrator.errors import UserMistakeError
 from orchestrator.keep.names import bank_roots, input_keys, tickets_of
-from orchestrator.keep.parcel import EXPORTS, LIST, Export, Packed, check_content, written_parcel
+from orchestrator.keep.parcel import EXPORTS, LIST, Export, Packed, written_parcel
 from orchestrator.run.attempt import RunState, latest
-from orchestrator.run.inputs import read_inputs
+from orchestrator.run.inputs import check_content, read_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.marker import hold_if_marked
 from orchestrator.run.record import RunRecord, read_run

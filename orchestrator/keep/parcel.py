@@ -21,8 +21,8 @@ from typing import IO, Any, cast
 from orchestrator.errors import DamagedError, OrchestratorError, UserMistakeError
 from orchestrator.keep.names import input_keys
 from orchestrator.run.formats import RecordFormat, same_fields
-from orchestrator.run.inputs import INPUTS
-from orchestrator.run.layout import IMAGES, RUNS, SHARED, RunLayout
+from orchestrator.run.inputs import INPUTS, check_content
+from orchestrator.run.layout import RUNS, SHARED, RunLayout
 from orchestrator.run.record import RUN_RECORDS, check_run_name
 from orchestrator.store import LocalStore, check_key
 from orchestrator.store.partial import PREFIX
@@ -33,7 +33,6 @@ MOST_BYTES = 4 << 30
 """The most that one object of an archive may have; each is held in memory."""
 Add = Callable[[str, bytes], None]
 """Adds an object by its key."""
-_OF_CONTENT = re.compile(rf"{IMAGES}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(?:\.[a-z0-9]+)?")
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 
 
@@ -170,17 +169,6 @@ def _check_definition(
     for key in input_keys(inputs):
         if key not in found:
             raise DamagedError(f"{place} is no whole export: it lacks {printable(key)}")
-
-
-def check_content(key: str, sha256: str) -> None:
-    """Compare the content of an input with its name, which is its content's SHA-256.
-
-    Raises:
-        DamagedError: they differ.
-    """
-    named = _OF_CONTENT.fullmatch(key)
-    if named is not None and named[1] != sha256:
-        raise DamagedError(f"{key} is damaged: its content is not the one that its name says (SHA-256)")
 
 
 def _check_place(key: str, run: str, path: Path) -> None:

@@ -1,13 +1,16 @@
 """The list of a run's inputs in the store. Once it is there it counts, whatever happens to the folders."""
 
+import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError
 from orchestrator.run.formats import RecordFormat, same_fields
-from orchestrator.run.layout import RunLayout
+from orchestrator.run.layout import IMAGES, RunLayout, image_key
 from orchestrator.store import Store
+from orchestrator.text import printable
 
 SPREAD_SUFFIX = ".tif"
 RULES = 1
@@ -15,6 +18,8 @@ RULES = 1
 
 A run keeps the rules that it was begun with, so that its fits and its restored files agree.
 """
+
+_OF_CONTENT = re.compile(rf"(?s:.*/)?{IMAGES}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(?:\.[a-z0-9]{{1,8}})?")
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,34 @@ def read_inputs(store: Store, layout: RunLayout) -> Inputs | None:
 def write_inputs(store: Store, layout: RunLayout, inputs: Inputs) -> Inputs:
     """Write the list to the store, once everything on it is there; returns the list that counts, which is the first."""
     return INPUTS.create_or_read(store, layout.inputs, inputs)
+
+
+def read_input(store: Store, file: str) -> bytes:
+    """The content of an image, a reference or a mask; where its name is its content's SHA-256, the two are compared.
+
+    Raises:
+        NotFoundError: the store does not hold it.
+        DamagedError: it is damaged.
+    """
+    data = store.get(image_key(file))
+    check_content(store.show(image_key(file)), hashlib.sha256(data).hexdigest())
+    return data
+
+
+def check_content(place: str, sha256: str) -> None:
+    """Compare the content of an input with its name at the end of a key, or of a path.
+
+    A mask is named by the file that it was made from, and says so after the SHA-256: it is not compared.
+
+    Raises:
+        DamagedError: they differ.
+    """
+    named = _OF_CONTENT.fullmatch(place)
+    if named is not None and named[1] != sha256:
+        raise DamagedError(
+            f"{printable(place)} is damaged: its content is not the one that its name says (SHA-256); put back a good"
+            " copy, or delete it and submit the image again"
+        )
 
 
 def image_ids(store: Store, layout: RunLayout, skip: Callable[[str], None] | None = None) -> dict[str, str]:

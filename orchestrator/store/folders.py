@@ -166,11 +166,16 @@ def remove_folder(parent: int, name: str) -> None:
             shutil.rmtree(name, dir_fd=parent)
 
 
-def remove_empty(root: int, parts: Sequence[str]) -> None:
-    """Remove the folder ``parts`` below a root if it is empty, and then those above it that have become so."""
+def remove_empty(root: int, parts: Sequence[str], *, but: str) -> None:
+    """Remove the folder ``parts`` below a root if it holds nothing ``but`` a file of this name, and then those above it
+    that have become so.
+    """
     for length in range(len(parts), 0, -1):
         with below(root, parts[: length - 1]) as parent:
             try:
+                with below(parent, parts[length - 1 : length]) as folder:
+                    if os.listdir(folder) == [but]:  # noqa: PTH208 - by its descriptor
+                        os.unlink(but, dir_fd=folder)
                 os.rmdir(parts[length - 1], dir_fd=parent)
             except FileNotFoundError:
                 continue  # another process was faster

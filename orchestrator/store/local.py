@@ -26,6 +26,7 @@ from orchestrator.store.folders import (
 )
 from orchestrator.store.partial import PREFIX, SHA256, removed_on_error, sha256_of, sweep, written
 from orchestrator.store.root import Root
+from orchestrator.store.sums import SUMS, add_sum, contradicts
 from orchestrator.text import printable
 
 # Errors that pass by themselves or with somebody's help while a run waits. A network file system that is out of reach
@@ -68,8 +69,8 @@ class LocalStore:
     No operation follows a symbolic link below the root, which itself may be one: a link is no object, and is never
     listed; reading one raises `DamagedError`, writing replaces it, deleting removes the link alone.
 
-    The content's SHA-256 is kept as the extended attribute ``user.dip.sha256``. A file without it is not verified: the
-    file system may have no attributes, or the file came by other means.
+    The content's SHA-256 is kept as the extended attribute ``user.dip.sha256``, and in the folder's ``.sha256sums`` for
+    copies that lose attributes. A file that neither knows is not verified: it came by other means.
     """
 
     def __init__(self, root: str | Path, marker: bytes = b"") -> None:
@@ -98,7 +99,8 @@ class LocalStore:
         """Write an object, replacing one of the same key."""
         partial = f"{PREFIX}{uuid.uuid4().hex}"
         with self._reporting("write", key), self._folder_of(key, make=True) as (folder, name):
-            with written(folder, partial, data), removed_on_error(folder, partial):
+            with written(folder, partial, data) as sha256, removed_on_error(folder, partial):
+                add_sum(folder, name, sha256, flushed=state_of(folder, name) is not None)
                 os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
             flush(folder)
 
@@ -118,10 +120,10 @@ class LocalStore:
 
     def get(self, key: str) -> bytes:
         """The object's bytes, verified."""
-        with self._reading(key) as file:
+        with self._reading(key) as (folder, name, file):
             with os.fdopen(file, "rb", closefd=False) as stream:
                 data = stream.read()
-            self._verify(key, file, hashlib.sha256(data).hexdigest())
+            self._verify(folder, name, file, key, hashlib.sha256(data).hexdigest())
         return data
 
     def get_many(self, keys: Iterable[str]) -> Iterator[bytes]:
@@ -163,7 +165,7 @@ class LocalStore:
             self.delete(key)
             parts = check_key(key).split("/")[:-1]
             with self._reporting("delete", key), contextlib.suppress(*NOT_THERE, LinkError), self._folder() as root:
-                remove_empty(root, parts)
+                remove_empty(root, parts, but=SUMS)
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """The entries of all keys that begin with ``prefix/``, sorted."""
@@ -206,10 +208,10 @@ class LocalStore:
     def local_path(self, key: str) -> Path:
         """The object's own file, verified on this process's first request for it."""
         path = self._root / check_key(key)
-        with self._reading(key) as file:
+        with self._reading(key) as (folder, name, file):
             if path not in _intact_files:
                 with os.fdopen(file, "rb", closefd=False) as stream:
-                    self._verify(key, file, hashlib.file_digest(stream, "sha256").hexdigest())
+                    self._verify(folder, name, file, key, hashlib.file_digest(stream, "sha256").hexdigest())
                 _intact_files.add(path)
         return path
 
@@ -243,12 +245,13 @@ class LocalStore:
             yield folder, name
 
     @contextlib.contextmanager
-    def _reading(self, key: str) -> Iterator[int]:
-        """A descriptor of an object's file."""
-        with self._reporting("read", key):
+    def _reading(self, key: str) -> Iterator[tuple[int, str, int]]:
+        """A descriptor of the folder that an object lies in, the object's name there, and a descriptor of its file."""
+        with self._reporting("read", key), contextlib.ExitStack() as opened:
             try:
-                with self._folder_of(key) as (folder, name):
-                    file = open_file(folder, name)
+                folder, name = opened.enter_context(self._folder_of(key))
+                file = open_file(folder, name)
+                opened.callback(os.close, file)
             except LinkError:
                 place = printable(self.show(key))
                 raise DamagedError(
@@ -257,23 +260,20 @@ class LocalStore:
                 ) from None
             except (*NOT_THERE, IsADirectoryError):
                 raise NotFoundError(f"the store {self._root} holds no {printable(key)}") from None
-            try:
-                yield file
-            finally:
-                os.close(file)
+            yield folder, name, file
 
-    def _verify(self, key: str, file: int, found: str) -> None:
+    def _verify(self, folder: int, name: str, file: int, key: str, found: str) -> None:
         """Compare the SHA-256 of what was read with that of what was written.
 
         Raises:
             DamagedError: they differ.
         """
         recorded = sha256_of(file)
-        if recorded and found != recorded:
+        if found != recorded if recorded else contradicts(folder, name, found):
             raise DamagedError(
                 f"{printable(self.show(key))} is damaged: it is not what was written (SHA-256); put back a good copy,"
                 f" or delete it if it was computed, and resume the run (if you changed it on purpose: setfattr -x"
-                f" {SHA256} on it)"
+                f" {SHA256} on it, and delete its lines in {SUMS} beside it)"
             )
 
     @contextlib.contextmanager
@@ -289,8 +289,9 @@ class LocalStore:
 
 def _linked(folder: int, partial: str, name: str, data: bytes) -> bool:
     """Write the data and link them to a name that nothing has yet; returns whether this was the first to do so."""
-    with written(folder, partial, data):
+    with written(folder, partial, data) as sha256:
         try:
+            add_sum(folder, name, sha256, flushed=False)
             os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
         except FileExistsError:
             return are_one(folder, partial, name)  # NFS itself repeats a request whose answer was lost
@@ -304,4 +305,4 @@ def _linked(folder: int, partial: str, name: str, data: bytes) -> bool:
 
 def _is_object(name: str) -> bool:
     """Whether a file of this name is an object, or a folder one of keys."""
-    return not name.startswith(PREFIX)
+    return not name.startswith(PREFIX) and name != SUMS

@@ -24,20 +24,21 @@ _OLD_S = 86400.0
 
 
 @contextlib.contextmanager
-def written(folder: int, name: str, data: bytes) -> Iterator[bool]:
-    """Write a file, locked until the context ends; gives whether the file has its SHA-256 as an attribute.
+def written(folder: int, name: str, data: bytes) -> Iterator[str]:
+    """Write a file, locked until the context ends; gives its SHA-256, which the file has as an attribute if it can.
 
     The file is whole and on the disk inside the context. It is removed if it cannot be written.
     """
+    sha256 = hashlib.sha256(data).hexdigest()
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with os.fdopen(os.open(name, flags, 0o666, dir_fd=folder), "wb") as file:
         with removed_on_error(folder, name):
             _lock(file.fileno())
             file.write(data)
-            has_attribute = _set_sha256(file.fileno(), data)
+            _set_sha256(file.fileno(), sha256)
             file.flush()
             os.fsync(file.fileno())
-        yield has_attribute
+        yield sha256
 
 
 @contextlib.contextmanager
@@ -62,12 +63,10 @@ def _lock(file: int) -> bool | None:
     return True
 
 
-def _set_sha256(file: int, data: bytes) -> bool:
+def _set_sha256(file: int, sha256: str) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # not every file system has attributes
-            os.setxattr(file, SHA256, hashlib.sha256(data).hexdigest().encode())
-            return True
-    return False
+            os.setxattr(file, SHA256, sha256.encode())
 
 
 def sha256_of(file: int) -> str:

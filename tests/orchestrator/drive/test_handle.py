@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -21,7 +22,7 @@ from tests.old_runs import unpack
 from tests.orchestrator.conftest import ELSEWHERE, Encoded, MakeConfig, leave_run
 
 LAYOUT = RunLayout("r1")
-IMAGE = InputImage("sub/a.png", "a-0123abcd", "0" * 64 + ".png", None, "sub/a.png", 9, 7, 3)
+IMAGE = InputImage("sub/a.png", "a-0123abcd", "a.png", None, "sub/a.png", 9, 7, 3)
 ROW = Row("sub/a.png", "isnas-dip-blind", RowState.RESTORED, psnr=30.0, stop_iteration=5)
 
 
@@ -36,8 +37,9 @@ def store(tmp_path: Path, record: RunRecord, encoded: Encoded) -> LocalStore:
     """A finished run of one image by two arms, of which the first has restored it."""
     store = LocalStore(tmp_path / "store")
     leave_run(store, record)
-    store.put(image_key(IMAGE.file), encoded(9, 7))
-    write_inputs(store, LAYOUT, Inputs([IMAGE], []))
+    image = replace(IMAGE, file=f"{hashlib.sha256(encoded(9, 7)).hexdigest()}.png")
+    store.put(image_key(image.file), encoded(9, 7))
+    write_inputs(store, LAYOUT, Inputs([image], []))
     store.put(LAYOUT.row(IMAGE.id), rows_to_json([ROW, replace(ROW, arm="dip", psnr=None)]).encode())
     store.put(LAYOUT.restored("isnas-dip-blind", "pick", IMAGE.restored), encoded(9, 7, noise_seed=1))
     store.put(LAYOUT.restored("dip", "mean", IMAGE.restored), encoded(9, 7, noise_seed=2))

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from io import BytesIO
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -557,16 +556,10 @@ def test_a_checkpoint_that_the_store_finds_damaged_is_begun_anew(bench: Bench, d
     if damage is not None:
         with path.open("wb") as file:  # in place: the store's metadata of the object stays
             file.write(damage)
-    if not _remembers_content(path):
-        pytest.skip("this file system keeps no extended attributes")
     seen: list[int] = []
     record = run_fit(bench.context, job, on_progress=lambda iteration, _: seen.append(iteration))
     assert seen == [2, 4, 6]
     assert record.state == "done"
-
-
-def _remembers_content(path: Path) -> bool:
-    return hasattr(os, "listxattr") and "user.dip.sha256" in os.listxattr(path)
 
 
 def test_a_fit_whose_arrays_somebody_has_removed_is_made_again(bench: Bench) -> None:

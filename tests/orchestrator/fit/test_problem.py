@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from orchestrator.fit.problem import Problem
 from orchestrator.images import decode
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
+from orchestrator.run.layout import image_key
 from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig, Reads
 from workers.objective import Measurement
 from workers.tasks import SuperResolve, enlarge
@@ -43,6 +45,23 @@ def test_a_users_mask_says_what_is_known_and_is_all_that_happens_to_an_image(
     assert (reference is not None) == simulate
     if reference is not None:
         np.testing.assert_array_equal(reference, decode(encoded()).pixels)
+
+
+@pytest.mark.parametrize("damaged", ["file", "reference"])
+def test_an_input_that_is_not_what_its_name_says_rejects_its_image(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, damaged: str
+) -> None:
+    bench = make_bench(make_config(), encoded(noise_seed=1), encoded())
+    pictures = {"file": encoded(noise_seed=1), "reference": encoded()}
+    named = {name: f"{hashlib.sha256(data).hexdigest()}.png" for name, data in pictures.items()}
+    for name, file in named.items():
+        bench.store.put(image_key(file), pictures[name])
+    image = replace(bench.image, **named)
+    assert Problem(bench.context, image).reference is not None
+    bench.store.put(image_key(named[damaged]), encoded(noise_seed=2))
+    problem = Problem(bench.context, image)
+    with pytest.raises(ImageRejectedError, match=r"its copy in the store is damaged .*that its name says"):
+        _ = problem.observation, problem.reference
 
 
 @pytest.mark.parametrize("task", ["denoise", "inpaint"])

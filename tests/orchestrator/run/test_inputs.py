@@ -1,11 +1,12 @@
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import DamagedError
-from orchestrator.run.inputs import INPUTS, RULES, InputImage, Inputs, image_ids, write_inputs
-from orchestrator.run.layout import RunLayout
+from orchestrator.run.inputs import INPUTS, RULES, InputImage, Inputs, image_ids, read_input, write_inputs
+from orchestrator.run.layout import RunLayout, image_key
 from orchestrator.store import LocalStore
 
 LAYOUT = RunLayout("r")
@@ -38,3 +39,22 @@ def test_a_list_that_cannot_be_read_is_told_or_raised(tmp_path: Path) -> None:
     assert ["inputs.json is damaged" in line for line in told] == [True]
     with pytest.raises(DamagedError):
         image_ids(store, LAYOUT)
+
+
+@pytest.mark.parametrize("suffix", [".png", ""])
+def test_an_input_is_compared_with_the_sha256_that_its_name_is(tmp_path: Path, suffix: str) -> None:
+    store = LocalStore(tmp_path)
+    file = f"{hashlib.sha256(b'pixels').hexdigest()}{suffix}"
+    store.put(image_key(file), b"pixels")
+    assert read_input(store, file) == b"pixels"
+    # No checksum beside it contradicts this one: it was put there by somebody.
+    store.put(image_key(file), b"pixelt")
+    with pytest.raises(DamagedError, match="its content is not the one that its name says"):
+        read_input(store, file)
+
+
+def test_a_mask_is_named_by_the_file_that_it_was_made_from_and_is_not_compared(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    file = f"{hashlib.sha256(b'the user gave').hexdigest()}-white.png"
+    store.put(image_key(file), b"made from it")
+    assert read_input(store, file) == b"made from it"

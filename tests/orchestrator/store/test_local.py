@@ -16,6 +16,7 @@ from orchestrator.store import local as module
 from orchestrator.store.contract import EVERY_OPERATION, StoreContract
 from orchestrator.store.folders import flush
 from orchestrator.store.patient import PatientStore
+from orchestrator.store.sums import SUMS
 
 ATTRIBUTE = "user.dip.sha256"
 
@@ -33,13 +34,29 @@ def attribute_or_skip(path: Path) -> str:
 
 
 def names(store: LocalStore, folder: str) -> list[str]:
-    return sorted(path.name for path in Path(store.url, folder).iterdir())
+    return sorted(path.name for path in Path(store.url, folder).iterdir() if path.name != SUMS)
+
+
+def without_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the file system has no extended attributes."""
+
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(os, "setxattr", unsupported, raising=False)
+    monkeypatch.setattr(os, "getxattr", unsupported, raising=False)
 
 
 class TestLocalStore(StoreContract):
     def damage(self, store: Store, key: str, data: bytes) -> None:
-        attribute_or_skip(Path(store.show(key)))
         Path(store.show(key)).write_bytes(data)
+
+
+class TestWithoutAttributes(TestLocalStore):
+    @pytest.fixture
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
+        without_attributes(monkeypatch)
+        return LocalStore(tmp_path / "store")
 
 
 # Content.
@@ -51,22 +68,11 @@ def test_a_files_sha256_is_its_attribute(store: LocalStore, method: str) -> None
     assert attribute_or_skip(Path(store.show("a"))).startswith("ba7816bf8f01cfea")
 
 
-def test_a_file_without_an_attribute_is_taken_as_it_is(store: LocalStore) -> None:
+def test_a_file_that_somebody_put_there_is_taken_as_it_is(store: LocalStore) -> None:
     store.put("a", b"1")
     shutil.copyfile(store.show("a"), store.show("b"))
     assert store.get("b") == b"1"
     assert store.local_path("b").read_bytes() == b"1"
-
-
-def test_a_file_system_without_attributes_will_do(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unsupported(*_: object) -> None:
-        raise OSError(errno.ENOTSUP, "not supported")
-
-    monkeypatch.setattr(os, "setxattr", unsupported, raising=False)
-    monkeypatch.setattr(os, "getxattr", unsupported, raising=False)
-    store.put("a", b"1")
-    assert store.get("a") == b"1"
-    assert store.local_path("a").read_bytes() == b"1"
 
 
 def test_a_damaged_file_says_what_to_do(store: LocalStore) -> None:

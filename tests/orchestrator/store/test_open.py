@@ -36,5 +36,5 @@ def test_a_store_that_overwrites_what_was_created_is_found_out(tmp_path: Path) -
             return True
 
     with pytest.raises(StoreError, match="overwrites what was created"):
-        check_store(Careless(tmp_path), "probe")
+        check_store(Careless(tmp_path), "probes/1")
     assert list(tmp_path.iterdir()) == []
