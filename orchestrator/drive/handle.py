@@ -15,6 +15,7 @@ from orchestrator.keep.export import export_run
 from orchestrator.run.attempt import RunState, latest
 from orchestrator.run.inputs import InputImage, read_input, read_inputs
 from orchestrator.run.layout import RunLayout
+from orchestrator.run.marker import hold_if_marked
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, cancel_run, read_run
 from orchestrator.run.rows import read_rows, rows_to_table
@@ -184,6 +185,8 @@ class Run:
             RunFailedError: its driver ended without recording why; the message holds the driver's last output.
             KeyboardInterrupt: the user pressed Ctrl-C; the run goes on.
         """
+        # A store that is unmounted for a while has not lost the run.
+        hold_if_marked(self.store)
         after = max(0, latest(self.store, self._layout) - 1) if self._after is None else self._after
         return Followed(self.store, self.name, after, self._why_it_ended).until_it_ends(listener or Silent())
 

@@ -11,6 +11,7 @@ from orchestrator.keep.verify import verify_run
 from orchestrator.run.attempt import RunState
 from orchestrator.run.claim import take
 from orchestrator.run.layout import SHARED, RunLayout
+from orchestrator.run.marker import hold
 from orchestrator.run.record import read_run
 from orchestrator.run.upkeep import check_upkeep, upkeep
 from orchestrator.store import Store
@@ -38,9 +39,10 @@ def repair_run(store: Store, run: str, *, note: Callable[[str], None] = lambda m
 
     Raises:
         UserMistakeError: there is no such run, or a driver works on it.
-        DamagedError, NewerFormatError: its record cannot be read, so nobody can claim it.
+        DamagedError, NewerFormatError: its record, or the store's marker, cannot be read, so nobody can claim it.
         SupersededError: a driver has taken it over.
     """
+    hold(store)
     layout, record = RunLayout(run), read_run(store, run)
     with take(store, layout, record.machine, note=note) as claim:
         damages = verify_run(store, run, inputs_too=False, state=record.state).damages

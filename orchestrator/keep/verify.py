@@ -19,9 +19,10 @@ from orchestrator.keep.references import References
 from orchestrator.run.attempt import RunState
 from orchestrator.run.inputs import Inputs
 from orchestrator.run.layout import BANKS, IMAGES, RUNS, SHARED, RunLayout
+from orchestrator.run.marker import hold_if_marked
 from orchestrator.run.places import Kind, place_of
 from orchestrator.run.record import RunRecord, is_run_name, read_run
-from orchestrator.store import Entry, Store
+from orchestrator.store import MARKER, Entry, Store
 from orchestrator.text import printable
 
 _BATCH_BYTES = 64 << 20
@@ -71,6 +72,8 @@ def verify_run(
     """
     verified = Verified() if into is None else into
     layout = RunLayout(run)
+    # What is missing because all of the store has vanished is no damage, and must not be repaired.
+    _hold(store)
     entries = list(store.entries(layout.root))
 
     def tell(damage: Damage) -> None:
@@ -110,6 +113,8 @@ def verify_shared(store: Store, *, found: Found = lambda damage: None, into: Ver
         verified.damages.append(damage)
         found(damage)
 
+    if (of_marker := _hold(store)) is not None:
+        tell(of_marker)
     for entry, data in _objects(store, store.entries(IMAGES), verified):
         wrong = _wrong_content(partial(check_input, entry.key), data)
         if wrong is not None:
@@ -123,6 +128,18 @@ def verify_shared(store: Store, *, found: Found = lambda damage: None, into: Ver
         if left := store.sweep(prefix, dry_run=True):
             tell(_unfinished(prefix, left, None))
     return verified
+
+
+def _hold(store: Store) -> Damage | None:
+    """Hold a store to its marker; what is wrong with the marker, if it cannot be read."""
+    try:
+        hold_if_marked(store)
+    except NewerFormatError as error:
+        return Damage(MARKER, Wrong.NEWER, str(error), "no run begins or is resumed in this store", Remedy.BY_HAND)
+    except DamagedError as error:
+        advice = "no run begins or is resumed in this store: put back a good copy, or delete it, and it gets a new one"
+        return Damage(MARKER, Wrong.DAMAGED, _said(error), advice, Remedy.BY_HAND)
+    return None
 
 
 def names_of_runs(store: Store) -> list[str]:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import StoreUnavailableError
 from orchestrator.keep import verify as module
 from orchestrator.keep.damage import Damage, Remedy, Wrong
 from orchestrator.keep.repair import repair_run, repair_shared
 from orchestrator.keep.verify import names_of_runs, verify_run, verify_shared
 from orchestrator.run.attempt import RunState
 from orchestrator.run.layout import image_key
+from orchestrator.run.marker import hold
 from orchestrator.run.record import read_run
-from orchestrator.store import LocalStore, Store
+from orchestrator.store import MARKER, LocalStore, Store
 from tests.old_runs import FINISHED, INTERRUPTED, OLD_RUNS, unpack
 from tests.orchestrator.conftest import MakeConfig
 from tests.orchestrator.keep.conftest import contents
@@ -234,6 +236,35 @@ def test_damaged_banks_are_removed_and_damaged_images_are_not(whole: Whole) -> N
     ]
     assert repair_shared(store, damages) == 2
     assert [damage.key for damage in verify_shared(store).damages] == [INPUT(whole)]
+
+
+@pytest.mark.parametrize(("marker", "wrong"), [(b"{", D), (b'{"format": 99}', N)])
+def test_a_marker_that_cannot_be_read_is_told_and_keeps_nothing_else_from_being_verified(
+    whole: Whole, marker: bytes, wrong: Wrong
+) -> None:
+    whole.store.put(MARKER, marker)
+    (damage,) = verify_shared(whole.store).damages
+    assert (damage.key, damage.wrong, damage.is_repairable) == (MARKER, wrong, False)
+    assert damages_of(whole.store) == []
+
+
+def test_a_store_that_vanishes_meanwhile_has_no_missing_objects(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, away = whole.store, Path(f"{whole.store.url}-away")
+    hold(LocalStore(store.url))
+    entries = store.entries
+
+    def listed(prefix: str) -> object:
+        found = list(entries(prefix))
+        Path(store.url).rename(away)
+        return iter(found)
+
+    for ask in (lambda: verify_run(store, RUN), lambda: repair_run(store, RUN)):
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "entries", listed)
+            with pytest.raises(StoreUnavailableError, match="is not there any more"):
+                ask()
+        away.rename(store.url)
+    assert {damage.remedy for damage in damages_of(store)} <= {Remedy.RESUME}
 
 
 @pytest.mark.parametrize("run", OLD_RUNS)

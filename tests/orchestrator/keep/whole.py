@@ -27,6 +27,7 @@ from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState, rows_record, write_results
 from orchestrator.settings import Config
 from orchestrator.store import Store
+from orchestrator.store.sums import SUMS
 from tests.orchestrator.conftest import leave_run
 from workers.lottery.headers import MAGIC, digest, header_line
 from workers.names import FitName, PriorName, parse_name
@@ -146,6 +147,7 @@ def cut(store: Store, key: str) -> None:
     path = Path(store.show(key))
     data = path.read_bytes()
     path.unlink()
+    (path.parent / SUMS).unlink(missing_ok=True)
     path.write_bytes(data[: len(data) // 2])
 
 
