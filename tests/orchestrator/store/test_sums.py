@@ -1,5 +1,7 @@
 """The checksums of a folder, in a file that copies take along."""
 
+import errno
+import fcntl
 import os
 import shutil
 import subprocess
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import DamagedError
-from orchestrator.store import LocalStore
+from orchestrator.store import LocalStore, sums
 from orchestrator.store.contract import ODD_NAMES
 from orchestrator.store.sums import SUMS
 
@@ -25,6 +27,10 @@ def copied(store: LocalStore) -> LocalStore:
     copy = place.with_name(f"{place.name}-copy")
     shutil.copytree(place, copy, copy_function=shutil.copyfile)
     return LocalStore(copy)
+
+
+def names(store: LocalStore, folder: str) -> list[str]:
+    return sorted(path.name for path in Path(store.url, folder).iterdir())
 
 
 def flip(path: Path) -> None:
@@ -158,3 +164,81 @@ def test_a_folder_goes_with_its_last_object_and_its_sums(store: LocalStore) -> N
     assert sorted(path.name for path in Path(store.url, "r").iterdir()) == [SUMS, "c"]
     store.delete_many(["r/c"])
     assert not Path(store.url, "r").exists()
+
+
+def test_many_lines_of_one_object_are_shortened_and_no_other_line_is_lost(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sums, "_LONG_BYTES", 4000)
+
+    def beat(number: int) -> None:
+        for each in range(150):
+            store.put(f"claims/state-{number}", f"beat {each}".encode())
+
+    def write(number: int) -> None:
+        for each in range(60):
+            store.create(f"claims/{number}-{each}", f"{number}-{each}".encode())
+
+    threads = [threading.Thread(target=work, args=(number,)) for work in (beat, write) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = Path(store.url, "claims", SUMS).read_bytes().split()
+    assert len(lines) // 2 < 3 * 150 + 3 * 60
+    copy = copied(store)
+    keys = list(copy.keys("claims"))
+    assert len(keys) == 3 * 60 + 3
+    for key in keys:
+        copy.get(key)
+        flip(Path(copy.show(key)))
+        with pytest.raises(DamagedError):
+            copy.get(key)
+
+
+def test_a_sign_of_life_every_few_seconds_fills_no_disk(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sums, "_LONG_BYTES", 4000)
+    store.put("claims/holder.json", b"1")
+    for beat in range(300):
+        store.put("claims/state.json", f"beat {beat}".encode())
+    assert Path(store.url, "claims", SUMS).stat().st_size < 6000
+    assert names(store, "claims") == [SUMS, "holder.json", "state.json"]
+    copy = copied(store)
+    assert copy.get("claims/state.json") == b"beat 299"
+    for key in ("claims/state.json", "claims/holder.json"):
+        flip(Path(copy.show(key)))
+        with pytest.raises(DamagedError):
+            copy.get(key)
+
+
+@pytest.mark.parametrize("code", [errno.EWOULDBLOCK, errno.ENOLCK])
+def test_where_another_has_the_lock_or_there_are_none_it_is_not_shortened(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(sums, "_LONG_BYTES", 100)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for beat in range(20):
+        store.put("a", f"beat {beat}".encode())
+    assert Path(store.url, SUMS).read_bytes().count(b"  a\n") == 20
+
+
+def test_a_line_that_was_written_to_a_file_without_a_name_is_written_again(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("a", b"1")
+    write = os.write
+
+    def remove_and_write(file: int, data: bytes) -> int:
+        monkeypatch.undo()
+        Path(store.url, SUMS).unlink()
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", remove_and_write)
+    store.put("b", b"1")
+    copy = copied(store)
+    flip(Path(copy.show("b")))
+    with pytest.raises(DamagedError):
+        copy.get("b")
