@@ -58,6 +58,7 @@ class Connection:
                     s3={"addressing_style": "path" if place.endpoint else "auto"},
                 )
                 self._client = session.client("s3", endpoint_url=place.endpoint or None, config=config)
+                self._client.meta.events.register("before-call.s3.HeadBucket", _follow_no_redirect)
             return self._client
 
     def drop(self, client: Any = None) -> None:
@@ -67,6 +68,15 @@ class Connection:
                 return
             self._client.close()
             self._client = None
+
+
+def _follow_no_redirect(context: dict[str, Any], **_: Any) -> None:
+    """Mark a request for a bucket's region as redirected already.
+
+    botocore follows a redirect to another region. Where the answer does not name the region, it asks for the bucket;
+    and where that is answered by a redirect too, it would ask again, without end.
+    """
+    context.get("s3_redirect", {})["redirected"] = True
 
 
 connections: dict[tuple[S3Place, int], Connection] = {}

@@ -35,6 +35,7 @@ from orchestrator.store.s3.trouble import (
     RENEW,
     SAID_CHARACTERS,
     UNREACHABLE,
+    about_a_redirect,
     about_credentials,
     code_of,
     status_of,
@@ -337,6 +338,8 @@ class S3Store:
             # A bucket that has been seen still exists: some services deny it while they start.
             kind = StoreUnavailableError if self._connection.answered else StoreError
             return kind, f"there is no bucket {self._place.bucket}: make it, or correct the URL of the store"
+        if elsewhere := about_a_redirect(error, self._place.bucket):
+            return StoreError, elsewhere
         if isinstance(error, failures.SSLError) and "CERTIFICATE_VERIFY_FAILED" in words:
             return StoreError, f"the service's certificate is not trusted (AWS_CA_BUNDLE names one that is): {words}"
         if isinstance(error, UNREACHABLE):

@@ -1,10 +1,13 @@
 """Errors of S3: whether they pass, and what they are, in words that hold no secret."""
 
+import urllib.parse
+
 import botocore.exceptions as failures
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from orchestrator.errors import StoreError, StoreUnavailableError
+from orchestrator.text import printable
 
 NO_KEY = "NoSuchKey"
 BAD_CREDENTIALS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
@@ -61,6 +64,37 @@ def about_credentials(error: Exception) -> tuple[type[StoreError], str] | None:
             f"the credentials do not allow it ({code}): allow it (docs/store.md), or set {_WHICH_CREDENTIALS}",
         )
     return None
+
+
+_ELSEWHERE = frozenset({"PermanentRedirect", "IllegalLocationConstraintException", "AuthorizationHeaderMalformed"})
+
+
+def about_a_redirect(error: Exception, bucket: str) -> str | None:
+    """What to correct if the service says that the bucket is elsewhere; None if the error is something else.
+
+    botocore follows a redirect to another region of AWS by itself, so the region is only wrong where it cannot.
+    """
+    if not isinstance(error, failures.ClientError):
+        return None
+    status = status_of(error)
+    if not (300 <= status < 400 or code_of(error) in _ELSEWHERE):
+        return None
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    said = error.response["Error"]
+    region = headers.get("x-amz-bucket-region") or said.get("Region")
+    if region:
+        region = printable(str(region))[:SAID_CHARACTERS]
+        return f"the bucket {bucket} is in the region {region}: write region={region} in the URL of the store"
+    # The rest of the address is the object's.
+    host = urllib.parse.urlsplit(headers.get("location", ""))[:2]
+    place = urllib.parse.urlunsplit((*host, "", "", "")) if all(host) else str(said.get("Endpoint", ""))
+    if place:
+        place = printable(place)[:SAID_CHARACTERS]
+        return f"the service answers with a redirect to {place} ({status}): correct endpoint= in the URL of the store"
+    return (
+        f"the service answers that the bucket {bucket} is elsewhere ({status} {printable(code_of(error))}), not where:"
+        " correct region= or endpoint= in the URL of the store"
+    )
 
 
 def code_of(error: Exception) -> str:

@@ -16,6 +16,7 @@ class Refused:
 
     status: int
     code: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Spoilt = Refused | Literal["lost", "cut", "changed", None]
@@ -66,7 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
         spoilt = proxy.next.popleft() if proxy.next else None
         if isinstance(spoilt, Refused):
             text = f"<Error><Code>{spoilt.code}</Code><Message>refused</Message></Error>" if spoilt.code else "refused"
-            self._answer(spoilt.status, {"Content-Type": "application/xml"}, text.encode())
+            headers = {"Content-Type": "application/xml", **dict(spoilt.headers)}
+            self._answer(spoilt.status, headers, text.encode())
             return
         status, headers, answer = self._forward(proxy.service, body)
         if spoilt == "lost":

@@ -160,6 +160,30 @@ def test_every_operation_asks_once_and_tells_of_the_trouble(spoilt: S3Store, pro
         assert len(proxy.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Refused(301, "PermanentRedirect"), "elsewhere .301 PermanentRedirect., not where: correct region="),
+        (Refused(301, headers=(("Location", "https://s3.example.org/b/k?s=1"),)), "https://s3.example.org .301.: corr"),
+        (Refused(308, headers=(("Location", "https://s3.example.org/b/k"),)), "https://s3.example.org .308.: correct"),
+        (Refused(301, "PermanentRedirect", (("x-amz-bucket-region", "eu-north-1"),)), "write region=eu-north-1 in"),
+    ],
+)
+def test_a_bucket_that_is_elsewhere_is_told_at_once_and_where(
+    spoilt: S3Store, proxy: SpoilingProxy, answer: Refused, said: str
+) -> None:
+    store, waits = patient(spoilt)
+    for operation in (lambda: store.get("a"), lambda: store.put("a", b"1"), lambda: list(store.keys("a"))):
+        proxy.asked.clear()
+        proxy.next.extend([answer] * 200)
+        with pytest.raises(StoreError, match=said) as raised:
+            operation()
+        assert "\n" not in str(raised.value)
+        assert len(proxy.asked) < 5
+        proxy.next.clear()
+    assert waits == []
+
+
 def test_an_operation_goes_through_when_the_trouble_is_over(spoilt: S3Store, proxy: SpoilingProxy) -> None:
     store, waits = patient(spoilt)
     proxy.next.extend([Refused(503, "SlowDown"), Refused(503, "SlowDown")])
