@@ -17,7 +17,7 @@ def collect(context: RunContext, image: InputImage, chosen: Sequence[Chosen], *,
     With ``previews``, also write small pictures for the report.
     """
     store, layout = context.store, context.layout
-    fits = Fits(context, image)
+    fits = Fits(context, image, chosen)
     if store.exists(layout.row(image.id)):
         # Another attempt came this far and may have deleted the fits that the rows were made from.
         return _rows_of_another(context, image)

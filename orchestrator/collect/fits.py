@@ -1,5 +1,6 @@
 """The fits of an image as an arm sees them: its cohort, its decision, and its fits at full size."""
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.arms.arm import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm
+from orchestrator.errors import NotFoundError
 from orchestrator.fit.arrays import FitArrays, read_arrays
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import FIT_RECORDS, FitRecord, fit_keys, read_record
@@ -57,10 +59,17 @@ class Fitted:
 
 
 class Fits:
-    """An image's fits. Each is read once, however many arms ask for it; output images are read only on demand."""
+    """An image's fits. Each is read once, however many arms ask for it; output images are read only on demand.
 
-    def __init__(self, context: RunContext, image: InputImage) -> None:
+    ``chosen`` are the arms' choices, which say where halving has ended fits that have no result.
+    """
+
+    def __init__(self, context: RunContext, image: InputImage, chosen: Iterable[Chosen] = ()) -> None:
         self._context, self._image = context, image
+        self._pauses: dict[tuple[ViewName, FitName], set[int]] = {}
+        for choice in chosen:
+            for name, iterations in choice.ended.items():
+                self._pauses.setdefault((choice.arm.view, name), set()).add(iterations)
         self._read: dict[tuple[ViewName, FitName], Fitted | None] = {}
 
     def get(self, view: ViewName, names: Iterable[FitName]) -> list[Fitted]:
@@ -96,16 +105,18 @@ class Fits:
 
     def _load(self, view: ViewName, name: FitName) -> Fitted | None:
         keys = self._keys(view, name)
-        record = read_record(self._context.store, keys) or self._last_pause(keys.root)
+        record = read_record(self._context.store, keys) or self._last_pause(keys, self._pauses.get((view, name), ()))
         if record is None or record.state != "done":
             return None if record is None else Fitted(record)
         arrays = self._arrays(record)
         return Fitted(record, arrays.held_out, arrays.psnr)
 
-    def _last_pause(self, root: str) -> FitRecord | None:
-        store = self._context.store
-        pauses = [FIT_RECORDS.read(store, key) for key in store.keys(root) if key.startswith(f"{root}/rung-")]
-        return max(pauses, key=lambda record: record.iterations or 0, default=None)
+    def _last_pause(self, keys: FitLayout, pauses: Iterable[int]) -> FitRecord | None:
+        # The keys are known, so no listing is asked for: some services show late what was written last.
+        for iterations in sorted(pauses, reverse=True):
+            with contextlib.suppress(NotFoundError):
+                return FIT_RECORDS.read(self._context.store, keys.rung(iterations))
+        return None
 
 
 def by_final_order(choice: Chosen, fits: Fits, done: Sequence[Fitted]) -> list[Fitted]:

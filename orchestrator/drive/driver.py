@@ -32,10 +32,10 @@ from orchestrator.plan.plan import Plan
 from orchestrator.report.build import write_report
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.resources.share import Resources, too_large
-from orchestrator.run.attempt import RunState, now
+from orchestrator.run.attempt import DELETES, RunState, last_attempt, now
 from orchestrator.run.claim import Claim, take
 from orchestrator.run.context import RunContext
-from orchestrator.run.inputs import Inputs, Source, image_ids
+from orchestrator.run.inputs import Inputs, Source, image_ids, read_inputs
 from orchestrator.run.layout import SHARED, RunLayout
 from orchestrator.run.marker import hold
 from orchestrator.run.progress import Listener, Stage
@@ -94,29 +94,34 @@ def begin(store: Store, plan: Plan, machine: dict[str, Any]) -> RunRecord:
     )
     # Rows and fits of another run would be taken for this one's. Who imports or deletes a run of this name writes
     # something before the record, or keeps something after it, so that one of the two sees the other.
-    _check_unused(store, layout)
+    there = set(store.keys(layout.root))
+    if there and layout.record not in there:
+        raise _leftovers(store, layout)
     if not store.create(layout.record, record.to_json()):
         raise UserMistakeError(f"--run {plan.run}: the store {store.url} has a run of this name; choose another")
-    try:
-        _check_unused(store, layout)
-    except UserMistakeError:
+    if _is_kept_busy(store, layout):
         store.delete(layout.record)
-        raise
+        raise _leftovers(store, layout)
     _put_config(store, layout, record)
     return record
 
 
-def _check_unused(store: Store, layout: RunLayout) -> None:
-    """Make sure that nothing but a record lies where a new run will.
+def _is_kept_busy(store: Store, layout: RunLayout) -> bool:
+    """Whether somebody imports or deletes a run of a new run's name.
 
-    Raises:
-        UserMistakeError: something does.
+    Other drivers may have taken up the new run itself, since its record is there.
     """
-    if any(key != layout.record for key in store.keys(layout.root)):
-        raise UserMistakeError(
-            f"--run {layout.run}: {store.show(layout.root)} has what is left of a run, or one is just being imported or"
-            f" deleted: choose another name, or `delete {layout.run}` first"
-        )
+    if store.exists(layout.reservation):
+        return True
+    attempt = last_attempt(store, layout)
+    return attempt is not None and attempt.holder.machine == DELETES
+
+
+def _leftovers(store: Store, layout: RunLayout) -> UserMistakeError:
+    return UserMistakeError(
+        f"--run {layout.run}: {store.show(layout.root)} has what is left of a run, or one is just being imported or"
+        f" deleted: choose another name, or `delete {layout.run}` first"
+    )
 
 
 def _put_config(store: Store, layout: RunLayout, record: RunRecord) -> None:
@@ -190,7 +195,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
             claim.check(now=True)
             took = seconds()
             ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)
-            rows = _write_tables(context.store, ended)
+            rows = _write_tables(context.store, ended, _all_rows(context.store, layout))
             claim.end(RunState.FINISHED, seconds=took)
             record = read_run(store, plan.run)
         except SupersededError:
@@ -284,22 +289,52 @@ def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) ->
 
 
 def _give_up(store: Store, claim: Claim, state: RunState, reason: str, seconds: float) -> None:
-    """Record how the run ended, whatever else fails, and try to write the table and the page of what is there."""
+    """Try to write the table and the page of what is there, and record how the run ended, whatever else fails.
+
+    The run is held until then: another driver may go on at once, and its tables count.
+    """
+    with contextlib.suppress(Exception):
+        claim.check(now=True)
+        record = read_run(store, claim.run)
+        _write_tables(store, replace(record, state=state, reason=reason, finished=now(), seconds=seconds))
+        try:
+            claim.check(now=True)
+        except SupersededError:
+            _write_again(store, RunLayout(claim.run))
     with contextlib.suppress(Exception):
         claim.end(state, seconds=seconds, reason=reason)
-        claim.check(now=True)
-        _write_tables(store, read_run(store, claim.run))
 
 
-def _write_tables(store: Store, record: RunRecord) -> list[Row]:
-    """Write the tables and the page of what is there; return the rows.
+def _write_again(store: Store, layout: RunLayout) -> None:
+    """Write the tables of a run that another driver has taken over, while this one was held up in writing them.
+
+    It may have written over those of the other. It ends with a look that shows the rows that it has written: what the
+    other adds after that, the other writes itself.
+    """
+    written: list[Row] | None = None
+    while written != read_rows(store, layout, known=_all_rows(store, layout)):
+        written = _write_tables(store, read_run(store, layout.run), _all_rows(store, layout))
+
+
+def _all_rows(store: Store, layout: RunLayout) -> list[str]:
+    """The keys of all rows that a run has at its end. Some services list late what was written last."""
+    inputs = read_inputs(store, layout)
+    if inputs is None:
+        return []
+    rejected = map(layout.rejected_row, range(len(inputs.rejected)))
+    return [*(layout.row(image.id) for image in inputs.images), *rejected]
+
+
+def _write_tables(store: Store, record: RunRecord, known: Sequence[str] = ()) -> list[Row]:
+    """Write the tables and the page of what is there; return the rows. ``known`` are keys of rows that no listing
+    may show yet.
 
     Raises:
         DamagedError: rows of some images cannot be read; the tables and the page have the others.
     """
     layout = RunLayout(record.run)
     unreadable: list[str] = []
-    rows = read_rows(store, layout, unreadable.append)
+    rows = read_rows(store, layout, unreadable.append, known)
     write_results(store, layout, rows)
     left_out = list(unreadable)
     # Without the list of inputs the rows still count: only the pictures have no place.

@@ -79,8 +79,8 @@ def write_rejected(store: Store, layout: RunLayout, config: Config, rejected: Se
     """Write the rows of the files that cannot be worked on, unless an earlier attempt has."""
     there = set(store.keys(layout.rows)) if rejected else set()
     for number, reject in enumerate(rejected):
-        key = layout.row(f"rejected-{number:06}")
+        key = layout.rejected_row(number)
         if key in there:
             continue
         rows = [Row(reject.name, arm.name, RowState.REJECTED, reason=reject.reason) for arm in arms_of(config)]
-        store.put(key, rows_record(rows))
+        store.create(key, rows_record(rows))

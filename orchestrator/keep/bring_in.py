@@ -64,15 +64,10 @@ def import_run(
             on_progress(done + 1, len(listed))
         if is_new:
             check_upkeep(store, claim)
-            store.delete(_reservation(layout))
+            store.delete(layout.reservation)
             if not store.create(layout.record, record):
                 raise _taken(store, layout)
     return export.run
-
-
-def _reservation(layout: RunLayout) -> str:
-    """The key that keeps a new run from beginning where one is imported."""
-    return f"{layout.root}/import"
 
 
 def _make_room(store: Store, layout: RunLayout) -> None:
@@ -84,11 +79,11 @@ def _make_room(store: Store, layout: RunLayout) -> None:
     Raises:
         UserMistakeError: a run of the name has been begun meanwhile.
     """
-    store.put(_reservation(layout), b"")
+    store.put(layout.reservation, b"")
     if store.exists(layout.record):
-        store.delete(_reservation(layout))
+        store.delete(layout.reservation)
         raise _taken(store, layout)
-    store.delete_many([key for key in store.keys(layout.root) if key not in (_reservation(layout), layout.record)])
+    store.delete_many([key for key in store.keys(layout.root) if key not in (layout.reservation, layout.record)])
 
 
 def _read_again(path: Path, listed: Mapping[str, Packed]) -> Iterator[tuple[str, bytes]]:

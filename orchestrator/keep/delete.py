@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from orchestrator.errors import UserMistakeError
 from orchestrator.keep.names import tickets_of
-from orchestrator.run.attempt import RunState
+from orchestrator.run.attempt import DELETES, RunState
 from orchestrator.run.claim import take
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.marker import hold_if_marked
@@ -46,7 +46,7 @@ def remove(store: Store, layout: RunLayout, *, note: Callable[[str], None] = lam
     Raises:
         UserMistakeError: a driver works on it.
     """
-    with take(store, layout, {"what": "delete"}, note=note) as claim:
+    with take(store, layout, DELETES, note=note) as claim:
         store.delete(layout.record)
         own = layout.claim(claim.holder.number)
         # The record is left out: it can only be that of a new run, which sees the claim and withdraws.

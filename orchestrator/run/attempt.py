@@ -38,6 +38,10 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
+DELETES: Mapping[str, Any] = {"what": "delete"}
+"""Stands in place of the machine in the claim of who deletes a run."""
+
+
 def now() -> str:
     """The time, UTC, as ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

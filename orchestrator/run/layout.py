@@ -210,6 +210,11 @@ class RunLayout:
         return f"{self.root}/inputs.json"
 
     @property
+    def reservation(self) -> str:
+        """Keeps a new run from beginning where one is being imported."""
+        return f"{self.root}/import"
+
+    @property
     def claims(self) -> str:
         """The prefix of all claims."""
         return f"{self.root}/claims"
@@ -288,6 +293,10 @@ class RunLayout:
     def row(self, image: str) -> str:
         """An image's rows of the results."""
         return f"{self.rows}/{image}.json"
+
+    def rejected_row(self, number: int) -> str:
+        """The rows of a file that is no image of the run, by its number on the list of inputs."""
+        return self.row(f"rejected-{number:06}")
 
     def results(self, suffix: Literal["csv", "parquet"]) -> str:
         """The table of all rows."""

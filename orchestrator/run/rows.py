@@ -162,18 +162,21 @@ def rows_of(store: Store, key: str) -> list[Row]:
     return list(ROWS.read(store, key).rows)
 
 
-def read_rows(store: Store, layout: RunLayout, skip: Callable[[str], None] | None = None) -> list[Row]:
+def read_rows(
+    store: Store, layout: RunLayout, skip: Callable[[str], None] | None = None, known: Iterable[str] = ()
+) -> list[Row]:
     """The rows so far, in the order of the images' names and of the run's arms; also for a run in progress.
 
     Args:
         store: The store.
         layout: The run.
+        known: Keys of rows that a listing may not show yet, whether they are there or not.
         skip: Is told of every object that cannot be read, a line each; the others are returned. None raises instead.
 
     Raises:
         StoreError: the store cannot be read; without ``skip`` also: an object is damaged, or of a newer version.
     """
-    rest = deque(store.keys(layout.rows))
+    rest = deque(sorted({*store.keys(layout.rows), *known}))
     rows: list[Row] = []
     while rest:
         # An object that cannot be read ends the series; another begins after it.
@@ -188,5 +191,5 @@ def read_rows(store: Store, layout: RunLayout, skip: Callable[[str], None] | Non
             skip(str(error))
             rest.popleft()
         except NotFoundError:
-            rest.popleft()  # it has been put aside since it was listed
+            rest.popleft()  # it is not there yet, or has been put aside since it was listed
     return sorted(rows, key=lambda row: row.image)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import NotFoundError, StoreError
 
 MARKER = "store.json"
 """The key of what makes a store this very one: a format, and an id that no other store has."""
@@ -64,8 +64,16 @@ def check_store(store: "Store", key: str) -> None:
 def create_or_read(store: "Store", key: str, data: bytes) -> bytes:
     """Write an object unless the key is taken; returns the content that the key then holds.
     The first caller's counts.
+
+    Where the object is deleted between the two, as the fits of an image are that another driver finishes, it is written
+    once more.
     """
-    return data if store.create(key, data) else store.get(key)
+    if store.create(key, data):
+        return data
+    try:
+        return store.get(key)
+    except NotFoundError:
+        return data if store.create(key, data) else store.get(key)
 
 
 @dataclass(frozen=True, order=True)

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pyarrow.parquet as pq
+import pytest
 
 from orchestrator.arms.resolve import arms_of
 from orchestrator.collect.collect import collect
@@ -95,7 +96,7 @@ def test_every_arm_has_its_row_and_files_and_is_charged_for_the_fits_that_it_sha
 
 
 def test_an_arm_that_halves_is_charged_up_to_the_rung_whoever_went_on(
-    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cohort = {"halving": "synchronous", "first_rung": 2}
     arms = ["isnas-dip-blind", {"name": "whole", "halving": "none"}]
@@ -116,6 +117,8 @@ def test_an_arm_that_halves_is_charged_up_to_the_rung_whoever_went_on(
         Chosen(halving, SHORTLIST, Decision("held-out", named(A), {}), named(A), {PriorName(B): 2, PriorName(C): 4}),
         Chosen(whole, SHORTLIST[:2], Decision("held-out", named(A, B), {}), named(A), {}),
     ]
+    # Pauses that no listing shows yet count as well.
+    monkeypatch.setattr(bench.store, "keys", lambda prefix: iter(()))
     rows = collect(bench.context, bench.image, chosen, previews=False)
     assert [row.iterations for row in rows] == [20 + 8 + 2 + 4, 20 + 8 + 8]
     assert [row.seconds for row in rows] == [10 + 10 + 2.5 + 4, 30]

@@ -23,15 +23,16 @@ from orchestrator.errors import (
 )
 from orchestrator.plan.make import make_plan, resume_plan
 from orchestrator.plan.plan import Plan
-from orchestrator.run.attempt import Holder, RunState
+from orchestrator.run.attempt import HOLDERS, Holder, RunState
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import Source
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.marker import MARKERS, hold
 from orchestrator.run.progress import Stage
-from orchestrator.run.record import read_run
+from orchestrator.run.record import RunRecord, read_run
+from orchestrator.run.rows import Row, RowState, rows_record
 from orchestrator.store import LocalStore
-from tests.orchestrator.conftest import Encoded, MakeConfig
+from tests.orchestrator.conftest import ELSEWHERE, Encoded, MakeConfig
 
 
 class Quiet:
@@ -102,6 +103,58 @@ def test_a_run_that_does_not_finish_says_why_and_leaves_its_tables(
     layout = RunLayout("r1")
     assert store.exists(layout.report)
     assert list(store.keys(layout.rows)) == []
+
+
+def test_a_driver_holds_the_run_until_its_tables_are_written(
+    store: LocalStore, plan: Plan, work: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else the next driver, which may go on at once, would find its own tables overwritten by older ones.
+    work(RunCancelledError("enough"))
+    held: list[RunState] = []
+    write = driver.write_results
+    monkeypatch.setattr(
+        driver, "write_results", lambda *arguments: (held.append(read_run(store, "r1").state), write(*arguments))
+    )
+    with pytest.raises(RunCancelledError):
+        driver.execute(store, plan, Quiet())
+    assert held == [RunState.RUNNING]
+
+
+def test_a_driver_that_was_taken_over_while_it_wrote_its_tables_writes_them_again(
+    store: LocalStore, plan: Plan, work: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(RunCancelledError("enough"))
+    layout = RunLayout("r1")
+    tables: list[int] = []
+    write = driver.write_results
+
+    def taken_over(to: LocalStore, where: RunLayout, rows: list[Row]) -> None:
+        tables.append(len(rows))
+        write(to, where, rows)
+        holder = HOLDERS.to_json(replace(ELSEWHERE, number=2))
+        if store.create(layout.claim(2).holder, holder):
+            store.create(layout.row("a"), rows_record([Row("a.png", "dip", RowState.FAILED)]))
+
+    monkeypatch.setattr(driver, "write_results", taken_over)
+    with pytest.raises(RunCancelledError):
+        driver.execute(store, plan, Quiet())
+    assert tables == [0, 1]
+
+
+def test_the_tables_of_a_finished_run_have_rows_that_no_listing_shows_yet(
+    store: LocalStore, plan: Plan, work: Callable[[None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(None)
+    (image,) = plan.images
+    rows = [Row(image.name, "dip", RowState.FAILED)]
+    store.create(RunLayout("r1").row(image.id), rows_record(rows))
+    keys = store.keys
+    monkeypatch.setattr(store, "keys", lambda prefix: iter(key for key in keys(prefix) if "/rows/" not in key))
+    monkeypatch.setattr("orchestrator.run.context.open_store", lambda url, **options: store)
+    # The record was written by `submit`, and the rows by an earlier driver.
+    monkeypatch.setattr(driver, "begin", lambda store, plan, machine: read_run(store, "r1"))
+    store.create(RunLayout("r1").record, RunRecord("r1", "", 1, 0, False, plan.config.model_dump(), {}).to_json())
+    assert driver.execute(store, plan, Quiet()).rows == rows
 
 
 def test_a_run_whose_work_ends_is_finished(store: LocalStore, plan: Plan, work: Callable[[None], None]) -> None:
@@ -180,6 +233,24 @@ def test_a_run_that_is_begun_where_one_is_imported_withdraws(
     with pytest.raises(UserMistakeError, match="one is just being imported or deleted"):
         driver.begin(store, plan, {})
     assert not store.exists(RunLayout("r1").record)
+
+
+def test_a_run_that_another_driver_has_taken_up_while_it_was_begun_stays(
+    store: LocalStore, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = store.create
+    layout = RunLayout("r1")
+
+    def create_late(key: str, data: bytes, **options: Any) -> bool:
+        created = create(key, data, **options)
+        if key == layout.record:  # the answer takes long
+            create(layout.claim(1).holder, HOLDERS.to_json(ELSEWHERE))
+            create(layout.row("a"), rows_record([]))
+        return created
+
+    monkeypatch.setattr(store, "create", create_late)
+    assert driver.begin(store, plan, {}).run == "r1"
+    assert store.exists(layout.record)
 
 
 def test_a_run_that_was_deleted_after_it_was_planned_does_not_come_back(

@@ -153,6 +153,17 @@ def test_rows_of_rejected_files_are_written_once(
     write_rejected(store, LAYOUT, make_config(), [REJECTED])
 
 
+def test_rows_of_rejected_files_that_no_listing_shows_yet_are_not_overwritten(
+    store: LocalStore, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rejected(store, LAYOUT, make_config(), [REJECTED])
+    before = read_rows(store, LAYOUT)
+    monkeypatch.setattr(store, "keys", lambda prefix: iter(()))
+    write_rejected(store, LAYOUT, make_config(), [Rejected(REJECTED.name, "another reason")])
+    monkeypatch.undo()
+    assert read_rows(store, LAYOUT) == before
+
+
 def test_while_inputs_are_pruned_nothing_is_brought(store: LocalStore, uploads: list[Upload]) -> None:
     def stop() -> None:
         raise RunCancelledError("cancelled")

@@ -162,3 +162,19 @@ def test_of_two_that_leave_a_record_the_first_counts(tmp_path: Path) -> None:
     store.put("x/a.json", b'{"format": 9}')
     with pytest.raises(NewerFormatError, match=r"a\.json has format 9"):
         THINGS.read(store, "x/a.json")
+
+
+def test_a_record_that_is_deleted_between_two_looks_is_written_once_more(tmp_path: Path) -> None:
+    class Busy(LocalStore):
+        """Another driver deletes the object after a creation was refused."""
+
+        def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
+            created = super().create(key, data, token=token)
+            if not created:
+                self.delete(key)
+            return created
+
+    store = Busy(tmp_path)
+    THINGS.create_or_read(store, "x/a.json", Thing("first"))
+    assert THINGS.create_or_read(store, "x/a.json", Thing("second")).name == "second"
+    assert THINGS.read(store, "x/a.json").name == "second"
