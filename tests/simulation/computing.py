@@ -1,24 +1,42 @@
-"""What computes in a run, replaced by waiting: fits, figures and packed records. Their reads and writes are real.
+"""What computes in a run, replaced by waiting and by numbers that depend on names alone.
 
-Two attempts at one fit give different arrays, as on a GPU. So an attempt cannot pass for another's.
+All decisions, and all reads and writes of the store, are the product's own code. Where a world has a GPU, two attempts
+at one fit give different arrays. So an attempt cannot pass for another's.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, Protocol
 from unittest.mock import patch
 
-from orchestrator.collect.fits import Chosen, Fits, Fitted
-from orchestrator.collect.rows import _why_nothing
-from orchestrator.fit.job import FitJob
-from orchestrator.fit.record import FitRecord, read_record
-from orchestrator.run.context import RunContext
-from orchestrator.run.rows import Row, RowState
-from tests.simulation.kernel import Kernel, Threading
+import numpy as np
 
-ITERATION_S = 0.02
+from orchestrator.collect.evidence import Evidence
+from orchestrator.collect.fits import Fitted
+from orchestrator.errors import ImageRejectedError
+from orchestrator.fit.arrays import FitArrays
+from orchestrator.fit.fit import run_fit
+from orchestrator.fit.job import FitJob
+from orchestrator.fit.record import FitRecord
+from orchestrator.prune.chain import run_chain
+from orchestrator.run.claim import take
+from orchestrator.run.context import RunContext
+from orchestrator.run.inputs import InputImage
+from orchestrator.run.layout import RunLayout, image_key
+from orchestrator.run.rows import Row
+from tests.simulation.kernel import Kernel, Pool, Threading
+from tests.simulation.masks import masks_replaced
+from tests.simulation.runs import content_of, digest_of, poison_of
+from workers.fitting import FitDivergedError
+
+ITERATION_S = 0.2
+_FOLDED = np.zeros((1, 1, 1), np.float32)
+_DAWN = datetime(2026, 1, 31, 14, 25, 1, tzinfo=UTC)
 
 
 class Watcher(Protocol):
@@ -26,16 +44,61 @@ class Watcher(Protocol):
 
     kernel: Kernel
     computed: int
+    gpu: bool
 
     def computes(self, context: RunContext, job: FitJob) -> None:
         """An attempt at a fit begins to compute."""
 
 
+class Problem:
+    """Stands for `orchestrator.fit.problem.Problem`: the file is read and not decoded."""
+
+    def __init__(self, context: RunContext, image: InputImage) -> None:
+        self._context, self.image = context, image
+        self._picture: Any = None
+        self.black, self.peak, self.reference, self.unrestored = 0.0, 1.0, None, _FOLDED
+
+    @property
+    def picture(self) -> Any:
+        if self._picture is None:
+            if self._context.store.get(image_key(self.image.file)) != content_of(self.image):
+                raise AssertionError(f"the content of {self.image.file} is another file's")
+            if poison_of(self.image) == "undecodable":
+                raise ImageRejectedError("it cannot be decoded")
+            self._picture = SimpleNamespace(note=None, kept=None)
+        return self._picture
+
+    @property
+    def observation(self) -> Any:
+        return self.picture and SimpleNamespace(pixels=self.image, known=None)
+
+    def view(self, name: str) -> str:
+        return name
+
+    def measurement(self, view: str) -> Any:
+        return self.picture and view
+
+
+@cache
+def curve_of(image: str, view: str, name: str, iterations: int) -> tuple[float, ...]:
+    """The held-out errors of a fit. Few values are possible, so that ties are common; some fits end early."""
+    number = digest_of(f"{image} {view} {name}")
+    least, slope = 0.25 + number % 4 / 4, (1 + number // 4 % 2) / 64
+    ends = iterations - (10 if number // 8 % 5 == 0 and iterations > 10 and "." not in name else 0)
+    return tuple(least + slope * (ends - at) for at in range(1, ends + 1))
+
+
 class _Fit:
     """A fit that takes time and computes nothing."""
 
-    def __init__(self, kernel: Kernel, iterations: int) -> None:
-        self.kernel, self.settings, self.iteration = kernel, SimpleNamespace(iterations=iterations), 0
+    def __init__(self, kernel: Kernel, job: FitJob, subject: Any, curve: tuple[float, ...]) -> None:
+        self.kernel, self.settings, self.iteration = kernel, SimpleNamespace(iterations=len(curve)), 0
+        self.network, self._job, self._curve = subject.network, job, curve
+        if self.network is not None:
+            self.network.weights += f" fitted all to {job.image.id} as {job.name}"
+        poison, number = poison_of(job.image), digest_of(f"{job.view} {job.name} {job.image.id} trouble")
+        self._diverges = poison == "diverging" or number % 13 == 0
+        self._hungry = number % 17 == 0
 
     @property
     def finished(self) -> bool:
@@ -43,106 +106,198 @@ class _Fit:
 
     def advance(self, iterations: int) -> float:
         self.kernel.sleep(iterations * ITERATION_S)
-        self.iteration += iterations
-        return 0.5
+        if self._diverges:
+            raise FitDivergedError("the error is no number")
+        if self._hungry and not self._job.alone:
+            raise MemoryError
+        self.iteration = min(self.iteration + iterations, len(self._curve))
+        return min(self._curve[: self.iteration])
 
 
 class _Prepared:
     """Stands for `orchestrator.fit.fit._PreparedFit`."""
 
-    def __init__(self, context: RunContext, job: FitJob, problem: object, subject_of: object) -> None:
+    def __init__(self, context: RunContext, job: FitJob, problem: Problem, subject_of: Any) -> None:
         watcher: Watcher = context.__dict__["watcher"]
         watcher.computes(context, job)
-        self.job, self.subject = job, SimpleNamespace(before_record=lambda fit: None)
-        self.fit = _Fit(watcher.kernel, context.config.iterations(job.view))
-        self._attempt = watcher.computed
+        assert problem.picture
+        self.job, self.subject = job, subject_of()
+        self._curve = curve_of(job.image.id, job.view, str(job.name), self.subject.iterations)
+        self.fit = _Fit(watcher.kernel, job, self.subject, self._curve)
+        self._attempt = watcher.computed if watcher.gpu else 0
 
-    def _error(self) -> float:
-        return (hash_of(f"{self.job.image.id} {self.job.view} {self.job.name}") % 1000) / 1000
-
-    def paused(self, seconds: float, iterations: int) -> FitRecord:
+    def _record(self, state: Any, curve: Sequence[float], seconds: float, **more: Any) -> FitRecord:
+        error, at = min((error, at) for at, error in enumerate(curve, 1))
         return FitRecord(
-            self.job.name, self.job.view, "paused", held_out_error=self._error(), iterations=iterations, seconds=seconds
-        )
-
-    def outcome(self, seconds: float) -> tuple[FitRecord, Any]:
-        record = FitRecord(
             self.job.name,
             self.job.view,
-            "done",
-            held_out_error=self._error(),
-            iterations=self.fit.iteration,
+            state,
+            held_out_error=error,
+            stop_iteration=at,
+            iterations=len(curve),
+            parameters=self.subject.parameters,
             seconds=seconds,
+            **more,
         )
-        return record, SimpleNamespace(to_bytes=f"arrays of attempt {self._attempt}".encode)
+
+    def paused(self, seconds: float, iterations: int) -> FitRecord:
+        return self._record("paused", self._curve[:iterations], seconds)
+
+    def outcome(self, seconds: float) -> tuple[FitRecord, Any]:
+        name = f"{self.job.image.id}/{self.job.view}/{self.job.name}"
+        found = {"of": name, "attempt": self._attempt, "masks": getattr(self.subject.network, "masks", None)}
+        found |= {"curve": self._curve, "value": digest_of(name) % 1000 + self._attempt / 1024}
+        record = self._record(
+            "done",
+            self._curve,
+            seconds,
+            residual_correlation=0.5 if digest_of(self.job.image.id) % 5 == 0 else 0.0,
+            steady_iteration=1,
+            sparsity=self.subject.sparsity,
+            blind=self.subject.blind,
+        )
+        return record, SimpleNamespace(to_bytes=lambda: json.dumps(found).encode())
 
 
-def hash_of(text: str) -> int:
-    """A number that depends on nothing but the text."""
-    return sum((place + 1) * ord(letter) for place, letter in enumerate(text)) * 2654435761 % 2**32
+def _read_arrays(store: Any, keys: Any, record: FitRecord) -> FitArrays:
+    """As `orchestrator.fit.arrays.read_arrays`."""
+    found = json.loads(store.get(keys.arrays(str(record.arrays))))
+    output = np.full((1, 2, 2), found["value"], np.float32)
+    return FitArrays(output, output + 1, np.array(found["curve"], np.float32), np.zeros(0, np.float32))
 
 
-def _take_up(work: _Fit, data: bytes) -> float:
+def _prior_subject(context: RunContext, image: InputImage, view: Any, name: Any) -> Any:
+    iterations = context.config.iterations(view)
+    return SimpleNamespace(
+        network=None, iterations=iterations, parameters=9, sparsity=None, blind=True, before_record=lambda fit: None
+    )
+
+
+def _take_up(work: Any, data: bytes) -> float:
     saved = json.loads(data)
     work.iteration = saved["iteration"]
     return float(saved["seconds"])
 
 
-def _to_bytes(work: _Fit, seconds: float) -> bytes:
+def _to_bytes(work: Any, seconds: float) -> bytes:
     return json.dumps({"iteration": work.iteration, "seconds": seconds}).encode()
 
 
-class _Evidence:
-    """Stands for `orchestrator.collect.evidence.Evidence`."""
+class _Evidence(Evidence):
+    """The product's evidence, with a picture that is not decoded."""
 
-    def __init__(self, context: RunContext, image: Any) -> None:
+    def __init__(self, context: RunContext, image: InputImage) -> None:
         self.context, self.image = context, image
+        problem: Any = Problem(context, image)
+        self.picture, self.observation = problem.picture, problem.observation
+        self.before, self.reference = problem.unrestored, None
+        self.black, self.peak = 0.0, 1.0
 
-    def show(self) -> None:
-        pass
+    def encoded(self, pixels: Any) -> bytes:
+        return repr(float(pixels.flat[0])).encode()
 
+    def noise(self, output: Any) -> None:
+        return None
 
-def _arm_row(choice: Chosen, fits: Fits, evidence: _Evidence, *, previews: bool) -> Row:
-    """The row of an arm from its fits in the store, as `orchestrator.collect.rows.arm_row` makes it."""
-    store, layout, image = evidence.context.store, evidence.context.layout, evidence.image
-    final = fits.get("full", choice.full)
-    done = [fit for fit in final if fit.record.state == "done"]
-    if not done:
-        reason = _why_nothing(choice.decision, final)
-        return Row(image.name, choice.arm.name, RowState.FAILED, reason=reason)
-    record = done[0].record
-    store.put(layout.restored(choice.arm.name, "pick", image.restored), f"restored with {record.arrays}".encode())
-    return Row(image.name, choice.arm.name, RowState.RESTORED, candidate=str(record.candidate))
+    def estimate(self, record: FitRecord, output: Any) -> None:
+        return None
 
 
-def _load(self: Fits, view: Any, name: Any) -> Fitted | None:
-    """A fit's record; its arrays are read and not decoded."""
-    keys = self._keys(view, name)
-    record = read_record(self._context.store, keys)
-    if record is not None and record.state == "done":
-        self._context.store.get(keys.arrays(str(record.arrays)))
-    return None if record is None else Fitted(record)
+def _pack(fitted: Sequence[Fitted]) -> bytes:
+    """The packed record as JSON, which is quicker than Parquet."""
+    empty: Any = {"curve_iteration": [], "curve_held_out": [], "curve_psnr": None, "psnr": None, "psnr_steady": None}
+    return json.dumps(
+        [asdict(fit.record) | {"candidate": str(fit.record.candidate)} | empty for fit in fitted]
+    ).encode()
+
+
+def _write_results(store: Any, layout: RunLayout, rows: Sequence[Row]) -> None:
+    """The tables as JSON."""
+    table = json.dumps([[row.image, row.arm, row.state, row.candidate] for row in rows]).encode()
+    store.put(layout.results("csv"), table)
+    store.put(layout.results("parquet"), table)
+
+
+def _compute_bank(candidates: Sequence[Any], spec: Any, operator: Any, device: str) -> Any:
+    return np.array([digest_of(candidate.id) % 3 for candidate in candidates], np.float32)
+
+
+class _Calendar:
+    """Stands for `datetime.datetime`: the calendar clock of the running process, which may be wrong."""
+
+    fromisoformat = staticmethod(datetime.fromisoformat)
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def now(self, zone: object = UTC) -> datetime:
+        return _DAWN + timedelta(seconds=self._kernel.now + self._kernel.current().process.wall_s)
+
+    def text(self) -> str:
+        return self.now().isoformat(timespec="seconds")
 
 
 @contextmanager
-def computing_replaced(kernel: Kernel) -> Iterator[None]:
-    """Within this context nothing is computed, time is simulated, and threads are tasks."""
+def computing_replaced(kernel: Kernel, drive: dict[str, Any]) -> Iterator[None]:
+    """Within this context nothing is computed, time is simulated, and threads are tasks.
+
+    ``drive`` has further replacements: what a driver does with Ray.
+    """
+    calendar = _Calendar(kernel)
+    in_time = {"clock": kernel.clock, "sleep": kernel.sleep}
+    report = SimpleNamespace(read_table=lambda file: SimpleNamespace(to_pylist=lambda: json.loads(file.getvalue())))
+    picture = lambda *_: b"a picture"  # noqa: E731
+    replacements: dict[str, Any] = {
+        # Fits.
+        "orchestrator.fit.fit._PreparedFit": _Prepared,
+        "orchestrator.fit.fit.Problem": Problem,
+        "orchestrator.fit.blocks.take_up": _take_up,
+        "orchestrator.fit.blocks.to_bytes": _to_bytes,
+        "orchestrator.fit.memory._what_would_fit": lambda context, job: "out of memory",
+        "orchestrator.schedule.trial.run_fit": partial(run_fit, clock=kernel.clock),
+        "orchestrator.schedule.trial.run_chain": partial(run_chain, clock=kernel.clock),
+        "orchestrator.schedule.trial.prior_subject": _prior_subject,
+        # Scores.
+        "orchestrator.score.bank.compute_bank": _compute_bank,
+        "orchestrator.score.score.Problem": Problem,
+        "orchestrator.score.score.image_fingerprint": lambda pixels, spec: pixels.id,
+        "orchestrator.score.score.score_bank": lambda opened, fingerprint, metric: (
+            (opened + digest_of(fingerprint)) % 3
+        ),
+        # Results.
+        "orchestrator.collect.collect.Evidence": _Evidence,
+        "orchestrator.collect.collect.pack": _pack,
+        "orchestrator.collect.fits.read_arrays": _read_arrays,
+        "orchestrator.pick.decide.read_arrays": _read_arrays,
+        "orchestrator.pick.halve.read_arrays": _read_arrays,
+        "orchestrator.collect.restored.encode_map": picture,
+        "orchestrator.collect.restored.preview": picture,
+        "orchestrator.collect.rows.preview": picture,
+        "orchestrator.collect.evidence.preview": picture,
+        "orchestrator.drive.driver.write_results": _write_results,
+        "orchestrator.drive.driver.yaml": SimpleNamespace(safe_dump=lambda config, **_: json.dumps(config)),
+        "orchestrator.report.build.pq": report,
+        "orchestrator.report.build.render": lambda report: json.dumps([row["image"] for row in report.rows]),
+        "orchestrator.report.build.render_results": lambda report: [],
+        "orchestrator.report.build.header": lambda data: json.loads(data) | {"layers": []},
+        # Time, threads, and what a process learns of its machine.
+        "orchestrator.run.claim.threading": Threading(kernel),
+        "orchestrator.ingest.bring.ThreadPoolExecutor": partial(Pool, kernel),
+        "orchestrator.run.claim.os": SimpleNamespace(getpid=lambda: 1),
+        "orchestrator.run.claim.socket": SimpleNamespace(gethostname=lambda: "simulated"),
+        "orchestrator.run.claim.now": calendar.text,
+        "orchestrator.drive.driver.now": calendar.text,
+        "orchestrator.run.record.datetime": calendar,
+        "orchestrator.run.claim.process_of": lambda pid: (None, None),
+        "orchestrator.run.attempt.process_of": lambda pid: (None, None),
+        "orchestrator.run.claim._POLL_S": 4.0,
+        "orchestrator.run.record.take": partial(take, **in_time),
+        "orchestrator.drive.driver.take": partial(take, **in_time),
+        "orchestrator.drive.driver.time": SimpleNamespace(monotonic=kernel.clock),
+        **masks_replaced(Problem),
+        **drive,
+    }
     with ExitStack() as replaced:
-        for target, stand_in in {
-            "orchestrator.fit.fit._PreparedFit": _Prepared,
-            "orchestrator.fit.blocks.take_up": _take_up,
-            "orchestrator.fit.blocks.to_bytes": _to_bytes,
-            "orchestrator.collect.collect.Evidence": _Evidence,
-            "orchestrator.collect.collect.arm_row": _arm_row,
-            "orchestrator.collect.collect.pack": lambda fits: b"packed",
-            "orchestrator.collect.fits.Fits._load": _load,
-            "orchestrator.run.claim.threading": Threading(kernel),
-            "orchestrator.run.claim.os": SimpleNamespace(getpid=lambda: 1),
-            "orchestrator.run.claim.socket": SimpleNamespace(gethostname=lambda: "simulated"),
-            "orchestrator.run.claim.now": lambda: "2026-01-31T14:25:01+00:00",
-            "orchestrator.run.claim.process_of": lambda pid: (None, None),
-            "orchestrator.run.attempt.process_of": lambda pid: (None, None),
-            "orchestrator.run.claim._POLL_S": 2.0,
-        }.items():
+        for target, stand_in in replacements.items():
             replaced.enter_context(patch(target, stand_in))
         yield

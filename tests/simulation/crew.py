@@ -10,19 +10,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import ImageRejectedError, StoreError, StoreUnavailableError
-from orchestrator.fit.fit import run_fit
 from orchestrator.fit.job import FitJob
 from orchestrator.run.context import RunContext
-from orchestrator.schedule.crashes import crash_of
+from orchestrator.schedule.asha import ContestsOfImages
+from orchestrator.schedule.crashes import Crash, crash_of
 from orchestrator.schedule.ports import Answered, Unanswered
-from orchestrator.schedule.questions import Question, Score
+from orchestrator.schedule.questions import Collect, Question, Score
 from orchestrator.schedule.queue import Finished, JobQueue, QueueStanding
+from orchestrator.schedule.trial import run_job
 from orchestrator.schedule.workers import answer
-from orchestrator.score.bank import BankPart
+from orchestrator.score.bank import BankPart, compute_part
+from orchestrator.settings import Config
 from tests.simulation.kernel import Kernel, Process, Signal
+from tests.simulation.runs import poison_of
 
 DIED = "its worker process died"
 LOST = "its machine was lost"
+_ACTOR_TRIES = 6
+"""Ray gives a question to the restarted worker five times more, and a lost task three times more to another."""
+_TASK_TRIES = 4
 
 
 def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -41,6 +47,14 @@ class Reference:
     result: Answered | Unanswered | Exception | None = None
 
 
+@dataclass(eq=False)
+class Trial:
+    """A trial as Tune's schedulers see one."""
+
+    config: dict[str, FitJob]
+    trial_id: int
+
+
 @dataclass
 class Troubles:
     """How often what goes wrong, each a probability."""
@@ -49,6 +63,7 @@ class Troubles:
     node: float = 0.0
     worker: float = 0.0
     session: float = 0.0
+    operations: int = 30
 
 
 @dataclass(eq=False)
@@ -58,9 +73,13 @@ class SimulatedCrew:
     kernel: Kernel
     chance: random.Random
     driver: Process
+    config: Config
     context_of: Callable[[Process], RunContext]
     troubles: Troubles
     slots: int = 2
+    on_crash: Callable[[FitJob, Crash], None] = lambda job, crash: None
+    on_start: Callable[[FitJob], None] = lambda job: None
+    on_lost: Callable[[str], None] = lambda work: None
     admitted: dict[str, float] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
 
@@ -70,6 +89,7 @@ class SimulatedCrew:
         self._changed = Signal(self.kernel)
         self._calls: set[Reference] = set()
         self._trials: dict[int, list[Process]] = {}
+        self._closed = False
 
     def _process(self, name: str) -> Process:
         process = Process(f"{self.driver.name}/{name}", stopped_until=0.0, cut_until=0.0)
@@ -78,6 +98,7 @@ class SimulatedCrew:
 
     def kill(self) -> None:
         """End all processes of the crew, as Ray does when its driver is gone."""
+        self._closed = True
         for process in self.processes:
             process.alive = False
 
@@ -110,35 +131,63 @@ class SimulatedCrew:
         self._changed.set()
 
     def ask(self, question: Question) -> Reference:
-        reference, name = Reference(), type(question).__name__
-        process = self._process(f"{name} {question.image.id}")
+        name = f"{type(question).__name__} {question.image.id}"
         if isinstance(question, Score):
             self.admitted[question.image.id] = self.kernel.now
+        deadly = isinstance(question, Collect) and poison_of(question.image) == "deadly"
+        arm = getattr(question, "arm", None)
+        asked = f"{name} {arm and arm.name} {getattr(question, 'iterations', '')}"
+        return self._do(name, asked, lambda context: answer(context, question), _ACTOR_TRIES, deadly=deadly)
 
-        def work() -> None:
-            if self.chance.random() < self.troubles.worker:
-                self.kernel.sleep(self.chance.uniform(0, 3))
-                self.kernel.tell(process.name, "is killed")
-                self._settle(reference, Unanswered(LOST, lost=True))
-                return
-            try:
-                result: Answered | Unanswered | Exception = Answered(answer(self.context_of(process), question))
-            except (StoreError, StoreUnavailableError) as error:
-                result = error
-            except ImageRejectedError as error:
-                result = Unanswered(str(error), rejected=True)
-            except Exception as error:
-                result = Unanswered(f"{type(error).__name__}: {error}")
-            self._settle(reference, result)
+    def compute(self, part: BankPart) -> Reference:
+        def work(context: RunContext) -> None:
+            compute_part(context.store, part, context.config, context.score_device)
 
-        self.kernel.spawn(process, work)
-        return reference
-
-    def compute(self, part: BankPart) -> Any:
-        raise AssertionError("no bank is needed")
+        return self._do("bank", f"bank {part.key}", work, _TASK_TRIES)
 
     def cancel_computing(self) -> None:
-        pass
+        for process in self.processes:
+            if process.alive and process.name.startswith(f"{self.driver.name}/bank"):
+                process.alive = False
+                process.on_death()
+
+    def _do(
+        self, name: str, asked: str, work: Callable[[RunContext], Any], tries: int, *, deadly: bool = False
+    ) -> Reference:
+        """Let a process do work; another begins it anew where the process dies."""
+        reference = Reference()
+
+        def attempt(left: int) -> None:
+            process = self._process(name)
+
+            def died() -> None:
+                if self._closed or reference.result is not None:
+                    return
+                if left > 1:
+                    attempt(left - 1)
+                    return
+                self.on_lost(asked)
+                self._settle(reference, Unanswered(LOST, lost=True))
+
+            def code() -> None:
+                try:
+                    result: Answered | Unanswered | Exception = Answered(work(self.context_of(process)))
+                except (StoreError, StoreUnavailableError) as error:
+                    result = error
+                except ImageRejectedError as error:
+                    result = Unanswered(str(error), rejected=True)
+                except Exception as error:
+                    result = Unanswered(f"{type(error).__name__}: {error}")
+                process.alive = False
+                self._settle(reference, result)
+
+            process.on_death = died
+            if deadly or self.chance.random() < self.troubles.worker:
+                process.dies_at = self.chance.randint(1, 3 if deadly else self.troubles.operations)
+            self.kernel.spawn(process, code)
+
+        attempt(tries)
+        return reference
 
     # Sessions and trials.
 
@@ -149,6 +198,8 @@ class SimulatedCrew:
             self.chance.uniform(1, 60) if self.chance.random() < self.troubles.session else 1e9
         )
         signal = Signal(self.kernel)
+        cohort = self.config.cohort
+        contests = ContestsOfImages(cohort, cohort.iterations or self.config.fit.iterations)
 
         def session() -> None:
             while True:
@@ -166,7 +217,7 @@ class SimulatedCrew:
                 if taken == "wait":
                     signal.wait(2.0)
                 else:
-                    trials.append(self._start_trial(taken, signal))
+                    trials.append(self._start_trial(taken, signal, contests))
             while any(trial.alive for trial in trials):
                 signal.wait(2.0)
             self._settle(reference, Answered(None))
@@ -174,9 +225,13 @@ class SimulatedCrew:
         self.kernel.spawn(process, session)
         return reference
 
-    def _start_trial(self, job: FitJob, signal: Signal) -> Process:
+    def _start_trial(self, job: FitJob, signal: Signal, contests: ContestsOfImages) -> Process:
         process = self._process(f"{job.image.id} {job.view} {job.name}")
         at_once(self.queue.begin(job))
+        self.on_start(job)
+        trial = Trial({"job": job}, len(self.processes))
+        contests.on_trial_add(None, trial)
+        started = self.kernel.now
 
         def finish(finished: Finished) -> None:
             process.alive = False
@@ -184,35 +239,52 @@ class SimulatedCrew:
             self._changed.set()
             signal.set()
 
+        def crash(text: str) -> None:
+            found = crash_of(text)
+            self.on_crash(job, found)
+            contests.on_trial_remove(None, trial)
+            finish(Finished(job, "failed", crash=found))
+
+        def progress(iteration: int, error: float) -> None:
+            result = {"iteration": iteration, "held_out_error": error}
+            if contests.on_trial_result(None, trial, result) == ContestsOfImages.STOP:
+                self.kernel.tell(process.name, f"is stopped at {iteration}")
+                finish(Finished(job, "stopped", None, iteration, error, self.kernel.now - started))
+                self.kernel.sleep(0.0)
+
         def work() -> None:
             try:
-                record = run_fit(
-                    self.context_of(process),
-                    job,
-                    lambda: None,  # type: ignore[arg-type,return-value]
-                    problem=object(),  # type: ignore[arg-type]
-                    clock=lambda: self.kernel.now,
+                record = run_job(
+                    self.context_of(process), job, on_progress=progress, must_leave=lambda: process.leaving
                 )
             except Exception as error:
-                text = f"{type(error).__module__}.{type(error).__qualname__}: {error}"
-                finish(Finished(job, "failed", crash=crash_of(text)))
+                crash(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
             else:
+                contests.on_trial_complete(None, trial, {})
                 finish(Finished(job, record.state, iteration=record.iterations or 0))
 
-        def die() -> None:
-            self.kernel.sleep(self.chance.uniform(0, 20))
-            if process.alive:
-                self.kernel.tell(process.name, "is killed")
-                node = self.chance.random() < self.troubles.node
-                process.alive = False
-                text = "its node has died" if node else "the worker process has died"
-                at_once(self.queue.finish(Finished(job, "failed", crash=crash_of(text))))
-                self._changed.set()
-                signal.set()
+        def died() -> None:
+            node = poison_of(job.image) != "fatal" and self.chance.random() < self.troubles.node
+            crash("its node has died" if node else "the worker process has died")
 
+        def trouble() -> None:
+            self.kernel.sleep(self.chance.uniform(0, 20))
+            if process.alive and self.chance.random() < 0.3:
+                process.leaving = True
+            elif process.alive:
+                self.kernel.tell(process.name, "is killed")
+                process.alive = False
+                died()
+
+        process.on_death = died
+        if poison_of(job.image) == "fatal" and not job.together:
+            process.dies_at = self.chance.randint(1, 2)
+        elif self.chance.random() < self.troubles.crash:
+            if self.chance.random() < 0.5:
+                process.dies_at = self.chance.randint(1, self.troubles.operations)
+            else:
+                self.kernel.spawn(self._faults, trouble)
         self.kernel.spawn(process, work)
-        if self.chance.random() < self.troubles.crash:
-            self.kernel.spawn(self._faults, die)
         return process
 
     # The queue.

@@ -7,7 +7,7 @@ goes on. A stopped one goes on later; if its machine was suspended, its clock ha
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ class Process:
     Attributes:
         name: For the history.
         alive: False once it was killed or has ended.
+        killed: Whether it was killed.
         stopped_until: When it goes on, if it is stopped.
         cut_until: Until when it cannot reach the store.
         lost_s: How far its clock is behind, because its machine was suspended.
@@ -28,10 +29,25 @@ class Process:
         heard: When it last heard of its work, as a driver does.
         looked: When it last read the state of a claim.
         judged: How old that was by its own clock when it began to create a claim, at which key.
+        operations: How many operations of the store it has begun.
+        dies_at: It is killed in the operation of this number; 0: in none.
+        held_up_at: It is stopped for long in the operation of this number, after its effect; 0: in none.
+        on_death: What others do when it has been killed so.
+        interrupted: Whether somebody has pressed Ctrl-C.
+        leaving: Whether its machine will be taken away.
+        wall_s: How far its machine's calendar clock is from the right time.
     """
 
     name: str
     alive: bool = True
+    killed: bool = False
+    operations: int = 0
+    dies_at: int = 0
+    held_up_at: int = 0
+    on_death: Callable[[], None] = lambda: None
+    interrupted: bool = False
+    leaving: bool = False
+    wall_s: float = 0.0
     stopped_until: float = 0.0
     cut_until: float = 0.0
     lost_s: float = 0.0
@@ -127,6 +143,14 @@ class Kernel:
         """Let a task go on that waits in this turn."""
         if task.turn == turn:
             self._schedule(task, 0.0)
+
+    def die(self) -> None:
+        """End the running task's process in the middle of what it does."""
+        process = self.current().process
+        self.tell(process.name, f"is killed in operation {process.operations} of the store")
+        process.alive, process.killed = False, True
+        process.on_death()
+        self.sleep(0.0)
 
     def suspend(self, timeout: float) -> tuple[Task, int]:
         """Register the running task to go on after so many seconds; `give_way` follows."""
@@ -228,3 +252,40 @@ class Threading:
                     outer.kernel.sleep(0.5)
 
         self.Lock, self.Event, self.Thread = Lock, Event, Thread
+
+
+class Pool:
+    """The part of `concurrent.futures.ThreadPoolExecutor` that the product uses: tasks of the running process."""
+
+    def __init__(self, kernel: Kernel, tasks: int) -> None:
+        self._kernel, self._tasks = kernel, tasks
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        kernel, waiting = self._kernel, list(enumerate(items))
+        results: dict[int, Any] = {}
+        changed = Signal(kernel)
+
+        def take() -> None:
+            while waiting:
+                number, item = waiting.pop(0)
+                try:
+                    results[number] = work(item), None
+                except Exception as error:
+                    results[number] = None, error
+                changed.set()
+
+        for _ in range(min(self._tasks, len(waiting))):
+            kernel.spawn(kernel.current().process, take)
+        for number in range(len(waiting)):
+            while number not in results:
+                changed.wait(60.0)
+            value, error = results[number]
+            if error is not None:
+                raise error
+            yield value

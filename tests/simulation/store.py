@@ -3,10 +3,14 @@
 An operation gives way before and after its effect. So a process may be killed, stopped or cut off on either side of it.
 """
 
+import atexit
 import contextlib
+import hashlib
 import random
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,13 +83,17 @@ class View:
         self._kernel, self._chance = objects.kernel, objects.chance
 
     def hold(self, marker: bytes) -> None:
-        """It never vanishes."""
+        """The store never vanishes."""
 
     def _do(self, effect: Callable[[], Result]) -> Result:
         process, chance = self._process, self._chance
         process.asked = (self._kernel.now, process.asked[0])
+        process.operations += 1
+        dies = 0 < process.dies_at <= process.operations
         slow = self._objects.slow_until > self._kernel.now
         self._kernel.sleep(chance.uniform(1, 12) if slow else chance.uniform(0.001, 0.05))
+        if dies and chance.random() < 0.5:
+            self._kernel.die()
         if process.cut_until > self._kernel.now:
             # The request may have arrived all the same.
             if chance.random() < 0.3:
@@ -97,6 +105,13 @@ class View:
             self._kernel.sleep(2.0)
             raise StoreUnavailableError("the answer was lost")
         result = effect()
+        if dies:
+            self._kernel.die()
+        if process.operations == process.held_up_at:
+            held_up_s = chance.expovariate(1 / 40)
+            self._kernel.tell(process.name, f"is held up in operation {process.operations} for {held_up_s:.1f} s")
+            process.stopped_until = max(process.stopped_until, self._kernel.now + held_up_s)
+            self._kernel.sleep(0.0)
         if chance.random() < 0.5:
             self._kernel.sleep(chance.uniform(1, 12) if slow else chance.uniform(0.001, 0.05))
         return result
@@ -161,4 +176,19 @@ class View:
         return sorted({key.removeprefix(f"{prefix}/").split("/")[0] for key in self.keys(prefix)})
 
     def local_path(self, key: str) -> Path:
-        raise NotImplementedError(key)
+        data = self.get(key)
+        path = _folder() / hashlib.sha256(data).hexdigest()
+        if not path.exists():
+            path.write_bytes(data)
+        return path
+
+    def sweep(self, prefix: str, *, dry_run: bool = False) -> int:
+        return self._do(lambda: 0)
+
+
+@cache
+def _folder() -> Path:
+    """Where this machine keeps copies; they are equal in all histories."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
