@@ -189,6 +189,7 @@ def resume(
     references: str | Path | None = None,
     masks: str | Path | None = None,
     trust: bool = False,
+    retry_failed: bool = False,
     **where: Unpack[Where],
 ) -> Run:
     """Resume a run that was interrupted, cancelled or lost, from the store alone.
@@ -199,10 +200,9 @@ def resume(
             value of a setting that names code, which is not imported on the word of the store alone.
         store: As in `What`.
         images: The folder of its images, which is read only if the store lacks some of them.
-        references: As in `What`; needed only with ``images``, and if the run was begun with references.
-        masks: The same of its masks.
-        trust: Import the code and read the folders that the run's record names. Whoever may write to the store may have
-            written that record.
+        references, masks: As in `What`; needed only with ``images``, and if the run was begun with them.
+        trust: Import the code and read the folders that the run's record names, whoever may have written that record.
+        retry_failed: Give images without a result another try; with ``images``, also files that could not be read.
         where: See `Where`.
 
     Returns:
@@ -213,14 +213,14 @@ def resume(
             record names code or folders that are not given here, and is not trusted.
         OrchestratorError: as `submit` does.
     """
-    # Imported here: planning imports torch.
-    from orchestrator.plan.request import OldRun
+    from orchestrator.drive.retry import try_again  # imported here: it imports torch
+    from orchestrator.plan.request import OldRun, folders_given
 
-    if images is None and (references is not None or masks is not None):
-        raise UserMistakeError("references, masks: they go with images, the folder of the run's images")
-    clean, holes = (None if place is None else str(place) for place in (references, masks))
-    source = None if images is None else Source(str(images), clean, holes)
-    return _start(OldRun(store_at(store), run, tuple(assignments_of(settings)), source, trust), **where)
+    folders = folders_given(images, references, masks)
+    request = OldRun(store_at(store), run, tuple(assignments_of(settings)), folders, trust)
+    if retry_failed:
+        try_again(request, where.get("listener") or Silent())
+    return _start(request, **where)
 
 
 def runs(store: str | Path | None = None) -> list[Run]:

@@ -16,6 +16,7 @@ EXAMPLES = """\
 examples:
   python -m orchestrator resume RUN
   python -m orchestrator resume RUN --set resources.parallel=2 --address auto
+  python -m orchestrator resume RUN --retry-failed             # also do images again that have no result
   python -m orchestrator resume RUN --images photos/           # it ended before all of them were in the store
 """
 
@@ -25,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the run's name; `runs` lists them")
     add_assignments(
         parser, "another value for a setting that changes no result, such as resources.parallel; repeatable"
+    )
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="give images without a result another try, and with --images also files that could not be read",
     )
     section = parser.add_argument_group("trust", "what the run's record may not decide by itself; SECURITY.md")
     section.add_argument(
@@ -57,5 +63,6 @@ def act(options: argparse.Namespace) -> int:
     if changed and read_run(store, options.run).state is RunState.CANCELLED:
         raise UserMistakeError(f"the run {options.run} was cancelled before this driver began")
 
-    given = {name: getattr(options, name) for name in ("store", "images", "references", "masks", "trust")}
+    names = ("store", "images", "references", "masks", "trust", "retry_failed")
+    given = {name: getattr(options, name) for name in names}
     return carry_out(options, partial(api.resume, options.run, settings=options.assignments, **given))

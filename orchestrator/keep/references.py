@@ -149,7 +149,12 @@ class References:
         """Why nothing needs an object; None if something may."""
         if place.kind is Kind.RESTORED:
             return None if place.name in self._restored else _OF_NO_IMAGE
-        if place.image is None or (place.kind is Kind.ROWS and self._is_rejected(place.image)):
+        # Rows of earlier tries are for people, also those of a file that was rejected then and is an image now.
+        if (
+            place.image is None
+            or place.kind is Kind.RETRIED
+            or (place.kind is Kind.ROWS and self._is_rejected(place.image))
+        ):
             return None
         if place.image not in self.images:
             return _OF_NO_IMAGE

@@ -221,10 +221,10 @@ def _wrong_content(check: Callable[[bytes], None], data: bytes | Exception) -> s
 
 
 def _said(error: Exception) -> str:
-    """The reason of an error, without the advice that the damage has anyway."""
-    if not isinstance(error, DamagedError):
-        return str(error)
-    return "its content is not what was written (SHA-256)" if "(SHA-256)" in str(error) else str(error)
+    """The reason of an error, without the place and the advice that the damage has anyway."""
+    if isinstance(error, DamagedError) and "(SHA-256)" in str(error):
+        return "its content is not what was written (SHA-256)"
+    return str(error).partition(" is damaged: ")[2].partition("; put back")[0] or str(error)
 
 
 def _unfinished(prefix: str, count: int, run: str | None) -> Damage:

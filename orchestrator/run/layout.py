@@ -231,9 +231,9 @@ class RunLayout:
         """All fits of an image."""
         return f"{self.root}/fits/{image}"
 
-    def retried(self, image: str, number: int) -> str:
-        """The rows of an earlier try of an image, counted from 1."""
-        return f"{self.root}/retried/{image}/{number:03}.json"
+    def retried(self, image: str) -> str:
+        """The rows of all earlier tries of an image."""
+        return f"{self.root}/retried/{image}"
 
     @property
     def cleanups(self) -> str:
@@ -257,13 +257,21 @@ class RunLayout:
         """The ticket of a round, found on the image of this id, or on all of them."""
         return f"{self.all_tickets}/{slug(source)}/{name}.ticket"
 
+    def rungs(self, image: str) -> str:
+        """All decisions at rungs of an image."""
+        return f"{self.root}/rungs/{image}"
+
     def rung(self, image: str, arm: str, iterations: int) -> str:
         """The members of a cohort that went on from a rung."""
-        return f"{self.root}/rungs/{image}/{arm}-{iterations}.json"
+        return f"{self.rungs(image)}/{arm}-{iterations}.json"
+
+    def picks(self, image: str) -> str:
+        """All decisions over an image's cohorts."""
+        return f"{self.root}/picks/{image}"
 
     def pick(self, image: str, arm: str) -> str:
         """The decision over an image's cohort."""
-        return f"{self.root}/picks/{image}/{arm}.json"
+        return f"{self.picks(image)}/{arm}.json"
 
     def cohort(self, image: str) -> str:
         """The packed record of an image's fits."""

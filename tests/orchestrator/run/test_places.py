@@ -34,7 +34,7 @@ PLACES = [
     (LAYOUT.preview("a-01234567", "mean", "one"), Place(Kind.PREVIEW, "a-01234567")),
     (LAYOUT.round_preview("a-01234567", "one", 1), Place(Kind.PREVIEW, "a-01234567")),
     (LAYOUT.row("a-01234567"), Place(Kind.ROWS, "a-01234567")),
-    (LAYOUT.retried("a-01234567", 1), Place(Kind.RETRIED, "a-01234567")),
+    (f"{LAYOUT.retried('a-01234567')}/001.json", Place(Kind.RETRIED, "a-01234567")),
     (LAYOUT.cleanup("a-01234567"), Place(Kind.CLEANUP, "a-01234567")),
     (LAYOUT.results("csv"), Place(Kind.TABLE)),
     (LAYOUT.results("parquet"), Place(Kind.TABLE)),
