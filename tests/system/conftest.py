@@ -19,6 +19,7 @@ from PIL import Image
 
 from orchestrator.cli import main
 from orchestrator.drive.local_ray import make_token
+from orchestrator.store.sums import SUMS
 from tests.system.hook import write_hook
 
 from ray.cluster_utils import Cluster  # isort: skip - what it reads from the environment, local_ray has set
@@ -116,7 +117,9 @@ class CommandLine:
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """The files below a folder of a store, without the lists of their checksums, whose order is that of writing."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != SUMS)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.fixture
