@@ -140,7 +140,8 @@ class StaticFit:
     @torch.no_grad()
     def _watch(self, output: Tensor) -> None:
         self.iteration += 1
-        self.average.lerp_(output, torch.where(self.iteration == 1, 1.0, 1 - self._past))
+        # In double precision, so that the weight is that of `Fit` to the bit.
+        self.average.lerp_(output, ((1 - self._past) / (1 - self._past ** self.iteration.double())).float())
         error = self._objective.held_out_error(self.average)
         self.curve.copy_(torch.where(self._places == self.iteration, error, self.curve))
         variance = self._variance.update_at(self.iteration, output)

@@ -4,6 +4,14 @@ An untrained network turns a fixed noise input into an image; Adam fits that ima
 measurement. At every step fresh noise is added to the input, and an exponential average of the outputs is the restored
 image. The network learns structure before it learns noise, so it must be stopped in time: see `workers.stopping`.
 
+With outputs x_1, x_2, ... and weight b of the past, the average after t steps is
+
+    (1 - b) (x_t + b x_{t-1} + ... + b^{t-1} x_1) / (1 - b^t).
+
+The divisor is the sum of the weights (Adam corrects its moments alike: Kingma and Ba 2015, section 3). Without it, as
+in the papers' code, the average begins at x_1: the untrained output keeps the weight b^{t-1}, which at b = 0.99 is 37 %
+after 100 steps. The average would then say more about the start than about the fit.
+
 The stopping rule of the settings ends a fit. Every fit also keeps the output at the least moving variance of its
 outputs. That output is used where noise turns out to be correlated and held-out pixels mislead.
 """
@@ -42,6 +50,8 @@ class FitSettings:
         learning_rate: of Adam.
         input_noise: standard deviation of the noise added to the input at every step.
         average: weight of the past in the exponential average of the outputs, in [0, 1).
+        debias: whether the average gives every output the weight that its age has; False lets it begin at the first
+            output, as the papers' code does.
         deterministic: use only operations that add in a fixed order; see `workers.deterministic`. CPU fits do not need
             it.
     """
@@ -52,6 +62,7 @@ class FitSettings:
     learning_rate: float = 0.01
     input_noise: float = 1 / 30
     average: float = 0.99
+    debias: bool = True
     deterministic: bool = False
 
 
@@ -181,7 +192,7 @@ class Fit:
             if self._average is None:
                 self._average = output.contiguous().clone()
             else:
-                self._average = self._average.lerp(output, 1 - self.settings.average)
+                self._average = self._average.lerp(output, self._newest())
             error = self._objective.held_out_error(self._average)
             variance = self._variance.update(output)
             # Iterations of a block after the rule has stopped are no part of the fit.
@@ -190,6 +201,14 @@ class Fit:
             for observer in self._observers:
                 observer(self._average)
         return error
+
+    def _newest(self) -> float:
+        """The weight of the newest output in the average.
+
+        The debiased average needs no memory of its own: a_t = a_{t-1} + w_t (x_t - a_{t-1}), w_t = (1 - b) / (1 - b^t).
+        """
+        past = self.settings.average
+        return (1 - past) / (1 - past**self.iteration) if self.settings.debias else 1 - past
 
     def result(self) -> FitResult:
         """The result so far. The curve ends where the stopping rule did."""

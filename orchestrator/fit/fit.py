@@ -24,6 +24,9 @@ from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.quality import PsnrObserver, psnr
 from workers.stopping import StoppingRule, rule_of
 
+_DEBIASED = 2
+"""The first rules (`InputImage.rules`) whose running average does not begin at the untrained output."""
+
 
 def stopping_of(config: Config) -> StoppingRule:
     """Return the rule that stops a run's fits."""
@@ -120,6 +123,7 @@ class _PreparedFit:
                 learning_rate=config.fit.learning_rate,
                 input_noise=config.fit.input_noise,
                 average=config.fit.average,
+                debias=job.image.rules >= _DEBIASED,
                 # On a CPU every operation is deterministic, and the plain ones are faster.
                 deterministic=config.fit.deterministic and context.device != "cpu",
             ),

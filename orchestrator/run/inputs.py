@@ -13,10 +13,12 @@ from orchestrator.store import Store
 from orchestrator.text import printable
 
 SPREAD_SUFFIX = ".tif"
-RULES = 1
-"""The present rules by which files become pixels (docs/images.md). Rules 0 are those of the first version.
+RULES = 2
+"""The present rules by which files become pixels (docs/images.md) and pixels are fitted. Rules 0 are those of the first
+version.
 
-A run keeps the rules that it was begun with, so that its fits and its restored files agree.
+A run keeps the rules that it was begun with, so that its fits compare and its restored files agree. Rules 2 changed no
+pixel: the running average of a fit no longer begins at the untrained output.
 """
 
 _OF_CONTENT = re.compile(rf"(?s:.*/)?{IMAGES}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(?:\.[a-z0-9]{{1,8}})?")
@@ -29,7 +31,7 @@ class InputImage:
     ``name`` is the path relative to the folder given, ``file`` the name of its copy in the store, ``reference`` that of
     its clean reference and ``mask`` that of its mask of known pixels (None without one). These three begin with the
     SHA-256 of the file they were made from. ``restored`` is the relative path of the restored file; ``height`` and
-    ``width`` are those of the degraded image. ``rules`` are those by which its files are read.
+    ``width`` are those of the degraded image. ``rules`` are those by which its files are read and fitted.
     """
 
     name: str
@@ -80,8 +82,10 @@ def _first_rules(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "images": [{**image, "rules": 0} for image in value["images"]]}
 
 
-INPUTS = RecordFormat("the list of inputs", Inputs, (same_fields, _first_rules))
-"""Format 0: the fields of format 1 without a number. Format 1: without the rules by which files are read."""
+INPUTS = RecordFormat("the list of inputs", Inputs, (same_fields, _first_rules, same_fields))
+"""Format 0: the fields of format 1 without a number. Format 1: without the rules by which files are read. Format 2: the
+same fields, but its readers know no rules above 1.
+"""
 
 
 def read_inputs(store: Store, layout: RunLayout) -> Inputs | None:

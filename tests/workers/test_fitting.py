@@ -282,10 +282,58 @@ def by_hand(fit: Fit, iterations: int) -> tuple[list[np.ndarray], list[np.ndarra
     hook = fit.network.register_forward_hook(lambda module, given, out: outputs.append(out.detach().numpy().copy()))
     fit.advance(iterations)
     hook.remove()
-    averages = [outputs[0]]
-    for output in outputs[1:]:
-        averages.append(fit.settings.average * averages[-1] + (1 - fit.settings.average) * output)
+    past = fit.settings.average
+    averages, weighted, weight = [], np.zeros(outputs[0].shape), 0.0
+    for output in outputs:
+        weighted, weight = past * weighted + output, past * weight + 1
+        averages.append(weighted / weight)
     return outputs, averages
+
+
+class Scripted(Network):
+    """A network whose outputs are flat images, each of the next level; its weight moves nothing."""
+
+    in_channels = 2
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.rest = list(levels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.full((1, 1, *x.shape[2:]), self.rest.pop(0)) + 0 * self.weight
+
+
+def scripted_curve(levels: Sequence[float], **settings: Any) -> list[float]:
+    """The held-out errors of a fit of a white image whose outputs have these levels."""
+    random = np.random.default_rng(0)
+    white = Measurement(np.ones((1, 32, 32), np.float32), held_out_mask(32, 32, 0.2, random))
+    fit = Fit(Scripted(levels), white, Identity(), FitSettings(len(levels), len(levels), **settings), seed=0)
+    fit.advance(len(levels))
+    return fit.result().held_out_curve
+
+
+@pytest.mark.parametrize("past", [0.0, 0.5, 0.98, 0.99])
+def test_every_output_weighs_in_the_average_as_its_age_says(past: float) -> None:
+    levels = np.random.default_rng(1).random(60)
+    for count, error in enumerate(scripted_curve(levels, average=past), start=1):
+        weights = past ** np.arange(count - 1, -1, -1.0)
+        assert error == pytest.approx((1 - weights @ levels[:count] / weights.sum()) ** 2, rel=1e-4)
+    # The same as taking the first output's surplus out of the papers' average, which begins at it.
+    begun = levels[0]
+    for level in levels[1:]:
+        begun = past * begun + (1 - past) * level
+    exact = (begun - past**60 * levels[0]) / (1 - past**60)
+    assert error == pytest.approx((1 - exact) ** 2, rel=1e-4)
+    assert scripted_curve(levels, average=past, debias=False)[-1] == pytest.approx((1 - begun) ** 2, rel=1e-4)
+
+
+def test_early_errors_rank_what_was_fitted_and_not_how_it_began() -> None:
+    # The one begins nearer to the truth, the other is nearer from the second step on.
+    starts_well, fits_well = [0.6] * 50, [0.1] + [0.8] * 49
+    for debias in (True, False):
+        well, better = (scripted_curve(levels, debias=debias) for levels in (starts_well, fits_well))
+        assert (better[24] < well[24]) is debias
 
 
 def windowed_variances(outputs: list[np.ndarray]) -> list[float]:

@@ -135,6 +135,24 @@ def test_a_fit_at_full_size_gives_the_whole_image_and_its_own_iterations(
     assert arrays_of(bench, job_of(bench, "full")).output.shape == (3, 35, 41)
 
 
+def test_a_run_of_an_older_version_keeps_the_average_that_its_fits_began_with(bench: Bench) -> None:
+    older = replace(bench, image=replace(bench.image, rules=1))
+    interrupted = job_of(older, candidate=CANDIDATES[1], until=4)
+    run_fit(bench.context, interrupted)
+    told: list[int] = []
+    run_fit(bench.context, replace(interrupted, until=None), on_progress=lambda at, _: told.append(at))
+    assert told == [6]
+    curves = []
+    for image in (older.image, bench.image):
+        job = FitJob(image, "full", parse_name(CANDIDATES[1]))
+        run_fit(bench.context, job)
+        curves.append(arrays_of(bench, job).held_out)
+        bench.store.delete_all(fit_keys(bench.context, job).root)
+    # The average of one output is that output; that of two is not the same.
+    assert curves[0][0] == curves[1][0]
+    assert curves[0][1] != curves[1][1]
+
+
 def test_a_finished_fit_is_not_repeated(bench: Bench) -> None:
     job = job_of(bench)
     record = run_fit(bench.context, job)
