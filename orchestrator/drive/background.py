@@ -19,11 +19,10 @@ class BackgroundDriver:
     """A driver that was started by `drive_in_background`."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
-        # The file needs no name: the driver's output is read only if the driver ends without recording why in the
-        # store.
-        self._output, name = tempfile.mkstemp(prefix="dip-driver-")
-        Path(name).unlink()
-        weakref.finalize(self, os.close, self._output)
+        # The file has no name: the driver's output is read only if the driver ends without recording why in the store.
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the driver's last reader
+        weakref.finalize(self, output.close)
+        self._output = output.fileno()
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
             command,
             env=environment,

@@ -4,11 +4,9 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import signal
 import stat
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +22,8 @@ import ray
 from ray.job_config import JobConfig
 
 from orchestrator.errors import RayLostError
-from orchestrator.resources.place import PREFIX, ray_place
+from orchestrator.resources.place import PURPOSE, ray_place
+from orchestrator.resources.scratch import scratch, sweep
 from orchestrator.resources.share import Resources
 from orchestrator.text import printable, shortened
 
@@ -47,28 +46,30 @@ def local_ray(resources: Resources, *, dashboard: bool) -> Iterator[str | None]:
     # Ray warns at every start about a future default; this sets that default now.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     make_token()
+    sweep(ray_place())
     # Ray opens the folder that it is given to every user of the machine, so its folder lies inside one that is closed
     # to them.
-    private = tempfile.mkdtemp(prefix=PREFIX, dir=ray_place())
-    try:
-        with _explained(dashboard=dashboard), patient_start():
-            started = ray.init(
-                address="local",
-                num_cpus=resources.parallel * resources.threads,
-                _temp_dir=f"{private}/ray",
-                job_config=OurPlaces(),
-                include_dashboard=dashboard,
-                dashboard_host="127.0.0.1",
-                object_store_memory=OBJECT_STORE_BYTES,
-                configure_logging=True,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
-        yield f"http://{started.dashboard_url}" if dashboard and started.dashboard_url else None
-    finally:
-        with uninterrupted():
-            ray.shutdown()
-            shutil.rmtree(private, ignore_errors=True)
+    with contextlib.ExitStack() as folder:
+        private = folder.enter_context(scratch(PURPOSE, ray_place()))
+        try:
+            with _explained(dashboard=dashboard), patient_start():
+                started = ray.init(
+                    address="local",
+                    num_cpus=resources.parallel * resources.threads,
+                    _temp_dir=f"{private}/ray",
+                    job_config=OurPlaces(),
+                    include_dashboard=dashboard,
+                    dashboard_host="127.0.0.1",
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    configure_logging=True,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
+            yield f"http://{started.dashboard_url}" if dashboard and started.dashboard_url else None
+        finally:
+            with uninterrupted():
+                ray.shutdown()
+                folder.close()
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 import os
 import sys
-import tempfile
 from pathlib import Path
+
+from orchestrator.resources.scratch import scratch
 
 _LONGEST = 22
 """Of the place in bytes: names of sockets have at most 107, and Ray's lie up to 85 bytes below it (2.60)."""
-PREFIX = "dip-ray-"
+PURPOSE = "ray"
+"""Of the folder that each run makes there."""
 
 
 def ray_place() -> Path:
@@ -28,8 +30,8 @@ def why_no_ray() -> tuple[str, str] | None:
     if len(os.fsencode(place)) > _LONGEST:
         return f"{name}: the path {place} is too long for Ray's sockets, whose names have at most 107 bytes", elsewhere
     try:
-        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as folder:
-            Path(folder, "probe").write_bytes(bytes(4096))
+        with scratch(PURPOSE, place) as folder:
+            (folder / "probe").write_bytes(bytes(4096))
     except OSError as error:
         return f"{name}: nothing can be written to {place}, where Ray's files would be ({error.strerror})", elsewhere
     return None

@@ -8,6 +8,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.fit.job import FitJob
 from orchestrator.resources.cpus import cpu_count
+from orchestrator.resources.place import ray_place
 from orchestrator.resources.share import Resources
 from orchestrator.run.context import RunContext
 from orchestrator.schedule.answers import answer_of
@@ -43,7 +44,9 @@ class RayCrew:
         self._workers = ImageWorkers(context, max(1, trials // _TRIALS_PER_WORKER), self._here)
         grows = joined and context.config.resources.parallel is None
         at_once = MOST_AT_ONCE if grows else 2 * resources.parallel
-        self._spec = SessionSpec(_TRIALS_PER_SESSION, at_once, resources.threads)
+        # The files of a Ray of our own are removed with it. Those of others may be open to all users of the machine.
+        place = ray_place() if joined else ray._private.worker._global_node.get_session_dir_path()
+        self._spec = SessionSpec(_TRIALS_PER_SESSION, at_once, resources.threads, str(place))
         self._parts: set[Reference] = set()
 
     def wait(self, references: Sequence[Reference], seconds: float) -> list[Reference]:

@@ -1,4 +1,4 @@
-"""A session of Tune as a Ray task: its limits, and its start in a process that alone imports Tune."""
+"""A session of Tune as a Ray task: its limits, its place, and its start in a process that alone imports Tune."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +11,19 @@ from orchestrator.run.context import RunContext
 
 @dataclass(frozen=True)
 class SessionSpec:
-    """The limits of a session.
+    """The limits of a session, and its place.
 
     Attributes:
         trials: how many trials it takes before the next session follows.
         at_once: how many trials that have not ended Tune may hold.
         cpus: the CPUs that each trial reserves, in addition to its share of a GPU.
+        place: the folder in which Tune's own files have one, on the driver's machine.
     """
 
     trials: int
     at_once: int
     cpus: float
+    place: str
 
     def resources(self, job: FitJob, all_cpus: float) -> dict[str, float]:
         """Return what a fit reserves. A fit that must be alone reserves a whole GPU, or without GPUs all CPUs of a

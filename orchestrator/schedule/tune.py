@@ -10,7 +10,6 @@ gets the reason and decides (`orchestrator.schedule.crashes`).
 
 import logging
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +18,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.fit.job import FitJob
+from orchestrator.resources.scratch import scratch, sweep
 from orchestrator.run.context import RunContext
 from orchestrator.schedule.asha import ContestsOfImages
 from orchestrator.schedule.crashes import crash_of
@@ -106,7 +106,8 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
     trainable = tune.with_parameters(fit_trial, context=context)
     # Tune registers trainables by name for the whole cluster; two runs must not share one.
     trainable.__name__ = f"fit-{context.run}-{session}"
-    with tempfile.TemporaryDirectory(prefix="dip-session-") as scratch:
+    sweep(Path(spec.place))
+    with scratch("session", Path(spec.place)) as folder:
         tune.Tuner(
             tune.with_resources(trainable, lambda config: spec.resources(config["job"], max(spec.cpus, most_cpus()))),
             tune_config=tune.TuneConfig(
@@ -120,7 +121,7 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
             ),
             run_config=tune.RunConfig(
                 name=f"{context.run}-{session}",
-                storage_path=scratch,
+                storage_path=str(folder),
                 verbose=0,
                 callbacks=[ReportToQueue(queue)],
             ),

@@ -1,6 +1,7 @@
 """The examples in Python that documents show, run as they stand."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,8 @@ def run_code(code: str, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script)],
         cwd=folder,
+        # The page makes a folder that its reader keeps.
+        env={**os.environ, "TMPDIR": str(folder)},
         capture_output=True,
         text=True,
         check=False,

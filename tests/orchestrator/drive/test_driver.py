@@ -1,7 +1,9 @@
 """How a run ends, on a Ray that never starts: what goes wrong is what its work raises."""
 
+import os
 import pickle
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -26,7 +28,7 @@ from orchestrator.plan.plan import Plan
 from orchestrator.run.attempt import HOLDERS, Holder, RunState
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import Source
-from orchestrator.run.layout import RunLayout
+from orchestrator.run.layout import IMAGES, RunLayout
 from orchestrator.run.marker import MARKERS, hold
 from orchestrator.run.progress import Stage
 from orchestrator.run.record import RunRecord, read_run
@@ -36,8 +38,11 @@ from tests.orchestrator.conftest import ELSEWHERE, Encoded, MakeConfig
 
 
 class Quiet:
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
     def note(self, message: str) -> None:
-        pass
+        self.notes.append(message)
 
     def update(self, stages: Sequence[Stage]) -> None:
         pass
@@ -267,3 +272,31 @@ def test_a_run_that_was_deleted_after_it_was_planned_does_not_come_back(
     with pytest.raises(UserMistakeError, match="the run r1 has been deleted meanwhile"):
         driver.execute(store, plan, Quiet())
     assert not store.exists(RunLayout("r1").record)
+
+
+def test_a_run_begins_with_a_sweep_of_its_own_and_of_shared_places(
+    store: LocalStore, plan: Plan, work: Callable[[None], None]
+) -> None:
+    folders = (IMAGES, "runs/r1/scores", "runs/other/scores")
+    for folder in folders:
+        partial = Path(store.url, folder, ".partial-0123")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(b"half")
+        os.utime(partial, (time.time() - 60,) * 2)
+    work(None)
+    listener = Quiet()
+    driver.execute(store, plan, listener)
+    left = [folder for folder in folders if Path(store.url, folder, ".partial-0123").exists()]
+    assert left == ["runs/other/scores"]
+    assert "removed 2 files that killed processes had left in the store" in listener.notes
+
+
+def test_a_store_in_trouble_cannot_be_swept_and_that_ends_no_run(
+    store: LocalStore, plan: Plan, work: Callable[[None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(store: LocalStore, prefix: str) -> int:
+        raise StoreUnavailableError("away")
+
+    monkeypatch.setattr(LocalStore, "sweep", away)
+    work(None)
+    assert driver.execute(store, plan, Quiet()).record.state is RunState.FINISHED

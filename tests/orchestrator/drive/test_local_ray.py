@@ -12,6 +12,7 @@ import ray
 from orchestrator.drive import local_ray
 from orchestrator.errors import RayLostError
 from orchestrator.resources.share import Resources
+from tests.orchestrator.resources.left import leave_behind
 
 
 @pytest.fixture
@@ -79,13 +80,16 @@ def test_a_run_begun_with_nohup_does_not_hear_that_its_terminal_goes_away() -> N
 
 
 @pytest.mark.parametrize("dashboard", [True, False])
-def test_a_ray_that_does_not_start_pauses_the_run_and_leaves_no_files(
-    monkeypatch: pytest.MonkeyPatch, *, dashboard: bool
+def test_a_ray_that_does_not_start_pauses_the_run_and_leaves_no_files_nor_those_of_killed_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, dashboard: bool
 ) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    leave_behind(tmp_path, "ray")
     made: list[Path] = []
 
     def fails(**options: Any) -> None:
         made.append(Path(options["_temp_dir"]).parent)
+        assert list(tmp_path.iterdir()) == made
         assert stat.S_IMODE(made[0].stat().st_mode) == 0o700
         raise ValueError("the dashboard\ndid not answer")
 
@@ -96,4 +100,4 @@ def test_a_ray_that_does_not_start_pauses_the_run_and_leaves_no_files(
     ):
         pass
     assert ("--no-dashboard" in str(lost.value)) is dashboard
-    assert not made[0].exists()
+    assert list(tmp_path.iterdir()) == []

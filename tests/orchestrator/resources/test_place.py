@@ -55,7 +55,7 @@ def test_a_place_that_will_not_do_is_named_with_advice_before_anything_begins(
 
 def test_the_longest_place_leaves_room_for_rays_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     longest = "/" + "x" * 21
-    private = f"{longest}/{place.PREFIX}abcdefgh/ray/session_2026-01-01_00-00-00_000000_4194304/sockets"
+    private = f"{longest}/dip-{place.PURPOSE}-abcdefgh/ray/session_2026-01-01_00-00-00_000000_4194304/sockets"
     assert len(f"{private}/plasma_store") <= 107
     monkeypatch.setenv("RAY_TMPDIR", longest)
     wrong = place.why_no_ray()

@@ -20,5 +20,5 @@ JOB = FitJob(InputImage("a.png", "a-1", "a-1.png", None, "a.png", 64, 64, 3), "c
 def test_a_fit_that_must_be_alone_reserves_a_gpu_or_all_cpus(
     gpus: float, alone: bool, resources: dict[str, float]
 ) -> None:
-    spec = SessionSpec(trials=400, at_once=8, cpus=2)
+    spec = SessionSpec(trials=400, at_once=8, cpus=2, place="")
     assert spec.resources(FitJob(JOB.image, "crop", PriorName("0-0"), gpus=gpus, alone=alone), all_cpus=8) == resources
