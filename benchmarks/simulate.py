@@ -31,31 +31,35 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1000, help="how many histories (default: 1000)")
     parser.add_argument("--seed0", type=int, default=0, help="the first seed (default: 0)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="end after so many (default: never)")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="default: a process for each CPU")
     parser.add_argument("--show", action="store_true", help="print every history")
     options = parser.parse_args()
     started = time.monotonic()
-    drivers = fits = bad = 0
+    done = drivers = fits = bad = 0
     simulated = 0.0
     for history in _histories(range(options.seed0, options.seed0 + options.seeds), options.processes):
+        done += 1
         drivers += history.drivers
         fits += history.fits
         simulated += history.seconds
         bad += bool(history.mistakes)
         if options.show or (history.mistakes and bad <= _SHOWN):
             print(history, flush=True)
+        if time.monotonic() - started > 60 * options.minutes:
+            break
     minutes = (time.monotonic() - started) / 60
     print_table(
         ["histories", "simulated hours", "drivers", "attempts at fits", "laws broken", "minutes", "histories a minute"],
         [
             [
-                f"{options.seeds:,}",
+                f"{done:,}",
                 f"{simulated / 3600:,.0f}",
                 f"{drivers:,}",
                 f"{fits:,}",
                 str(bad),
                 f"{minutes:.1f}",
-                f"{options.seeds / minutes:,.0f}",
+                f"{done / minutes:,.0f}",
             ]
         ],
     )

@@ -4,6 +4,7 @@ import pytest
 
 from orchestrator.collect.collect import delete_leftovers, mark_cleanup
 from orchestrator.run.layout import image_key
+from orchestrator.store import Store
 from tests.orchestrator.collect.left import (
     A,
     B,
@@ -13,6 +14,7 @@ from tests.orchestrator.collect.left import (
     leave_all,
 )
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig, Reads
+from tests.orchestrator.keep.conftest import contents, died
 from workers.names import PriorName
 
 
@@ -124,6 +126,36 @@ def test_an_image_is_marked_before_it_has_rows_so_that_no_death_leaves_its_fits_
     delete_leftovers(bench.context, {bench.image.id})
     assert {key.split("/")[-3] for key in bench.store.keys(layout.fits(bench.image.id))} <= {"full"}
     assert list(bench.store.keys(layout.cleanups)) == []
+
+
+@pytest.mark.parametrize("keep", ["full", "none"])
+def test_a_collection_that_is_killed_at_any_moment_is_completed_by_the_next(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, keep: str
+) -> None:
+    config = make_config(keep={"fits": keep})
+
+    def left(changes: int | None) -> tuple[dict[str, bytes], bool]:
+        """What there is in the end, and whether the first attempt was killed."""
+        bench = make_bench(config, encoded(), store=str(changes))
+        leave_all(bench)
+        killed = changes is not None and died(bench.store, changes, lambda dying: _collect_in(bench, dying))
+        collected(bench, [B, A], previews=True)
+        delete_leftovers(bench.context, {bench.image.id})
+        return contents(bench.store), killed
+
+    calm, _ = left(None)
+    changes, killed = 0, True
+    while killed:
+        found, killed = left(changes)
+        assert found == calm, f"killed before change {changes}"
+        changes += 1
+    assert changes > 10
+
+
+def _collect_in(bench: Bench, store: Store) -> None:
+    context = replace(bench.context)
+    context.__dict__["store"] = store
+    collected(Bench(context, bench.image), [B, A], previews=True)
 
 
 @pytest.mark.parametrize("simulate", [True, False])

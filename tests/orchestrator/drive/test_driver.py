@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -33,8 +34,9 @@ from orchestrator.run.marker import MARKERS, hold
 from orchestrator.run.progress import Stage
 from orchestrator.run.record import RunRecord, read_run
 from orchestrator.run.rows import Row, RowState, rows_record
-from orchestrator.store import LocalStore
+from orchestrator.store import LocalStore, Store
 from tests.orchestrator.conftest import ELSEWHERE, Encoded, MakeConfig
+from tests.orchestrator.keep.conftest import Dying, contents, died
 
 
 class Quiet:
@@ -300,3 +302,54 @@ def test_a_store_in_trouble_cannot_be_swept_and_that_ends_no_run(
     monkeypatch.setattr(LocalStore, "sweep", away)
     work(None)
     assert driver.execute(store, plan, Quiet()).record.state is RunState.FINISHED
+
+
+def test_a_driver_that_is_killed_at_any_moment_is_continued_by_the_next(
+    tmp_path: Path, encoded: Encoded, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bringing the inputs, between two images, in the last table and in the page."""
+    source = Source(str(tmp_path / "images"))
+    (tmp_path / "images").mkdir()
+    for seed in range(2):
+        (tmp_path / f"images/{seed}.png").write_bytes(encoded(9, 7, noise_seed=seed))
+    (tmp_path / "images/notes.txt").write_text("no image")
+
+    def work(context: RunContext, plan: Plan, *_: Any, **__: Any) -> None:
+        for image in plan.images:
+            row = rows_record([Row(image.name, "isnas-dip-blind", RowState.FAILED, reason="none of the fits ended")])
+            context.store.create(context.layout.row(image.id), row)
+
+    monkeypatch.setattr(driver, "work", work)
+    monkeypatch.setattr(driver, "local_ray", lambda resources, dashboard: nullcontext())
+    # Whoever was killed is in truth this process, which lives.
+    monkeypatch.setattr("orchestrator.run.claim._watch", lambda store, layout, attempt, **_: attempt)
+
+    submitted = make_plan(LocalStore(tmp_path / "empty"), make_config(), source, run="r1")
+
+    def drive(store: Store) -> None:
+        monkeypatch.setattr("orchestrator.run.context.open_store", lambda url, **_: store)
+        plan = submitted
+        if store.exists(RunLayout("r1").inputs):
+            plan = resume_plan(store, "r1")
+        elif store.exists(RunLayout("r1").record):
+            plan = replace(plan, continued=read_run(store, "r1"))
+        assert driver.execute(store, plan, Quiet()).record.state is RunState.FINISHED
+
+    def left(changes: int | None) -> tuple[dict[str, bytes], bool]:
+        """What there is in the end but for the claims, and whether the first driver was killed."""
+        store = LocalStore(tmp_path / f"store-{changes}")
+        killed = changes is not None and died(store, changes, drive)
+        drive(store)
+        of_time = ("claims/", "run.json", "report/")
+        kept = {key: data for key, data in contents(store).items() if not any(part in key for part in of_time)}
+        assert store.exists(RunLayout("r1").report)
+        return kept, killed
+
+    calm, _ = left(None)
+    assert sum("/rows/" in key for key in calm) == 3
+    counted: Any = Dying(LocalStore(tmp_path / "counted"), 1000)
+    drive(counted)
+    for changes in random.sample(range(1000 - counted.left), 4):
+        found, killed = left(changes)
+        assert killed, f"not killed before change {changes}"
+        assert found == calm, f"killed before change {changes}"

@@ -135,15 +135,15 @@ class DeadError(BaseException):
 
 
 class Dying:
-    """A store whose process is killed before its nth change."""
+    """A store whose process is killed before its nth change; ``left`` is how many it may still make."""
 
     def __init__(self, inner: Store, changes: int) -> None:
-        self._inner, self._left = inner, changes
+        self._inner, self.left = inner, changes
 
     def _change(self) -> None:
-        if self._left == 0:
+        if self.left == 0:
             raise DeadError
-        self._left -= 1
+        self.left -= 1
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -164,6 +164,9 @@ class Dying:
         for key in keys:
             self._change()
             self._inner.delete_many([key])
+
+    def delete_all(self, prefix: str) -> None:
+        self.delete_many(list(self._inner.keys(prefix)))
 
 
 def died(store: Store, changes: int, work: Callable[[Store], object]) -> bool:
