@@ -71,7 +71,7 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _existing(store: Store, run: str) -> str:
-    if not any(True for _ in store.keys(RunLayout(check_run_name(run)).root)):
+    if not any(store.keys(RunLayout(check_run_name(run)).root)):
         raise UserMistakeError(f"there is no run {run} in the store {store.url}; `runs` lists them")
     return run
 

@@ -144,7 +144,8 @@ def _hold(store: Store) -> Damage | None:
 
 def names_of_runs(store: Store) -> list[str]:
     """The names of all runs, and of what is left of runs."""
-    return [name for name in store.children(RUNS) if is_run_name(name)]
+    # File systems keep folders whose objects were all deleted.
+    return [name for name in store.children(RUNS) if is_run_name(name) and any(store.keys(RunLayout(name).root))]
 
 
 def _references(store: Store, layout: RunLayout, keys: set[str]) -> tuple[References, list[Damage]]:

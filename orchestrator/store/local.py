@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.errors import DamagedError, NotFoundError, StoreError, StoreUnavailableError
@@ -164,8 +164,7 @@ class LocalStore:
         for key in keys:
             self.delete(key)
             parts = check_key(key).split("/")[:-1]
-            with self._reporting("delete", key), contextlib.suppress(*NOT_THERE, LinkError), self._folder() as root:
-                remove_empty(root, parts, but=SUMS)
+            self._remove_empty(parts, key)
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """The entries of all keys that begin with ``prefix/``, sorted."""
@@ -216,15 +215,24 @@ class LocalStore:
         return path
 
     def sweep(self, prefix: str, *, dry_run: bool = False) -> int:
-        """Remove the files below ``prefix/`` that killed writers have left behind; returns how many."""
+        """Remove the files below ``prefix/`` that killed writers have left behind, and folders without an object;
+        returns how many files.
+        """
         swept = 0
         with (
             self._reporting("list", prefix),
             contextlib.suppress(*NOT_THERE, LinkError),
             self._folder(prefix) as folder,
         ):
-            swept = sweep(folder, dry_run=dry_run)
+            swept = sweep(folder, but=SUMS, dry_run=dry_run)
+        if prefix and not dry_run:
+            self._remove_empty(check_key(prefix).split("/"), prefix)
         return swept
+
+    def _remove_empty(self, parts: Sequence[str], key: str) -> None:
+        """Remove a folder that holds no object, and those above it that have become so."""
+        with self._reporting("delete", key), contextlib.suppress(*NOT_THERE, LinkError), self._folder() as root:
+            remove_empty(root, parts, but=SUMS)
 
     @contextlib.contextmanager
     def _folder(self, *prefix: str, make: bool = False) -> Iterator[int]:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from orchestrator.store.folders import NOT_THERE, LinkError, below, state_of
+from orchestrator.store.folders import NOT_THERE, LinkError, below, remove_empty, state_of
 
 PREFIX = ".partial-"
 SHA256 = "user.dip.sha256"
@@ -77,11 +77,11 @@ def sha256_of(file: int) -> str:
     return ""
 
 
-def sweep(folder: int, *, dry_run: bool = False) -> int:
+def sweep(folder: int, *, but: str, dry_run: bool = False) -> int:
     """Remove the files below a folder that dead writers have left behind, or only count them; returns how many.
 
-    Files of living writers stay. A writer that finds its file removed all the same (it was stopped for a day) repeats
-    its write.
+    Folders below that hold nothing ``but`` a file of this name are removed, too. Files of living writers stay. A writer
+    that finds its file removed all the same (it was stopped for a day) repeats its write.
     """
     swept = 0
     with os.scandir(folder) as entries:
@@ -91,7 +91,9 @@ def sweep(folder: int, *, dry_run: bool = False) -> int:
         with contextlib.suppress(*NOT_THERE, PermissionError, LinkError):
             if entry.is_dir(follow_symlinks=False):
                 with below(folder, [entry.name]) as inner:
-                    swept += sweep(inner, dry_run=dry_run)
+                    swept += sweep(inner, but=but, dry_run=dry_run)
+                if not dry_run:
+                    remove_empty(folder, [entry.name], but=but)
             elif entry.name.startswith(PREFIX) and _is_left_behind(folder, entry.name):
                 if not dry_run:
                     os.unlink(entry.name, dir_fd=folder)

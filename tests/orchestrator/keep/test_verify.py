@@ -46,6 +46,8 @@ def test_a_sound_run_has_no_damage_and_every_object_of_it_is_read(store: Store, 
     assert verified.objects == len(contents(store, LAYOUT.root, "images"))
     assert verified.size == sum(map(len, contents(store, LAYOUT.root, "images").values()))
     assert verify_shared(store).damages == []
+    store.put("runs/gone/run.json", b"")
+    store.delete("runs/gone/run.json")
     assert names_of_runs(whole.store) == [RUN]
 
 

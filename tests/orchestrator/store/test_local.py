@@ -386,6 +386,22 @@ def test_what_dead_writers_left_is_swept(store: LocalStore, tmp_path: Path) -> N
     assert (tmp_path / ".partial-89ab").exists()
 
 
+def test_folders_without_an_object_are_swept(store: LocalStore) -> None:
+    for key in ("r/a/b/c", "r/d", "r/e/f/g", "s/h"):
+        store.put(key, b"x")
+    store.delete("r/a/b/c")
+    store.delete_all("r/e/f")
+    assert store.sweep("r", dry_run=True) == 0
+    assert names(store, "r") == ["a", "d", "e"]
+    assert store.sweep("r") == 0
+    assert names(store, "r") == ["d"]
+    store.delete("r/d")
+    store.sweep("r")
+    assert names(store, ".") == ["s"]
+    store.sweep("")
+    assert names(store, ".") == ["s"]
+
+
 @pytest.mark.parametrize("alive", ["holds its lock", "has only begun"])
 def test_what_a_living_writer_needs_is_not_swept(store: LocalStore, alive: str) -> None:
     store.put("r/a/b", b"x")
