@@ -39,6 +39,10 @@ class StoreUnavailableError(StoreError):
     """
 
 
+class ImagesUnavailableError(OrchestratorError):
+    """The folder of a run's images has vanished before all of them were in the store."""
+
+
 class DamagedError(StoreError):
     """An object in the store differs from the one that was written there."""
 

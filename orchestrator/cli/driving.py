@@ -11,7 +11,14 @@ from orchestrator.cli.exits import exit_of_state
 from orchestrator.cli.screen import muted_when_lost
 from orchestrator.cli.shown.outcome import show_outcome, status_of
 from orchestrator.cli.shown.plan import print_plan
-from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError, StoreUnavailableError, UserMistakeError
+from orchestrator.errors import (
+    ImagesUnavailableError,
+    RayLostError,
+    RunCancelledError,
+    RunFailedError,
+    StoreUnavailableError,
+    UserMistakeError,
+)
 from orchestrator.run.attempt import RunState
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import new_run_name
@@ -66,7 +73,7 @@ def _drive(options: argparse.Namespace, start: Callable[..., Run]) -> int:
         print(f"{reason}; what was finished is in {store.show(RunLayout(name).root)}")
         print(f"go on with       {command_for('resume', name, store)}")
         raise KeyboardInterrupt from None
-    except (StoreUnavailableError, RayLostError, RunFailedError):
+    except (StoreUnavailableError, ImagesUnavailableError, RayLostError, RunFailedError):
         if progress.noted:
             print(f"go on with       {command_for('resume', name, store)}")
         raise

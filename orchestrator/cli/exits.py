@@ -2,7 +2,13 @@
 
 from enum import IntEnum
 
-from orchestrator.errors import RayLostError, RunCancelledError, RunFailedError, StoreUnavailableError
+from orchestrator.errors import (
+    ImagesUnavailableError,
+    RayLostError,
+    RunCancelledError,
+    RunFailedError,
+    StoreUnavailableError,
+)
 from orchestrator.run.attempt import RunState
 
 
@@ -22,7 +28,7 @@ class Exit(IntEnum):
     DAMAGED = 74
     """`verify` found objects that are damaged, missing or left over."""
     PAUSED = 75
-    """The run is paused: the store is in trouble, or Ray is. `resume` goes on with it."""
+    """The run is paused: the store, the folder of its images or Ray is in trouble. `resume` goes on with it."""
     WRONG = 78
     """The doctor found something wrong with the set-up."""
     STOPPED = 130
@@ -32,6 +38,7 @@ class Exit(IntEnum):
 _OF_ERRORS = {
     StoreUnavailableError: Exit.PAUSED,
     RayLostError: Exit.PAUSED,
+    ImagesUnavailableError: Exit.PAUSED,
     RunFailedError: Exit.FAILED,
     RunCancelledError: Exit.STOPPED,
 }

@@ -17,6 +17,7 @@ from orchestrator.drive.local_ray import interruptible, local_ray, uninterrupted
 from orchestrator.drive.study import conclude_study
 from orchestrator.errors import (
     DamagedError,
+    ImagesUnavailableError,
     OrchestratorError,
     RayLostError,
     RunCancelledError,
@@ -147,6 +148,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
         RunCancelledError: somebody has cancelled the run.
         StoreError: the store failed; the run's record says so if it can still be written.
         RayLostError: Ray is gone; the run is paused.
+        ImagesUnavailableError: the folder of the images has vanished; the run is paused.
         RunFailedError: something else failed that is no fault of an image; the run's record says what.
         KeyboardInterrupt: the user stopped the run; finished work is in the store, results and report included.
     """
@@ -224,7 +226,7 @@ def _ending(error: BaseException) -> tuple[RunState, str]:
         return RunState.INTERRUPTED, "its driver was told to exit"
     if isinstance(error, RunCancelledError):
         return RunState.CANCELLED, str(error)
-    if isinstance(error, (StoreUnavailableError, RayLostError)):
+    if isinstance(error, (StoreUnavailableError, ImagesUnavailableError, RayLostError)):
         return RunState.INTERRUPTED, str(error)
     if isinstance(error, OrchestratorError):
         return RunState.FAILED, str(error)

@@ -7,6 +7,7 @@ from functools import partial
 
 from orchestrator.arms.resolve import arms_of
 from orchestrator.images import decode_mask, encode_mask
+from orchestrator.ingest.files import check_folder
 from orchestrator.ingest.folder import Upload
 from orchestrator.run.inputs import Inputs, Rejected, write_inputs
 from orchestrator.run.layout import RunLayout, image_key
@@ -35,6 +36,9 @@ def bring(
 
     A file that has vanished or changed meanwhile is rejected. ``check_stop`` is called again and again and may raise to
     stop; ``on_progress`` is called with the number of files that are done.
+
+    Raises:
+        ImagesUnavailableError: not a file has vanished, but the folder that it lay in.
     """
     # The run has its record by now, so whoever begins to prune later sees it.
     wait_for_prune(store, check_stop=check_stop)
@@ -87,6 +91,7 @@ def _bring_one(store: Store, upload: Upload, *, max_pixels: int, white_is_known:
         try:
             data = path.read_bytes()
         except OSError as error:
+            check_folder(path.parent)
             return f"the file can no longer be read: {error.strerror or error}"
         if not file.startswith(hashlib.sha256(data).hexdigest()):
             return "the file has changed since it was first looked at"

@@ -1,5 +1,6 @@
 """The files of a user's folder: list them, check them and decode each."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -8,11 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from orchestrator.errors import ImageRejectedError, UserMistakeError
+from orchestrator.errors import ImageRejectedError, ImagesUnavailableError, UserMistakeError
 from orchestrator.images import FIRST_BYTES, Encoding, check_format, decode, decode_mask
 from orchestrator.images.isolated import isolated_map
 from orchestrator.run.inputs import Rejected
 from orchestrator.run.layout import CLAIMS, RECORD, RUNS
+from orchestrator.text import printable
 
 _DECODING_BYTES_PER_PIXEL = 128  # five 64-bit samples, three times over
 _DECODING_BYTES = 1 << 30  # memory of codecs in addition to the pixels
@@ -89,6 +91,22 @@ def identity(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that a folder with a file that cannot be read is there: of one that has been unmounted, every file
+    would be missing.
+
+    Raises:
+        ImagesUnavailableError: it is not there, is out of reach, or holds nothing at all.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        if next(entries, None) is not None:
+            return
+    raise ImagesUnavailableError(
+        f"the folder {printable(str(folder))} has vanished before all its images were read: mount it, or put it back,"
+        " and give it again"
+    )
 
 
 def _is_store(folder: Path) -> bool:

@@ -116,12 +116,17 @@ def read_folder(
             f"--images {images}: this folder is the store; give one for the images, or another store"
         )
     partners = [path for path in (reference_folder, mask_folder) if path and identity(path) != identity(folder)]
+    opened = identity(folder)
     paths = list(files_below(folder, [*partners, *([] if store is None else [store])]))
     if not paths:
         raise UserMistakeError(f"--images {images}: the folder is empty")
     outcomes = list(
         read_files(folder, paths, [None] * len(paths), max_pixels, masked=mask_folder is not None and not simulate)
     )
+    if identity(folder) != opened:
+        raise UserMistakeError(
+            f"--images {images}: the folder has vanished while it was read: mount it, or put it back, and try again"
+        )
     read, rejected = [], []
     for outcome in outcomes:
         if isinstance(outcome, ReadFile) and simulate and min(outcome.shape[1:]) < scale:

@@ -22,6 +22,7 @@ def test_no_command_ends_as_a_process_that_was_lost() -> None:
     assert 1 not in set(Exit)
     assert exit_of_error(orchestrator.errors.StoreUnavailableError("away")) == 75
     assert exit_of_error(orchestrator.errors.RayLostError("gone")) == 75
+    assert exit_of_error(orchestrator.errors.ImagesUnavailableError("away")) == 75
     assert exit_of_error(orchestrator.errors.RunFailedError("no way on")) == 70
     assert exit_of_error(orchestrator.errors.UserMistakeError("what")) == 2
     assert {exit_of_error(error("")) for error in ERRORS} == {2, 70, 75, 130}

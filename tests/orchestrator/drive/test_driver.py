@@ -17,6 +17,7 @@ from orchestrator.cli.exits import Exit, exit_of_error
 from orchestrator.drive import driver
 from orchestrator.errors import (
     DamagedError,
+    ImagesUnavailableError,
     RayLostError,
     RunCancelledError,
     RunFailedError,
@@ -83,6 +84,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], No
         (StoreError("cannot write x"), StoreError, "^cannot write x$", RunState.FAILED),
         (DamagedError("x is damaged"), DamagedError, "^x is damaged$", RunState.FAILED),
         (StoreUnavailableError("away"), StoreUnavailableError, "^away; the run r1 is paused$", RunState.INTERRUPTED),
+        (ImagesUnavailableError("away"), ImagesUnavailableError, "^away; the run r1 is paused$", RunState.INTERRUPTED),
         (RayLostError("gone"), RayLostError, "^gone; the run r1 is paused$", RunState.INTERRUPTED),
         (RunCancelledError("enough"), RunCancelledError, "^enough$", RunState.CANCELLED),
         (KeyboardInterrupt(), KeyboardInterrupt, "^$", RunState.INTERRUPTED),

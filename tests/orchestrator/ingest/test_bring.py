@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.errors import RunCancelledError
+from orchestrator.errors import ImagesUnavailableError, RunCancelledError
 from orchestrator.images import decode_mask, encode_mask
 from orchestrator.ingest.bring import bring, write_rejected
 from orchestrator.ingest.folder import Upload, read_folder
@@ -78,6 +78,21 @@ def test_a_file_that_has_vanished_or_a_mask_that_knows_nothing_is_rejected(
     assert [reject.name for reject in inputs.rejected] == ["notes.txt", "a.png", "b.png"]
     assert "can no longer be read" in inputs.rejected[1].reason
     assert "leaves no pixel known" in inputs.rejected[2].reason
+
+
+@pytest.mark.parametrize("instead", ["nothing", "an empty folder"])
+@pytest.mark.parametrize("which", ["images", "clean", "masks"])
+def test_a_folder_that_has_vanished_rejects_no_image(
+    store: LocalStore, tmp_path: Path, uploads: list[Upload], which: str, instead: str
+) -> None:
+    (tmp_path / which).rename(tmp_path / "away")
+    if instead == "an empty folder":
+        (tmp_path / which).mkdir()
+    with pytest.raises(ImagesUnavailableError, match=f"{which} has vanished before all its images were read: mount it"):
+        brought(store, uploads)
+    assert read_inputs(store, LAYOUT) is None
+    (tmp_path / "away").rename(tmp_path / which)
+    assert len(brought(store, uploads).images) == 2
 
 
 def test_what_an_earlier_attempt_has_brought_is_not_brought_again(

@@ -14,6 +14,7 @@ import pytest
 from orchestrator.errors import UserMistakeError
 from orchestrator.images import Encoding
 from orchestrator.ingest import files as ingest
+from orchestrator.ingest import folder as folders
 from orchestrator.ingest.folder import Upload, read_folder
 from orchestrator.run.inputs import InputImage, Rejected
 from tests.orchestrator.conftest import Encoded
@@ -233,6 +234,26 @@ def test_a_folder_that_is_none_is_named_with_its_option(folder: Path, put: Make,
 @pytest.mark.parametrize("name", ["a" * 300, "~no-such-user-here/images", "\0"], ids=["long", "home", "nul"])
 def test_a_folder_that_cannot_exist_is_a_mistake_and_no_crash(name: str) -> None:
     assert mistake(name).startswith("--images ")
+
+
+@pytest.mark.parametrize("instead", ["nothing", "an empty folder"])
+def test_a_folder_that_vanishes_while_it_is_read_rejects_no_image(
+    folder: Path, put: Make, monkeypatch: pytest.MonkeyPatch, instead: str
+) -> None:
+    put("a.png")
+    put("b.png")
+    read = folders.read_files
+
+    def vanish(*arguments: Any, **options: Any) -> Any:
+        yield from list(read(*arguments, **options))[:1]
+        folder.rename(folder.with_name("away"))
+        if instead == "an empty folder":
+            folder.mkdir()
+        yield Rejected("b.png", "the file cannot be opened: No such file or directory")
+
+    monkeypatch.setattr(folders, "read_files", vanish)
+    with pytest.raises(UserMistakeError, match="the folder has vanished while it was read: mount it"):
+        read_folder(folder, max_pixels=1000)
 
 
 def test_an_empty_folder_says_so(folder: Path, put: Make) -> None:
