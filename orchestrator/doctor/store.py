@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.doctor.check import Check
+from orchestrator.doctor.contention import ROUNDS as PROCESS_ROUNDS
+from orchestrator.doctor.contention import compete_by_processes
 from orchestrator.errors import StoreError, StoreUnavailableError
 from orchestrator.run.layout import PROBES, probe_key
 from orchestrator.store import Store, check_store
+from orchestrator.store.once import ROUNDS, WRITERS
 
 
 def check_objects(store: Store) -> Iterator[Check]:
@@ -49,13 +52,15 @@ def _check_plainly(store: Store, key: str) -> Check:
 def _check_create_once(store: Store, key: str) -> Check:
     try:
         check_store(store, key)
+        compete_by_processes(store, f"{key}-by-processes")
     except StoreUnavailableError as error:
         return Check("create-once", str(error), _advice(error))
     except StoreError as error:
         # The store has just done everything else, so creating once is what it cannot do.
         found = f"two drivers could take one run: {error}"
         return Check("create-once", found, "choose a place that can (docs/store.md)")
-    return Check("create-once", "if many create an object at once, exactly one does")
+    tries = f"tried {ROUNDS} times by {WRITERS} threads, {PROCESS_ROUNDS} times by {WRITERS} processes"
+    return Check("create-once", f"if many create an object at once, exactly one does ({tries})")
 
 
 def _advice(error: StoreError) -> str:

@@ -1,8 +1,9 @@
 """Where everything is kept: objects by key, whole or not at all."""
 
 from orchestrator.errors import UserMistakeError
-from orchestrator.store.base import MARKER, Entry, Store, check_key, check_store, create_or_read
+from orchestrator.store.base import MARKER, Entry, Store, check_key, create_or_read
 from orchestrator.store.local import LocalStore
+from orchestrator.store.once import check_store
 from orchestrator.store.patient import PatientStore
 
 __all__ = [

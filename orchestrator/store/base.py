@@ -48,19 +48,6 @@ def check_key(key: str) -> str:
     return key
 
 
-def check_store(store: "Store", key: str) -> None:
-    """Test whether a store does everything that the project needs, with an object at an unused key.
-
-    Raises:
-        StoreError: it cannot be written or read, or `create` overwrites (some servers of S3 ignore conditions).
-    """
-    data = key.encode()
-    once = store.create(key, data) and not store.create(key, b"") and store.get(key) == data
-    store.delete_many([key])
-    if not once:
-        raise StoreError(f"the store {store.url} overwrites what was created: its server ignores If-None-Match")
-
-
 def create_or_read(store: "Store", key: str, data: bytes) -> bytes:
     """Write an object unless the key is taken; returns the content that the key then holds.
     The first caller's counts.

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 from orchestrator.doctor.store import check_objects
 from orchestrator.errors import StoreError, StoreUnavailableError
 from orchestrator.store import LocalStore
+from tests.orchestrator.store.checking import ChecksFirst, Writers
 
 
 class Careless(LocalStore):
@@ -37,7 +39,10 @@ class Locked(LocalStore):
 
 def test_a_store_that_does_all_that_a_run_needs_is_left_as_it_was(tmp_path: Path) -> None:
     new = LocalStore(tmp_path / "new")
-    assert [check.ok for check in check_objects(new)] == [True, True]
+    plain, once = check_objects(new)
+    assert plain.ok
+    assert once.ok
+    assert once.found.endswith("exactly one does (tried 2 times by 4 threads, 3 times by 4 processes)")
     assert list(tmp_path.iterdir()) == []
     used = LocalStore(tmp_path / "used")
     used.put("runs/x", b"1")
@@ -53,6 +58,18 @@ def test_a_store_that_does_not_create_once_is_told_apart(tmp_path: Path) -> None
     assert "overwrites what was created" in once.found
     assert "docs/store.md" in str(once.advice)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("writers", ["threads", "processes"])
+def test_a_store_that_checks_first_and_writes_then_is_told_apart(tmp_path: Path, writers: Writers) -> None:
+    plain, once = check_objects(ChecksFirst(tmp_path / "store", writers))
+    assert plain.ok
+    assert re.search(
+        r"two drivers could take one run: [234] of 4 writers at once were told by the store .*/store that they had"
+        " created one object: it checks first and writes then",
+        once.found,
+    )
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import StoreError, UserMistakeError
-from orchestrator.store import LocalStore, check_store, open_store
+from orchestrator.errors import UserMistakeError
+from orchestrator.store import open_store
 
 
 def test_a_path_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,14 +27,3 @@ def test_other_places_are_refused_by_what_there_is(url: str) -> None:
 def test_who_uses_a_folder_does_not_wait_for_boto3() -> None:
     code = "import sys; from orchestrator.store import open_store; open_store('x'); sys.exit('boto3' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_store_that_overwrites_what_was_created_is_found_out(tmp_path: Path) -> None:
-    class Careless(LocalStore):
-        def create(self, key: str, data: bytes, *, token: str | None = None) -> bool:
-            self.put(key, data)
-            return True
-
-    with pytest.raises(StoreError, match="overwrites what was created"):
-        check_store(Careless(tmp_path), "probes/1")
-    assert list(tmp_path.iterdir()) == []
