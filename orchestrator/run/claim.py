@@ -20,6 +20,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from orchestrator.errors import (
+    DamagedError,
     NewerFormatError,
     RunCancelledError,
     SupersededError,
@@ -177,6 +178,8 @@ class Claim:
             except NewerFormatError:
                 # The number alone decides whose run it is.
                 by = "a driver of a newer version"
+            except DamagedError:
+                by = "a driver whose claim is damaged"
             self._superseded = (
                 f"the run {self._layout.run} has been taken over by {by}; this driver leaves it to that one"
             )
@@ -188,7 +191,7 @@ class Claim:
         elif self._stop != "now" and store.exists(self._keys.cancel):
             try:
                 self._stop = STOP_REQUESTS.read(store, self._keys.cancel).stop
-            except NewerFormatError:
+            except (DamagedError, NewerFormatError):
                 # The request exists, which is enough; the gentle way loses nothing.
                 self._stop = "drain"
 

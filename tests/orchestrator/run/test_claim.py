@@ -19,7 +19,7 @@ from orchestrator.errors import (
     UserMistakeError,
 )
 from orchestrator.run import claim as claims
-from orchestrator.run.attempt import Holder, RunState, Standing, last_attempt, latest, now, read_log
+from orchestrator.run.attempt import Holder, RunState, Standing, last_attempt, latest, now, read_attempt, read_log
 from orchestrator.run.claim import STALE_S, Claim, request_stop, take, wait_until_free
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import LocalStore
@@ -83,6 +83,12 @@ def until(condition: Iterator[bool] | object) -> None:
         time.sleep(0.01)
 
 
+def beats(store: LocalStore, number: int) -> int:
+    attempt = read_attempt(store, LAYOUT.claim(number))
+    assert attempt is not None
+    return attempt.standing.beat
+
+
 def test_the_first_claim_is_number_one_and_says_who_holds_it(store: LocalStore) -> None:
     assert last_attempt(store, LAYOUT) is None
     with taken(store) as claim:
@@ -97,7 +103,7 @@ def test_the_first_claim_is_number_one_and_says_who_holds_it(store: LocalStore) 
 def test_what_a_holder_said_last_stands(store: LocalStore, quick: None) -> None:
     with taken(store) as claim:
         claim.end(RunState.FAILED, seconds=1.5, reason="no luck")
-        time.sleep(0.1)  # the thread must not change it
+        until(lambda: not claim._thread.is_alive())  # it must not change it
     attempt = last_attempt(store, LAYOUT)
     assert attempt is not None
     assert attempt.is_over
@@ -294,7 +300,7 @@ def test_a_holder_is_asked_to_stop_and_asking_again_changes_only_to_the_sooner(
         until(lambda: claim.stop == stop)
     with _next(store) as second:
         # The driver that resumes the run is not the one that was asked.
-        time.sleep(0.1)
+        until(lambda: beats(store, 2) > 1)
         assert second.stop is None
 
 
@@ -377,11 +383,21 @@ def test_a_folder_that_nobody_came_to_put_a_holder_into_is_no_claim(store: Local
 def test_a_word_that_cannot_be_read_does_not_silence_a_driver(store: LocalStore, quick: None) -> None:
     with taken(store) as claim:
         store.put(LAYOUT.claim(1).cancel, b"no JSON")
-        time.sleep(0.1)
+        # The request is there, and the gentle way loses nothing.
+        until(lambda: claim.stop == "drain")
+        before = beats(store, 1)
+        until(lambda: beats(store, 1) > before + 1)
         store.put(LAYOUT.claim(1).cancel, b'{"stop": "now"}')
         until(lambda: claim.stop == "now")
         with pytest.raises(RunCancelledError):
             claim.check_stop()
+
+
+def test_a_driver_whose_successors_claim_is_damaged_leaves_the_run_to_it(store: LocalStore, quick: None) -> None:
+    with taken(store) as claim:
+        store.put(LAYOUT.claim(2).holder, b"no JSON")
+        with pytest.raises(SupersededError, match="taken over by a driver whose claim is damaged"):
+            claim.check(now=True)
 
 
 def test_a_holder_and_a_request_to_stop_of_a_newer_version_are_heeded_though_they_cannot_be_read(
