@@ -42,47 +42,26 @@ def bring(
     """
     # The run has its record by now, so whoever begins to prune later sees it.
     wait_for_prune(store, check_stop=check_stop)
-    reasons = bring_files(
-        store,
-        uploads,
-        max_pixels=max_pixels,
-        white_is_known=white_is_known,
-        check_stop=check_stop,
-        on_progress=on_progress,
-    )
-    images = [upload.image for upload in uploads if upload.image.name not in reasons]
-    rejected = [*planned.rejected, *(Rejected(name, reason) for name, reason in reasons.items())]
-    return write_inputs(store, layout, Inputs(images, rejected))
-
-
-def bring_files(
-    store: Store,
-    uploads: Sequence[Upload],
-    *,
-    max_pixels: int,
-    white_is_known: bool,
-    check_stop: Callable[[], None] = lambda: None,
-    on_progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, str]:
-    """Bring the files to the store whose content it lacks; return the reason for each image that cannot be used.
-
-    The arguments are those of `bring`. Until the images are listed in a run's inputs, a prune may delete them.
-    """
-    bring_one = partial(_bring_one, store, max_pixels=max_pixels, white_is_known=white_is_known)
-    reasons: dict[str, str] = {}
+    bring_each = partial(bring_one, store, max_pixels=max_pixels, white_is_known=white_is_known)
+    images, rejected = [], list(planned.rejected)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for start in range(0, len(uploads), _AT_ONCE):
             check_stop()
             some = uploads[start : start + _AT_ONCE]
-            for upload, why_not in zip(some, pool.map(bring_one, some), strict=True):
-                if why_not is not None:
-                    reasons[upload.image.name] = why_not
+            for upload, why_not in zip(some, pool.map(bring_each, some), strict=True):
+                if why_not is None:
+                    images.append(upload.image)
+                else:
+                    rejected.append(Rejected(upload.image.name, why_not))
             on_progress(start + len(some))
-    return reasons
+    return write_inputs(store, layout, Inputs(images, rejected))
 
 
-def _bring_one(store: Store, upload: Upload, *, max_pixels: int, white_is_known: bool) -> str | None:
-    """Bring an image with its reference and mask; return the reason if it cannot be used, else None."""
+def bring_one(store: Store, upload: Upload, *, max_pixels: int, white_is_known: bool) -> str | None:
+    """Bring an image with its reference and mask; return the reason if it cannot be used, else None.
+
+    Until the image is listed in a run's inputs, a prune may delete it.
+    """
     image = upload.image
     files = [(upload.path, image.file), (upload.reference_path, image.reference), (upload.mask_path, image.mask)]
     for path, file in files:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError
 from orchestrator.fit.record import FIT_RECORDS
-from orchestrator.ingest.bring import bring_files
+from orchestrator.ingest.bring import bring_one
 from orchestrator.ingest.folder import Upload, read_folder
 from orchestrator.plan.plan import config_of
 from orchestrator.run.attempt import RunState
@@ -204,12 +204,13 @@ def _take_in(
     """
     layout = RunLayout(record.run)
     with upkeep(store, "retry"):
-        reasons = bring_files(
-            store,
-            files,
-            max_pixels=config_of(record).ingest.max_pixels,
-            white_is_known=bool(record.source.get("white_is_known", True)),
-        )
+        max_pixels = config_of(record).ingest.max_pixels
+        white_is_known = bool(record.source.get("white_is_known", True))
+        reasons: dict[str, str] = {}
+        for file in files:
+            reason = bring_one(store, file, max_pixels=max_pixels, white_is_known=white_is_known)
+            if reason is not None:
+                reasons[file.image.name] = reason
         brought = [file for file in files if file.image.name not in reasons]
         more = [Rejected(name, reason) for name, reason in reasons.items()]
         stems = [f"rejected-{number:06}" for number in range(len(inputs.rejected))]
