@@ -5,7 +5,10 @@ import json
 
 from orchestrator.cli.common import store_of
 from orchestrator.cli.shown.units import duration
+from orchestrator.run.attempt import machines_of
+from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord, read_run
+from orchestrator.run.versions import mixture
 from orchestrator.text import printable
 
 
@@ -17,11 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Print it."""
-    record = read_run(store_of(options), options.run)
+    store = store_of(options)
+    record = read_run(store, options.run)
+    mixed = mixture(machines_of(store, RunLayout(options.run)))
     if options.json:
-        print(json.dumps(record.standing(), indent=2))
+        print(json.dumps({**record.standing(), "mixed": mixed}, indent=2))
     else:
         _print(record)
+        if mixed:
+            print(f"mixed       {mixed}")
     return 0
 
 

@@ -1,16 +1,13 @@
 """Carry out a plan: claim the run, keep its record, write results and report."""
 
 import contextlib
-import platform
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from orchestrator.drive.local_ray import interruptible, local_ray, uninterrupted
@@ -31,9 +28,9 @@ from orchestrator.figures.run import figures_of, write_figures
 from orchestrator.ingest.bring import bring, write_rejected
 from orchestrator.plan.plan import Plan
 from orchestrator.report.build import write_report
-from orchestrator.resources.cpus import cpu_count
-from orchestrator.resources.share import Resources, too_large
-from orchestrator.run.attempt import DELETES, RunState, last_attempt, now
+from orchestrator.resources.facts import machine_facts
+from orchestrator.resources.share import too_large
+from orchestrator.run.attempt import DELETES, RunState, last_attempt, machines_of, now
 from orchestrator.run.claim import Claim, take
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import Inputs, Source, image_ids, read_inputs
@@ -42,7 +39,7 @@ from orchestrator.run.marker import hold
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, read_run
 from orchestrator.run.rows import Row, RowState, read_rows, rows_record, write_results
-from orchestrator.run.versions import code_version, project_version
+from orchestrator.run.versions import code_version, mixture
 from orchestrator.schedule.work import work
 from orchestrator.store import Store
 
@@ -53,23 +50,6 @@ class Outcome:
 
     record: RunRecord
     rows: list[Row]
-
-
-def machine_facts(resources: Resources) -> dict[str, Any]:
-    """Describe the machine and the versions that the figures of a run depend on."""
-    return {
-        "dip-orchestrator": project_version(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "ray", "numpy", "scikit-image")},
-        "system": platform.platform(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "cpus": cpu_count(),
-        "device": resources.device,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "threads_per_trial": resources.threads,
-        "parallel_trials": resources.parallel,
-        "gpus_per_trial": "by memory" if resources.gpus is None else resources.gpus,
-    }
 
 
 def begin(store: Store, plan: Plan, machine: dict[str, Any]) -> RunRecord:
@@ -160,11 +140,6 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
     # From here on a store that vanishes is waited for, and not made anew.
     marker = hold(store)
     record = begin(store, plan, machine)
-    if record.machine.get("cpu", machine["cpu"]) != machine["cpu"]:
-        listener.note(
-            f"this CPU computes with {machine['cpu']}, the run was begun with {record.machine.get('cpu')}:"
-            " the last digits of what is still to be fitted may differ"
-        )
     context = RunContext(
         store.url,
         plan.run,
@@ -191,6 +166,9 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
                 logged = _LoggedListener(listener, claim)
                 if not store.exists(layout.record):
                     raise UserMistakeError(f"the run {plan.run} has been deleted meanwhile")
+                mixed = mixture(machines_of(store, layout))
+                if mixed:
+                    logged.note(mixed)
                 _sweep(store, layout, logged)
                 plan = _bring(context, plan, claim, logged)
                 work(context, plan, resources, logged, claim, joined=joined, check_signals=check_signals)

@@ -27,10 +27,12 @@ from orchestrator.report import (
     text,
 )
 from orchestrator.report.svg.curves import FEW
+from orchestrator.run.attempt import machines_of
 from orchestrator.run.decisions import DECISIONS
 from orchestrator.run.layout import TOGETHER, RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row
+from orchestrator.run.versions import mixture
 from orchestrator.store import Store
 from orchestrator.version import __version__
 from workers.lottery.headers import header
@@ -96,6 +98,7 @@ def write_report(
         comparison=[asdict(pair) for pair in figures.comparison if pair.image is None],
         lottery=_lottery(store, layout, rows, figures, lotteries),
         unreadable=unreadable,
+        mixed=mixture(machines_of(store, layout)),
     )
     written = {layout.report}
     for file, page in render_results(report):

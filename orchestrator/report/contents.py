@@ -128,6 +128,7 @@ class RunReport:
             it.
         lottery: The lottery tickets; None where none were drawn.
         unreadable: What could not be read, a line each.
+        mixed: Which versions the run is made with, if with several.
     """
 
     run: str
@@ -142,6 +143,7 @@ class RunReport:
     comparison: Sequence[Row] = ()
     lottery: LotteryReport | None = None
     unreadable: Sequence[str] = ()
+    mixed: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A claim is a folder of the store: its holder (``holder.json``), the state of the
 (``log.txt``) and a request to stop, if there is one (``cancel.json``). The claim of the highest number counts.
 """
 
+import contextlib
 import os
 import re
 import socket
@@ -168,6 +169,16 @@ def last_attempt(store: Store, layout: RunLayout) -> Attempt | None:
     """The claim that counts; None if nobody has ever worked on the run."""
     number = latest(store, layout)
     return None if number == 0 else read_attempt(store, layout.claim(number))
+
+
+def machines_of(store: Store, layout: RunLayout) -> list[Mapping[str, Any]]:
+    """The machines of all that have driven a run, with their versions, oldest first; without those that cannot be
+    read."""
+    machines: list[Mapping[str, Any]] = []
+    for number in range(1, latest(store, layout) + 1):
+        with contextlib.suppress(NotFoundError, DamagedError, NewerFormatError):
+            machines.append(HOLDERS.read(store, layout.claim(number).holder).machine)
+    return machines
 
 
 def read_log(store: Store, layout: RunLayout, after: int = 0) -> Iterator[str]:

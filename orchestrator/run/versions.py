@@ -2,12 +2,37 @@
 
 import hashlib
 import platform
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import workers
+from orchestrator.text import printable
 from orchestrator.version import __version__
+
+_FIGURED = ("dip-orchestrator", "python", "torch", "numpy", "scipy", "scikit-image", "ray", "cpu")
+"""The facts of a machine on which the last digits of what is fitted depend, by their names in a run's record."""
+
+
+def mixture(machines: Iterable[Mapping[str, Any]]) -> str | None:
+    """Say what is not the same on all machines that drove a run, oldest first, and what may differ; None if all is.
+
+    Equal bytes are promised for equal versions and CPUs only.
+    """
+    known: dict[str, dict[str, None]] = {name: {} for name in _FIGURED}
+    for machine in machines:
+        for name in _FIGURED:
+            if name in machine:
+                known[name][printable(str(machine[name]))] = None
+    mixed = [f"{name} {' and '.join(values)}" for name, values in known.items() if len(values) > 1]
+    if not mixed:
+        return None
+    return (
+        f"this run is made with {', '.join(mixed)}: last digits may differ from those that one version gives, and near"
+        " ties be picked otherwise"
+    )
 
 
 def code_version() -> str:

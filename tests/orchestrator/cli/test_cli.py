@@ -16,7 +16,7 @@ from orchestrator.drive.following import Followed
 from orchestrator.drive.handover import Job
 from orchestrator.errors import UserMistakeError
 from orchestrator.images import encode_mask
-from orchestrator.run.attempt import RunState, Standing, now
+from orchestrator.run.attempt import HOLDERS, RunState, Standing, now
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState, rows_to_json
@@ -459,6 +459,16 @@ def test_the_status_of_a_run_that_ended_says_how_and_when(run: Command) -> None:
     assert (images, driver) == ("images      2, 0 rejected at once", f"driver      {ELSEWHERE.name}")
 
 
+def test_the_status_of_a_run_of_several_versions_says_so(run: Command) -> None:
+    leave_word(run.store)
+    assert json.loads(run("status", "r1", "--json").out)["mixed"] is None
+    for number, torch in ((1, "2.12.0"), (2, "2.13.0")):
+        key = RunLayout("r1").claim(number).holder
+        run.store.put(key, HOLDERS.to_json(replace(ELSEWHERE, number=number, machine={"torch": torch})))
+    assert "mixed       this run is made with torch 2.12.0 and 2.13.0: " in run("status", "r1").out
+    assert json.loads(run("status", "r1", "--json").out)["mixed"].startswith("this run is made with torch")
+
+
 def test_the_status_of_a_run_that_nobody_has_begun_says_so(run: Command) -> None:
     run.store.put(RunLayout("r1").record, RECORD.to_json())
     assert run("status", "r1").out.splitlines() == [
@@ -475,7 +485,7 @@ def test_the_status_for_programs_is_an_object_of_all_that_is_known(run: Command)
     assert json.loads(out) == {
         **{"run": "r1", "state": "running", "created": RECORD.created, "finished": None, "seconds": None},
         **{"images": 2, "rejected": 0, "reason": None, "driver": ELSEWHERE.name},
-        **{"stages": STAGES, "waits_for": [WAITS], "usage": usage},
+        **{"stages": STAGES, "waits_for": [WAITS], "usage": usage, "mixed": None},
     }
 
 

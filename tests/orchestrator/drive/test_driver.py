@@ -27,7 +27,7 @@ from orchestrator.errors import (
 )
 from orchestrator.plan.make import make_plan, resume_plan
 from orchestrator.plan.plan import Plan
-from orchestrator.run.attempt import HOLDERS, Holder, RunState
+from orchestrator.run.attempt import HOLDERS, Holder, RunState, read_log
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import Source
 from orchestrator.run.layout import IMAGES, RunLayout
@@ -355,3 +355,32 @@ def test_a_driver_that_is_killed_at_any_moment_is_continued_by_the_next(
         found, killed = left(changes)
         assert killed, f"not killed before change {changes}"
         assert found == calm, f"killed before change {changes}"
+
+
+def test_a_run_that_goes_on_with_other_versions_says_which_once_it_is_claimed(
+    store: LocalStore, plan: Plan, work: Callable[[BaseException | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = driver.machine_facts
+    for torch, ended in (("2.12.0", KeyboardInterrupt()), ("2.13.0", KeyboardInterrupt()), ("2.13.0", None)):
+        monkeypatch.setattr(driver, "machine_facts", lambda resources, it=torch: {**facts(resources), "torch": it})
+        work(ended)
+        listener = Quiet()
+        with nullcontext() if ended is None else pytest.raises(KeyboardInterrupt):
+            driver.execute(store, plan, listener)
+        said = [note for note in listener.notes if note.startswith("this run is made with ")]
+        assert said == ([] if torch == "2.12.0" else [said[0]])
+        plan = replace(resume_plan(store, "r1"), resources=plan.resources)
+    assert "made with torch 2.12.0 and 2.13.0: last digits may differ" in said[0]
+    layout = RunLayout("r1")
+    assert said[0] in "".join(read_log(store, layout))
+    assert said[0].encode() in store.get(layout.report)
+
+    def not_won(*_: Any, **__: Any) -> None:
+        raise UserMistakeError("r1 is under way")
+
+    # It is said after the claim is won: who does not get the run says nothing.
+    held = Quiet()
+    monkeypatch.setattr(driver, "take", not_won)
+    with pytest.raises(UserMistakeError, match="is under way"):
+        driver.execute(store, plan, held)
+    assert held.notes == []

@@ -9,7 +9,7 @@ import pytest
 import workers
 from orchestrator import __version__
 from orchestrator.run import versions
-from orchestrator.run.versions import code_version, project_version
+from orchestrator.run.versions import code_version, mixture, project_version
 
 
 class Checkout:
@@ -94,3 +94,16 @@ def test_what_is_no_source_is_no_part_of_the_version(checkout: Checkout) -> None
     checkout.write("orchestrator/report/style.css", "x")
     checkout.write("notes.py", "x")
     assert checkout.version() == before
+
+
+def test_what_is_not_the_same_on_all_machines_of_a_run_is_named() -> None:
+    first = {"torch": "2.12.0", "numpy": "2.4.6", "cpu": "AVX512", "cpus": 2, "parallel_trials": 2}
+    assert mixture([]) is None
+    assert mixture([first, {**first, "cpus": 8, "parallel_trials": 8}]) is None
+    # A claim without a machine (a run's deletion, an older version without SciPy's) says nothing.
+    assert mixture([first, {"what": "delete"}, {**first, "scipy": "1.17"}]) is None
+    said = mixture([first, {**first, "torch": "2.13.0"}, {**first, "cpu": "AVX2\n"}, first])
+    assert said is not None
+    assert said.startswith(
+        r"this run is made with torch 2.12.0 and 2.13.0, cpu AVX512 and AVX2\n: last digits may differ"
+    )
