@@ -10,6 +10,7 @@ from itertools import groupby
 
 from orchestrator.fit.record import FitRecord
 from orchestrator.keep.damage import Damage, Remedy, Wrong
+from orchestrator.keep.names import tickets_of
 from orchestrator.keep.remedies import Remedies
 from orchestrator.run.attempt import RunState
 from orchestrator.run.inputs import InputImage, Inputs
@@ -90,6 +91,11 @@ class References:
             for key in sorted(self._lost_records):
                 reason = "the outputs and curves of a fit are there, and its record is not"
                 yield self.remedies.again(key, Wrong.MISSING, reason)
+
+    @property
+    def needed_run(self) -> str | None:
+        """The run whose lottery tickets this one still needs."""
+        return None if self.record is None or self._state is RunState.FINISHED else tickets_of(self.record)
 
     def _definition(self) -> Iterator[Damage]:
         layout = self.layout

@@ -90,6 +90,10 @@ def verify_run(
     for damage in (*unreadable, *references.without_reading()):
         told |= set(damage.removes)
         tell(damage)
+    if (needed := references.needed_run) is not None:
+        reason = "the run takes the lottery tickets of this run, and it is not there"
+        advice = "resume ends the fits that need them without a result: import that run"
+        tell(Damage(RunLayout(needed).record, Wrong.MISSING, reason, advice, Remedy.BY_HAND, (), run))
     for entry, data in _objects(store, entries, verified):
         if entry.key not in told and not isinstance(data, NotFoundError):
             for damage in _of_object(references, entry.key, data):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from orchestrator.run.marker import hold
 from orchestrator.run.record import read_run
 from orchestrator.store import MARKER, LocalStore, Store
 from tests.old_runs import FINISHED, INTERRUPTED, OLD_RUNS, unpack
-from tests.orchestrator.conftest import MakeConfig
+from tests.orchestrator.conftest import MakeConfig, leave_run
 from tests.orchestrator.keep.conftest import contents
 from tests.orchestrator.keep.whole import (
     ARMS,
@@ -196,6 +197,18 @@ def test_what_a_driver_is_just_writing_is_no_damage(whole: Whole, make_config: M
     store.put(LAYOUT.cleanup(whole.images[1].id), b"")
     assert [damage.wrong for damage in damages_of(store)] == [D]  # the record is that of a full fit
     store.delete(CROP_RESULT(whole))
+    assert damages_of(store) == []
+
+
+def test_a_run_that_is_not_finished_needs_the_run_whose_tickets_it_takes(whole: Whole) -> None:
+    store, record = whole.store, read_run(whole.store, RUN)
+    lottery = {**record.config["lottery"], "tickets": "earlier"}
+    leave_run(store, replace(record, config={**record.config, "lottery": lottery}, state=RunState.FINISHED))
+    assert damages_of(store) == []
+    leave_run(store, replace(read_run(store, RUN), state=RunState.INTERRUPTED))
+    (damage,) = damages_of(store)
+    assert (damage.key, damage.wrong, damage.remedy) == ("runs/earlier/run.json", M, Remedy.BY_HAND)
+    store.put("runs/earlier/run.json", b"")
     assert damages_of(store) == []
 
 
