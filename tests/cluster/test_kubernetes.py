@@ -3,6 +3,7 @@ rules, and against Ray and this project. There is no Kubernetes here.
 """
 
 import copy
+import ipaddress
 import json
 import re
 import shlex
@@ -351,6 +352,31 @@ def test_there_is_no_secret_in_the_file(path: Path) -> None:
             assert container(template)["envFrom"] == [{"secretRef": {"name": "dip-s3", "optional": True}}]
 
 
+# Where clouds give out the credentials of the node: Amazon, Google and Azure; Amazon and Google by IPv6; EKS's agent.
+METADATA = ("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "169.254.170.2", "169.254.170.23", "fd00:ec2::23")
+
+
+@each_file
+def test_pods_reach_each_other_names_the_store_and_no_metadata_service(path: Path) -> None:
+    policy = documents(path)[2]["spec"]
+    own, names, outside = policy["egress"]
+    assert own == {"to": [{"podSelector": policy["podSelector"]}]}
+    (resolver,) = names["to"]
+    assert resolver["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kube-system"}
+    assert {(port["protocol"], port["port"]) for port in names["ports"]} == {("UDP", 53), ("TCP", 53)}
+    assert [port["port"] for port in outside["ports"]] == [443, 6443]
+    for address in map(ipaddress.ip_address, (*METADATA, "52.216.1.1", "2600:1fa0::1", "10.0.0.1")):
+        blocks = [block["ipBlock"] for block in outside["to"]]
+        let_through = any(
+            address in ipaddress.ip_network(block["cidr"])
+            and not any(address in ipaddress.ip_network(left_out) for left_out in block["except"])
+            for block in blocks
+        )
+        assert let_through == (str(address) not in METADATA), address
+    # The other choice is written beside it.
+    assert "#   - to: [{ipBlock: {cidr: 169.254.0.0/16}}]" in path.read_text(encoding="utf-8")
+
+
 @each_file
 def test_nobody_but_the_cluster_and_its_operator_gets_in(path: Path) -> None:
     document, policy = ray_of(path), documents(path)[2]["spec"]
@@ -362,10 +388,12 @@ def test_nobody_but_the_cluster_and_its_operator_gets_in(path: Path) -> None:
     if document["kind"] == "RayJob":
         # Its clusters have names of their own.
         assert "ray.io/cluster" not in selected
-    assert policy["policyTypes"] == ["Ingress"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
     own, operator = policy["ingress"]
     assert own == {"from": [{"podSelector": {"matchLabels": selected}}]}
-    assert operator["from"] == [{"namespaceSelector": {}, "podSelector": {"matchLabels": OPERATOR}}]
+    namespace = {"matchLabels": {"kubernetes.io/metadata.name": "ray-system"}}
+    assert operator["from"] == [{"namespaceSelector": namespace, "podSelector": {"matchLabels": OPERATOR}}]
+    assert "--namespace ray-system" in (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
     dashboard = {port["name"]: port["containerPort"] for port in container(pods(document)["head"])["ports"]}
     assert operator["ports"] == [{"protocol": "TCP", "port": dashboard["dashboard"]}]
 
