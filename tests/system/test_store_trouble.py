@@ -69,7 +69,7 @@ def test_a_run_outlives_its_store_being_away_and_pauses_where_it_stays_away(
             rest, _ = process.communicate(timeout=120)
         finally:
             process.kill()
-    assert process.returncode == 2, rest
+    assert process.returncode == 75, rest
     assert "; the run shot is paused" in rest
     assert "go on with       python -m orchestrator resume shot --store 's3://images/mine?" in rest
     assert "Traceback" not in rest
