@@ -84,18 +84,52 @@ claims.BEAT_S, claims.STALE_S = 0.5, 4.0
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 """
-# Moments before the first fit ends, one of which each run of the tests takes. `benchmarks.chaos` kills at later ones.
-MOMENTS = {
-    "the run has its name": "run.json",
-    "a driver holds it": "claims/*",
-    "its images were brought": "inputs.json",
-    "an image was scored": "scores/*",
-    "a fit has a checkpoint": "fits/**/checkpoint.pt",
-}
+# A driver that is killed in one of its first operations of the store after the run has its name: in claiming the run,
+# in bringing the images, before the first fit or in it. `benchmarks.chaos` kills at later moments.
+DOOMED = """
+import os
+import signal
+import sys
+from orchestrator.cli import main
+from orchestrator.run.layout import RECORD
+from orchestrator.store import PatientStore
+
+patiently, create = PatientStore._patiently, PatientStore.create
+left = None
+
+
+def doomed(self, operation):
+    global left
+    result = patiently(self, operation)
+    if left is not None:
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+
+def counting(self, key, *arguments, **options):
+    global left
+    created = create(self, key, *arguments, **options)
+    if key.endswith(RECORD):
+        left = operations
+    return created
+
+
+if __name__ == "__main__":
+    operations = int(sys.argv.pop(1))
+    PatientStore._patiently, PatientStore.create = doomed, counting
+    sys.exit(main(sys.argv[1:]))
+"""
+MOMENTS = 40
 
 
 def impatient(command: list[str]) -> list[str]:
     return [command[0], "impatient.py", *command[command.index("orchestrator") + 1 :]]
+
+
+def doomed(command: list[str], moment: int) -> list[str]:
+    return [command[0], "doomed.py", str(moment), *command[command.index("orchestrator") + 1 :]]
 
 
 def test_a_run_outlives_its_drivers(calm: CommandLine) -> None:
@@ -103,18 +137,18 @@ def test_a_run_outlives_its_drivers(calm: CommandLine) -> None:
     (calm.folder / "impatient.py").write_text(IMPATIENT)
     submit = calm.submit("--images", "noisy", "--run", "shot", settings=LONGER)
 
-    moment = random.choice(list(MOMENTS))
-    with begun(calm, submit) as process:
-        wait_for(process, lambda: any(folder_of(calm, "shot").glob(MOMENTS[moment])), moment)
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=PATIENCE_S)
-    assert state_of(calm, "shot") == "interrupted", moment
+    (calm.folder / "doomed.py").write_text(DOOMED)
+    moment = random.randint(1, MOMENTS)
+    with begun(calm, doomed(submit, moment)) as process:
+        output, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == -signal.SIGKILL, f"operation {moment}: {output}"
+    assert state_of(calm, "shot") == "interrupted", f"killed after operation {moment} of the store"
     done = finished_fits(calm, "shot")
 
     overtake_and_drain(calm, submit)
     # Work once recorded is never done again: the very records stay.
     drained = finished_fits(calm, "shot")
-    assert done.items() <= drained.items(), moment
+    assert done.items() <= drained.items(), f"killed after operation {moment} of the store"
     assert 0 < len(drained) < len(finished_fits(calm, "calm"))
 
     other = calm.here(calm.submit("--images", "noisy", "--run", "shot", "--set", "seed=1", settings=LONGER))
