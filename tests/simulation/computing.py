@@ -290,7 +290,7 @@ def computing_replaced(kernel: Kernel, drive: dict[str, Any]) -> Iterator[None]:
         "orchestrator.run.record.datetime": calendar,
         "orchestrator.run.claim.process_of": lambda pid: (None, None),
         "orchestrator.run.attempt.process_of": lambda pid: (None, None),
-        "orchestrator.run.claim._POLL_S": 4.0,
+        "orchestrator.run.claim._POLL_S": 1.5,
         "orchestrator.run.record.take": partial(take, **in_time),
         "orchestrator.drive.driver.take": partial(take, **in_time),
         "orchestrator.drive.driver.time": SimpleNamespace(monotonic=kernel.clock),
