@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Ray's workers import torch, which takes long where others keep the machine busy.
 os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
@@ -13,6 +14,14 @@ import orchestrator.drive.local_ray  # noqa: F401 - before anything imports Ray,
 import torch  # isort: skip
 
 DATA = Path(__file__).parent / "data"
+
+
+# Every run of the tests tries new examples. What failed once is kept in .hypothesis and tried again first, and the
+# failure says how to repeat it anywhere. HYPOTHESIS_EXAMPLES=fixed tries the same examples each time. A machine may be
+# busy, so no example has a deadline.
+settings.register_profile("new", settings.get_profile("default"), derandomize=False, deadline=None, print_blob=True)
+settings.register_profile("fixed", settings.get_profile("default"), derandomize=True, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_EXAMPLES", "new"))
 
 
 @pytest.fixture(scope="session")

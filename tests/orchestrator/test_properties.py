@@ -23,12 +23,7 @@ from orchestrator.settings import Config, described_settings, resolve
 from orchestrator.store import check_key
 from workers.names import PriorName
 
-quick = settings(
-    derandomize=True,
-    deadline=None,
-    max_examples=150,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+quick = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 # Names of files.
 

@@ -191,7 +191,7 @@ def keys_of(run: str, one: str, other: str) -> Iterator[Callable[[], str]]:
     yield lambda: ClaimLayout(f"{layout.claims}/{one}").holder
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(hostile, hostile)
 def test_whatever_a_name_is_its_keys_stay_below_the_run_or_are_refused(one: str, other: str) -> None:
     for make in keys_of("r1", one, other):
@@ -201,7 +201,7 @@ def test_whatever_a_name_is_its_keys_stay_below_the_run_or_are_refused(one: str,
             assert posixpath.normpath(key) == key
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(hostile)
 def test_no_key_leads_out_of_a_folder(tmp_path_factory: pytest.TempPathFactory, key: str) -> None:
     root = tmp_path_factory.getbasetemp() / "root"

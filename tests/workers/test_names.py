@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.lottery.methods import METHODS
@@ -34,7 +34,6 @@ def test_names_are_as_they_are_written_in_keys_and_rows() -> None:
     assert str(Chain(f"nas-dip-{CANDIDATE}", "decoder", 0)) == f"nas-dip-{CANDIDATE}.decoder.0"
 
 
-@settings(deadline=None, derandomize=True)
 @given(_chains, st.integers(0, 99))
 def test_every_chain_and_round_is_found_by_its_name(chain: Chain, number: int) -> None:
     name = chain.round(number)
@@ -46,7 +45,6 @@ def test_every_chain_and_round_is_found_by_its_name(chain: Chain, number: int) -
     assert re.fullmatch(r"[a-z0-9.-]+", str(name))
 
 
-@settings(deadline=None, derandomize=True)
 @given(_chains, _chains, st.none() | st.integers(0, 99), st.none() | st.integers(0, 99))
 def test_different_chains_and_rounds_have_different_names(
     one: Chain, other: Chain, number: int | None, another: int | None
@@ -62,7 +60,6 @@ def test_a_prior_s_own_name_is_neither_a_chain_s_nor_a_round_s(name: str) -> Non
     assert_names_a_prior(name)
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.integers(0, 300), st.text("01", min_size=25, max_size=25), st.integers(4, 1024))
 def test_no_candidate_is_taken_for_a_chain(cell: int, bits: str, channels: int) -> None:
     for name in (f"{cell}-{bits}", f"nas-dip-{cell}-{bits}", f"deep-decoder-{channels}"):

@@ -3,7 +3,6 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -129,7 +128,6 @@ def test_of_nobody_nobody_is_chosen(rule: Rule) -> None:
     assert order_by(rule, []) == []
 
 
-@hypothesis_settings(deadline=None, derandomize=True)
 @given(st.sampled_from(RULES), st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), max_size=6))
 def test_every_rule_orders_everybody_once(rule: Rule, figures: list[tuple[float, float, float]]) -> None:
     cohort = [

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.run.layout import BankLayout, FitLayout, RunLayout, image_id, safe_stem, slug
@@ -29,7 +29,6 @@ def test_a_stem_is_reduced_to_plain_letters(name: str, stem: str) -> None:
     assert safe_stem(name) == stem
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.text(max_size=80))
 def test_an_id_is_one_part_of_a_key_whatever_the_name(name: str) -> None:
     made = image_id(name, "0123456789abcdef")
@@ -126,7 +125,6 @@ def test_prefixes_hold_what_is_listed_under_them() -> None:
     assert FitLayout("a/b").result == "a/b/result.json"
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_a_slug_names_a_chain_s_source_and_ids_that_differ_have_others(name: str, other: str) -> None:
     ids = [image_id(each, "0123456789abcdef") for each in (name, other, name.upper(), name.replace("_", "-"))]

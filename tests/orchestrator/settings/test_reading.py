@@ -144,7 +144,7 @@ _assignments = st.lists(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(content=st.dictionaries(_keys, _values, max_size=5), assignments=_assignments)
 def test_whatever_is_given_there_are_settings_or_named_mistakes(
     tmp_path_factory: pytest.TempPathFactory, content: dict[Any, Any], assignments: list[str]
