@@ -21,8 +21,10 @@ from orchestrator.cli import main
 from orchestrator.drive.local_ray import make_token
 from orchestrator.store.sums import SUMS
 from tests.system.hook import write_hook
+from tests.system.warm import act, warm_workers
 
-from ray.cluster_utils import Cluster  # isort: skip - what it reads from the environment, local_ray has set
+from ray._private import parameter  # isort: skip - what it reads from the environment, local_ray has set
+from ray.cluster_utils import Cluster  # isort: skip
 
 # How long something is waited for that takes seconds on a machine of its own. Others may keep this one busy.
 PATIENCE_S = 900
@@ -131,8 +133,26 @@ MEMORY = 128 * 2**20
 """Of the object store of a node."""
 
 
-@pytest.fixture(scope="session")
-def ray_address() -> Iterator[str]:
+@pytest.fixture(scope="package", autouse=True)
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Workers of every Ray that is started here, or by a process that is, are forked."""
+    with warm_workers(tmp_path_factory.mktemp("warm")) as environment, pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        # This process has imported Ray already.
+        patched.setattr(parameter.RayParams, "update_if_absent", parameter.RayParams.update_if_absent)
+        act(parameter)
+        yield
+
+
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All as users have it: what is started from here starts its workers itself."""
+    monkeypatch.delenv("WARM_WORKER")
+
+
+@pytest.fixture(scope="package")
+def ray_address(warm: None) -> Iterator[str]:
     """A Ray that runs join which need none of their own: a quarter of a tiny run is Ray's start."""
     make_token()
     head = {"num_cpus": 2, "object_store_memory": MEMORY, "include_dashboard": False}
@@ -147,9 +167,9 @@ def ray_address() -> Iterator[str]:
 # Long enough to be killed in the middle of a fit, with checkpoints that are worth something.
 LONGER = (
     *TINY,
-    "cohort.iterations=200",
-    "fit.iterations=200",
-    "fit.patience=200",
+    "cohort.iterations=120",
+    "fit.iterations=120",
+    "fit.patience=120",
     "fit.checkpoint_s=0.2",
     "keep.fits=all",
 )

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.system.conftest import PATIENCE_S, save_rgb
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +56,7 @@ api._start = start
 """
 
 
+@pytest.mark.usefixtures("cold")
 def test_the_notebook_and_the_examples_of_the_readme_run_as_they_stand(tmp_path: Path) -> None:
     notebook = json.loads((ROOT / "docs/api.ipynb").read_text(encoding="utf-8"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
