@@ -1,5 +1,9 @@
 import os
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -12,6 +16,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 import orchestrator.drive.local_ray  # noqa: F401 - before anything imports Ray, which reads its environment once
 
 import torch  # isort: skip
+
+from orchestrator.images import isolated
 
 DATA = Path(__file__).parent / "data"
 
@@ -27,6 +33,34 @@ settings.load_profile(os.environ.get("HYPOTHESIS_EXAMPLES", "new"))
 @pytest.fixture(scope="session")
 def data() -> Path:
     return DATA
+
+
+_start = isolated._start
+_kept: dict[int, list[ProcessPoolExecutor]] = defaultdict(list)
+
+
+@pytest.fixture(autouse=True)
+def kept_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that read images are kept for the next test: each would have its imports to do."""
+
+    def start(memory: int) -> ProcessPoolExecutor:
+        process = _kept[memory].pop() if _kept[memory] else _start(memory)
+
+        def shutdown(*_: Any, **__: Any) -> None:
+            _kept[memory].append(process)
+
+        process.shutdown = shutdown  # type: ignore[method-assign]
+        return process
+
+    monkeypatch.setattr(isolated, "_start", start)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_processes_end() -> Iterator[None]:
+    yield
+    for processes in _kept.values():
+        for process in processes:
+            ProcessPoolExecutor.shutdown(process)
 
 
 # The tests run in as many processes as there are cores: threads of theirs would only wait for each other.

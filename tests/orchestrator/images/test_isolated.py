@@ -15,6 +15,11 @@ from orchestrator.images.isolated import isolated_map
 MEMORY = 1 << 28
 
 
+@pytest.fixture
+def kept_processes() -> None:
+    """No process here has done anything before."""
+
+
 def halved(number: int) -> int:
     if number % 7 == 3:
         os.kill(os.getpid(), signal.SIGSEGV)

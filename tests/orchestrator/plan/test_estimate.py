@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,16 @@ from tests.orchestrator.conftest import CANDIDATES, Encoded, MakeConfig
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timed steps vary with the machine's other work, and take long."""
+    monkeypatch.setattr("orchestrator.plan.estimate._seconds_per_iteration", lambda plan, name, side: side**2 / 1e6)
 
 
 @pytest.fixture
@@ -53,6 +62,7 @@ def test_the_time_grows_with_the_iterations_and_is_more_than_nothing(
     assert not Path(store.url).exists()
 
 
+@pytest.mark.usefixtures("_untimed")
 def test_a_cohorts_own_iterations_count(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
     config = with_iterations(make_config(score={"candidates": list(CANDIDATES[:2])}), 10)
     long = config.model_copy(update={"cohort": config.cohort.model_copy(update={"iterations": 2000})})
@@ -62,12 +72,14 @@ def test_a_cohorts_own_iterations_count(store: LocalStore, folder: Path, make_co
     assert long_seconds > 2 * short_seconds
 
 
+@pytest.mark.usefixtures("_untimed")
 @pytest.mark.parametrize("view", ["crop", "downscale", "full"])
 def test_every_view_has_an_estimate(store: LocalStore, folder: Path, small: Config, view: str) -> None:
     config = small.model_copy(update={"cohort": small.cohort.model_copy(update={"view": view})})
     assert estimate(make_plan(store, config, Source(str(folder))), store).fit_seconds > 0
 
 
+@pytest.mark.usefixtures("_untimed")
 def test_a_bank_that_is_there_costs_nothing(store: LocalStore, folder: Path, small: Config) -> None:
     plan = make_plan(store, small, Source(str(folder)))
     spec = bank_of(small, plan.images[0])
@@ -77,6 +89,7 @@ def test_a_bank_that_is_there_costs_nothing(store: LocalStore, folder: Path, sma
     assert estimate(plan, store).score_seconds == 0
 
 
+@pytest.mark.usefixtures("_untimed")
 def test_random_scores_cost_nothing(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
     config = make_config(score={"metric": "random", "candidates": [CANDIDATES[0]]})
     assert estimate(make_plan(store, config, Source(str(folder))), store).score_seconds == 0
@@ -88,11 +101,10 @@ def test_arms_of_named_networks_have_an_estimate_too(store: LocalStore, folder: 
     assert expected.fit_seconds > 0
 
 
+@pytest.mark.usefixtures("_untimed")
 def test_every_arm_and_a_larger_result_take_their_time(
-    store: LocalStore, folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, folder: Path, make_config: MakeConfig
 ) -> None:
-    # Timed steps vary with the machine's other work.
-    monkeypatch.setattr("orchestrator.plan.estimate._seconds_per_iteration", lambda plan, name, side: side**2 / 1e6)
     one = make_config(fit={"iterations": 10})
     many = make_config(fit={"iterations": 10}, arms=[{"name": f"arm-{n}"} for n in range(20)])
     large = make_config(fit={"iterations": 10}, task={"name": "super-resolve", "factor": 8})
@@ -118,6 +130,7 @@ def test_trials_at_the_same_time_share_the_work() -> None:
     assert Estimate(score_seconds=10, fit_seconds=50, parallel=4).seconds == 15
 
 
+@pytest.mark.usefixtures("_untimed")
 def test_as_many_trials_as_are_set_run_at_a_time(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
     config = make_config(score={"candidates": [CANDIDATES[0]]}, resources={"parallel": 7})
     assert estimate(make_plan(store, config, Source(str(folder))), store).parallel == 7
