@@ -45,6 +45,7 @@ def kept_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def start(memory: int) -> ProcessPoolExecutor:
         process = _kept[memory].pop() if _kept[memory] else _start(memory)
+        process.submit(os.chdir, Path.cwd()).result()
 
         def shutdown(*_: Any, **__: Any) -> None:
             _kept[memory].append(process)

@@ -23,6 +23,7 @@ import yaml
 from botocore.model import ListShape, Shape, StringShape, StructureShape
 from botocore.validate import ParamValidator
 from moto import mock_aws
+from moto.ec2.models.instance_types import InstanceTypeBackend
 from ray.autoscaler._private.aws import config as aws_config
 from ray.autoscaler._private.aws import utils as aws_utils
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
@@ -721,6 +722,10 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         monkeypatch.setenv(name, value)
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2"):
         monkeypatch.delenv(name, raising=False)
+    # Ray asks for all types that there are, which is most of what these tests take.
+    families = {kind["node_config"]["InstanceType"].split(".")[0] for _, kind in types_of(load("aws"))}
+    some = [kind for kind in InstanceTypeBackend.instance_types if kind["InstanceType"].split(".")[0] in families]
+    monkeypatch.setattr(InstanceTypeBackend, "instance_types", some)
     kept = (aws_utils.resource_cache, aws_utils.client_cache, aws_config._get_subnets_or_die)
     with mock_aws():
         for cache in kept:

@@ -175,7 +175,7 @@ LONGER = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def calm(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> CommandLine:
     """A folder with two images, ``noisy``, and an undisturbed run of them with LONGER settings, ``calm``."""
     cli = CommandLine(tmp_path_factory.mktemp("calm"))

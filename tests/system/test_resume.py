@@ -51,10 +51,13 @@ def a_checkpoint_is_there(cli: CommandLine, run: str, after: float = 0) -> bool:
 
 
 def kill_a_worker(process: "subprocess.Popen[str]") -> None:
-    """Wait until a trial is under way, then kill its process as the kernel would for want of memory."""
+    """Wait until a trial is under way, then kill its process as the kernel would for want of memory.
+
+    Its Ray was started by this process, and holds this run alone.
+    """
 
     def killed() -> bool:
-        for child in psutil.Process(process.pid).children(recursive=True):
+        for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if "ImplicitFunc.train" in " ".join(child.cmdline()):
                     child.kill()
@@ -132,19 +135,23 @@ def doomed(command: list[str], moment: int) -> list[str]:
     return [command[0], "doomed.py", str(moment), *command[command.index("orchestrator") + 1 :]]
 
 
-def test_a_run_outlives_its_drivers(calm: CommandLine) -> None:
-    """One is killed, one is held up and overtaken, one is drained, one is cancelled; of the last a worker is killed."""
-    (calm.folder / "impatient.py").write_text(IMPATIENT)
-    submit = calm.submit("--images", "noisy", "--run", "shot", settings=LONGER)
+def test_a_run_outlives_its_drivers(calm: CommandLine, ray_address: str) -> None:
+    """One is killed, one is held up and overtaken, one is drained, one is cancelled; of the last a worker is killed.
 
+    The first has a Ray of its own, which dies with it. The others join one.
+    """
+    (calm.folder / "impatient.py").write_text(IMPATIENT)
     (calm.folder / "doomed.py").write_text(DOOMED)
     moment = random.randint(1, MOMENTS)
+    submit = calm.submit("--images", "noisy", "--run", "shot", settings=LONGER)
     with begun(calm, doomed(submit, moment)) as process:
         output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == -signal.SIGKILL, f"operation {moment}: {output}"
     assert state_of(calm, "shot") == "interrupted", f"killed after operation {moment} of the store"
     done = finished_fits(calm, "shot")
 
+    calm = CommandLine(calm.folder, ray_address)
+    submit = calm.submit("--images", "noisy", "--run", "shot", settings=LONGER)
     overtake_and_drain(calm, submit)
     # Work once recorded is never done again: the very records stay.
     drained = finished_fits(calm, "shot")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pyarrow.parquet as pq
+import pytest
 import tifffile
 from PIL import Image
 
@@ -32,7 +33,10 @@ if __name__ == "__main__":
 """
 
 
-def test_a_folder_of_mixed_images_is_restored_and_what_cannot_be_is_one_row_each(cli: CommandLine) -> None:
+def test_a_folder_of_mixed_images_is_restored_and_what_cannot_be_is_one_row_each(
+    cli: CommandLine, ray_address: str
+) -> None:
+    cli = CommandLine(cli.folder, ray_address)
     photos = cli.folder / "photos"
     save_rgb(photos / "colour.png", noise=0.1)
     save_rgb(photos / "gone.png", phase=1, noise=0.1)
@@ -82,7 +86,10 @@ def test_a_folder_of_mixed_images_is_restored_and_what_cannot_be_is_one_row_each
     assert [(r["run"], r["state"], r["images"]) for r in cli.records()] == [("mixed", "finished", 6)]
 
 
-def test_a_simulation_restores_what_it_has_degraded_and_the_papers_own_method_runs(cli: CommandLine) -> None:
+def test_a_simulation_restores_what_it_has_degraded_and_the_papers_own_method_runs(
+    cli: CommandLine, ray_address: str
+) -> None:
+    cli = CommandLine(cli.folder, ray_address)
     save_rgb(cli.folder / "clean/a.png", height=100, width=130)
     settings = [*TINY[:-4], "fit.iterations=150", "fit.average=0.9", "cohort.iterations=20", "pick.full_fits=1"]
     command = ["--images", "clean", "--simulate", "--run", "sim", "--arms", "isnas-dip"]
@@ -96,6 +103,7 @@ def test_a_simulation_restores_what_it_has_degraded_and_the_papers_own_method_ru
     assert row["seconds"] > 0
 
 
+@pytest.mark.usefixtures("cold")
 def test_ctrl_c_ends_ray_and_leaves_what_is_finished(cli: CommandLine) -> None:
     for number in range(3):
         save_rgb(cli.folder / f"noisy/{number}.png", phase=number, noise=0.1)

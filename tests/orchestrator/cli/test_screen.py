@@ -15,7 +15,7 @@ from orchestrator.cli.shown.live import LiveProgress
 open_streams()
 with muted_when_lost():
     with LiveProgress() as progress:
-        for number in range(20_000):
+        for number in range(5_000):
             progress.note(f"line {number}: \\u65e5\\u672c")
     print("results", flush=True)
     print("more", file=sys.stderr)
