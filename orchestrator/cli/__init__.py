@@ -88,7 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        command.add_argument("--store", help="where everything is kept (default: $DIP_STORE, else ./dip-store)")
+        if module is not completion:
+            command.add_argument("--store", help="where everything is kept (default: $DIP_STORE, else ./dip-store)")
         command.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
         module.add_arguments(command)
         # `completion` reads the parser itself.
@@ -105,20 +106,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except OrchestratorError as error:
         if options.debug:
-            raise
+            _tell(traceback.format_exc())
         _tell(f"{options.command}: {error}")
         return exit_of_error(error)
     except KeyboardInterrupt:
         if options.debug:
-            raise
+            _tell(traceback.format_exc())
         return Exit.STOPPED
     except BrokenPipeError:
         # The reader of our output has enough of it (`results ... | head`); Python would complain once more at exit.
         sys.stderr.close()
         return Exit.DONE
     except Exception:
-        if options.debug:
-            raise
         _tell(f"{traceback.format_exc()}\n{options.command}: this is a fault of the program; please report it")
         return Exit.FAILED
     return status

@@ -6,6 +6,12 @@ from orchestrator.api import Run
 from orchestrator.cli.common import command_for
 from orchestrator.run.attempt import RunState
 
+EXAMPLES = """\
+examples:
+  python -m orchestrator cancel RUN                                   at once; checkpoints stay
+  python -m orchestrator cancel RUN --drain                           when what is under way has ended
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""

@@ -7,6 +7,13 @@ from orchestrator.cli.exits import Exit
 from orchestrator.drive.handle import place_of
 from orchestrator.text import printable
 
+EXAMPLES = """\
+examples:
+  python -m orchestrator doctor                                       this machine, and the store
+  python -m orchestrator doctor --store s3://bucket/dip               an S3 store
+  python -m orchestrator doctor --address http://127.0.0.1:8265       a Ray cluster, by its dashboard
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""

@@ -7,6 +7,12 @@ from orchestrator.run.attempt import read_log
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
 
+EXAMPLES = """\
+examples:
+  python -m orchestrator logs RUN
+  python -m orchestrator logs RUN --address http://127.0.0.1:8265      of a run that was handed to a cluster
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""

@@ -12,6 +12,13 @@ from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
 from orchestrator.run.rows import read_rows, rows_to_csv, rows_to_json
 
+EXAMPLES = """\
+examples:
+  python -m orchestrator results RUN                                 a row for each image and arm, also in mid-run
+  python -m orchestrator results RUN --csv > results.csv             for a spreadsheet
+  python -m orchestrator results RUN --json                          for programs
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""

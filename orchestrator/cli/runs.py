@@ -11,6 +11,13 @@ from orchestrator.text import printable
 
 _SHOWN = 100
 
+EXAMPLES = """\
+examples:
+  python -m orchestrator runs                                           all runs of ./dip-store
+  python -m orchestrator runs --sizes                                   with the bytes of each
+  python -m orchestrator runs --store s3://bucket/dip --json            for programs
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""

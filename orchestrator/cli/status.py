@@ -11,6 +11,12 @@ from orchestrator.run.record import RunRecord, read_run
 from orchestrator.run.versions import mixture
 from orchestrator.text import printable
 
+EXAMPLES = """\
+examples:
+  python -m orchestrator status RUN
+  python -m orchestrator status RUN --json                            for programs
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
@@ -41,7 +47,9 @@ def _print(record: RunRecord) -> None:
         print(f"driver      {printable(record.driver)}")
     for stage in record.stages:
         running = f", {stage['running']} under way" if stage["running"] else ""
-        print(f"{stage['name']:<11} {stage['done']} of {stage['total']}{running}")
+        # The line above counts what was given.
+        name = "images done" if stage["name"] == "images" else stage["name"]
+        print(f"{name:<11} {stage['done']} of {stage['total']}{running}")
     for line in record.waits_for:
         print(f"waits       {printable(line)}")
     if record.usage:

@@ -6,6 +6,12 @@ from orchestrator.api import Run
 from orchestrator.cli.driving import follow
 from orchestrator.cli.screen import muted_when_lost
 
+EXAMPLES = """\
+examples:
+  python -m orchestrator watch RUN
+  python -m orchestrator watch RUN --store s3://bucket/dip             from any machine that can read the store
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""

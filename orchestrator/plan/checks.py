@@ -172,6 +172,6 @@ def check_masks(config: Config, *, given: bool, simulate: bool) -> None:
         raise UserMistakeError(f"--masks: the task is {config.task.name}, which has no holes; use --task inpaint")
     if holes and not given and not simulate:
         raise UserMistakeError(
-            "--images: inpainting needs to know which pixels are missing; give --masks DIR (or --simulate, which takes"
+            "--masks: inpainting needs to know which pixels are missing; give --masks DIR (or --simulate, which takes"
             " pixels away from clean images)"
         )

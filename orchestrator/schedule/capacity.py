@@ -108,7 +108,9 @@ def waits_for(
         return f"{cpus} and {gpus:g} GPU" if gpus else cpus
 
     if machines is not None or not running:
-        lines += [f"{count} fits wait for a machine with {with_gpus(gpus)} each" for gpus, count in pending.items()]
+        for gpus, fits in pending.items():
+            wait, each = ("1 fit waits", "") if fits == 1 else (f"{fits} fits wait", " each")
+            lines.append(f"{wait} for a machine with {with_gpus(gpus)}{each}")
     if scoring:
         lines.append(f"scoring waits for a machine with {with_gpus(resources.score_gpus)}")
     if lines and machines is not None:

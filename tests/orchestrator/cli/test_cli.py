@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator import __version__
 from orchestrator.cli import COMMANDS, main
+from orchestrator.cli.exits import Exit
 from orchestrator.cli.shown.units import decibels, duration
 from orchestrator.drive.following import Followed
 from orchestrator.drive.handover import Job
@@ -266,8 +267,30 @@ def test_a_store_that_cannot_exist_is_no_crash(run: Command, command: list[str],
 
 
 def test_with_debug_a_mistake_shows_where_it_was_made(run: Command) -> None:
-    with pytest.raises(UserMistakeError, match="no run"):
-        run("results", "nope", "--debug")
+    told = run("results", "nope", "--debug")
+    assert told.status == Exit.MISTAKE
+    assert "Traceback" in told.err
+    assert told.err.splitlines()[-1].startswith("results: ")
+
+
+def test_with_debug_a_fault_of_the_program_has_the_status_of_one(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(COMMANDS["runs"], "act", fail)
+    for debug in ((), ("--debug",)):
+        told = run("runs", *debug)
+        assert told.status == Exit.FAILED
+        assert "ZeroDivisionError" in told.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_how_it_is_used(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    assert "\nexamples:\n" in told
+    assert ("--store" in told) == (command != "completion")
 
 
 def test_the_store_is_the_one_given_or_that_of_the_environment_or_the_one_here(
@@ -369,7 +392,7 @@ def test_a_dry_run_of_named_networks_scores_no_candidates(run: Command, images: 
         (["--masks", "images"], ["--masks: the task is denoise, which has no holes"]),
         (
             ["--set", "task.name=inpaint"],
-            ["--images: inpainting needs to know which pixels are missing; give --masks DIR"],
+            ["--masks: inpainting needs to know which pixels are missing; give --masks DIR"],
         ),
         (["--set", "task.name=inpaint", "--masks", "nope"], ["--masks nope: there is no such folder"]),
         (
@@ -450,6 +473,12 @@ def test_the_status_of_a_run_under_way_is_a_line_for_all_that_is_known(run: Comm
         "used        40 cpu-hours, 0.123 gpu-hours, 2.5 machine-hours\n",
         "",
     )
+
+
+def test_the_status_counts_images_that_were_given_and_those_that_are_done_apart(run: Command) -> None:
+    leave_word(run.store, stages=[{"name": "images", "done": 1, "total": 2, "running": 0}])
+    lines = run("status", "r1").out.splitlines()
+    assert {"images      2, 0 rejected at once", "images done 1 of 2"} <= set(lines)
 
 
 def test_the_status_of_a_run_that_ended_says_how_and_when(run: Command) -> None:

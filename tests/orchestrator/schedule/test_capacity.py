@@ -55,7 +55,7 @@ def test_on_a_cluster_it_says_what_there_is_and_what_the_autoscaler_does() -> No
     machines = [Machine(8, 2**30), Machine(16, 2**30, gpus=1)]
     assert waits_for({0.5: 2, 1.0: 1}, GPU, machines, scoring=True, running=3, autoscaler=lambda: ["starting 1"]) == [
         "2 fits wait for a machine with 2 CPUs and 0.5 GPU each",
-        "1 fits wait for a machine with 2 CPUs and 1 GPU each",
+        "1 fit waits for a machine with 2 CPUs and 1 GPU",
         "scoring waits for a machine with 2 CPUs and 0.25 GPU",
         "there are 2 machines with 24 CPUs and 1 GPUs",
         "autoscaler: starting 1",
