@@ -40,7 +40,7 @@ _kept: dict[int, list[ProcessPoolExecutor]] = defaultdict(list)
 
 
 @pytest.fixture(autouse=True)
-def kept_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def kept_processes() -> Iterator[None]:
     """Processes that read images are kept for the next test: each would have its imports to do."""
 
     def start(memory: int) -> ProcessPoolExecutor:
@@ -53,7 +53,10 @@ def kept_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         process.shutdown = shutdown  # type: ignore[method-assign]
         return process
 
-    monkeypatch.setattr(isolated, "_start", start)
+    # Not by the fixture: what tests patch would then be put back after all that the other fixtures end.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(isolated, "_start", start)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -266,22 +266,22 @@ def test_a_store_that_cannot_exist_is_no_crash(run: Command, command: list[str],
     assert len((told.out + told.err).splitlines()) == 1
 
 
-def test_with_debug_a_mistake_shows_where_it_was_made(run: Command) -> None:
-    told = run("results", "nope", "--debug")
-    assert told.status == Exit.MISTAKE
-    assert "Traceback" in told.err
-    assert told.err.splitlines()[-1].startswith("results: ")
+def test_with_debug_a_mistake_shows_where_it_was_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["results", "nope", "--store", str(tmp_path), "--debug"]) == Exit.MISTAKE
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert (first.split()[0], last.split()[0]) == ("Traceback", "results:")
 
 
-def test_with_debug_a_fault_of_the_program_has_the_status_of_one(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_debug_a_fault_of_the_program_has_the_status_of_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(COMMANDS["runs"], "act", fail)
     for debug in ((), ("--debug",)):
-        told = run("runs", *debug)
-        assert told.status == Exit.FAILED
-        assert "ZeroDivisionError" in told.err
+        assert main(["runs", *debug]) == Exit.FAILED
+        assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", COMMANDS)
