@@ -41,8 +41,7 @@ RECORD = "run.json"
 CLAIMS = "claims"
 REPORT = "index.html"
 BANKS = "fingerprints"
-PROBES = "probes"
-"""The prefix of what is written to see whether a store can do what a run needs, and is deleted at once."""
+PROBES = "probes"  # what is written to see whether a store can do what a run needs, and is deleted at once
 SHARED = (IMAGES, BANKS)
 """The prefixes of what all runs share."""
 TOGETHER = "all-images"
