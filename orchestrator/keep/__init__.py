@@ -1,1 +1,3 @@
-"""A store that is looked after: its size, runs deleted, what no run names pruned, runs exported and imported."""
+"""A store that is looked after: verified and repaired, sizes, runs tried again, deleted, exported and imported, what no
+run names pruned.
+"""
