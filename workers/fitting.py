@@ -26,9 +26,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workers.correlation import residual_correlation
 from workers.deterministic import deterministic_operations
 from workers.networks import Network
-from workers.noise import held_out_estimate, measured_weights, residual_correlation
+from workers.noise import held_out_estimate, measured_weights
 from workers.objective import Measurement, Objective
 from workers.operators import Operator
 from workers.optimiser import adam
@@ -52,6 +53,8 @@ class FitSettings:
         average: weight of the past in the exponential average of the outputs, in [0, 1).
         debias: whether the average gives every output the weight that its age has; False lets it begin at the first
             output, as the papers' code does.
+        neighbours_only: whether noise is taken for correlated by its nearest neighbours alone, as earlier versions did;
+            see `workers.correlation.residual_correlation`.
         deterministic: use only operations that add in a fixed order; see `workers.deterministic`. CPU fits do not need
             it.
     """
@@ -63,6 +66,7 @@ class FitSettings:
     input_noise: float = 1 / 30
     average: float = 0.99
     debias: bool = True
+    neighbours_only: bool = False
     deterministic: bool = False
 
 
@@ -92,8 +96,8 @@ class FitResult:
         held_out_curve: the error on held-out pixels after each of them.
         steady_output: the averaged output at ``steady_iteration``, where the outputs' moving variance was least.
         steady_iteration: counted from 1.
-        residual_correlation: the strongest autocorrelation between neighbours in the residual of ``steady_output``;
-            None where there are too few. See `workers.noise.residual_correlation`.
+        residual_correlation: how far the residual of ``steady_output`` is from independent noise; None where there are
+            too few pixels. See `workers.correlation.residual_correlation`.
     """
 
     output: NDArray[np.float32]
@@ -228,7 +232,9 @@ class Fit:
             steady_output=steady_output,
             steady_iteration=int(self._steady.best_iteration) or stop,
             residual_correlation=residual_correlation(
-                measured.pixels - self._seen(steady_padded), measured_weights(measured.pixels, measured.known)
+                measured.pixels - self._seen(steady_padded),
+                measured_weights(measured.pixels, measured.known),
+                neighbours_only=self.settings.neighbours_only,
             ),
         )
 

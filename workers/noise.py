@@ -11,28 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CORRELATED = 0.15
-"""A `residual_correlation` above this means that noise is not independent from pixel to pixel.
+from workers.correlation import QUARTILE_OF_NORMAL, banding, diagonal_details, whole_blocks
 
-It lies between the values of independent noise and those of correlated noise. On four photographs at 96 to 256 px,
-independent Gaussian noise of sigma 5 to 50 with a third of the image's fine structure left over stayed below 0.1.
-Gaussian noise blurred by 0.7 px (from 0.46), noise enlarged bilinearly by 1.5 (from 0.55) and the artefacts of JPEG at
-quality 10, 30 and 50 (from 0.32, 0.26 and 0.22) lay above. Noise halved in size with smoothing, whose neighbours
-correlate by 0.12, is not detected.
-"""
-
-_QUARTILE_OF_NORMAL = 0.674490
 # Variance of the squared scaled median absolute deviation of diagonal details, over its square, times the number of
 # blocks. Simulated: independent details would give 5.44, but blocks that share pixels repeat each other.
 _RELATIVE_VARIANCE = 8.1
 _HALF_LEVELS = 2 * 65535
 _TILES = 4
 _SMALLEST_TILE = 16
-_FEWEST_PAIRS = 1000
 _FLAT_SIDE = 5  # by chance, noise of 8 bits is hardly ever equal in so many neighbours
 _FEWEST_DETAILS = 64  # of a tile; fewer are too few for a median
-# Autocorrelation of the diagonal details of independent noise, by lag (down, right).
-_INDEPENDENT = {(0, 1): -0.5, (1, 0): -0.5, (1, 1): 0.25, (1, -1): 0.25, (0, 2): 0.0, (2, 0): 0.0}
 
 
 @dataclass(frozen=True)
@@ -71,22 +59,6 @@ def measured_weights(pixels: NDArray[Any], known: NDArray[np.bool_] | None = Non
     return ~flat if known is None else known & ~flat
 
 
-def _blocks(weights: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which 2x2 blocks count: those whose four pixels all do. (H, W) to (H - 1, W - 1)."""
-    blocks: NDArray[np.bool_] = weights[:-1, :-1] & weights[:-1, 1:] & weights[1:, :-1] & weights[1:, 1:]
-    return blocks
-
-
-def _diagonal_details(x: NDArray[Any]) -> NDArray[np.float64]:
-    """Haar details (a - b - c + d) / 2 of all 2x2 blocks: (C, H, W) to (C, H - 1, W - 1).
-
-    They remove flat areas and horizontal and vertical edges, and keep the variance of independent noise.
-    """
-    x = x.astype(np.float64)
-    details: NDArray[np.float64] = (x[:, :-1, :-1] - x[:, :-1, 1:] - x[:, 1:, :-1] + x[:, 1:, 1:]) / 2
-    return details
-
-
 def _median_magnitude(details: NDArray[np.float64]) -> float:
     """Median of the details' absolute values, between the values where these are few.
 
@@ -102,6 +74,9 @@ def _median_magnitude(details: NDArray[np.float64]) -> float:
 
 def noise_variance(pixels: NDArray[Any], weights: NDArray[np.bool_] | None = None) -> Estimate | None:
     """Variance per value of noise that is independent between pixels; of an image or, better, of a residual.
+
+    Noise that is constant along rows or columns, which diagonal details do not see, is added (`workers.correlation`).
+    Other noise that is correlated between pixels is not seen as a whole.
 
     The median absolute deviation of the diagonal Haar details (Donoho and Johnstone 1994, "Ideal spatial adaptation by
     wavelet shrinkage") is taken of each of up to 4x4 tiles of at least 16 px a side and averaged over channels; the
@@ -123,9 +98,9 @@ def noise_variance(pixels: NDArray[Any], weights: NDArray[np.bool_] | None = Non
     _, height, width = pixels.shape
     if min(height, width) < 2:
         return None
-    details = _diagonal_details(pixels)
+    details = diagonal_details(pixels)
     rows, columns = (min(_TILES, max(1, side // _SMALLEST_TILE)) for side in (height, width))
-    counts = np.ones(details.shape[1:], dtype=np.bool_) if weights is None else _blocks(weights)
+    counts = np.ones(details.shape[1:], dtype=np.bool_) if weights is None else whole_blocks(weights)
     samples = [
         tile[:, counted]
         for band, of_band in zip(np.array_split(details, rows, axis=1), np.array_split(counts, rows), strict=True)
@@ -138,50 +113,18 @@ def noise_variance(pixels: NDArray[Any], weights: NDArray[np.bool_] | None = Non
     if not samples:
         return None
     tiles = np.array(
-        [np.mean([(_median_magnitude(channel) / _QUARTILE_OF_NORMAL) ** 2 for channel in sample]) for sample in samples]
+        [np.mean([(_median_magnitude(channel) / QUARTILE_OF_NORMAL) ** 2 for channel in sample]) for sample in samples]
     )
     value = float(np.median(tiles))
     # Channels are not counted as further samples: their noise may be the same.
     by_chance = value**2 * _RELATIVE_VARIANCE * tiles.size / sum(sample.shape[1] for sample in samples)
     beyond_chance = max(0.0, float(tiles.var(ddof=1)) - by_chance) if tiles.size > 1 else 0.0
     # The median of many normal values varies by pi / 2 more than their mean.
-    return Estimate(value, math.sqrt(math.pi / 2 * by_chance / tiles.size + beyond_chance))
-
-
-def residual_correlation(residual: NDArray[Any], weights: NDArray[np.bool_] | None = None) -> float | None:
-    """How far a residual is from noise that is independent between pixels: near 0 if it is, to
-    compare with `CORRELATED`.
-
-    It is the largest departure, over the lags (0,1), (1,0), (1,1), (1,-1), (0,2) and (2,0), of the autocorrelation of
-    the residual's diagonal details from that of independent noise (-1/2 for neighbours, 1/4 diagonally, 0 two away).
-    The details hide the image's own structure that a fit left over. Correlations are those of signs, sin(pi/2 mean(sign
-    sign)) for normal values, so that the few large errors at edges do not count for more than the noise. Channels are
-    pooled.
-
-    A residual with hardly any noise is image structure that the fit has not learnt, and is correlated too.
-
-    Args:
-        residual: (C, H, W).
-        weights: (H, W), true where a pixel counts; only details whose four pixels all do are used. None: all.
-
-    Returns:
-        None where no lag has 1,000 pairs of details in the image: small images, or few pixels known.
-    """
-    _, height, width = residual.shape
-    if min(height, width) < 2:
-        return None
-    signs = np.sign(_diagonal_details(residual))
-    if weights is not None:
-        signs *= _blocks(weights)
-    height, width = signs.shape[1:]
-    departures = []
-    for (down, right), independent in _INDEPENDENT.items():
-        here = signs[:, : height - down, max(0, -right) : width - max(0, right)]
-        there = signs[:, down:, max(0, right) : width - max(0, -right)]
-        products = here * there
-        if (count := np.count_nonzero(products)) >= _FEWEST_PAIRS * len(signs):
-            departures.append(abs(math.sin(math.pi / 2 * products.sum() / count) - independent))
-    return max(departures, default=None)
+    error = math.sqrt(math.pi / 2 * by_chance / tiles.size + beyond_chance)
+    found = banding(pixels, weights)
+    return Estimate(
+        value + sum(each.variance for each in found), math.hypot(error, *(each.standard_error for each in found))
+    )
 
 
 def held_out_estimate(output: NDArray[Any], pixels: NDArray[Any], held_out: NDArray[np.bool_]) -> Estimate | None:
@@ -203,7 +146,7 @@ def estimated_psnr(held_out: Estimate, noise: Estimate | None, widest_db: float 
     The held-out error is true error plus noise variance. The interval is its excess over the noise, with 1.96 standard
     errors of both to either side. The whole image's PSNR is somewhat higher, since a fit restores the pixels it sees
     better (0.8 to 1.9 dB in four fits of 128 px with 5% hidden). Noise that is correlated between pixels breaks the
-    premise; see `residual_correlation`.
+    premise; see `workers.correlation`.
 
     Args:
         held_out: mean squared error on the hidden pixels.

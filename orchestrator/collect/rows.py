@@ -40,6 +40,8 @@ def arm_row(choice: Chosen, fits: Fits, evidence: Evidence, *, previews: bool) -
     notes = [_why_not_held_out(decision)] * (
         context.config.pick.noise == "auto" and (falls_back or decision.rule != arm.rule)
     )
+    if _is_unknown(evidence, choice):
+        notes.append("whether its noise is correlated between pixels is unknown: it has too few pixels to tell")
     if not all(fit.record.blind for fit in cohort):
         notes.append(NOT_BLIND)
         row = replace(row, blind=False)
@@ -83,6 +85,14 @@ def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, p
             row = replace(row, iterations=fit.record.iterations, seconds=fit.record.seconds)
             rows.append(evidence.figures(row, fit.record, output, pixels, correlated=correlated))
     return rows
+
+
+def _is_unknown(evidence: Evidence, choice: Chosen) -> bool:
+    """Whether the noise was to be examined, and there were too few pixels for it."""
+    config, arm, decision = evidence.context.config, choice.arm, choice.decision
+    examined = config.pick.noise == "auto" and config.task.kind.residual_tells
+    by_itself = arm.view == "downscale" or arm.rule == "weighted-mean" or decision.correlated
+    return examined and not by_itself and decision.residual_correlation is None
 
 
 def _why_not_held_out(decision: Decision) -> str:

@@ -27,6 +27,9 @@ from workers.stopping import StoppingRule, rule_of
 _DEBIASED = 2
 """The first rules (`InputImage.rules`) whose running average does not begin at the untrained output."""
 
+_ALL_LAGS = 3
+"""The first rules whose noise is examined in all directions, and not between neighbours alone."""
+
 
 def stopping_of(config: Config) -> StoppingRule:
     """Return the rule that stops a run's fits."""
@@ -124,6 +127,7 @@ class _PreparedFit:
                 input_noise=config.fit.input_noise,
                 average=config.fit.average,
                 debias=job.image.rules >= _DEBIASED,
+                neighbours_only=job.image.rules < _ALL_LAGS,
                 # On a CPU every operation is deterministic, and the plain ones are faster.
                 deterministic=config.fit.deterministic and context.device != "cpu",
             ),

@@ -16,8 +16,8 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.decisions import DECISIONS
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import Scored
+from workers.correlation import CORRELATED
 from workers.names import FitName, Round, parse_name
-from workers.noise import CORRELATED
 
 
 @dataclass(frozen=True)

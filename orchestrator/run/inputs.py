@@ -13,12 +13,13 @@ from orchestrator.store import Store
 from orchestrator.text import printable
 
 SPREAD_SUFFIX = ".tif"
-RULES = 2
+RULES = 3
 """The present rules by which files become pixels (docs/images.md) and pixels are fitted. Rules 0 are those of the first
 version.
 
-A run keeps the rules that it was begun with, so that its fits compare and its restored files agree. Rules 2 changed no
-pixel: the running average of a fit no longer begins at the untrained output.
+A run keeps the rules that it was begun with, so that its fits compare and its restored files agree. Rules 2 and 3
+changed no pixel. By rules 2 the running average of a fit does not begin at the untrained output. By rules 3 noise is
+examined in all directions (docs/tasks.md).
 """
 
 _OF_CONTENT = re.compile(rf"(?s:.*/)?{IMAGES}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(?:\.[a-z0-9]{{1,8}})?")
@@ -82,9 +83,9 @@ def _first_rules(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "images": [{**image, "rules": 0} for image in value["images"]]}
 
 
-INPUTS = RecordFormat("the list of inputs", Inputs, (same_fields, _first_rules, same_fields))
-"""Format 0: the fields of format 1 without a number. Format 1: without the rules by which files are read. Format 2: the
-same fields, but its readers know no rules above 1.
+INPUTS = RecordFormat("the list of inputs", Inputs, (same_fields, _first_rules, same_fields, same_fields))
+"""Format 0: the fields of format 1 without a number. Format 1: without the rules by which files are read. Formats 2 and
+3: the same fields, but their readers know no rules above 1 and 2.
 """
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from workers.correlation import CORRELATED
 from workers.fitting import Fit, FitDivergedError, FitResult, FitSettings, Observer
 from workers.networks import Network, build
 from workers.networks.blocks import initialise
 from workers.networks.priors import prior_of
-from workers.noise import CORRELATED
 from workers.objective import Measurement
 from workers.operators import Blur, Downsample, Identity, Operator, gaussian_kernel, motion_kernel
 from workers.quality import PsnrObserver, psnr

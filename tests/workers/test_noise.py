@@ -8,14 +8,13 @@ from scipy.ndimage import gaussian_filter
 from skimage.data import camera
 from skimage.transform import resize
 
+from workers.correlation import CORRELATED, residual_correlation
 from workers.noise import (
-    CORRELATED,
     Estimate,
     estimated_psnr,
     held_out_estimate,
     measured_weights,
     noise_variance,
-    residual_correlation,
 )
 
 SIGMA = 25 / 255
@@ -94,59 +93,6 @@ def test_any_size_has_an_answer(channels: int, height: int, width: int) -> None:
         assert 0 < estimate.standard_error < math.inf
     correlation = residual_correlation(x)
     assert (correlation is None) == (max((height - 1) * (width - 2), (height - 2) * (width - 1)) < 1000)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_independent_noise_is_told_from_correlated_noise_beside_structure_left_over(seed: int) -> None:
-    clean = photograph(96)
-    left_over = 0.3 * (clean - gaussian_filter(clean, (0, 1, 1)))
-    noise = normal(1, 96, 96, seed=seed)
-    blurred = gaussian_filter(noise, (0, 0.7, 0.7))
-    enlarged = resize(normal(1, 64, 64, seed=seed), (1, 96, 96), order=1)
-    independent = residual_correlation(noise + left_over)
-    assert independent is not None
-    assert independent < 0.7 * CORRELATED
-    for correlated in (blurred, enlarged):
-        found = residual_correlation(correlated + left_over)
-        assert found is not None
-        assert found > 2 * CORRELATED
-
-
-def test_blurred_noise_departs_by_what_theory_says() -> None:
-    blurred = gaussian_filter(normal(3, 256, 256), (0, 0.7, 0.7), mode="wrap")
-    power = np.abs(np.fft.fft2(blurred - np.roll(blurred, 1, 1) - np.roll(blurred - np.roll(blurred, 1, 1), 1, 2))) ** 2
-    autocorrelation = np.fft.ifft2(power).real.sum(axis=0)
-    autocorrelation /= autocorrelation[0, 0]
-    lags = {(0, 1): -0.5, (1, 0): -0.5, (1, 1): 0.25, (1, -1): 0.25, (0, 2): 0.0, (2, 0): 0.0}
-    expected = max(abs(autocorrelation[lag] - independent) for lag, independent in lags.items())
-    assert residual_correlation(blurred) == pytest.approx(expected, abs=0.03)
-
-
-def test_each_direction_counts() -> None:
-    noise = normal(1, 128, 128)
-    for kernel in ((0, 0.8, 0), (0, 0, 0.8)):
-        found = residual_correlation(gaussian_filter(noise, kernel))
-        assert found is not None
-        assert found > 2 * CORRELATED
-
-
-def test_pixels_without_weight_do_not_count() -> None:
-    residual, weights = normal(2, 96, 96), np.ones((96, 96), dtype=np.bool_)
-    weights[:, 40:] = False
-    weights[5, 7] = False
-    expected = residual_correlation(residual, weights)
-    residual[:, ~weights] = 1e3 * gaussian_filter(residual, (0, 2, 2))[:, ~weights]
-    assert residual_correlation(residual, weights) == expected
-    found = residual_correlation(residual)
-    assert found is not None
-    assert expected is not None
-    assert expected < CORRELATED < found
-
-
-def test_too_few_pairs_tell_nothing() -> None:
-    sparse = np.random.default_rng(0).random((64, 64)) < 0.05
-    assert residual_correlation(normal(1, 64, 64), sparse) is None
-    assert residual_correlation(np.zeros((1, 64, 64))) is None
 
 
 def test_the_held_out_estimate_is_over_hidden_pixels_and_not_over_their_channels() -> None:
@@ -236,16 +182,6 @@ def test_exact_constants_are_no_sample_of_the_noise(value: float, radius: int, s
     with_rim = residual_correlation(residual)
     assert with_rim is not None
     assert with_rim > correlation
-
-
-def test_correlated_noise_is_found_beside_exact_constants() -> None:
-    y, x = np.mgrid[:128, :128]
-    inside = (y - 64) ** 2 + (x - 64) ** 2 < 48**2
-    residual = gaussian_filter(normal(1, 128, 128), (0, 0.7, 0.7))
-    weights = measured_weights(np.where(inside, residual, 0))
-    found = residual_correlation(np.where(inside, residual, 0), weights)
-    assert found is not None
-    assert found > 2 * CORRELATED
 
 
 def test_all_of_a_noisy_image_counts_and_nothing_of_a_constant_one() -> None:

@@ -32,7 +32,7 @@ def named(*texts: str) -> list[FitName]:
 SHORTLIST = [Scored(PriorName(A), 1.0), Scored(PriorName(B), 2.0), Scored(PriorName(C), 3.0)]
 
 
-DECISION = Decision("held-out", named(B, A), {PriorName(C): "the fit diverged"})
+DECISION = Decision("held-out", named(B, A), {PriorName(C): "the fit diverged"}, residual_correlation=0.02)
 
 
 def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.float32] | None, **known: Any) -> None:
@@ -134,7 +134,8 @@ def lottery_rows(
         order = ["dip.imp.0.r01", *(name for name in ROUNDS if name != "dip.imp.0.r01")]
     best = named(*order)
     cohort = [Scored(name, 0.0) for name in named(*ROUNDS)]
-    decision = Decision("held-out", best, {parse_name(name): reason for name, reason in (failed or {}).items()})
+    reasons = {parse_name(name): reason for name, reason in (failed or {}).items()}
+    decision = Decision("held-out", best, reasons, residual_correlation=0.02)
     choice = Chosen(arm, cohort, decision, best[: arm.full_fits], {})
     rows = collect(bench.context, bench.image, [choice], previews=previews)
     assert rows_from_json(bench.store.get(bench.context.layout.row(bench.image.id))) == rows

@@ -17,6 +17,7 @@ from tests.orchestrator.collect.left import (
     A,
     B,
     C,
+    chosen,
     collected,
     leave,
     leave_all,
@@ -104,6 +105,25 @@ def test_what_was_asked_for_needs_no_note(
     decision = Decision("consensus", named(B, A), {}, correlated=True, residual_correlation=correlation)
     row = collected(bench, [B, A], decision)
     assert (row.stopping, row.note) == ("es-emv", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "unknown"),
+    [
+        ({}, True),
+        ({"pick": {"noise": "independent"}}, False),
+        ({"task": {"name": "inpaint"}}, False),
+        ({"arms": ["isnas-dip"]}, False),
+    ],
+)
+def test_an_image_too_small_to_examine_its_noise_says_so(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, changes: dict[str, Any], *, unknown: bool
+) -> None:
+    bench = make_bench(make_config(**changes), encoded(noise_seed=1))
+    leave_all(bench)
+    (choice,) = chosen(bench, [B, A], Decision("held-out", named(B, A), {}))
+    (row,) = collect(bench.context, bench.image, [choice], previews=False)
+    assert ("unknown: it has too few pixels" in (row.note or "")) == unknown
 
 
 def test_one_arm_may_fail_and_another_not(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:

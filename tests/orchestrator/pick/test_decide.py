@@ -16,8 +16,8 @@ from orchestrator.score.score import Scored
 from orchestrator.store import Store
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
 from tests.orchestrator.pick.left import FAILED, NAMES, SHORTLIST, A, B, C, arm_of, leave, leave_record
+from workers.correlation import CORRELATED
 from workers.names import Chain, PriorName
-from workers.noise import CORRELATED
 
 RULES: tuple[Rule, ...] = get_args(Rule)
 
