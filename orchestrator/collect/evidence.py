@@ -7,6 +7,7 @@ Only three places see a clean reference: this module, the observer inside a fit,
 import math
 from collections.abc import Iterable
 from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,8 @@ class Evidence:
 
     def __init__(self, context: RunContext, image: InputImage) -> None:
         self.context, self.image = context, image
+        self._problem = problem = Problem(context, image)
         self._task = context.config.task.make()
-        problem = Problem(context, image)
         self.picture = problem.picture
         self.observation: Observation = problem.observation
         self.before = problem.unrestored
@@ -66,6 +67,11 @@ class Evidence:
         if self.reference is not None and self.picture.kept is not None and not context.simulate:
             kept = resized(self.picture, *self.reference.shape[1:]).kept
             self.reference = np.where(np.asarray(kept), np.float32(np.nan), self.reference)
+
+    @cached_property
+    def hidden(self) -> NDArray[np.bool_]:
+        """The observed pixels (h, w) that no fit at full size has seen."""
+        return self._problem.measurement(self._problem.view("full")).held_out
 
     def show(self) -> None:
         """Write the small pictures that all arms have in common."""

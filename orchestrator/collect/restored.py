@@ -1,4 +1,5 @@
-"""The restored files of an image: the pick, and with several fits also their mean and a map of where they disagree."""
+"""The restored files of an image: what is delivered, the pick, and with several fits also their mean, their stack and a
+map of where they disagree."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,35 +7,24 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.collect.combining import Stack, stack_of
 from orchestrator.collect.evidence import Evidence
-from orchestrator.fit.record import FitRecord
+from orchestrator.collect.fits import Fits, Fitted
 from orchestrator.images import encode_map, preview
 from orchestrator.run.layout import Preview
-from orchestrator.run.rows import Row
+from orchestrator.run.rows import Delivered, Row
 from workers.quality import psnr
+from workers.stacking import inverse_error_weights
 
 Array = NDArray[np.float32]
-
-
-def mean_weights(held_out_errors: Sequence[float | None], noise: float) -> NDArray[np.float64]:
-    """Weight fits in their mean by one over their estimated true error, which is held-out error minus noise variance.
-
-    These weights average independent errors best. The noise is limited to nine tenths of the least error, because a
-    larger estimate would leave almost no error. Without held-out errors all weights are equal.
-    """
-    errors = np.array([np.nan if error is None else error for error in held_out_errors])
-    if not np.isfinite(errors).all():
-        return np.full(len(errors), 1 / len(errors))
-    weights = 1 / np.maximum(errors - min(noise, 0.9 * errors.min()), 1e-12)
-    normalised: NDArray[np.float64] = weights / weights.sum()
-    return normalised
 
 
 def restore(
     evidence: Evidence,
     row: Row,
-    records: Sequence[FitRecord],
-    outputs: Sequence[Array],
+    fits: Fits,
+    best: Sequence[Fitted],
+    members: Sequence[Fitted],
     *,
     correlated: bool,
     previews: bool,
@@ -44,37 +34,71 @@ def restore(
     Args:
         evidence: The picture, observation and reference of the image.
         row: The arm's row as far as it is known.
-        records: The records of the fits to restore with, the pick first.
-        outputs: Their outputs (C, H, W).
-        correlated: Whether held-out errors mislead, so that all fits have equal weights in the mean.
+        fits: Read the outputs.
+        best: The fits of the mean, the pick first.
+        members: The fits to stack, those of ``best`` first; none where held-out pixels say too little for that.
+        correlated: Whether held-out errors mislead, so that a fit's result is where its outputs varied least, and all
+            fits have equal weights in the mean.
         previews: Whether to write small pictures for the report too.
     """
-    image, store, layout = evidence.image, evidence.context.store, evidence.context.layout
-    pick, record = outputs[0], records[0]
-    mean: Array | None = None
+    outputs = [fits.output(fit, steady=correlated) for fit in best]
+    estimated = evidence.noise(outputs[0]) if len(outputs) > 1 else None
+    noise = 0.0 if estimated is None else estimated.value
+    stack = stack_of(evidence, fits, members, len(best), noise)
+    made: dict[Delivered, Array] = {"pick": outputs[0]}
     spread: Array | None = None
     if len(outputs) > 1:
-        errors = [None if correlated else other.held_out_error for other in records]
-        noise = evidence.noise(pick)
-        weights = mean_weights(errors, 0.0 if noise is None else noise.value)
-        mean = np.average(outputs, axis=0, weights=weights).astype(np.float32)
+        errors = [None if correlated else fit.record.held_out_error for fit in best]
+        weights = inverse_error_weights(np.array(errors, dtype=np.float64), noise)
+        made["mean"] = np.average(outputs, axis=0, weights=weights).astype(np.float32)
         spread = np.std(outputs, axis=0, dtype=np.float64).mean(axis=0, keepdims=True).astype(np.float32)
-    pick = evidence.with_known(pick)
-    store.put(layout.restored(row.arm, "pick", image.restored), evidence.encoded(pick))
-    if mean is not None and spread is not None:
-        mean = evidence.with_known(mean)
-        store.put(layout.restored(row.arm, "mean", image.restored), evidence.encoded(mean))
+    if stack is not None:
+        made["stack"] = stack.output
+    made = {way: evidence.with_known(output) for way, output in made.items()}
+    row = evidence.figures(row, best[0].record, outputs[0], made["pick"], correlated=correlated)
+    if evidence.image.is_stacked:
+        row = replace(row, delivered="pick" if stack is None else stack.delivered)
+    _write(evidence, row, made, spread, previews=previews)
+    return _with_figures(row, evidence, made, stack)
+
+
+def _write(evidence: Evidence, row: Row, made: dict[Delivered, Array], spread: Array | None, *, previews: bool) -> None:
+    image, store, layout = evidence.image, evidence.context.store, evidence.context.layout
+    for way, pixels in made.items():
+        encoded = evidence.encoded(pixels)
+        store.put(layout.restored(row.arm, way, image.restored), encoded)
+        if way == row.delivered:
+            store.put(layout.restored(row.arm, "best", image.restored), encoded)
+    if spread is not None:
         store.put(layout.restored(row.arm, "spread", image.spread), encode_map(spread))
-    if previews:
-        brightest = None if spread is None else spread / max(float(spread.max()), 1e-12)
-        shown: dict[Preview, Array | None] = {"restored": pick, "mean": mean, "spread": brightest}
-        for what, pixels in shown.items():
-            if pixels is not None:
-                store.put(
-                    layout.preview(image.id, what, row.arm),
-                    preview(pixels if what == "spread" else evidence.shown(pixels)),
-                )
-    row = evidence.figures(row, record, outputs[0], pick, correlated=correlated)
-    if evidence.reference is None or mean is None:
+    if not previews:
+        return
+    names: dict[Delivered, Preview] = {"pick": "restored", "mean": "mean", "stack": "stack"}
+    for way, pixels in made.items():
+        store.put(layout.preview(image.id, names[way], row.arm), preview(evidence.shown(pixels)))
+    if spread is not None:
+        store.put(layout.preview(image.id, "spread", row.arm), preview(spread / max(float(spread.max()), 1e-12)))
+
+
+def _with_figures(row: Row, evidence: Evidence, made: dict[Delivered, Array], stack: Stack | None) -> Row:
+    """The row with the figures of the mean, the stack and what is delivered."""
+    if stack is not None:
+        error = stack.errors["stack"]
+        row = replace(
+            row,
+            held_out_pick=stack.value_of("pick"),
+            held_out_mean=stack.value_of("mean"),
+            held_out_stack=stack.value_of("stack"),
+            held_out_stack_standard_error=None if error is None else error.standard_error,
+            stack_weights=" ".join(f"{name}={weight:.4f}" for name, weight in stack.weights.items()),
+        )
+    if evidence.reference is None:
         return row
-    return replace(row, psnr_mean=psnr(mean, evidence.reference, evidence.peak))
+    reference, peak = evidence.reference, evidence.peak
+    values = {way: psnr(pixels, reference, peak) for way, pixels in made.items()}
+    return replace(
+        row,
+        psnr_mean=values.get("mean"),
+        psnr_stack=values.get("stack"),
+        psnr_delivered=None if row.delivered is None else values[row.delivered],
+    )

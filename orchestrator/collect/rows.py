@@ -51,10 +51,24 @@ def arm_row(choice: Chosen, fits: Fits, evidence: Evidence, *, previews: bool) -
         notes.append(evidence.picture.note)
     row = replace(row, note="; ".join(notes) or None)
     best = done[: arm.full_fits]
-    outputs = [fits.output(fit, steady=decision.correlated) for fit in best]
-    records = [fit.record for fit in best]
-    correlated = decision.correlated
-    return restore(evidence, row, records, outputs, correlated=correlated, previews=previews)
+    members = _to_stack(choice, evidence, best, cohort)
+    return restore(evidence, row, fits, best, members, correlated=decision.correlated, previews=previews)
+
+
+def _to_stack(choice: Chosen, evidence: Evidence, best: Sequence[Fitted], cohort: Sequence[Fitted]) -> list[Fitted]:
+    """The fits to stack, the best first: all that were fitted at full size, but of a lottery only the best few.
+
+    There are none where the rule or the task says that held-out pixels do not speak for the whole image, or a user's
+    mask has holes, whose inside they do not see.
+    """
+    context, image = evidence.context, evidence.image
+    trusted = choice.decision.rule == "held-out" and context.config.task.kind.stacks and image.mask is None
+    if not trusted or not image.is_stacked:
+        return []
+    if choice.arm.view != "full" or choice.arm.is_lottery:
+        return list(best)
+    taken = {fit.record.candidate for fit in best}
+    return [*best, *(fit for fit in cohort if fit.record.state == "done" and fit.record.candidate not in taken)]
 
 
 def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, previews: bool) -> list[Row]:

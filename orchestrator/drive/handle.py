@@ -14,7 +14,7 @@ from orchestrator.keep.delete import delete_run
 from orchestrator.keep.export import export_run
 from orchestrator.run.attempt import RunState, latest
 from orchestrator.run.inputs import InputImage, read_input, read_inputs
-from orchestrator.run.layout import RunLayout
+from orchestrator.run.layout import Restored, RunLayout
 from orchestrator.run.marker import hold_if_marked
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, cancel_run, read_run
@@ -125,14 +125,16 @@ class Run:
         return rows_to_table(read_rows(self.store, self._layout, warnings.warn))
 
     def restored(
-        self, image: str, *, arm: str | None = None, which: Literal["pick", "mean"] = "pick"
+        self, image: str, *, arm: str | None = None, which: Literal["best", "pick", "mean", "stack"] = "best"
     ) -> "NDArray[np.float32]":
         """Load a restored image.
 
         Args:
             image: Its name, as in the column ``image`` of the results.
             arm: The method that restored it; None takes the run's first.
-            which: ``pick``, or ``mean`` for the mean of the best few networks at full size.
+            which: ``best`` for what the arm delivers, which is one of: ``pick``, the network that was chosen; ``mean``,
+                the mean of the best few at full size; ``stack``, their combination of least held-out error. A run of an
+                earlier version delivers the pick.
 
         Returns:
             The image (channels, height, width) as float32 on the scale of the given one, where white is 1. It comes
@@ -147,7 +149,8 @@ class Run:
         given = self._input(image)
         arm = arm or self._arms()[0]
         try:
-            data = self.store.get(self._layout.restored(arm, which, given.restored))
+            found: Restored = "pick" if which == "best" and not given.is_stacked else which
+            data = self.store.get(self._layout.restored(arm, found, given.restored))
         except NotFoundError:
             raise UserMistakeError(
                 f"the run {self.name} has no {which} of {printable(image)} by {printable(arm)}; its arms:"

@@ -228,6 +228,11 @@ class References:
         )
         if row.psnr_mean is not None or mean in self.keys or spread in self.keys:
             wanted |= dict.fromkeys((mean, spread), "the image was restored as a mean of several fits")
+        if row.delivered is not None:
+            for way in ("best", row.delivered):
+                wanted[layout.restored(row.arm, way, image.restored)] = "the row says that this image was delivered"
+        if row.stack_weights is not None:
+            wanted[layout.restored(row.arm, "stack", image.restored)] = "the row has the weights of this stack"
         for key, why in wanted.items():
             yield from self._named(key, image, why)
 

@@ -154,6 +154,7 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
                 restored=_get(store, layout.preview(ident, "restored", arm)),
                 mean=_get(store, layout.preview(ident, "mean", arm)),
                 spread=_get(store, layout.preview(ident, "spread", arm)),
+                stack=_get(store, layout.preview(ident, "stack", arm)),
             )
             for arm in arms
         ],

@@ -76,12 +76,14 @@ class ArmPictures:
         restored: The blind pick.
         mean: The mean of the best few candidates.
         spread: Where those disagree, from black (not at all) to white (the most of this picture).
+        stack: The combination of least held-out error.
     """
 
     arm: str
     restored: bytes | None
     mean: bytes | None
     spread: bytes | None
+    stack: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,11 @@ def facts_of(row: Row, *, many: bool) -> list[tuple[str, str, str]]:
         ("PSNR Y", "psnr_y", text.decibels, " dB"),
         ("PSNR at the ideal stop", "psnr_oracle_stop", text.decibels, " dB"),
         ("PSNR of the mean of the best few", "psnr_mean", text.decibels, " dB"),
+        ("PSNR of the stack", "psnr_stack", text.decibels, " dB"),
+        ("PSNR of what is delivered", "psnr_delivered", text.decibels, " dB"),
         ("Estimated PSNR", "psnr_estimated", text.interval, " dB"),
         ("Held-out error", "held_out_error", text.error, ""),
+        ("Held-out error of the stack", "held_out_stack", text.error, ""),
         ("Stopped at iteration", "stop_iteration", text.count, ""),
         ("Time", "seconds", text.duration, ""),
     ]
@@ -42,7 +45,13 @@ def facts_of(row: Row, *, many: bool) -> list[tuple[str, str, str]]:
         if key != headline and show(row.get(key)) != text.UNKNOWN
     ]
     method = [("Method", "arm", "text")]
-    words = [("Chosen by", "rule", "text"), ("Stopped by", "stopping", "text"), ("Network", "candidate", "code")]
+    words = [
+        ("Chosen by", "rule", "text"),
+        ("Stopped by", "stopping", "text"),
+        ("Network", "candidate", "code"),
+        ("Delivered", "delivered", "text"),
+        ("Weights in the stack", "stack_weights", "code"),
+    ]
     named = [(term, str(row[key]), kind) for term, key, kind in [*method, *words] if row.get(key) is not None]
     # With several methods the reader first needs to know whose figures these are.
     return [*named[:1], *facts, *named[1:]] if many else [*facts, *named]

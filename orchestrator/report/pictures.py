@@ -26,6 +26,7 @@ _WIDEST, _TALLEST = 1120, 820
 _KINDS = (
     ("restored", "Restored", "", "psnr"),
     ("mean", "Mean of the best few", "Mean: ", "psnr_mean"),
+    ("stack", "Stack of the fits", "Stack: ", "psnr_stack"),
     ("spread", "Spread map", "Spread: ", ""),
 )
 """Pictures of an arm: the field, its title, the form of the title before an arm's name, and its PSNR."""

@@ -37,6 +37,18 @@ QUALITY = (
         optional=True,
     ),
     Column(
+        "psnr_stack", "stack", "number", text.decibels, "PSNR of the stack of the fits, dB", "PSNR, dB", optional=True
+    ),
+    Column(
+        "psnr_delivered",
+        "delivered",
+        "number",
+        text.decibels,
+        "PSNR of the picture that is delivered: pick, mean or stack, chosen without the reference, dB",
+        "PSNR, dB",
+        optional=True,
+    ),
+    Column(
         "psnr_oracle_stop",
         "ideal stop",
         "number",

@@ -19,7 +19,7 @@ version.
 
 A run keeps the rules that it was begun with, so that its fits compare and its restored files agree. Rules 2 and 3
 changed no pixel. By rules 2 the running average of a fit does not begin at the untrained output. By rules 3 noise is
-examined in all directions (docs/tasks.md).
+examined in all directions (docs/tasks.md), and fits at full size are stacked (`workers.stacking`).
 """
 
 _OF_CONTENT = re.compile(rf"(?s:.*/)?{IMAGES}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(?:\.[a-z0-9]{{1,8}})?")
@@ -45,6 +45,11 @@ class InputImage:
     channels: int
     mask: str | None = None
     rules: int = RULES
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether its fits are stacked, and the best of what they give is delivered."""
+        return self.rules >= 3
 
     @property
     def spread(self) -> str:

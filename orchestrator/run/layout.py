@@ -10,7 +10,7 @@ runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; nev
           /picks/<image id>/<arm>.json              the decision and its reasons
           /cohorts/<image id>.parquet               the packed record of all its fits
           /tickets/<source>/<round>.ticket          lottery tickets: masks, by where they were found; <chain>.start.pt
-          /restored/<arm>/<pick|mean|spread>/<name> the restored images, and where the fits disagree
+          /restored/<arm>/<best|pick|mean|stack|spread>/<name> restored images; where fits disagree
           /previews/<image id>/[<arm>/]<what>.png   small pictures for the report
           /rows/<image id>.json                     its rows of the results; the mark that it is finished
           /retried/<image id>/<number>.json         its rows before it was given another try; nothing reads them
@@ -46,8 +46,8 @@ SHARED = (IMAGES, BANKS)
 """The prefixes of what all runs share."""
 TOGETHER = "all-images"
 """The source of tickets that were found on all images of a run together."""
-Preview = Literal["degraded", "restored", "mean", "spread", "reference"]
-Restored = Literal["pick", "mean", "spread"]
+Preview = Literal["degraded", "restored", "mean", "stack", "spread", "reference"]
+Restored = Literal["best", "pick", "mean", "stack", "spread"]
 
 
 def safe_stem(name: str) -> str:

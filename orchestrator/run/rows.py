@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError
 from orchestrator.run.formats import RecordFormat
@@ -29,6 +29,9 @@ class RowState(StrEnum):
     FAILED = "failed"
 
 
+Delivered = Literal["pick", "mean", "stack"]
+"""The restored image that is an arm's result."""
+
 NOT_BLIND = "not blind: the masks were found on the clean reference (lottery.target: clean)"
 """The note of a row that is not blind."""
 
@@ -42,7 +45,16 @@ class Row:
     super-resolution). ``psnr_low`` to ``psnr_high`` is a 95 % interval for that PSNR, estimated without a reference.
     For a denoised image it covers pixels that the fit has not seen, so it is rather low for the whole image. It is
     unknown where wider than 1 dB. ``psnr_mean`` is the PSNR of the mean of the best few. PSNR and SSIM need a
-    reference. ``rule`` and ``stopping`` are how network and iteration were chosen; ``note`` is the reason if they
+    reference.
+
+    ``delivered`` is what the restored image ``best`` is: ``pick``, ``mean`` or ``stack``, and ``psnr_delivered`` its
+    PSNR. ``psnr_stack`` is the PSNR of the stack, and ``stack_weights`` has the networks in it with their weights, the
+    heaviest first (``name=0.61 other=0.39``). ``held_out_pick``, ``held_out_mean`` and ``held_out_stack`` are
+    cross-validated errors on the held-out pixels, which decide what is delivered; unlike ``held_out_error`` they are
+    not flattered by the choice. Without a stack these are unknown, and the pick is delivered. Runs of earlier versions
+    have none of these.
+
+    ``rule`` and ``stopping`` are how network and iteration were chosen; ``note`` is the reason if they
     differ from the settings. ``iterations`` and ``seconds`` are those of all fits the arm looked at; arms share fits.
 
     The picked row of a lottery has the arm's ``iterations`` and ``seconds``, as in other arms; its other rows have the
@@ -86,6 +98,14 @@ class Row:
     source: str | None = None
     psnr_last: float | None = None
     blind: bool = True
+    delivered: Delivered | None = None
+    psnr_delivered: float | None = None
+    psnr_stack: float | None = None
+    held_out_pick: float | None = None
+    held_out_mean: float | None = None
+    held_out_stack: float | None = None
+    held_out_stack_standard_error: float | None = None
+    stack_weights: str | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

@@ -60,6 +60,8 @@ RESULT_KEYS = {
         "psnr_last",
         "blind",
     ),
+    *("delivered", "psnr_delivered", "psnr_stack", "held_out_pick", "held_out_mean", "held_out_stack"),
+    *("held_out_stack_standard_error", "stack_weights"),
 }
 
 

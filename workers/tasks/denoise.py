@@ -27,6 +27,7 @@ class Denoise(Task):
     peak: float = 30.0
     name: ClassVar[str] = "denoise"
     residual_tells: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
 
     def simulate(self, clean: NDArray[np.float32], random: np.random.Generator) -> Observation:
         """The noisy image."""

@@ -23,6 +23,7 @@ class Inpaint(Task):
     name: ClassVar[str] = "inpaint"
     room: ClassVar[float] = 0.5
     prior: ClassVar[str] = "dip-inpaint"
+    stacks: ClassVar[bool] = True
     needs_masks: ClassVar[bool] = True
 
     def simulate(self, clean: NDArray[np.float32], random: np.random.Generator) -> Observation:

@@ -47,6 +47,8 @@ class Task(ABC):
         correlated_noise: whether the noise is known to be correlated between pixels, so that held-out pixels mislead.
         residual_tells: whether the residual of a fit shows if the noise is correlated. A blur correlates it in any
             case, a low-resolution pixel holds many pixels, and between missing pixels there are too few neighbours.
+        stacks: whether the held-out pixels are a sample of the restored image's own, so that weights by which fits are
+            combined may be made from them. It is False where that was not measured to help.
         needs_masks: whether pixels are missing, so that a mask must mark them.
         enlarges: whether the restored image is larger than the given one, by the setting ``task.factor``.
         room: how far the restored image may go beyond the range of what was measured, in such ranges: a blur takes the
@@ -59,6 +61,7 @@ class Task(ABC):
     prior: ClassVar[str] = "dip"
     correlated_noise: ClassVar[bool] = False
     residual_tells: ClassVar[bool] = False
+    stacks: ClassVar[bool] = False
     needs_masks: ClassVar[bool] = False
     enlarges: ClassVar[bool] = False
     why_not_small: ClassVar[str | None] = None

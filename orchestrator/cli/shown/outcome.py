@@ -7,7 +7,7 @@ from orchestrator.cli.common import command_for
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.shown.units import duration
 from orchestrator.run.inputs import image_ids
-from orchestrator.run.layout import RunLayout
+from orchestrator.run.layout import Restored, RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState
 from orchestrator.store import Store
@@ -45,8 +45,10 @@ def show_outcome(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
     took = "" if record.seconds is None else f" in {duration(record.seconds)}"
     print(f"{images}{states}{took}")
     layout = RunLayout(record.run)
+    # Runs of earlier versions deliver the pick, and say nothing of it.
+    which: Restored = "best" if any(row.delivered is not None for row in rows) else "pick"
     for arm in arms if len(arms) <= _ARMS_LISTED else ["<arm>"]:
-        print(f"restored images  {store.show(layout.restored(arm, 'pick', 'x')).removesuffix('x')}")
+        print(f"restored images  {store.show(layout.restored(arm, which, 'x')).removesuffix('x')}")
     print(f"table            {store.show(layout.results('csv'))}")
     print(f"report           {store.show(layout.report)}")
     print(f"next             {command_for('results', record.run, store)}")

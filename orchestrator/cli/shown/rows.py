@@ -13,7 +13,7 @@ from orchestrator.run.rows import Row, RowState
 from orchestrator.text import printable
 
 _ROOM_FOR_NAMES = 16
-_FIRST_TO_GO = ("candidate", "stop", "estimated PSNR", "held-out", "PSNR in", "oracle", "time", "mean")
+_FIRST_TO_GO = ("candidate", "stop", "estimated PSNR", "held-out", "PSNR in", "oracle", "time", "mean", "stack")
 """Columns that are left out first on a narrow terminal, in this order."""
 
 
@@ -31,6 +31,8 @@ def print_rows(rows: Sequence[Row]) -> None:
         **dict.fromkeys(("PSNR in", "PSNR", "gain", "oracle"), with_psnr),
         "PSNR Y": any(row.psnr_y is not None for row in rows),
         "mean": any(row.psnr_mean is not None for row in rows),
+        "stack": any(row.psnr_stack is not None for row in rows),
+        "delivered": any(row.delivered not in (None, "pick") for row in rows),
         "sparsity": any(row.sparsity is not None for row in rows),
     }
     columns = [title for title in _COLUMNS if optional.get(title, True)]
@@ -68,7 +70,7 @@ def _interval(row: Row) -> str:
     return f"{row.psnr_low:.1f} to {row.psnr_high:.1f}" if known else "–"
 
 
-_LEFT = ("image", "arm", "state", "candidate")
+_LEFT = ("image", "arm", "state", "candidate", "delivered")
 _COLUMNS: dict[str, Callable[[Row], str]] = {
     "image": lambda row: printable(row.image),
     "arm": lambda row: row.arm,
@@ -84,6 +86,8 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "gain": _gain,
     "oracle": lambda row: decibels(row.psnr_oracle_stop),
     "mean": lambda row: decibels(row.psnr_mean),
+    "stack": lambda row: decibels(row.psnr_stack),
+    "delivered": lambda row: row.delivered or "–",
     "time": lambda row: "–" if row.seconds is None else clock_time(row.seconds),
 }
 

@@ -59,6 +59,19 @@ _GUIDE = (
         "reference, than any single one.",
     ),
     (
+        "Stack",
+        "stack_weights",
+        "The weighted sum of the pictures from several networks that has the least error on the hidden pixels. Its"
+        " held-out error is cross-validated: no pixel judges weights that it had a part in.",
+    ),
+    (
+        "Delivered",
+        "delivered",
+        "What lies in the folder of restored pictures named best: the picked network's picture, the mean or the stack,"
+        " whichever has the least cross-validated error on the hidden pixels. Where those do not speak for the whole"
+        " picture (a smaller or blurred one, correlated noise, holes of your own mask), it is the picked network's.",
+    ),
+    (
         "Spread map",
         "spread",
         "Where the best few networks disagree: black where all agree, brightest where they differ most. Trust the"

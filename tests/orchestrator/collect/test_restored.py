@@ -1,14 +1,9 @@
 from io import BytesIO
 
 import numpy as np
-import pytest
 import tifffile
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from orchestrator.collect.restored import mean_weights
 from orchestrator.run.rows import Row, RowState
 from tests.orchestrator.collect.left import A, B, collected, leave, leave_all, pixels, restored
 from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig
@@ -36,6 +31,12 @@ def test_the_picks_output_becomes_a_file_of_the_images_size_and_format(
         iterations=12,
         seconds=41.0,
         parameters=1234,
+        delivered=row.delivered,
+        held_out_pick=row.held_out_pick,
+        held_out_mean=row.held_out_mean,
+        held_out_stack=row.held_out_stack,
+        held_out_stack_standard_error=row.held_out_stack_standard_error,
+        stack_weights=row.stack_weights,
     )
 
 
@@ -105,6 +106,7 @@ def test_previews_are_left_where_they_are_wanted(
         f"{own}/mean.png",
         f"{own}/restored.png",
         f"{own}/spread.png",
+        f"{own}/stack.png",
         "reference.png",
     ]
     shown = {name: pixels(bench.store.get(f"{folder}/{bench.image.id}/{name}")) for name in names}
@@ -113,34 +115,6 @@ def test_previews_are_left_where_they_are_wanted(
     assert (shown[f"{own}/restored.png"] == 64).all()
     # The map is shown from nothing to its own maximum.
     assert (shown[f"{own}/spread.png"] == 255).all()
-
-
-@pytest.mark.parametrize(
-    ("errors", "noise", "weights"),
-    [
-        # True errors 0.1 and 0.3.
-        ([0.3, 0.5], 0.2, [0.75, 0.25]),
-        ([0.3, 0.3, 0.3], 0.2, [1 / 3, 1 / 3, 1 / 3]),
-        # At most nine tenths of the least error are noise: 0.01 and 0.03 are left.
-        ([0.1, 0.12], 0.5, [0.75, 0.25]),
-        ([0.1, 0.3], 0.0, [0.75, 0.25]),
-        ([0.1, None], 0.05, [0.5, 0.5]),
-        ([0.4], 0.1, [1.0]),
-        ([0.0, 0.1], 0.05, [1.0, 0.0]),
-    ],
-)
-def test_a_fit_weighs_in_the_mean_as_one_over_its_estimated_error(
-    errors: list[float | None], noise: float, weights: list[float]
-) -> None:
-    assert mean_weights(errors, noise) == pytest.approx(weights, abs=1e-9)
-
-
-@hypothesis_settings(deadline=None, derandomize=True)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.floats(0, 1))
-def test_weights_sum_to_one_and_less_error_weighs_no_less(errors: list[float], noise: float) -> None:
-    weights = mean_weights(errors, noise)
-    assert weights.sum() == pytest.approx(1)
-    assert (np.diff(weights[np.argsort(errors)]) <= 1e-12).all()
 
 
 def test_the_mean_is_weighted_and_the_map_shows_where_fits_disagree(

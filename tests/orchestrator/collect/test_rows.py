@@ -169,10 +169,10 @@ def test_a_lottery_has_a_row_for_every_round_and_one_of_them_is_picked(
         assert (row.held_out_error, row.stop_iteration, row.psnr_oracle_stop, row.source) == (0.2, 2, 21.5, None)
     failed = rows[-1]
     assert (failed.state, failed.reason, failed.psnr) == (RowState.FAILED, "the fit diverged", None)
-    # One image is written.
+    # The images of the picked row are written, and no others.
     assert (pixels(restored(bench, arm="lottery-imp")) == 191).all()
     written = list(bench.store.keys(f"{bench.context.layout.root}/restored"))
-    assert {key.split("/")[-2] for key in written} == {"pick", "mean", "spread"}
+    assert {key.split("/")[-2] for key in written} == {"best", "pick", "mean", "stack", "spread"}
 
 
 def test_a_round_that_was_never_begun_says_why(

@@ -41,7 +41,8 @@ def store(tmp_path: Path, record: RunRecord, encoded: Encoded) -> LocalStore:
     store.put(image_key(image.file), encoded(9, 7))
     write_inputs(store, LAYOUT, Inputs([image], []))
     store.put(LAYOUT.row(IMAGE.id), rows_to_json([ROW, replace(ROW, arm="dip", psnr=None)]).encode())
-    store.put(LAYOUT.restored("isnas-dip-blind", "pick", IMAGE.restored), encoded(9, 7, noise_seed=1))
+    for which in ("best", "pick"):
+        store.put(LAYOUT.restored("isnas-dip-blind", which, IMAGE.restored), encoded(9, 7, noise_seed=1))
     store.put(LAYOUT.restored("dip", "mean", IMAGE.restored), encoded(9, 7, noise_seed=2))
     return store
 
@@ -77,7 +78,7 @@ def test_an_image_that_is_not_there_is_a_mistake_that_names_it(store: LocalStore
     run = Run("r1", store.url)
     with pytest.raises(UserMistakeError, match=r"has no image 'b\.png'"):
         run.restored("b.png")
-    with pytest.raises(UserMistakeError, match=r"no pick of sub/a\.png by dip; its arms: isnas-dip-blind, dip"):
+    with pytest.raises(UserMistakeError, match=r"no best of sub/a\.png by dip; its arms: isnas-dip-blind, dip"):
         run.restored("sub/a.png", arm="dip")
 
 

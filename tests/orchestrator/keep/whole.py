@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ class Whole:
 
 
 def leave_whole(store: Store, config: Config, *, state: RunState = RunState.FINISHED) -> Whole:
-    """A run as it ends: two images by two methods, with masks, references and a mean; and a file that was rejected."""
+    """A run as it ends: two images by two methods, with masks, references, a mean, a stack; and a rejected file."""
     files = {f"{hashlib.sha256(png(seed)).hexdigest()}.png": png(seed) for seed in (1, 2)}
     mask = f"{'0' * 64}-white.png"
     for file, content in {**files, mask: png(3)}.items():
@@ -121,9 +121,12 @@ def leave_whole(store: Store, config: Config, *, state: RunState = RunState.FINI
             store.put(LAYOUT.rung(image.id, arm, 8), RUNGS.to_json(Rung({name: 0.1}, [name])))
             store.put(LAYOUT.restored(arm, "pick", image.restored), png(20 + number))
             store.put(LAYOUT.restored(arm, "mean", image.restored), png(30 + number))
+            for which in ("best", "stack"):
+                store.put(LAYOUT.restored(arm, which, image.restored), png(50 + number))
             store.put(LAYOUT.restored(arm, "spread", image.spread), tiff())
             store.put(LAYOUT.preview(image.id, "restored", arm), png(40))
-            rows.append(Row(image.name, arm, RowState.RESTORED, candidate=str(name), psnr_mean=30.0))
+            told = Row(image.name, arm, RowState.RESTORED, candidate=str(name), psnr_mean=30.0)
+            rows.append(replace(told, delivered="stack", stack_weights=f"{name}=1.0000"))
         store.put(LAYOUT.row(image.id), rows_record(rows))
         table += rows
     rejected = [Row("c.png", arm, RowState.REJECTED, reason="the file is empty") for arm in ARMS]

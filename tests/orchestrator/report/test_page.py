@@ -252,6 +252,20 @@ def test_without_references_the_estimate_is_the_headline() -> None:
     assert "Held-out error 0.002100" in words
 
 
+def test_the_stack_and_what_is_delivered_are_told_with_their_weights() -> None:
+    known = {"delivered": "stack", "psnr_stack": 28.25, "psnr_delivered": 28.25, "held_out_stack": 0.002}
+    shown = image("a.png", **known, stack_weights=f"{PICK}=0.6100 2-000=0.3900")
+    shown = replace(shown, arms=[replace(shown.arms[0], stack=png(grey=132))])
+    words = Page(render(report(shown))).words
+    assert "PSNR of the stack 28.25 dB" in words
+    assert "PSNR of what is delivered 28.25 dB" in words
+    assert "Held-out error of the stack 0.002000" in words
+    assert "Delivered stack Weights in the stack" in words
+    assert f"{PICK}=0.6100 2-000=0.3900" in words.replace("\u200b", "")
+    assert "Stack of the fits" in words
+    assert "stack" not in Page(render(REPORTS["one method"])).words
+
+
 def test_the_psnr_of_the_brightness_is_told_where_some_row_has_it() -> None:
     words = Page(render(report(image("a.png", psnr_y=29.125)))).words
     assert "PSNR Y 29.12 dB" in words

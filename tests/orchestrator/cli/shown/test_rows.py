@@ -90,6 +90,14 @@ def test_a_wide_console_has_all_of_it(shown: Show) -> None:
     ]
 
 
+def test_what_is_delivered_is_told_where_it_is_not_always_the_pick(shown: Show) -> None:
+    stacked = replace(JUDGED, psnr_stack=31.25, delivered="stack", psnr_delivered=31.25)
+    header, line = shown(stacked)
+    assert cells(header)[-4:] == ["oracle", "stack", "delivered", "time"]
+    assert cells(line)[-4:] == ["30.75", "31.25", "stack", "1:15"]
+    assert not {"stack", "delivered"} & set(cells(shown(replace(JUDGED, delivered="pick"))[0]))
+
+
 def test_columns_that_no_row_fills_are_left_out(shown: Show) -> None:
     header, line = shown(PLAIN)
     assert cells(header) == ["image", "candidate", "stop", "held-out", "time"]
