@@ -27,7 +27,16 @@ from workers.tasks import Observation
 
 Array = NDArray[np.float32]
 
-_NOT_OF_THE_RECORD = ("candidate", "state", "reason", "stop_iteration", "iterations", "seconds", "blind")
+_NOT_OF_THE_RECORD = (
+    "candidate",
+    "state",
+    "reason",
+    "stop_iteration",
+    "iterations",
+    "seconds",
+    "blind",
+    "multiply_adds",
+)
 """Fields that a row and a fit's record share by name only. A row gets them elsewhere.
 
 Most of them concern the whole arm; ``candidate`` is text in a row.

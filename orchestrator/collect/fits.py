@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from orchestrator.arms.arm import HEARS_HELD_OUT, NEEDS_OUTPUTS, Arm
 from orchestrator.errors import NotFoundError
 from orchestrator.fit.arrays import FitArrays, read_arrays
+from orchestrator.fit.cost import prior_cost
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import FIT_RECORDS, FitRecord, fit_keys, read_record
 from orchestrator.pick.decide import Decision
@@ -18,7 +19,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import FitLayout
 from orchestrator.score.score import Scored
-from workers.names import FitName, chain_of
+from workers.names import FitName, PriorName, chain_of
 from workers.views import ViewName
 
 Array = NDArray[np.float32]
@@ -37,16 +38,27 @@ class Chosen:
     full: Sequence[FitName]
     ended: Mapping[FitName, int]
 
-    def cost(self, fits: "Sequence[Fitted]") -> tuple[int, float]:
-        """Sum the iterations and seconds of the arm's fits. If halving ended a fit here, another arm's rest is not
-        counted."""
-        iterations, seconds = 0, 0.0
+    def cost(self, fits: "Sequence[Fitted]") -> "Cost":
+        """Sum up the cost of the arm's fits. If halving ended a fit here, another arm's rest is not counted."""
+        iterations, seconds, multiply_adds = 0, 0.0, 0
+        known = True
         for record in (fit.record for fit in fits):
             every = record.iterations or 0
             own = min(every, self.ended.get(record.candidate, every)) if record.view == self.arm.view else every
             iterations += own
             seconds += record.seconds * (own / every if every else 1)
-        return iterations, round(seconds, 3)
+            known = known and (record.multiply_adds is not None or not every)
+            multiply_adds += (record.multiply_adds or 0) * own // max(every, 1)
+        return Cost(iterations, round(seconds, 3), multiply_adds if known else None)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What fits have cost, as a row has it; ``multiply_adds`` is None where that of one of them is not known."""
+
+    iterations: int
+    seconds: float
+    multiply_adds: int | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,10 @@ class Fits:
     def _load(self, view: ViewName, name: FitName) -> Fitted | None:
         keys = self._keys(view, name)
         record = read_record(self._context.store, keys) or self._last_pause(keys, self._pauses.get((view, name), ()))
+        if record is not None and record.multiply_adds is None and isinstance(name, PriorName) and record.iterations:
+            # A contest ended the fit, or an earlier version made it.
+            cost = prior_cost(self._context.config, self._image, view, name)
+            record = replace(record, multiply_adds=record.iterations * cost)
         if record is None or record.state != "done":
             return None if record is None else Fitted(record)
         arrays = self._arrays(record)

@@ -22,7 +22,7 @@ def arm_row(choice: Chosen, fits: Fits, evidence: Evidence, *, previews: bool) -
     used = cohort if arm.view == "full" else final + cohort
     if arm.is_lottery:
         used = used + fits.searches(choice)
-    iterations, seconds = choice.cost(used)
+    cost = choice.cost(used)
     stopping = stopping_of(context.config)
     falls_back = decision.correlated and stopping.where_correlated != stopping.name
     row = Row(
@@ -31,8 +31,9 @@ def arm_row(choice: Chosen, fits: Fits, evidence: Evidence, *, previews: bool) -
         RowState.FAILED,
         rule=decision.rule,
         stopping=stopping.where_correlated if decision.correlated else stopping.name,
-        iterations=iterations,
-        seconds=seconds,
+        iterations=cost.iterations,
+        seconds=cost.seconds,
+        multiply_adds=cost.multiply_adds,
     )
     done = by_final_order(choice, fits, [fit for fit in final if fit.record.state == "done"])
     if not done:
@@ -96,7 +97,8 @@ def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, p
         if previews and chain.initialisation == 0:
             context.store.put(context.layout.round_preview(image.id, arm, number), preview(evidence.shown(pixels)))
         if str(name) != picked.candidate:
-            row = replace(row, iterations=fit.record.iterations, seconds=fit.record.seconds)
+            of_fit = fit.record
+            row = replace(row, iterations=of_fit.iterations, seconds=of_fit.seconds, multiply_adds=of_fit.multiply_adds)
             rows.append(evidence.figures(row, fit.record, output, pixels, correlated=correlated))
     return rows
 

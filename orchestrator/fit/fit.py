@@ -13,6 +13,7 @@ import numpy as np
 
 from orchestrator.fit.arrays import FitArrays
 from orchestrator.fit.blocks import BlockRunner
+from orchestrator.fit.cost import fitted_sides
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.memory import share_of_memory
 from orchestrator.fit.problem import Problem
@@ -21,6 +22,7 @@ from orchestrator.fit.subject import Subject
 from orchestrator.run.context import RunContext
 from orchestrator.settings import Config
 from workers.fitting import Fit, FitDivergedError, FitSettings
+from workers.networks.cost import multiply_adds
 from workers.quality import PsnrObserver, psnr
 from workers.stopping import StoppingRule, rule_of
 
@@ -108,6 +110,7 @@ class _PreparedFit:
         config = context.config
         view = problem.view(job.view)
         self._job, self.subject = job, subject_of()
+        self._step = multiply_adds(self.subject.network, *fitted_sides(config, job.image, job.view))
         reference = problem.reference
         self._peak = problem.peak
         # Only an observer sees the reference; the fit reads nothing back from it.
@@ -149,6 +152,7 @@ class _PreparedFit:
             iterations=len(curve),
             parameters=self.subject.parameters,
             seconds=round(seconds, 3),
+            multiply_adds=len(curve) * self._step,
         )
 
     def outcome(self, seconds: float) -> tuple[FitRecord, FitArrays]:
@@ -179,6 +183,7 @@ class _PreparedFit:
             blind=self.subject.blind,
             seconds=round(seconds, 3),
             evaluation=evaluation,
+            multiply_adds=result.iterations * self._step,
         )
         curves = (np.array(values, dtype=np.float32) for values in (result.held_out_curve, curve))
         return record, FitArrays(result.output, result.steady_output, *curves)

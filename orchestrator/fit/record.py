@@ -43,6 +43,7 @@ class FitRecord:
         sparsity: the share of all convolution weights that is pruned; None for a prior.
         blind: False if the network was found on a clean reference.
         seconds: the time spent computing, over all attempts that left a checkpoint.
+        multiply_adds: what the iterations cost on any machine (`workers.networks.cost`); None where it is not known.
         arrays: the name of this record's outputs and curves.
     """
 
@@ -62,6 +63,7 @@ class FitRecord:
     seconds: float = 0.0
     arrays: str | None = None
     evaluation: Evaluation | None = None
+    multiply_adds: int | None = None
 
     def to_json(self) -> bytes:
         """Return the record as plain JSON."""

@@ -80,5 +80,10 @@ def run_chain(
         record = FitRecord(job.name, job.view, "done")
     except (TicketError, FitDivergedError, ImageRejectedError) as error:
         record = FitRecord(job.name, job.view, "failed", reason=str(error))
-    spent = replace(record, iterations=search.iterations, seconds=round(search.seconds, 3))
+    spent = replace(
+        record,
+        iterations=search.iterations,
+        seconds=round(search.seconds, 3),
+        multiply_adds=search.multiply_adds,
+    )
     return record_once(context.store, keys.result, spent)

@@ -12,6 +12,7 @@ from orchestrator.arms.lottery import finds_apart, rounds_of
 from orchestrator.errors import TicketError
 from orchestrator.fit.blocks import BlockRunner
 from orchestrator.fit.checkpoint import weights_to_bytes
+from orchestrator.fit.cost import fitted_sides
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import Problem
 from orchestrator.prune.tickets import leave_ticket, load_start, read_ticket, ticket_key
@@ -25,6 +26,7 @@ from workers.lottery.oes import MaskSearch
 from workers.lottery.pruning import at_random, by_magnitude, by_sensitivity
 from workers.names import Chain
 from workers.networks import Network
+from workers.networks.cost import multiply_adds
 from workers.objective import Measurement, Objective
 from workers.operators import Identity, Operator
 from workers.seeds import seed_of
@@ -74,6 +76,15 @@ class Search:
                 self._prune_at_once(numbers)
             elif chain.traits.learns_masks:
                 self.iterations += self._oes_iterations
+
+    @property
+    def multiply_adds(self) -> int:
+        """What its iterations cost; each is a step of every image."""
+        if not self.iterations:
+            return 0
+        config, network = self.context.config, self._initial()
+        step = sum(multiply_adds(network, *fitted_sides(config, image, "full")) for image in self._images)
+        return self.iterations * step
 
     @property
     def _deterministic(self) -> bool:

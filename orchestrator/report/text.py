@@ -68,6 +68,12 @@ def powers_of_ten(value: float, places: int) -> str:
     return f"{mantissa.replace('-', '−')}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
+def operations(value: object) -> str:
+    """A number of multiply-adds, as a power of ten."""
+    found = number(value)
+    return UNKNOWN if found is None else "0" if not found else powers_of_ten(found, 2)
+
+
 def percent(value: object, places: int | None = None) -> str:
     """A share, from 0 to 1, in percent: with one decimal, from 99 % on with two."""
     found = number(value)

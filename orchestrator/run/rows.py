@@ -56,9 +56,13 @@ class Row:
 
     ``rule`` and ``stopping`` are how network and iteration were chosen; ``note`` is the reason if they
     differ from the settings. ``iterations`` and ``seconds`` are those of all fits the arm looked at; arms share fits.
+    reference. ``rule`` and ``stopping`` are how network and iteration were chosen; ``note`` is the reason if they
+    differ from the settings. ``iterations``, ``seconds`` and ``multiply_adds`` are those of all fits the arm looked at;
+    arms share fits. Networks and views differ in what an iteration costs, and machines in seconds: ``multiply_adds``
+    (`workers.networks.cost`) compares them.
 
-    The picked row of a lottery has the arm's ``iterations`` and ``seconds``, as in other arms; its other rows have the
-    fit's.
+    The picked row of a lottery has the arm's ``iterations``, ``seconds`` and ``multiply_adds``, as in other arms; its
+    other rows have the fit's.
 
     The arm of a lottery has a row for every round and initialisation; the one that it restored the image with is
     ``picked`` (as all rows of other arms are). ``sparsity`` is the share of the network's convolution weights that are
@@ -106,6 +110,7 @@ class Row:
     held_out_stack: float | None = None
     held_out_stack_standard_error: float | None = None
     stack_weights: str | None = None
+    multiply_adds: int | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

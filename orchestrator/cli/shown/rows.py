@@ -99,13 +99,15 @@ def print_comparison(rows: Sequence[Row]) -> None:
         return
     seeing = {row.arm for row in rows if not row.blind}
     measure = "PSNR" if overall[0].measure == "psnr" else "held-out error"
+    costs = [_cost(rows, difference.arm, difference.against) for difference in overall]
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", overflow="fold")
     table.add_column("against", overflow="fold")
-    for title in (f"{measure}, dB", "s.e.", "95 %", "wins"):
+    # Of the multiply-adds, which are the same on every machine.
+    for title in (f"{measure}, dB", "s.e.", "95 %", "wins", *["cost"] * any(costs)):
         table.add_column(title, justify="right", no_wrap=True)
-    for difference in overall:
+    for difference, cost in zip(overall, costs, strict=True):
         known = difference.low is not None and difference.high is not None
         cells = [
             *(f"{arm} (not blind)" if arm in seeing else arm for arm in (difference.arm, difference.against)),
@@ -113,7 +115,20 @@ def print_comparison(rows: Sequence[Row]) -> None:
             decibels(difference.standard_error),
             f"{difference.low:+.2f} to {difference.high:+.2f}" if known else "–",
             f"{difference.wins} of {difference.images}",
+            *[f"{cost:.2f} x" if cost else "–"] * any(costs),
         ]
         table.add_row(*map(Text, cells))
     console.print()
     console.print(table)
+
+
+def _cost(rows: Sequence[Row], arm: str, against: str) -> float | None:
+    """How many times the multiply-adds of another arm an arm took for the images of both; None where not known."""
+    ours, theirs = (
+        {row.image: row.multiply_adds for row in rows if row.picked and row.arm == of} for of in (arm, against)
+    )
+    spent = [(ours[image], theirs[image]) for image in ours if image in theirs]
+    known = [(own, other) for own, other in spent if own and other]
+    if len(known) < len(spent) or not known:
+        return None
+    return sum(own for own, _ in known) / sum(other for _, other in known)

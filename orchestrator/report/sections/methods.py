@@ -43,6 +43,14 @@ _METHODS = (
         "Of all fits the method looked at, over all images",
         optional=True,
     ),
+    Column(
+        "multiply_adds",
+        "Multiply-adds",
+        "number",
+        text.operations,
+        "What these iterations cost on any machine: networks and views differ",
+        optional=True,
+    ),
     Column("seconds", "Time", "number", text.duration, "Of all fits the method looked at, over all images"),
 )
 
@@ -88,9 +96,11 @@ def _methods(rows: Sequence[Row]) -> Table | None:
 def _on_the_whole(arm: str, rows: Sequence[Row]) -> Row:
     gain = gain_of(rows)
     spent: dict[str, float | None] = {}
-    for key in ("iterations", "seconds"):
+    for key in ("iterations", "multiply_adds", "seconds"):
         known = [value for row in rows if (value := text.number(row.get(key))) is not None]
         spent[key] = math.fsum(known) if known else None
+    if any(text.number(row.get("multiply_adds")) is None for row in rows if row.get("iterations")):
+        spent["multiply_adds"] = None
     return {
         "arm": arm,
         "restored": (sum(row.get("state") == "restored" for row in rows), len(rows)),

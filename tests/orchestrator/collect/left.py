@@ -51,7 +51,9 @@ def leave(bench: Bench, view: Any, candidate: str, output: float | NDArray[np.fl
         curve = np.array([0.3, 0.2, 0.25], dtype=np.float32)
         seen = curve if known.get("evaluation") else curve[:0]
         bench.store.put(keys.arrays("x"), FitArrays(pixels, pixels / 2, curve, seen).to_bytes())
-        record = FitRecord(name, view, "done", None, 0.2, 0.1, 2, 1, 3, 0.125, 1234, seconds=10.0, arrays="x")
+        record = FitRecord(
+            name, view, "done", None, 0.2, 0.1, 2, 1, 3, 0.125, 1234, seconds=10.0, arrays="x", multiply_adds=600
+        )
         record = replace(record, **known)
     bench.store.put(keys.result, record.to_json())
 

@@ -6,6 +6,7 @@ import pytest
 from orchestrator.arms.resolve import arms_of
 from orchestrator.collect.collect import collect
 from orchestrator.collect.fits import Chosen, picked_network
+from orchestrator.fit.cost import prior_cost
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import FitRecord, fit_keys
 from orchestrator.pick.decide import Decision
@@ -101,9 +102,9 @@ def test_an_arm_that_halves_is_charged_up_to_the_rung_whoever_went_on(
     cohort = {"halving": "synchronous", "first_rung": 2}
     arms = ["isnas-dip-blind", {"name": "whole", "halving": "none"}]
     bench = make_bench(make_config(arms=arms, cohort=cohort), encoded())
-    leave(bench, "crop", A, 0.1, iterations=8)
+    leave(bench, "crop", A, 0.1, iterations=8, multiply_adds=800)
     # The first arm ended this fit at the rung; the second brought it to its end.
-    leave(bench, "crop", B, 0.1, iterations=8)
+    leave(bench, "crop", B, 0.1, iterations=8, multiply_adds=1600)
     # This fit has paused for good.
     keys = fit_keys(bench.context, FitJob(bench.image, "crop", PriorName(C)))
     for rung in (2, 4):
@@ -111,8 +112,10 @@ def test_an_arm_that_halves_is_charged_up_to_the_rung_whoever_went_on(
             PriorName(C), "crop", "paused", held_out_error=0.4, stop_iteration=rung, iterations=rung, seconds=rung
         )
         bench.store.put(keys.rung(rung), record.to_json())
-    leave(bench, "full", A, 0.5, iterations=20)
+    leave(bench, "full", A, 0.5, iterations=20, multiply_adds=5000)
     halving, whole = arms_of(bench.context.config)
+    # Of a fit that a contest stopped, the cost is found from the network.
+    of_paused = 4 * prior_cost(bench.context.config, bench.image, "crop", PriorName(C))
     chosen = [
         Chosen(halving, SHORTLIST, Decision("held-out", named(A), {}), named(A), {PriorName(B): 2, PriorName(C): 4}),
         Chosen(whole, SHORTLIST[:2], Decision("held-out", named(A, B), {}), named(A), {}),
@@ -122,6 +125,7 @@ def test_an_arm_that_halves_is_charged_up_to_the_rung_whoever_went_on(
     rows = collect(bench.context, bench.image, chosen, previews=False)
     assert [row.iterations for row in rows] == [20 + 8 + 2 + 4, 20 + 8 + 8]
     assert [row.seconds for row in rows] == [10 + 10 + 2.5 + 4, 30]
+    assert [row.multiply_adds for row in rows] == [5000 + 800 + 400 + of_paused, 5000 + 800 + 1600]
     table = pq.read_table(bench.store.local_path(bench.context.layout.cohort(bench.image.id))).to_pylist()
     last = table[-1]
     assert (last["candidate"], last["state"], last["iterations"]) == (C, "paused", 4)

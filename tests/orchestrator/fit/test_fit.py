@@ -24,6 +24,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.layout import image_key
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig, Reads
 from workers.names import PriorName, parse_name
+from workers.networks.cost import prior_multiply_adds
 from workers.quality import psnr
 
 
@@ -109,6 +110,20 @@ def test_a_fit_leaves_its_record_and_arrays_in_the_store(bench: Bench) -> None:
     assert record.residual_correlation is None
     assert [iteration for iteration, _ in seen] == [2, 4, 6]
     assert seen[-1][1] == record.held_out_error
+
+
+def test_a_fit_counts_what_its_iterations_cost_at_the_size_of_its_view(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(cohort={"crop_px": 64}), encoded(100, 70))
+    network = bench.context.config.network
+    smallest = prior_multiply_adds(CANDIDATES[0], 3, network.width, network.input_depth(3))
+    crop, full = (run_fit(bench.context, job_of(bench, view)) for view in ("crop", "full"))
+    assert crop.iterations is not None
+    assert full.iterations is not None
+    assert crop.multiply_adds == crop.iterations * smallest
+    # Both sides are padded to multiples of 32.
+    assert full.multiply_adds == full.iterations * smallest * (128 * 96) // 64**2
 
 
 def test_the_evaluation_is_that_of_the_output_against_the_reference(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from orchestrator.arms.chains import initial_network
 from orchestrator.arms.lottery import chains_of, rounds_of
 from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import FitOutOfMemoryError, NodeLeavingError
+from orchestrator.fit.cost import prior_cost
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import Problem
 from orchestrator.fit.record import FitRecord, fit_keys, read_record
@@ -28,7 +29,7 @@ from workers.fitting import Fit, FitDivergedError
 from workers.lottery.joint import JointFit
 from workers.lottery.oes import MaskSearch
 from workers.lottery.tickets import Ticket
-from workers.names import Chain, FitName, parse_name
+from workers.names import Chain, FitName, PriorName, parse_name
 from workers.networks import Network
 from workers.objective import Objective
 from workers.operators import Identity
@@ -186,6 +187,8 @@ def test_a_chain_leaves_tickets_of_exactly_the_weights_that_are_to_be_left_and_i
     assert not any(key.endswith(("checkpoint.pt", ".start.pt")) or "finding" in key for key in left_behind(images[0]))
     searched = {"lottery-oes": 3, "lottery-imp": 9 if target == "clean" else 0}.get(arm, 0)
     assert record.iterations == searched
+    step = prior_cost(images[0].context.config, images[0].image, "full", PriorName(chain.network))
+    assert record.multiply_adds == searched * step
 
 
 def test_methods_of_one_round_are_equally_sparse_and_choose_otherwise(

@@ -69,6 +69,7 @@ def image(name: str = "cells/a.png", referenced: bool = True, **told: object) ->
         "stop_iteration": 1240,
         "held_out_error": 0.0021,
         "iterations": 4000,
+        "multiply_adds": 1_500_000_000_000,
         "seconds": 512.3,
     }
     if referenced:

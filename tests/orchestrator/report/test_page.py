@@ -210,6 +210,7 @@ def test_each_method_is_told_on_the_whole() -> None:
     told = dict(zip(heads, table[3], strict=True))
     assert (told["Restored"], told["gain"], told["Came closer"]) == ("2 of 4", "+6.00", "2 of 2")
     assert told["Iterations"] == "8,000"
+    assert told["Multiply-adds"] == "3.00×10¹²"
 
 
 def test_methods_are_compared_pair_by_pair_with_an_interval_and_a_warning() -> None:

@@ -205,6 +205,16 @@ def test_arms_are_compared_pair_by_pair(compared: Show) -> None:
     assert len(compared(*better, *worse, replace(JUDGED, image="a", arm="random"))) == 5
 
 
+def test_arms_are_compared_by_what_they_cost_on_any_machine(compared: Show) -> None:
+    dear = [replace(JUDGED, image=name, multiply_adds=3_000) for name in ("a", "b")]
+    cheap = [replace(JUDGED, image=name, arm="dip", multiply_adds=2_000) for name in ("a", "b")]
+    _, header, line = compared(*dear, *cheap)
+    assert cells(header)[-1] == "cost"
+    assert cells(line)[-1] == "1.50 x"
+    _, header, line = compared(*dear, cheap[0], replace(cheap[1], multiply_adds=None))
+    assert cells(header)[-1] == "wins"
+
+
 def test_a_comparison_of_one_image_has_no_interval_and_of_one_arm_is_none(compared: Show) -> None:
     alone = compared(replace(PLAIN, held_out_error=0.001), replace(PLAIN, arm="dip", held_out_error=0.01))
     assert cells(alone[1])[2] == "held-out error, dB"
