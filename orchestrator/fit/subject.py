@@ -15,6 +15,9 @@ from workers.names import PriorName
 from workers.networks import Network, parameter_count, prior_of
 from workers.seeds import generator_of, seed_of
 
+_SAME_WEIGHTS = 3
+"""The first rules by which a part of an image and all of it are fitted by a network of the same initial weights."""
+
 
 def _nothing(fit: Fit) -> None:
     pass
@@ -47,13 +50,17 @@ class Subject:
 
 
 def prior_subject(context: RunContext, image: InputImage, view: ViewName, name: PriorName) -> Subject:
-    """Make a prior with fresh weights, which are a function of the run's seed, the image, the view and the prior.
+    """Make a prior with fresh weights, which are a function of the run's seed, the image and the prior.
+
+    They do not depend on the view, so a choice made on a part is a choice of these very weights. In runs begun before
+    rules 3 they do.
 
     Raises:
         InvalidCandidateError: no prior has this name.
     """
     config = context.config
-    seed = seed_of(config.seed, image.id, view, str(name))
+    of_view = [] if image.rules >= _SAME_WEIGHTS else [view]
+    seed = seed_of(config.seed, image.id, *of_view, str(name))
     network = prior_of(name.network).build(
         image.channels,
         config.network.width,
