@@ -22,7 +22,7 @@ from benchmarks.images import write_images
 from orchestrator import cli
 from orchestrator.arms.arm import Rule
 from orchestrator.figures.comparison import paired
-from orchestrator.figures.study import expected_best, tau_of
+from orchestrator.figures.study import expected_best, mean_tau, tau_of
 from orchestrator.fit.arrays import read_arrays
 from orchestrator.fit.record import read_record
 from orchestrator.pick.rules import Member, values_by
@@ -93,6 +93,10 @@ def _read(task: str, store: Store) -> Run:
 
 def _with_interval(values: Sequence[float]) -> str:
     mean, _, low, high = paired(values)
+    return _shown(mean, low, high)
+
+
+def _shown(mean: float, low: float | None, high: float | None) -> str:
     return f"{mean:+.2f}" if low is None or high is None else f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
@@ -177,7 +181,7 @@ def choice_table(runs: Sequence[Run]) -> str:
                         best = np.array([fit["psnr_oracle_stop"] for fit in picture.of(view, arm)])
                         gaps.append(float(blind.max() - blind[int(values.argmin())]))
                         taus.append(tau_of(values, best))
-                lines.append([run.task, view, rule, f"{fmean(gaps):.2f}", f"{max(gaps):.2f}", _with_interval(taus)])
+                lines.append([run.task, view, rule, f"{fmean(gaps):.2f}", f"{max(gaps):.2f}", _shown(*mean_tau(taus))])
     return table(["task", "view", "rule", "pick below best, dB", "at most", "tau with best PSNR (95 %)"], lines)
 
 
@@ -228,7 +232,7 @@ def view_table(runs: Sequence[Run]) -> str:
                     gained.append(float(psnr[order[int(np.argmin(errors))]] - expected_best(psnr, 1)))
             if taus:
                 gains = [f"{fmean(gained):+.2f}" for gained in best.values()]
-                lines.append([run.task, view, _with_interval(taus), *gains])
+                lines.append([run.task, view, _shown(*mean_tau(taus)), *gains])
     heads = ["task", "chosen on", "tau with PSNR at full size (95 %)", "best 1: gain, dB", "best 3", "best 5"]
     return table(heads, lines)
 

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.errors import NotFoundError
-from orchestrator.figures.comparison import paired
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store
@@ -28,6 +27,7 @@ from orchestrator.text import to_csv
 HELD_OUT = "held-out error"
 BEST = "psnr_oracle_stop"
 _RESAMPLES = 300
+_RESAMPLES_OF_IMAGES = 2000
 _PAIRED_AT_ONCE = 256
 
 
@@ -88,8 +88,8 @@ class Table:
 class Tau:
     """Kendall's rank correlation of a predictor with the best PSNR; -1 where lower values predict higher PSNR exactly.
 
-    ``low`` to ``high`` is the 95 % interval: of an image by resampling candidates, of the mean over images by Student's
-    t. ``image`` is None for that mean.
+    ``low`` to ``high`` is the 95 % interval: of an image by resampling candidates, of the mean over images by
+    resampling these (`mean_tau`). ``image`` is None for that mean.
     """
 
     predictor: str
@@ -191,6 +191,20 @@ def _tau_of_image(name: str, image: str, predictor: NDArray[np.float64], best: N
     return Tau(name, image, len(best), tau, float(low), float(high))
 
 
+def mean_tau(taus: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """The mean of correlations of several images, and its 95 % interval; None for a single image.
+
+    The ends are quantiles of the means of images drawn with replacement (bootstrap, the same draws every time). Unlike
+    Student's t they lie within [-1, 1], as means of correlations do. Of few images such an interval is rather narrow.
+    """
+    mean = math.fsum(taus) / len(taus)
+    if len(taus) < 2:
+        return mean, None, None
+    drawn = np.random.default_rng(0).integers(len(taus), size=(_RESAMPLES_OF_IMAGES, len(taus)))
+    low, high = np.quantile(np.asarray(taus)[drawn].mean(axis=1), [0.025, 0.975])
+    return mean, float(low), float(high)
+
+
 def taus_of(table: Table) -> list[Tau]:
     """For every predictor: its mean over the images first, then each image."""
     of_images = table.by_image()
@@ -203,9 +217,7 @@ def taus_of(table: Table) -> list[Tau]:
         ]
         known = [tau.tau for tau in own if math.isfinite(tau.tau)]
         if known:
-            mean, _, low, high = paired(known)
-            # Student's t has no bounds; a correlation has.
-            low, high = (None if end is None else min(max(end, -1.0), 1.0) for end in (low, high))
+            mean, low, high = mean_tau(known)
             taus.append(Tau(name, None, sum(tau.candidates for tau in own), mean, low, high))
         taus += own
     return taus

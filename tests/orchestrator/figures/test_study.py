@@ -18,7 +18,6 @@ from scipy.stats import kendalltau
 from orchestrator.collect.fits import Fitted
 from orchestrator.collect.packed import pack
 from orchestrator.figures import study
-from orchestrator.figures.comparison import paired
 from orchestrator.figures.study import (
     HELD_OUT,
     CohortSize,
@@ -26,6 +25,7 @@ from orchestrator.figures.study import (
     Tau,
     cohort_sizes_of,
     expected_best,
+    mean_tau,
     read_table,
     resampled_taus,
     study_of,
@@ -94,14 +94,14 @@ def test_tau_leaves_out_what_is_not_known_and_is_unknown_where_nothing_varies() 
     assert math.isnan(tau_of(floats(NAN, 1), floats(1, NAN)))
 
 
-def test_the_taus_are_those_of_each_image_and_their_mean_with_students_interval() -> None:
+def test_the_taus_are_those_of_each_image_and_their_mean_with_its_interval() -> None:
     random = np.random.default_rng(3)
     images = {name: random.normal(25, 2, 30) for name in ("a", "b", "c")}
     metric = {name: random.normal(0, 2, 30) - best for name, best in images.items()}
     taus = taus_of(table(images, metric=metric))
     expected = [kendalltau(metric[name], best).statistic for name, best in images.items()]
     assert [of(taus, "metric", name).tau for name in images] == pytest.approx(expected)
-    mean, _, low, high = paired(expected)
+    mean, low, high = mean_tau(expected)
     overall = of(taus, "metric", None)
     assert (overall.tau, overall.low, overall.high) == pytest.approx((mean, low, high))
     assert (overall.candidates, of(taus, "metric", "b").candidates) == (90, 30)
@@ -173,7 +173,27 @@ def test_an_interval_over_images_ends_where_a_correlation_does() -> None:
     taus = taus_of(table({"a": best, "b": best}, errors={"a": -best, "b": floats(2, 1, 4, 3)}))
     overall = of(taus, HELD_OUT, None)
     assert overall.tau == pytest.approx((-1 + 1 / 3) / 2)
-    assert (overall.low, overall.high) == (-1, 1)
+    # A mean of two images drawn anew is one of the two, or their mean.
+    assert (overall.low, overall.high) == (-1, pytest.approx(1 / 3))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=12))
+def test_no_interval_of_correlations_is_impossible(taus: list[float]) -> None:
+    mean, low, high = mean_tau(taus)
+    assert low is not None
+    assert high is not None
+    assert min(taus) - 1e-12 <= low <= mean + 1e-12
+    assert mean - 1e-12 <= high <= max(taus) + 1e-12
+    assert mean_tau(taus) == (mean, low, high)
+
+
+def test_an_interval_over_images_covers_the_mean_of_all() -> None:
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        _, low, high = mean_tau(np.clip(random.normal(-0.6, 0.2, 12), -1, 1).tolist())
+        covered += low is not None and high is not None and low <= -0.6 <= high
+    assert covered >= 175
 
 
 def test_a_predictor_that_does_not_vary_on_an_image_is_left_out_of_the_mean() -> None:
