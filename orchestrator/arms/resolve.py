@@ -48,6 +48,8 @@ def _cohort(config: Config, base: Arm, wish: ArmSettings) -> Arm:
         size=size,
         view=view,
         full_fits=min(base.full_fits, size),
-        rungs=tuple(config.cohort.rungs(config.iterations(view))) if halving == "synchronous" else (),
+        rungs=tuple(config.cohort.rungs(config.first_rung(view), config.iterations(view)))
+        if halving == "synchronous"
+        else (),
         asynchronous=halving == "asha" and view != "full",
     )

@@ -4,20 +4,18 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 
-from orchestrator.settings import Cohort
-
 
 class ContestsOfImages(FIFOScheduler):  # type: ignore[misc]
     """Ends the fits that do worse than others of their contest; held-out errors of different images do not compare.
 
     At a rung, a trial is compared with the trials that reached the rung before it. So the outcome depends on the order
-    of arrival, and no run repeats another. The first rung is at ``cohort.first_rung`` iterations, each next one ``1 /
-    cohort.keep_share`` times further.
+    of arrival, and no run repeats another. The first rung is after ``first_rung`` iterations, each next one
+    ``1 / keep_share`` times further.
     """
 
-    def __init__(self, cohort: Cohort, iterations: int) -> None:
+    def __init__(self, first_rung: int, keep_share: float, iterations: int) -> None:
         super().__init__()
-        self._cohort, self._iterations = cohort, iterations
+        self._first_rung, self._keep_share, self._iterations = first_rung, keep_share, iterations
         self._contests: dict[tuple[str, str], AsyncHyperBandScheduler] = {}
 
     def _contest_of(self, trial: Any) -> AsyncHyperBandScheduler | None:
@@ -30,9 +28,9 @@ class ContestsOfImages(FIFOScheduler):  # type: ignore[misc]
                 time_attr="iteration",
                 metric="held_out_error",
                 mode="min",
-                max_t=max(self._iterations, self._cohort.first_rung),
-                grace_period=self._cohort.first_rung,
-                reduction_factor=1 / self._cohort.keep_share,
+                max_t=max(self._iterations, self._first_rung),
+                grace_period=self._first_rung,
+                reduction_factor=1 / self._keep_share,
                 stop_last_trials=False,
             )
         return self._contests[key]

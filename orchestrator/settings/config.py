@@ -51,6 +51,11 @@ class Config(Section):
             return self.fit.iterations
         return self.cohort.iterations
 
+    def first_rung(self, view: str) -> int:
+        """The iterations after which the worse part of a cohort on this view ends first."""
+        given = self.cohort.first_rung
+        return max(1, round(self.task.kind.first_rung * self.iterations(view))) if given is None else given
+
 
 def described_settings() -> list[tuple[str, str, str]]:
     """Every setting as (name, default, description); those of a list's entries as ``arms[].name``."""

@@ -24,6 +24,7 @@ class Inpaint(Task):
     room: ClassVar[float] = 0.5
     prior: ClassVar[str] = "dip-inpaint"
     stacks: ClassVar[bool] = True
+    first_rung: ClassVar[float] = 0.25
     needs_masks: ClassVar[bool] = True
 
     def simulate(self, clean: NDArray[np.float32], random: np.random.Generator) -> Observation:

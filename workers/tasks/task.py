@@ -49,6 +49,8 @@ class Task(ABC):
             case, a low-resolution pixel holds many pixels, and between missing pixels there are too few neighbours.
         stacks: whether the held-out pixels are a sample of the restored image's own, so that weights by which fits are
             combined may be made from them. It is False where that was not measured to help.
+        first_rung: the share of a fit's iterations before which its held-out error does not tell how it will end, in
+            (0, 1). Networks that begin fast are not those that end best.
         needs_masks: whether pixels are missing, so that a mask must mark them.
         enlarges: whether the restored image is larger than the given one, by the setting ``task.factor``.
         room: how far the restored image may go beyond the range of what was measured, in such ranges: a blur takes the
@@ -62,6 +64,7 @@ class Task(ABC):
     correlated_noise: ClassVar[bool] = False
     residual_tells: ClassVar[bool] = False
     stacks: ClassVar[bool] = False
+    first_rung: ClassVar[float] = 0.5
     needs_masks: ClassVar[bool] = False
     enlarges: ClassVar[bool] = False
     why_not_small: ClassVar[str | None] = None

@@ -6,7 +6,6 @@ import pytest
 from orchestrator.fit.job import FitJob
 from orchestrator.run.inputs import InputImage
 from orchestrator.schedule.asha import ContestsOfImages
-from orchestrator.settings import Cohort
 from workers.names import PriorName
 
 STOP, CONTINUE = ContestsOfImages.STOP, ContestsOfImages.CONTINUE
@@ -32,7 +31,7 @@ class Trial:
 
 @pytest.fixture
 def contests() -> ContestsOfImages:
-    return ContestsOfImages(Cohort(halving="asha", first_rung=10, keep_share=0.5), iterations=80)
+    return ContestsOfImages(first_rung=10, keep_share=0.5, iterations=80)
 
 
 def told(contests: ContestsOfImages, trial: Trial, iteration: int, error: float) -> str:
