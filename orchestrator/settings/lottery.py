@@ -40,8 +40,11 @@ class Lottery(Section):
     oes_iterations: int | None = Field(
         None, ge=1, description="oes: steps in which a mask is learnt; null: as iterations"
     )
-    oes_strength: float = Field(
-        1e-9, ge=0, description="oes: weight of the masks' divergence from the share to be kept"
+    oes_strength: float | None = Field(
+        None,
+        ge=0,
+        description="oes: weight of the masks' divergence from the share to be kept, a sum over weights; null: 1e-9 at"
+        " the authors' 2.2 million weights, in inverse proportion to their number",
     )
     tickets: str | None = Field(
         None, description="the run whose tickets the arms with a source take (evaluate sets it)"

@@ -7,8 +7,10 @@ Every weight w has a probability p to be kept. At every step a mask m is drawn, 
     m = sigmoid((logits + log u - log(1 - u)) / temperature),           u uniform on (0, 1)
 
 in the logits, which begin at 0. The weights with the largest logits make the mask. The released code takes 60,000 steps
-with a strength of 1e-9 and the share to keep as the prior. It masks biases and batch normalisation as well; here only
-weights of convolutions are masked, as by every other method, so that masks of equal sparsity compare.
+with a strength of 1e-9 and the share to keep as the prior, for 2.2 million weights. The loss is a mean over pixels and
+the divergence a sum over weights, so a strength holds for one number of weights: with fewer, the same one pulls less.
+The default keeps the authors' balance (`strength_for`). Their code masks biases and batch normalisation as well; here
+only weights of convolutions are masked, as by every other method, so that masks of equal sparsity compare.
 """
 
 import math
@@ -30,6 +32,15 @@ from workers.seeds import generator_of
 _SMALLEST = 1e-7
 """The least distance of u from 0 and from 1, where the logarithms diverge."""
 
+_AUTHORS_STRENGTH = 1e-9
+_AUTHORS_WEIGHTS = 2_208_768
+"""The convolution weights of DIP's network for denoising at 128 channels."""
+
+
+def strength_for(weights: int) -> float:
+    """The strength with which the divergence of so many weights counts as much as in the authors' network."""
+    return _AUTHORS_STRENGTH * _AUTHORS_WEIGHTS / weights
+
 
 class MaskSearch:
     """Mask probabilities being learnt for one or more images, advanced in blocks of iterations.
@@ -44,7 +55,7 @@ class MaskSearch:
             iteration.
         exempt: patterns of layers to leave alone, see `workers.lottery.masks.prunable`.
         prior: the share of weights to keep, in (0, 1).
-        strength: of the pull towards the prior.
+        strength: of the pull towards the prior; None: `strength_for` the number of weights.
         seed: of the masks that are drawn.
         learning_rate: of Adam.
         temperature: of the relaxation; the lower, the nearer masks are to 0 and 1.
@@ -61,7 +72,7 @@ class MaskSearch:
         *,
         exempt: Sequence[str] = (),
         prior: float,
-        strength: float,
+        strength: float | None,
         seed: int,
         learning_rate: float = 0.01,
         temperature: float = 0.2,
@@ -72,11 +83,12 @@ class MaskSearch:
         self.iteration = 0
         self._objectives = objectives
         self._prior = prior
-        self._strength = strength
         self._temperature = temperature
         self._generator = generator_of("mask search", seed, device=device)
         self._network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._weights = {name: conv.weight.detach() for name, conv in prunable(self._network, exempt).items()}
+        weights = sum(weight.numel() for weight in self._weights.values())
+        self._strength = strength_for(weights) if strength is None else strength
         self._logits = {name: torch.zeros_like(weight, requires_grad=True) for name, weight in self._weights.items()}
         self._optimizer = adam(self._logits.values(), learning_rate)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.workers.lottery.small import NOISE, decoder, dip, exempt, objective, weights
 from workers.fitting import FitDivergedError
 from workers.lottery.masks import Masks, apply, prunable, top
-from workers.lottery.oes import MaskSearch
+from workers.lottery.oes import MaskSearch, strength_for
 from workers.lottery.pruning import at_random
 from workers.networks import Network
 from workers.objective import Measurement, Objective
@@ -88,6 +88,17 @@ def test_the_loss_is_the_images_on_drawn_masks_with_the_divergence_from_the_prio
     ]
     # One mask is drawn a step, for all images.
     assert bare == pytest.approx(sum(singles), rel=1e-5)
+
+
+def test_the_pull_does_not_depend_on_the_number_of_weights() -> None:
+    divergence = 0.5 * np.log(0.5 / 0.2) + 0.5 * np.log(0.5 / 0.8)
+    for network in (decoder(), decoder(channels=32), dip()):
+        found, bare = (
+            MaskSearch(network, [objective(network)], prior=0.2, strength=strength, seed=0) for strength in (None, 0.0)
+        )
+        # As the authors' 1e-9 pulls their 2,208,768 weights.
+        assert found.advance(1) - bare.advance(1) == pytest.approx(1e-9 * 2_208_768 * divergence, rel=0.01)
+    assert strength_for(2_208_768) == 1e-9
 
 
 def test_masks_are_nearer_to_zero_and_one_the_colder_and_even_on_average() -> None:
