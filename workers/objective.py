@@ -43,6 +43,7 @@ class Measurement:
         *,
         share: float = 0.05,
         fewest: int = 1000,
+        shaped: bool = False,
     ) -> Self:
         """A measurement whose hidden pixels are drawn at random.
 
@@ -53,11 +54,12 @@ class Measurement:
             share: the share of the known pixels that is hidden, in (0, 1).
             fewest: the least number of hidden pixels, up to a fifth of the known ones; fewer leave
                 the choice of a network to chance.
+            shaped: hide pixels in the shape of what is missing, see `workers.stopping.held_out_mask`.
         """
         height, width = pixels.shape[1:]
         observed = height * width if known is None else int(known.sum())
         share = max(share, min(_MOST_HIDDEN, fewest / max(1, observed)))
-        return cls(pixels, held_out_mask(height, width, share, random, known), known)
+        return cls(pixels, held_out_mask(height, width, share, random, known, shaped=shaped), known)
 
 
 class Objective:

@@ -103,7 +103,7 @@ def restore(
     rule = rule_of("auto", correlated=task.correlated_noise)
     fit = Fit(
         built,
-        Measurement.hiding(observed, known, random),
+        Measurement.hiding(observed, known, random, shaped=True),
         task.operator,
         settings or FitSettings(stopping=rule.name),
         seed=seed_of("restore fit", seed, name),

@@ -20,6 +20,9 @@ from workers.views import View, ViewName, select_view
 
 Array = NDArray[np.float32]
 
+_SHAPED = 3
+"""The first rules whose hidden pixels have the shape of the holes in the user's mask."""
+
 
 class Problem:
     """An image's inputs. Each is read and decoded once, when it is first used.
@@ -150,7 +153,14 @@ class Problem:
         config = self._context.config
         random = np.random.default_rng(seed_of(config.seed, self.image.id, "held-out", view.name))
         pixels, known = view.take(self.observation.pixels, self.observation.known)
-        return Measurement.hiding(pixels, known, random, share=config.fit.held_out, fewest=config.fit.held_out_pixels)
+        return Measurement.hiding(
+            pixels,
+            known,
+            random,
+            share=config.fit.held_out,
+            fewest=config.fit.held_out_pixels,
+            shaped=self.image.mask is not None and self.image.rules >= _SHAPED,
+        )
 
     def _read(self, file: str) -> bytes:
         try:

@@ -19,8 +19,8 @@ version.
 
 A run keeps the rules that it was begun with, so that its fits compare and its restored files agree. Rules 2 and 3
 changed no pixel. By rules 2 the running average of a fit does not begin at the untrained output. By rules 3 noise is
-examined in all directions (docs/tasks.md), fits at full size are stacked (`workers.stacking`), and initial weights do
-not depend on the view.
+examined in all directions (docs/tasks.md), fits at full size are stacked (`workers.stacking`), initial weights
+do not depend on the view, and hidden pixels have the shape of the holes in a user's mask.
 """
 
 _OF_CONTENT = re.compile(rf"(?s:.*/)?{IMAGES}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(?:\.[a-z0-9]{{1,8}})?")

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from orchestrator.errors import ImageRejectedError
 from orchestrator.fit.problem import Problem
@@ -229,3 +230,26 @@ def test_every_input_is_read_once(
     for _ in range(2):
         _ = problem.picture, problem.reference, problem.unrestored, problem.measurement(problem.view("crop"))
     assert len(keys) == len(set(keys)) == (2 if given in ("reference", "mask") else 1)
+
+
+def test_hidden_pixels_have_the_shape_of_the_holes_in_a_users_mask(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    config = make_config(task={"name": "inpaint"})
+    known = np.ones((40, 48), dtype=np.bool_)
+    known[5:13, 8:16] = False
+
+    def hidden(mask: NDArray[np.bool_], rules: int) -> NDArray[np.bool_]:
+        bench = make_bench(config, encoded(), mask=mask)
+        return measured(bench.context, replace(bench.image, rules=rules), "full").held_out
+
+    in_shape, before, scattered = hidden(known, 3), hidden(known, 2), hidden(HOLES, 3)
+    assert in_shape.sum() == before.sum()
+
+    def together(hidden: NDArray[np.bool_]) -> float:
+        return float((hidden[:, 1:] & hidden[:, :-1]).sum() / hidden.sum())
+
+    assert together(in_shape) > 0.7
+    # Runs begun before, and masks of single pixels here and there, have single hidden ones.
+    assert together(before) < 0.3
+    assert together(scattered) < 0.3
