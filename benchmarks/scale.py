@@ -22,16 +22,17 @@ from PIL import Image
 
 from benchmarks.common import machine, print_table
 from orchestrator.drive import driver
+from orchestrator.drive.inputs import bringing_of, without_rejected
 from orchestrator.fit.arrays import FitArrays
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import FitRecord, fit_keys
-from orchestrator.plan.make import make_plan, resume_plan
+from orchestrator.plan.make import AHEAD, make_plan, resume_plan
 from orchestrator.plan.plan import Plan
 from orchestrator.resources.share import Resources
 from orchestrator.run.attempt import RunState
 from orchestrator.run.claim import take
 from orchestrator.run.context import RunContext
-from orchestrator.run.inputs import Source
+from orchestrator.run.inputs import Source, read_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Stage
 from orchestrator.run.rows import Row, RowState, rows_record
@@ -129,36 +130,48 @@ class _Still:
 def drive(place: str, plan: Plan, started: float, stop_after: int, requests: Counter[str]) -> float:
     """Take a plan's images to their rows, or so many of them; return the seconds to the first row.
 
-    ``requests`` keeps those that are made once the images are in the store.
+    ``requests`` keeps those that are made after planning.
     """
+    requests.clear()
     store = open_store(place)
     driver.begin(store, plan, {})
     context = RunContext(place, plan.run, plan.config, plan.simulate, "cpu", 1)
     still: Any = _Still()
     with take(store, RunLayout(plan.run), {}) as claim:
-        plan = driver._bring(context, plan, claim, still)
-        requests.clear()
         crew: Any = _Crew(context)
-        share = Share(RESOURCES)
-        loop = loop_of(
-            context, plan, share, listener=still, claim=claim, crew=crew, watch=still, gauges=still, joined=False
-        )
 
         def enough() -> None:
-            if len(crew.collected) >= stop_after:
+            if len(crew.collected) >= stop_after and not bringing.coming:
                 raise KeyboardInterrupt
 
-        try:
-            loop.run(enough)
-        except KeyboardInterrupt:
-            claim.end(RunState.INTERRUPTED)
+        if not plan.coming:
+            plan = without_rejected(context, plan, RESOURCES, still)
+        with bringing_of(context, plan, RESOURCES, claim, still) as bringing:
+            loop = loop_of(
+                context,
+                plan,
+                Share(RESOURCES),
+                listener=still,
+                claim=claim,
+                crew=crew,
+                watch=still,
+                gauges=still,
+                joined=False,
+                arrivals=bringing if plan.coming else None,
+            )
+            try:
+                loop.run(enough)
+            except KeyboardInterrupt:
+                claim.end(RunState.INTERRUPTED)
     return float(crew.collected[0] - started)
 
 
-def make_up(store: Store, plan: Plan, number: int) -> None:
+def make_up(store: Store, layout: RunLayout, number: int) -> None:
     """Write rows for the first images that have none, until so many have."""
-    layout = RunLayout(plan.run)
-    for image in plan.images[:number]:
+    inputs = read_inputs(store, layout)
+    if inputs is None:
+        raise RuntimeError("not all images are in the store")
+    for image in inputs.images[:number]:
         row = Row(
             image.name, "dip", RowState.RESTORED, candidate="dip", held_out_error=0.01, iterations=20, seconds=1.0
         )
@@ -210,18 +223,18 @@ def main() -> None:
         facts = [("memory before", peak())]
         started = time.perf_counter()
         source = Source(str(Path(folder, "images")))
-        plan = make_plan(store, config, source, run=layout.run, resolve=lambda config: RESOURCES)
-        facts.append(("files looked at, s", f"{time.perf_counter() - started:.1f}"))
+        plan = make_plan(store, config, source, run=layout.run, resolve=lambda config: RESOURCES, ahead=AHEAD)
+        facts.append(("planned, s", f"{time.perf_counter() - started:.1f}"))
         facts.append(("to the first row, s", f"{drive(place, plan, started, driven, requests):.1f}"))
         facts.append((f"to {driven} rows, s", f"{time.perf_counter() - started:.1f}"))
         facts.append(("store requests an image", f"{requests.total() / driven:.1f}"))
-        make_up(store, plan, half)
+        make_up(store, layout, half)
         started = time.perf_counter()
         plan = resume_plan(store, layout.run, resolve=lambda config: RESOURCES)
         facts.append(("resumed, to the next row, s", f"{drive(place, plan, started, driven, requests):.1f}"))
         facts.append((f"to {driven} rows more, s", f"{time.perf_counter() - started:.1f}"))
         facts.append(("store requests an image, resumed", f"{requests.total() / driven:.1f}"))
-        make_up(store, plan, number)
+        make_up(store, layout, number)
         facts.append(("memory at most, before the report", peak()))
         started = time.perf_counter()
         rows = driver._write_tables(store, driver.read_run(store, layout.run))

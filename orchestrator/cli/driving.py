@@ -50,7 +50,7 @@ def carry_out(options: argparse.Namespace, start: Callable[..., Run]) -> int:
 
 def print_request(request: "Request", name: str | None) -> None:
     """Print the plan of a request; ``name`` is the place its settings come from, if not its effort."""
-    plan = request.plan()
+    plan = request.plan(ahead=None)
     print_plan(plan, request.store, name or (plan.sizing.settings if plan.sizing is not None else plan.run))
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from orchestrator.drive.inputs import all_brought, bringing_of, tell_of, without_rejected
 from orchestrator.drive.local_ray import interruptible, local_ray, uninterrupted
 from orchestrator.drive.study import conclude_study
 from orchestrator.errors import (
@@ -25,20 +26,19 @@ from orchestrator.errors import (
     UserMistakeError,
 )
 from orchestrator.figures.run import figures_of, write_figures
-from orchestrator.ingest.bring import bring, write_rejected
 from orchestrator.plan.plan import Plan
 from orchestrator.report.build import write_report
 from orchestrator.resources.facts import machine_facts
-from orchestrator.resources.share import too_large
+from orchestrator.resources.share import Resources
 from orchestrator.run.attempt import DELETES, RunState, last_attempt, machines_of, now
 from orchestrator.run.claim import Claim, take
 from orchestrator.run.context import RunContext
-from orchestrator.run.inputs import Inputs, Source, image_ids, read_inputs
+from orchestrator.run.inputs import Source, image_ids, read_inputs
 from orchestrator.run.layout import SHARED, RunLayout
 from orchestrator.run.marker import hold
 from orchestrator.run.progress import Listener, Stage
 from orchestrator.run.record import RunRecord, read_run
-from orchestrator.run.rows import Row, RowState, read_rows, rows_record, write_results
+from orchestrator.run.rows import Row, read_rows, write_results
 from orchestrator.run.versions import code_version, mixture
 from orchestrator.schedule.work import work
 from orchestrator.store import Store
@@ -65,7 +65,7 @@ def begin(store: Store, plan: Plan, machine: dict[str, Any]) -> RunRecord:
     record = RunRecord(
         run=plan.run,
         created=now(),
-        images=len(plan.images) + len(plan.rejected),
+        images=plan.count + len(plan.rejected),
         rejected=len(plan.rejected),
         simulate=plan.simulate,
         config=plan.config.model_dump(mode="json"),
@@ -170,8 +170,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
                 if mixed:
                     logged.note(mixed)
                 _sweep(store, layout, logged)
-                plan = _bring(context, plan, claim, logged)
-                work(context, plan, resources, logged, claim, joined=joined, check_signals=check_signals)
+                plan = _work(context, plan, resources, logged, claim, joined=joined, check_signals=check_signals)
             claim.check(now=True)
             took = seconds()
             ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)
@@ -234,38 +233,37 @@ def _sweep(store: Store, layout: RunLayout, listener: Listener) -> None:
             listener.note(f"removed {swept} files that killed processes had left in the store")
 
 
-def _bring(context: RunContext, plan: Plan, claim: Claim, listener: Listener) -> Plan:
-    """Upload the images that the store lacks and record the rejected ones; return the plan without those."""
-    store, layout, resources = context.store, context.layout, plan.resources
-    if plan.uploads:
-        inputs = bring(
-            store,
-            layout,
-            plan.inputs,
-            plan.uploads,
-            max_pixels=plan.config.ingest.max_pixels,
-            white_is_known=plan.source.white_is_known,
-            check_stop=claim.check_stop,
-        )
-        plan = replace(plan, inputs=inputs, uploads=())
-    write_rejected(store, layout, plan.config, plan.rejected)
-    for reject in plan.rejected:
-        listener.note(f"{reject.name}: rejected: {reject.reason}")
-    assert resources is not None  # noqa: S101 - see `execute`
-    # A run that was planned elsewhere learns only here how much memory the machines have.
-    reasons = too_large(plan.config, plan.images, resources)
-    for image in plan.images:
-        if image.id in reasons:
-            rows = [Row(image.name, arm.name, RowState.REJECTED, reason=reasons[image.id]) for arm in plan.arms]
-            if store.create(layout.row(image.id), rows_record(rows)):
-                listener.note(f"{image.name}: rejected: {reasons[image.id]}")
-    fitting = [image for image in plan.images if image.id not in reasons]
-    plan = replace(plan, inputs=Inputs(fitting, plan.rejected))
-    listener.note(
-        f"run {plan.run}: {len(plan.images)} images, {plan.candidates} candidates, at most {plan.trials} fits;"
-        f" {resources.parallel} at a time on {resources.device}, {resources.threads} thread(s) each"
-    )
-    return plan
+def _work(
+    context: RunContext,
+    plan: Plan,
+    resources: Resources,
+    listener: Listener,
+    claim: Claim,
+    *,
+    joined: bool,
+    check_signals: Callable[[], None],
+) -> Plan:
+    """Take a plan's images to their rows while they are brought to the store; return the plan with those brought."""
+
+    def check(coming: int) -> None:
+        check_signals()
+        claim.check_stop()
+
+    if not plan.coming:
+        plan = without_rejected(context, plan, resources, listener)
+        tell_of(plan, resources, listener)
+        work(context, plan, resources, listener, claim, joined=joined, check_signals=check_signals)
+        return plan
+    tell_of(plan, resources, listener)
+    looked_at = nullcontext() if plan.rest is None else contextlib.closing(plan.rest)
+    with looked_at, bringing_of(context, plan, resources, claim, listener) as bringing:
+        if plan.config.lottery.together:
+            # A search on all images together begins with all of them.
+            plan = all_brought(plan, bringing, check)
+        arrivals = bringing if plan.coming else None
+        work(context, plan, resources, listener, claim, joined=joined, arrivals=arrivals, check_signals=check_signals)
+        # On a resumed run all images may have rows before the last of them is in the store.
+        return all_brought(plan, bringing, check)
 
 
 def _give_up(store: Store, claim: Claim, state: RunState, reason: str, seconds: float) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.drive.driver import begin
+from orchestrator.drive.inputs import files_of
 from orchestrator.errors import OrchestratorError, UserMistakeError
-from orchestrator.ingest.bring import bring
+from orchestrator.ingest.bring import Bringing
 from orchestrator.plan.plan import Plan
 from orchestrator.run.attempt import latest
 from orchestrator.run.layout import RunLayout
@@ -173,17 +174,18 @@ def _when_ready(submit: Callable[[], str]) -> str:
 def bring_over(store: Store, plan: Plan, listener: Listener) -> None:
     """Write everything to the store that a driver needs if it knows only the run's name."""
     begin(store, plan, {"dip-orchestrator": project_version()})
-    if plan.uploads:
-        total = len(plan.uploads)
-        bring(
+    total = plan.coming
+    if total:
+        with Bringing(
             store,
             RunLayout(plan.run),
-            plan.inputs,
-            plan.uploads,
-            max_pixels=plan.config.ingest.max_pixels,
+            files_of(plan),
+            total,
+            plan.rejected,
+            config=plan.config,
             white_is_known=plan.source.white_is_known,
-            on_progress=lambda done: listener.update([Stage("upload", done, total)]),
-        )
+        ) as bringing:
+            bringing.wait(lambda coming: listener.update([Stage("upload", total - coming, total)]))
 
 
 def hand_over(store: Store, plan: Plan, cluster: Cluster, listener: Listener, *, ship_code: bool = False) -> Job:

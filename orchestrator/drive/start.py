@@ -110,7 +110,7 @@ def _make_ready(store: Store, plan: Plan, listener: Listener) -> int:
     hold(store)
     # Time is taken by our own clock: the last driver's machine may have died without recording anything.
     wait_until_free(store, RunLayout(plan.run), note=listener.note)
-    listener.note(f"run {plan.run}: bringing {len(plan.uploads)} images to {store.url}")
+    listener.note(f"run {plan.run}: bringing {plan.coming} images to {store.url}")
     _note_sizing(plan, listener)
     return latest(store, RunLayout(plan.run))
 

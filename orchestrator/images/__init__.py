@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from orchestrator.images.formats import FIRST_BYTES, check_format, read
+from orchestrator.images.formats import FIRST_BYTES, check_format, container_suffix, read
 from orchestrator.images.masks import decode_mask, encode_mask
 from orchestrator.images.picture import Encoding, Picture, finite_in, to_picture, to_samples
 from orchestrator.images.png import write_png
@@ -43,6 +43,7 @@ __all__ = [
     "Encoding",
     "Picture",
     "check_format",
+    "container_suffix",
     "decode",
     "decode_mask",
     "encode",

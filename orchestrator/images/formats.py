@@ -35,6 +35,13 @@ def check_format(start: bytes) -> None:
     reader_of(start)
 
 
+def container_suffix(start: bytes) -> str:
+    """The suffix of the restored file, ".png" or ".tif", of a file that begins with these bytes; raises
+    ImageRejectedError as `check_format` does."""
+    check_format(start)
+    return ".tif" if reader_of(start)[1] is read_tiff else ".png"
+
+
 def read(data: bytes, max_pixels: int) -> Decoded:
     """Read a file of any of the formats; raise ImageRejectedError for anything that cannot be read completely."""
     check_format(data[:FIRST_BYTES])

@@ -12,10 +12,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType
@@ -25,17 +26,19 @@ from orchestrator.resources.cpus import cpu_count
 
 _MOST_PROCESSES = 8
 _CALLS_WORTH_A_PROCESS = 4
+_AHEAD = 4  # calls for each process
 _STARTING = threading.Lock()
 _Result = TypeVar("_Result")
 
 
 def isolated_map(
     function: Callable[..., _Result], *arguments: Sequence[Any], memory: int, seconds: int
-) -> Iterator[_Result | None]:
+) -> Generator[_Result | None, None, None]:
     """Yield the function's result for each of the arguments, in their order; None if a call ended its process.
 
-    A process may take ``memory`` bytes more than it begins with (if the system shows how many these are), and a call
-    may take so many ``seconds`` of a CPU. A call that takes more raises MemoryError or is ended.
+    Only a few calls are made before their results are taken. A process may take ``memory`` bytes more than it begins
+    with (if the system shows how many these are), and a call may take so many ``seconds`` of a CPU. A call that takes
+    more raises MemoryError or is ended.
 
     Raises:
         RuntimeError: no process can be started.
@@ -57,9 +60,19 @@ def isolated_map(
 
     for _ in range(count):
         idle.put(None)
+    waiting: deque[Future[_Result | None]] = deque()
     try:
         with ThreadPoolExecutor(max(1, count)) as threads:
-            yield from threads.map(call, *arguments)
+            try:
+                for values in zip(*arguments, strict=True):
+                    if len(waiting) == _AHEAD * count:
+                        yield waiting.popleft().result()
+                    waiting.append(threads.submit(call, *values))
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for each in waiting:
+                    each.cancel()
     finally:
         for _ in range(count):
             if (process := idle.get()) is not None:
@@ -93,7 +106,16 @@ def _without_main() -> Iterator[None]:
             sys.modules["__main__"] = main
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that has started it is gone: killed, it cannot end what waits for its calls."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
 def _prepare(memory: int) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the command reacts to Ctrl-C
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the user must not see C libraries' messages

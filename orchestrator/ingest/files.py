@@ -4,13 +4,13 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from orchestrator.errors import ImageRejectedError, ImagesUnavailableError, UserMistakeError
-from orchestrator.images import FIRST_BYTES, Encoding, check_format, decode, decode_mask
+from orchestrator.images import FIRST_BYTES, Encoding, check_format, container_suffix, decode, decode_mask
 from orchestrator.images.isolated import isolated_map
 from orchestrator.run.inputs import Rejected
 from orchestrator.run.layout import CLAIMS, RECORD, RUNS
@@ -20,6 +20,7 @@ _DECODING_BYTES_PER_PIXEL = 128  # five 64-bit samples, three times over
 _DECODING_BYTES = 1 << 30  # memory of codecs in addition to the pixels
 _DECODING_SECONDS = 300
 _CRASHED = f"its decoder crashed, or did not end within {_DECODING_SECONDS} s"
+_ONE_CRASHED = f"its decoder, or that of its reference or mask, crashed, or did not end within {_DECODING_SECONDS} s"
 _LEFT_BY_SYSTEMS = {
     "thumbs.db",
     "ehthumbs.db",
@@ -189,23 +190,78 @@ def _read(
 
 
 def read_files(
-    folder: Path,
-    paths: Sequence[Path],
-    likes: Sequence[Encoding | None],
-    max_pixels: int,
-    *,
-    are_masks: bool = False,
-    masked: bool = False,
+    folder: Path, paths: Sequence[Path], max_pixels: int, *, masked: bool = False
 ) -> Iterator[ReadFile | Rejected]:
-    """Decode every file once, so that the plan knows which ones can be used; only small records are kept.
+    """Decode every file once, so that it is known which ones can be used; only small records are kept.
 
-    ``likes`` are the encodings whose scales references have to share; None for images. A mask must say what is known.
     ``masked`` images have masks: values that are not finite may lie in their holes.
     Files are always decoded in processes of their own, even if there are few: a process starts quickly, and a decoder
-    that crashes ends only its own process.
+    that crashes ends only its own process. A few are decoded before their records are taken.
     """
-    read = partial(_read, folder=folder, max_pixels=max_pixels, is_mask=are_masks, masked=masked)
-    memory = _DECODING_BYTES + _DECODING_BYTES_PER_PIXEL * max_pixels
-    outcomes = isolated_map(read, paths, likes, memory=memory, seconds=_DECODING_SECONDS)
+    read = partial(_read, like=None, folder=folder, max_pixels=max_pixels, is_mask=False, masked=masked)
+    outcomes = isolated_map(read, paths, memory=_memory(max_pixels), seconds=_DECODING_SECONDS)
     for path, outcome in zip(paths, outcomes, strict=True):
         yield outcome or Rejected(relative_name(path, folder), _CRASHED)
+
+
+@dataclass(frozen=True)
+class Together:
+    """An image that was read, and its reference and its mask, as far as it has these and can be used."""
+
+    image: ReadFile | Rejected
+    reference: ReadFile | Rejected | None = None
+    mask: ReadFile | Rejected | None = None
+
+
+def read_together(
+    folder: Path,
+    paths: Sequence[Path],
+    references: Sequence[Path | None],
+    masks: Sequence[Path | None],
+    max_pixels: int,
+    *,
+    masked: bool,
+) -> Generator[Together, None, None]:
+    """Decode images with their references, which share the images' scales, and their masks, as `read_files` does.
+
+    A mask must say what is known.
+    """
+    read = partial(_read, folder=folder, max_pixels=max_pixels)
+    outcomes = isolated_map(
+        partial(_read_together, read, masked),
+        *(paths, references, masks),
+        memory=_memory(max_pixels),
+        seconds=_DECODING_SECONDS,
+    )
+    for path, reference, mask, outcome in zip(paths, references, masks, outcomes, strict=True):
+        crashed = _CRASHED if (reference, mask) == (None, None) else _ONE_CRASHED
+        yield outcome or Together(Rejected(relative_name(path, folder), crashed))
+
+
+def _read_together(
+    read: Callable[..., ReadFile | Rejected], masked: bool, path: Path, reference: Path | None, mask: Path | None
+) -> Together:
+    image = read(path, None, is_mask=False, masked=masked)
+    if isinstance(image, Rejected):
+        return Together(image)
+    clean, holes = None, None
+    if reference is not None:
+        clean = read(reference, image.encoding, folder=reference.parent, is_mask=False, masked=False)
+    if mask is not None:
+        holes = read(mask, None, folder=mask.parent, is_mask=True, masked=False)
+    return Together(image, clean, holes)
+
+
+def _memory(max_pixels: int) -> int:
+    return _DECODING_BYTES + _DECODING_BYTES_PER_PIXEL * max_pixels
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix of the restored file by the first bytes of an image; "" if it is none, or cannot be read."""
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return container_suffix(file.read(FIRST_BYTES))
+    except (OSError, ImageRejectedError):
+        return ""

@@ -1,23 +1,38 @@
 """From folders of files to the list of images that a run works on.
 
 Every file that is not hidden gets a row: a file that cannot be read is rejected with its reason, the others go on.
-Mistakes that concern the whole run (no folder, references that do not match) are reported before anything is written.
+All files are named before anything is written, and only some are looked at: mistakes of names (no folder, no reference
+of this name), and what is wrong with the references and masks of the first files, concern the whole run. What is wrong
+with a later file concerns that file: it is looked at while the first ones are worked on.
 """
 
+import os
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
-from orchestrator.errors import UserMistakeError
-from orchestrator.ingest.files import MOST_PART_BYTES, ReadFile, files_below, folder_of, identity, read_files
-from orchestrator.ingest.partners import match_partners, size_text
-from orchestrator.run.inputs import SPREAD_SUFFIX, InputImage, Rejected
+from orchestrator.errors import ImagesUnavailableError, UserMistakeError
+from orchestrator.ingest.files import (
+    ReadFile,
+    Together,
+    check_folder,
+    files_below,
+    folder_of,
+    identity,
+    read_files,
+    read_together,
+    relative_name,
+    suffix_of,
+)
+from orchestrator.ingest.names import RestoredNames, is_named_like_an_image
+from orchestrator.ingest.partners import Kind, Partners, partner_mistake, size_text
+from orchestrator.run.inputs import InputImage, Rejected
 from orchestrator.run.layout import image_id
 from orchestrator.text import printable
+
+_KINDS: tuple[Kind, ...] = ("reference", "mask")
 
 
 @dataclass(frozen=True)
@@ -30,54 +45,6 @@ class Upload:
     mask_path: Path | None = None
 
 
-def _restored_names(images: Sequence[ReadFile]) -> list[str]:
-    """Name each restored file: the image's own relative path, with the suffix of its lossless format.
-
-    Two images may get the same name, also because a file system ignores case or the composition of accents. They then
-    keep their own suffix before the new one, and get numbers if that is not enough.
-    """
-    plain = [_joined(*_parted(image.name, image.encoding.suffix)) for image in images]
-    counts = Counter(map(_folded, plain))
-    # Folders' names are taken too: "scan.jpg" cannot become "scan.png" next to "scan.png/a.png".
-    folders = {_folded(parent.as_posix()) for name in plain for parent in PurePosixPath(name).parents}
-    taken: set[str] = set()
-    names = []
-    for image, name in zip(images, plain, strict=True):
-        suffix = image.encoding.suffix
-        unique = name if counts[_folded(name)] == 1 else _joined(image.name, suffix)
-        numbers = count(2)
-        while _folded(unique) in taken | folders or _folded(unique + SPREAD_SUFFIX) in folders:
-            unique = _joined(image.name, f".{next(numbers)}{suffix}")
-        taken.add(_folded(unique))
-        names.append(unique)
-    return names
-
-
-def _folded(name: str) -> str:
-    """Fold a name so that names are equal if some file system takes them for the same."""
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
-
-
-def _joined(name: str, ending: str) -> str:
-    """Join a name and its ending; shorten the name if file systems could not hold the file or its map of
-    disagreement."""
-    folder, slash, stem = name.rpartition("/")
-    room = MOST_PART_BYTES - len(SPREAD_SUFFIX) - len(ending)
-    return folder + slash + stem.encode()[:room].decode(errors="ignore") + ending
-
-
-def _parted(name: str, suffix: str) -> tuple[str, str]:
-    """Split a name into the part that its restored file keeps and the restored file's extension."""
-    stem, dot, extension = name.rpartition(".")
-    if "/" in extension or not stem.rpartition("/")[2]:
-        return name, suffix
-    # "scan.tiff" keeps its spelling; a file without an extension gets one.
-    if extension.lower() in {".tif": ("tif", "tiff"), ".png": ("png",)}[suffix]:
-        return stem, dot + extension
-    known = extension.lower() in ("png", "jpg", "jpeg", "jpe", "webp", "tif", "tiff", "bmp", "dib")
-    return (stem if known else name), suffix
-
-
 def _content_file(read: ReadFile) -> str:
     """Name a file's copy in the store by its content and its suffix."""
     return read.sha256 + _store_suffix(read.path)
@@ -87,89 +54,214 @@ def _store_suffix(path: Path) -> str:
     return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix := path.suffix.lower()) else ""
 
 
-def read_folder(
-    images: str | Path,
-    *,
-    references: str | Path | None = None,
-    masks: str | Path | None = None,
-    white_is_known: bool = True,
-    simulate: bool = False,
-    scale: int = 1,
-    max_pixels: int,
-    store: Path | None = None,
-) -> tuple[list[Upload], list[Rejected]]:
-    """Read a folder: return its images with their references and masks, and the files that cannot be used.
+@dataclass(frozen=True)
+class _Mistaken:
+    """An image whose reference or mask is wrong, or that lacks one."""
 
-    With ``simulate`` the images are clean and serve as their own references. ``white_is_known`` says which of a mask's
-    pixels are known. ``scale`` is how many times larger the restored image is than the degraded one. The folders of
-    references and masks, and the run's own ``store``, may lie among the images: their files are none.
+    name: str
+    kind: Kind
+    reason: str
+
+
+class Looking:
+    """The files of a run's folders, which are named at once and looked at one after the other, in their order.
+
+    It is an iterator over the images that can be used, with their references and masks, and the files that cannot.
+
+    Args:
+        images: The folder of the images.
+        references, masks: The folders of their references and masks. They, and the run's own ``store``, may lie among
+            the images: their files are none.
+        white_is_known: Which of a mask's pixels are known.
+        simulate: Whether the images are clean and serve as their own references.
+        scale: How many times larger the restored image is than the degraded one.
+        max_pixels: The size of the largest image that is decoded.
+        store: The folder of the run's store, if it is one.
+
+    Attributes:
+        left: How many files are still to be looked at.
 
     Raises:
-        UserMistakeError: a folder is missing, or holds no readable image, or references or masks do not match by name
-            and size.
+        UserMistakeError: a folder is missing or empty.
     """
-    folder = folder_of(images, "--images")
-    reference_folder = None if references is None else folder_of(references, "--references")
-    mask_folder = None if masks is None else folder_of(masks, "--masks")
-    if store is not None and identity(store) == identity(folder) is not None:
-        raise UserMistakeError(
-            f"--images {images}: this folder is the store; give one for the images, or another store"
-        )
-    partners = [path for path in (reference_folder, mask_folder) if path and identity(path) != identity(folder)]
-    opened = identity(folder)
-    paths = list(files_below(folder, [*partners, *([] if store is None else [store])]))
-    if not paths:
-        raise UserMistakeError(f"--images {images}: the folder is empty")
-    outcomes = list(
-        read_files(folder, paths, [None] * len(paths), max_pixels, masked=mask_folder is not None and not simulate)
-    )
-    if identity(folder) != opened:
-        raise UserMistakeError(
-            f"--images {images}: the folder has vanished while it was read: mount it, or put it back, and try again"
-        )
-    read, rejected = [], []
-    for outcome in outcomes:
-        if isinstance(outcome, ReadFile) and simulate and min(outcome.shape[1:]) < scale:
-            rejected.append(
-                Rejected(outcome.name, f"{size_text(outcome.shape)}: too small to be made {scale} times smaller")
+
+    def __init__(
+        self,
+        images: str | Path,
+        *,
+        references: str | Path | None = None,
+        masks: str | Path | None = None,
+        white_is_known: bool = True,
+        simulate: bool = False,
+        scale: int = 1,
+        max_pixels: int,
+        store: Path | None = None,
+    ) -> None:
+        self._given, self._folder = images, folder_of(images, "--images")
+        reference_folder = None if references is None else folder_of(references, "--references")
+        mask_folder = None if masks is None else folder_of(masks, "--masks")
+        self._opened = identity(self._folder)
+        if store is not None and identity(store) == self._opened is not None:
+            raise UserMistakeError(
+                f"--images {images}: this folder is the store; give one for the images, or another store"
             )
-        elif isinstance(outcome, ReadFile):
-            read.append(outcome)
-        else:
-            rejected.append(outcome)
-    if not read:
-        raise UserMistakeError(
-            f"--images {images}: none of its {len(paths)} files can be restored;"
-            f" the first, {printable(rejected[0].name)}: {rejected[0].reason}"
+        others = [path for path in (reference_folder, mask_folder) if path and identity(path) != self._opened]
+        self._paths = list(files_below(self._folder, [*others, *([] if store is None else [store])]))
+        if not self._paths:
+            raise UserMistakeError(f"--images {images}: the folder is empty")
+        self._names = [relative_name(path, self._folder) for path in self._paths]
+        self._partners: dict[Kind, Partners] = {}
+        for kind, folder in zip(_KINDS, (reference_folder, mask_folder), strict=True):
+            if folder is not None:
+                self._partners[kind] = Partners(folder, kind, self._images())
+        self._white_is_known, self._simulate, self._scale = white_is_known, simulate, scale
+        self._max_pixels, self._masked = max_pixels, mask_folder is not None and not simulate
+        self._restored, self._ids = RestoredNames(self._names, self._paths), dict[str, int]()
+        self._seen = 0
+        clean, holes = (
+            [found.get(name) for name in self._names]
+            for found in (self._partners[kind].found if kind in self._partners else {} for kind in _KINDS)
         )
-    clean = (
-        {} if reference_folder is None else match_partners(read, reference_folder, "reference", max_pixels, scale=scale)
-    )
-    holes = {} if mask_folder is None else match_partners(read, mask_folder, "mask", max_pixels)
-    uploads = []
-    ids: dict[str, int] = {}
-    for image, restored in zip(read, _restored_names(read), strict=True):
+        # It knows nothing of this object: so it ends, with its processes, as soon as nobody holds this one.
+        self._read = read_together(self._folder, self._paths, clean, holes, self._max_pixels, masked=self._masked)
+
+    def _images(self) -> list[str]:
+        """The names of files that may be images."""
+        return [
+            name
+            for name, path in zip(self._names, self._paths, strict=True)
+            if is_named_like_an_image(name) or suffix_of(path)
+        ]
+
+    @property
+    def left(self) -> int:
+        """How many files have not been looked at."""
+        return len(self._paths) - self._seen
+
+    def ahead(self, number: int | None = None) -> tuple[list[Upload], list[Rejected]]:
+        """Look at the first so many files, or at all, and at as many more until one of them can be used.
+
+        Raises:
+            UserMistakeError: none of the files can be restored; or one of these has no reference or mask that fits, or
+                any file has none that fits by name; or the folder vanishes meanwhile.
+        """
+        uploads: list[Upload] = []
+        rejected: list[Rejected] = []
+        mistaken: list[_Mistaken] = []
+        try:
+            while self.left and (not (uploads or mistaken) or number is None or self._seen < number):
+                outcome = self._next()
+                if isinstance(outcome, Upload):
+                    uploads.append(outcome)
+                elif isinstance(outcome, Rejected):
+                    rejected.append(outcome)
+                else:
+                    mistaken.append(outcome)
+        except ImagesUnavailableError as error:
+            raise UserMistakeError(f"--images {self._given}: {error}") from None
+        for kind, partners in self._partners.items():
+            lacking = [each.name for each in mistaken if each.kind == kind and each.name in partners.lacking]
+            wrong = [each for each in mistaken if each.kind == kind and each.name not in partners.lacking]
+            partners.check([*lacking, *self._lacking(partners)], [f"{each.name}: {each.reason}" for each in wrong])
+        if not uploads:
+            raise UserMistakeError(
+                f"--images {self._given}: none of its {len(self._paths)} files can be restored;"
+                f" the first, {printable(rejected[0].name)}: {rejected[0].reason}"
+            )
+        return uploads, rejected
+
+    def _lacking(self, partners: Partners) -> Iterator[str]:
+        """The images beyond those looked at that have no reference, or mask, by name."""
+        later = [
+            path
+            for path, name in zip(self._paths[self._seen :], self._names[self._seen :], strict=True)
+            if name in partners.lacking
+        ]
+        for read in read_files(self._folder, later, self._max_pixels, masked=self._masked):
+            if isinstance(read, ReadFile):
+                yield read.name
+
+    def __iter__(self) -> Iterator[Upload | Rejected]:
+        return self
+
+    def __next__(self) -> Upload | Rejected:
+        """Look at the next file.
+
+        Raises:
+            ImagesUnavailableError: not a file has vanished, but the folder that it lay in.
+        """
+        if not self.left:
+            raise StopIteration
+        outcome = self._next()
+        return Rejected(outcome.name, outcome.reason) if isinstance(outcome, _Mistaken) else outcome
+
+    def close(self) -> None:
+        """End the processes that decode files."""
+        self._read.close()
+
+    def _next(self) -> Upload | Rejected | _Mistaken:
+        path = self._paths[self._seen]
+        self._seen += 1
+        outcome = self._used(path, next(self._read))
+        if not self.left:
+            self.close()
+        return outcome
+
+    def _used(self, path: Path, together: Together) -> Upload | Rejected | _Mistaken:
+        """What becomes of a file that was read."""
+        image = together.image
+        if isinstance(image, Rejected):
+            self._check_folder(path)
+            return image
+        if self._simulate and min(image.shape[1:]) < self._scale:
+            return Rejected(image.name, f"{size_text(image.shape)}: too small to be made {self._scale} times smaller")
+        for kind, partners in self._partners.items():
+            partner = together.reference if kind == "reference" else together.mask
+            if partner is None:
+                return _Mistaken(image.name, kind, partners.lacking[image.name])
+            if isinstance(partner, Rejected):
+                self._check_folder(partners.found[image.name])
+            reason = partner_mistake(image, partner, kind, self._scale if kind == "reference" else 1)
+            if reason is not None:
+                return _Mistaken(image.name, kind, reason)
+        reference = together.reference if isinstance(together.reference, ReadFile) else None
+        return self._upload(image, reference, together.mask if isinstance(together.mask, ReadFile) else None)
+
+    def _check_folder(self, path: Path) -> None:
+        """Make sure that a file that cannot be read is no sign of a folder that has vanished."""
+        if identity(self._folder) != self._opened:
+            raise ImagesUnavailableError(
+                "the folder has vanished while it was read: mount it, or put it back, and try again"
+            )
+        if not os.path.lexists(path):
+            check_folder(path.parent)
+
+    def _upload(self, image: ReadFile, reference: ReadFile | None, mask: ReadFile | None) -> Upload:
         base = image_id(image.name, image.sha256)
-        ids[base.casefold()] = ids.get(base.casefold(), 0) + 1
-        # Two copies of the same picture are two images: each has its row and its restored file.
-        own_id = base if ids[base.casefold()] == 1 else f"{base}-{ids[base.casefold()]}"
+        number = self._ids[base.casefold()] = self._ids.get(base.casefold(), 0) + 1
         file = _content_file(image)
-        reference = image if simulate else clean.get(image.name)
-        mask = holes.get(image.name)
         channels, height, width = image.shape
-        shrunk = scale if simulate else 1
+        shrunk = self._scale if self._simulate else 1
+        known = "white" if self._white_is_known else "black"
         record = InputImage(
             name=image.name,
-            id=own_id,
+            # Two copies of the same picture are two images: each has its row and its restored file.
+            id=base if number == 1 else f"{base}-{number}",
             file=file,
-            reference=None if reference is None else file if simulate else _content_file(reference),
-            restored=restored,
+            reference=file if self._simulate else None if reference is None else _content_file(reference),
+            restored=self._restored.next(image.name, image.encoding.suffix),
             height=height // shrunk,
             width=width // shrunk,
             channels=channels,
             # The store keeps which pixels are known, and that depends on the colour that means known.
-            mask=None if mask is None else f"{mask.sha256}-{'white' if white_is_known else 'black'}.png",
+            mask=None if mask is None else f"{mask.sha256}-{known}.png",
         )
-        reference_path = None if simulate or reference is None else reference.path
-        uploads.append(Upload(record, image.path, reference_path, None if mask is None else mask.path))
-    return uploads, rejected
+        reference_path = None if self._simulate or reference is None else reference.path
+        return Upload(record, image.path, reference_path, None if mask is None else mask.path)
+
+
+def read_folder(images: str | Path, **options: Any) -> tuple[list[Upload], list[Rejected]]:
+    """Look at all files of a folder: return its images with their references and masks, and the files that cannot be
+    used. The arguments and errors are those of `Looking` and `Looking.ahead`."""
+    looking = Looking(images, **options)
+    return looking.ahead()

@@ -103,10 +103,9 @@ class References:
             return
         if layout.config not in self.keys and layout.inputs in self.keys:
             yield self._missing(layout.config, "the settings are not there", "resume writes it again")
-        if layout.inputs not in self.keys and any(
-            place_of(layout, key).kind in (Kind.ROWS, Kind.FIT, Kind.PICK) for key in self.keys
-        ):
-            reason = "the run has results, and its list of inputs is not there"
+        # Of a run that is not finished, the last images may still be on their way.
+        if self._state is RunState.FINISHED and layout.inputs not in self.keys:
+            reason = "the run is finished, and its list of inputs is not there"
             advice = "resume asks for the folder of its images (--images DIR) and makes it again"
             yield replace(self._missing(layout.inputs, reason, advice), remedy=Remedy.BY_HAND)
 

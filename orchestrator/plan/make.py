@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.errors import UserMistakeError
-from orchestrator.ingest.folder import read_folder
+from orchestrator.ingest.folder import Looking
 from orchestrator.plan.checks import (
     check_lotteries,
     check_mask_colour,
@@ -26,6 +26,8 @@ from orchestrator.store import Store
 from orchestrator.text import printable
 
 Resolve = Callable[[Config], Resources]
+AHEAD = 64
+"""How many files are looked at before a run begins; mistakes with their references and masks are told at once."""
 
 
 def resolve_here(config: Config) -> Resources:
@@ -42,10 +44,12 @@ def make_plan(
     run: str | None = None,
     command: str = "submit",
     resolve: Resolve | None = resolve_here,
+    ahead: int | None = None,
 ) -> Plan:
     """Plan a run: check everything that it needs and write nothing.
 
     ``resolve`` resolves the settings to resources of the machines; it is None if the machines are not known yet.
+    ``ahead`` is how many files are looked at; None looks at all. What concerns all images of a run looks at all, too.
 
     Raises:
         UserMistakeError: something cannot be done as asked.
@@ -58,7 +62,8 @@ def make_plan(
     if continued is not None:
         check_unchanged(continued, config, resources, simulate=simulate, command=command)
         check_mask_colour(continued, source)
-    uploads, rejected = read_folder(
+    recorded = None if continued is None else read_inputs(store, RunLayout(name))
+    looking = Looking(
         source.images,
         references=source.references,
         masks=source.masks,
@@ -68,6 +73,8 @@ def make_plan(
         max_pixels=config.ingest.max_pixels,
         store=None if "://" in store.url else Path(store.url),
     )
+    together = config.lottery.together or config.lottery.tickets is not None
+    uploads, rejected = looking.ahead(None if together or recorded is not None else ahead)
     reasons = {} if resources is None else too_large(config, [upload.image for upload in uploads], resources)
     fitting = [upload for upload in uploads if upload.image.id not in reasons]
     refused = [
@@ -76,13 +83,13 @@ def make_plan(
     inputs = Inputs([upload.image for upload in fitting], [*rejected, *refused])
     check_together(config, inputs.images, resources)
     check_tickets(config, store, inputs.images)
-    recorded = None if continued is None else read_inputs(store, RunLayout(name))
     if recorded is not None:
         check_same_inputs(name, recorded, inputs)
         inputs, fitting = recorded, []
-    elif not fitting:
+    elif not fitting and not looking.left:
         raise UserMistakeError(f"--images {source.images}: {printable(refused[0].name)} is {refused[0].reason}")
-    return Plan(name, config, resources, simulate, inputs, source, fitting, command, continued)
+    rest = looking if looking.left else None
+    return Plan(name, config, resources, simulate, inputs, source, fitting, command, continued, rest=rest)
 
 
 def resume_plan(
@@ -93,6 +100,7 @@ def resume_plan(
     source: Source | None = None,
     trust: bool = False,
     resolve: Resolve | None = resolve_here,
+    ahead: int | None = None,
 ) -> Plan:
     """Plan the rest of a run, from its record alone.
 
@@ -102,7 +110,7 @@ def resume_plan(
         assignments: Settings of the form ``a.b=value`` that do not change results.
         source: The folders of its images, which are read if the store lacks some of them.
         trust: Whether the record may name code to be imported, and the folders.
-        resolve: As in `make_plan`.
+        resolve, ahead: As in `make_plan`.
 
     Raises:
         UserMistakeError: there is no such run, it cannot be resumed here, or a setting would change its results. Or the
@@ -115,7 +123,14 @@ def resume_plan(
         # The run ended before all its inputs were in the store, so they are uploaded from the original folders.
         source = folders_to_read(record, source, trust=trust)
         return make_plan(
-            store, config, source, simulate=record.simulate, run=run, command=record.command, resolve=resolve
+            store,
+            config,
+            source,
+            simulate=record.simulate,
+            run=run,
+            command=record.command,
+            resolve=resolve,
+            ahead=ahead,
         )
     if not all(re.match(r"[0-9a-f]{64}", image.file) for image in recorded.images):
         raise UserMistakeError(

@@ -12,7 +12,7 @@ from orchestrator.arms.candidates import metrics_of
 from orchestrator.arms.lottery import rounds_in
 from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import UserMistakeError
-from orchestrator.ingest.folder import Upload
+from orchestrator.ingest.folder import Looking, Upload
 from orchestrator.resources.share import Resources
 from orchestrator.run.inputs import InputImage, Inputs, Rejected, Source
 from orchestrator.run.record import RunRecord
@@ -26,9 +26,10 @@ from orchestrator.text import printable, shortened
 class Plan:
     """A run that has not begun, or that is resumed.
 
-    ``continued`` is the record of an earlier attempt. ``uploads`` are the files on this machine that the store still
-    lacks. ``resources`` is None if the machines are not known yet because the run is driven elsewhere. ``sizing`` says
-    who chose the sizes; it is None for a resumed run.
+    ``inputs`` are what is known of its images: all of them, or those of the first files. ``continued`` is the record of
+    an earlier attempt. ``uploads`` are the files on this machine that the store may still lack, and ``rest`` those that
+    have not been looked at yet. ``resources`` is None if the machines are not known yet because the run is driven
+    elsewhere. ``sizing`` says who chose the sizes; it is None for a resumed run.
     """
 
     run: str
@@ -41,10 +42,21 @@ class Plan:
     command: str = "submit"
     continued: RunRecord | None = None
     sizing: Sizing | None = None
+    rest: Looking | None = None
+
+    @property
+    def coming(self) -> int:
+        """How many files have not been brought to the store."""
+        return len(self.uploads) + (0 if self.rest is None else self.rest.left)
+
+    @property
+    def count(self) -> int:
+        """How many images will be worked on, as far as that is known."""
+        return len(self.images) + (0 if self.rest is None else self.rest.left)
 
     @property
     def images(self) -> Sequence[InputImage]:
-        """The images that will be worked on."""
+        """The images that will be worked on, as far as their files have been looked at."""
         return self.inputs.images
 
     @property
@@ -93,7 +105,7 @@ class Plan:
         """The largest number of fits of the run (arms may share fits); every round of a lottery's chains counts."""
         chains = sum(arm.size for arm in self.arms if arm.is_lottery)
         rounds = len(rounds_in(self.config, self.arms))
-        return len(self.images) * (self.cohort_size - chains + rounds + self.full_fits)
+        return self.count * (self.cohort_size - chains + rounds + self.full_fits)
 
 
 def config_of(record: RunRecord) -> Config:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orchestrator.errors import UserMistakeError
 from orchestrator.plan.effort import choose_effort
-from orchestrator.plan.make import Resolve, make_plan, resolve_here, resume_plan
+from orchestrator.plan.make import AHEAD, Resolve, make_plan, resolve_here, resume_plan
 from orchestrator.plan.plan import Plan
 from orchestrator.run.inputs import Source
 from orchestrator.settings.effort import Wanted
@@ -23,8 +23,8 @@ class NewRun:
     simulate: bool
     command: str
 
-    def plan(self, resolve: Resolve | None = resolve_here) -> Plan:
-        """Plan the run for some machines; `orchestrator.plan.make.make_plan` documents ``resolve`` and the errors."""
+    def plan(self, resolve: Resolve | None = resolve_here, ahead: int | None = AHEAD) -> Plan:
+        """Plan the run for some machines; `orchestrator.plan.make.make_plan` documents the arguments and the errors."""
         sizing, config = choose_effort(self.wanted, resolve)
         plan = make_plan(
             self.store,
@@ -34,6 +34,7 @@ class NewRun:
             run=self.run,
             command=self.command,
             resolve=resolve,
+            ahead=ahead,
         )
         return replace(plan, sizing=sizing)
 
@@ -56,10 +57,10 @@ class OldRun:
     source: Source | None = None
     trust: bool = False
 
-    def plan(self, resolve: Resolve | None = resolve_here) -> Plan:
+    def plan(self, resolve: Resolve | None = resolve_here, ahead: int | None = AHEAD) -> Plan:
         """Plan the rest of the run; `orchestrator.plan.make.resume_plan` documents the errors."""
         return resume_plan(
-            self.store, self.run, self.assignments, source=self.source, trust=self.trust, resolve=resolve
+            self.store, self.run, self.assignments, source=self.source, trust=self.trust, resolve=resolve, ahead=ahead
         )
 
 

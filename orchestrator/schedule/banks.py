@@ -1,6 +1,6 @@
-"""The banks of a run: the parts still to compute, and the candidates that are left out. Pure decisions."""
+"""The banks of a run: the parts still to compute, and the candidates that are left out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from orchestrator.errors import RunFailedError
 from orchestrator.schedule.actions import Action, Compute, Note
@@ -17,6 +17,7 @@ class Banks:
         missing: the parts that the store does not hold yet.
         retries: how often a failed part is retried.
         tally: the counts of the run.
+        find: looks for the parts of a bank, and for those of them that the store does not hold yet.
     """
 
     def __init__(
@@ -26,8 +27,9 @@ class Banks:
         *,
         retries: int,
         tally: Tally,
+        find: Callable[[BankSpec], tuple[Sequence[BankPart], Sequence[BankPart]]],
     ) -> None:
-        self._parts, self._retries, self._tally = parts, retries, tally
+        self._parts, self._retries, self._tally, self._find = dict(parts), retries, tally, find
         self._missing = missing
         self._left = {spec: len(missing.get(spec, ())) for spec in parts}
         self.without: frozenset[str] = frozenset()
@@ -38,6 +40,19 @@ class Banks:
             self._tally.expect("bank", len(parts))
             for part in parts:
                 yield Compute(part)
+
+    def expect(self, spec: BankSpec | None) -> list[Action]:
+        """Compute the missing parts of an image's bank, unless it is a bank of the run already.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if spec is None or spec in self._parts:
+            return []
+        self._parts[spec], missing = self._find(spec)
+        self._left[spec] = len(missing)
+        self._tally.expect("bank", len(missing))
+        return [Compute(part) for part in missing]
 
     @property
     def are_complete(self) -> bool:

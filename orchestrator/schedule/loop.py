@@ -17,7 +17,7 @@ from orchestrator.schedule.actions import Action, Ask, Compute, EndImage, Note, 
 from orchestrator.schedule.banks import Banks
 from orchestrator.schedule.capacity import Capacity, Sessions, alone, on_cluster, waits_for
 from orchestrator.schedule.machines import Watch, autoscaler_says, with_gpu_memory
-from orchestrator.schedule.ports import Answered, Crew, Endings, Share, Unanswered
+from orchestrator.schedule.ports import Answered, Arrivals, Crew, Endings, Share, Unanswered
 from orchestrator.schedule.queue import QueueStanding
 from orchestrator.schedule.scheduler import Scheduler
 from orchestrator.schedule.tally import Tally
@@ -34,6 +34,7 @@ class Loop:
     Args:
         scheduler, banks, tally: the decisions of the run, and its counts.
         crew, ledger: do the work, and record the images that end early.
+        arrivals: the images on their way to the store; None if all are there.
         listener, claim, gauges: receive the run's progress.
         watch: the machines.
         share: what trials may use.
@@ -57,12 +58,14 @@ class Loop:
         share: Share,
         parallel: int | None,
         joined: bool,
+        arrivals: Arrivals | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler, self._banks, self._tally = scheduler, banks, tally
         self._crew, self._ledger, self._watch = crew, ledger, watch
         self._listener, self._claim, self._gauges = listener, claim, gauges
         self._share, self._parallel, self._joined, self._clock = share, parallel, joined, clock
+        self._arrivals = arrivals
         self._under_way: dict[Any, Ask | Compute | str | tuple[str, int]] = {}
         self._sessions = Sessions()
         self._capacity: Capacity = alone(share.resources)
@@ -75,6 +78,7 @@ class Loop:
 
         Raises:
             StoreError: the store could no longer be written.
+            ImagesUnavailableError: the folder of images that were still to be brought has vanished.
             RunFailedError: Tune failed too often, or nothing could be scored.
             SupersededError: another driver has taken the run over.
             RunCancelledError: somebody has cancelled the run.
@@ -85,6 +89,7 @@ class Loop:
         self._do(self._banks.begin())
         self._let_sessions_idle()
         self._under_way[self._crew.finished()] = _FINISHED
+        self._hear_of_arrivals(_WAIT_S)
         self._do(self._scheduler.admit(self._capacity.images))
         while self._scheduler.has_work:
             for reference in self._crew.wait(list(self._under_way), _WAIT_S):
@@ -92,11 +97,17 @@ class Loop:
             check_signals()
             self._check_claim()
             self._look_around()
+            self._hear_of_arrivals()
             self._do(self._scheduler.admit(self._capacity.images))
             self._ensure_session()
             self._report()
         self._report(at_once=True)
         self._crew.close()
+
+    def _hear_of_arrivals(self, seconds: float = 0.0) -> None:
+        for arrival in () if self._arrivals is None else self._arrivals.take(seconds):
+            self._do(self._scheduler.on_arrival(arrival))
+            self._let_sessions_idle()
 
     def _do(self, actions: Iterable[Action]) -> None:
         for action in actions:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.fit.job import FitJob
+from orchestrator.ingest.bring import Arrival
 from orchestrator.resources.share import Resources
 from orchestrator.schedule.actions import EndImage
 from orchestrator.schedule.questions import Question
@@ -90,6 +91,20 @@ class Crew(Protocol):
 
     def close(self) -> None:
         """Announce that no more fits will be added."""
+
+
+class Arrivals(Protocol):
+    """Images on their way to the store (`orchestrator.ingest.bring.Bringing`).
+
+    Attributes:
+        coming: How many files have not arrived yet.
+    """
+
+    coming: int
+
+    def take(self, seconds: float = 0.0) -> Sequence[Arrival]:
+        """What has arrived since the last call; waits at most so long for the first. Raises StoreError if the store
+        failed, and ImagesUnavailableError if the folder of the images has vanished."""
 
 
 class Endings(Protocol):

@@ -5,13 +5,13 @@ scheduler uses a `Ledger` where it must record something in the store before its
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from orchestrator.fit.job import FitJob
 from orchestrator.plan.plan import Plan
-from orchestrator.run.inputs import InputImage
+from orchestrator.run.inputs import InputImage, Rejected
 from orchestrator.run.layout import TOGETHER
 from orchestrator.run.progress import Stage
 from orchestrator.run.rows import RowState
@@ -60,6 +60,8 @@ class Scheduler:
         images: the run's images that have no rows yet, in order.
         banks: the fingerprints that scoring needs.
         ledger: records failed and stopped fits in the store.
+        coming: how many files are still to arrive; each of them becomes an image, or is rejected.
+        ended: the ids of images that have their rows.
         gpu_share: the share of a GPU that a fit reserves.
         tally: the counts of the run.
     """
@@ -71,9 +73,12 @@ class Scheduler:
         banks: Banks,
         ledger: Ledger,
         *,
+        coming: int = 0,
+        ended: Container[str] = (),
         gpu_share: Callable[[InputImage, FitKey], float],
         tally: Tally,
     ) -> None:
+        self._coming, self._ended, self._arrived = coming, ended, 0
         self._plan, self._banks, self._ledger, self._gpu_share, self._tally = plan, banks, ledger, gpu_share, tally
         self._retries = plan.config.resources.retries
         shown = {image.id for image in plan.images[: plan.config.keep.report_images]}
@@ -81,10 +86,7 @@ class Scheduler:
         self._active: dict[str, ImageWay] = {}
         self._searches: dict[Chain, _Search] = {}
         self.draining = False
-        tally.expect("scored", len(images))
-        tally.expect("cohort", len(images) * plan.cohort_size)
-        tally.expect("full", len(images) * plan.full_fits)
-        tally.expect("collected", len(images))
+        self._expect(len(images) + coming)
 
     def _way(self, image: InputImage, *, previews: bool) -> ImageWay:
         return ImageWay(
@@ -99,7 +101,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether an image has not ended yet."""
-        return bool(self._active or self._waiting)
+        return bool(self._active or self._waiting or self._coming)
 
     def admit(self, at_once: int) -> list[Action]:
         """Start scoring images whose bank is complete, until ``at_once`` images are in progress."""
@@ -114,6 +116,30 @@ class Scheduler:
                 not_yet.append(way)
         self._waiting.extendleft(reversed(not_yet))
         return actions
+
+    def on_arrival(self, arrival: InputImage | Rejected) -> list[Action]:
+        """React to an image that is in the store now, or to a file that cannot be used.
+
+        Who brings the images writes the rows of rejected files.
+        """
+        self._coming -= 1
+        if isinstance(arrival, Rejected):
+            self._expect(-1)
+            return [Note(f"{arrival.name}: rejected: {arrival.reason}")]
+        self._arrived += 1
+        if arrival.id in self._ended:
+            self._expect(-1)
+            return []
+        previews = self._arrived <= self._plan.config.keep.report_images
+        self._waiting.append(self._way(arrival, previews=previews))
+        return self._banks.expect(bank_of(self._plan.config, arrival))
+
+    def _expect(self, images: int) -> None:
+        """Count the work of so many images more."""
+        self._tally.expect("scored", images)
+        self._tally.expect("cohort", images * self._plan.cohort_size)
+        self._tally.expect("full", images * self._plan.full_fits)
+        self._tally.expect("collected", images)
 
     def on_finished(self, finished: Finished) -> list[Action]:
         """React to a trial that has ended, successfully or not.

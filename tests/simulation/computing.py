@@ -29,7 +29,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout, image_key
 from orchestrator.run.rows import Row
-from tests.simulation.kernel import Kernel, Pool, Threading
+from tests.simulation.kernel import Kernel, Threading
 from tests.simulation.masks import masks_replaced
 from tests.simulation.runs import content_of, digest_of, poison_of
 from workers.fitting import FitDivergedError
@@ -282,7 +282,7 @@ def computing_replaced(kernel: Kernel, drive: dict[str, Any]) -> Iterator[None]:
         "orchestrator.report.build.header": lambda data: json.loads(data) | {"layers": []},
         # Time, threads, and what a process learns of its machine.
         "orchestrator.run.claim.threading": Threading(kernel),
-        "orchestrator.ingest.bring.ThreadPoolExecutor": partial(Pool, kernel),
+        "orchestrator.ingest.bring.threading": Threading(kernel),
         "orchestrator.run.claim.os": SimpleNamespace(getpid=lambda: 1),
         "orchestrator.run.claim.socket": SimpleNamespace(gethostname=lambda: "simulated"),
         "orchestrator.run.claim.now": calendar.text,

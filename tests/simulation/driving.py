@@ -1,7 +1,7 @@
 """Drivers and people in the simulated world: the product's own plans, `execute` and `cancel_run`."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +14,13 @@ from orchestrator.errors import (
     SupersededError,
     UserMistakeError,
 )
+from orchestrator.ingest.folder import Upload
 from orchestrator.plan.make import make_plan, resume_plan
 from orchestrator.plan.plan import Plan
 from orchestrator.resources.share import Resources
 from orchestrator.run.attempt import Stop
 from orchestrator.run.context import RunContext
+from orchestrator.run.inputs import Rejected
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import cancel_run
 from orchestrator.schedule.ports import Share
@@ -56,6 +58,39 @@ class _Nothing:
 
     def wait(self, seconds: float) -> None:
         pass
+
+
+class Looked:
+    """The files of a folder, of which only the first was looked at before the run begins."""
+
+    def __init__(self, uploads: Sequence[Upload], rejected: Sequence[Rejected]) -> None:
+        self._files: list[Upload | Rejected] = [*uploads, *rejected]
+
+    @property
+    def left(self) -> int:
+        """How many files have not been looked at."""
+        return len(self._files)
+
+    def ahead(self, number: int | None = None) -> tuple[list[Upload], list[Rejected]]:
+        """The first image, or all."""
+        uploads = [each for each in self._files if isinstance(each, Upload)]
+        if number is None:
+            rejected = [each for each in self._files if isinstance(each, Rejected)]
+            self._files = []
+            return uploads, rejected
+        self._files.remove(uploads[0])
+        return uploads[:1], []
+
+    def __iter__(self) -> "Looked":
+        return self
+
+    def __next__(self) -> Upload | Rejected:
+        if not self._files:
+            raise StopIteration
+        return self._files.pop(0)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class Drivers:
@@ -128,8 +163,8 @@ class Drivers:
     def _plan(self, store: PatientStore) -> Plan:
         """The plan of `submit --run` where there is no run yet, else of `resume`."""
         if store.exists(LAYOUT.record):
-            return resume_plan(store, RUN, source=SOURCE, resolve=lambda config: RESOURCES)
-        return make_plan(store, self._config, SOURCE, run=RUN, resolve=lambda config: RESOURCES)
+            return resume_plan(store, RUN, source=SOURCE, resolve=lambda config: RESOURCES, ahead=1)
+        return make_plan(store, self._config, SOURCE, run=RUN, resolve=lambda config: RESOURCES, ahead=1)
 
     def _drive(self, process: Process) -> None:
         tell = self._kernel.tell
@@ -169,6 +204,7 @@ class Drivers:
                 watch=nothing,
                 gauges=nothing,
                 joined=False,
+                arrivals=how.get("arrivals"),
             ).run(how["check_signals"])
 
         @contextmanager
@@ -187,9 +223,9 @@ class Drivers:
             "orchestrator.drive.driver.interruptible": interruptible,
             "orchestrator.drive.driver.machine_facts": lambda resources: {"cpu": "simulated", "device": "cpu"},
             "orchestrator.drive.driver.code_version": str,
-            "orchestrator.drive.driver.too_large": lambda config, images, resources: {},
+            "orchestrator.drive.inputs.too_large": lambda config, images, resources: {},
             "orchestrator.plan.make.too_large": lambda config, images, resources: {},
-            "orchestrator.plan.make.read_folder": lambda *_, **__: self._files,
+            "orchestrator.plan.make.Looking": lambda *_, **__: Looked(*self._files),
             "orchestrator.drive.driver.Path": lambda text: SimpleNamespace(
                 expanduser=lambda: SimpleNamespace(absolute=lambda: f"/{text}")
             ),

@@ -7,7 +7,7 @@ goes on. A stopped one goes on later; if its machine was suspended, its clock ha
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -230,6 +230,9 @@ class Threading:
                 self._is_set = True
                 self._signal.set()
 
+            def clear(self) -> None:
+                self._is_set = False
+
             def is_set(self) -> bool:
                 return self._is_set
 
@@ -246,46 +249,9 @@ class Threading:
             def start(self) -> None:
                 self._task = outer.kernel.spawn(outer.kernel.current().process, self._target)
 
-            def join(self, timeout: float) -> None:
+            def join(self, timeout: float = 3600.0) -> None:
                 end = outer.kernel.now + timeout
                 while self._task is not None and not self._task.ended and outer.kernel.now < end:
                     outer.kernel.sleep(0.5)
 
         self.Lock, self.Event, self.Thread = Lock, Event, Thread
-
-
-class Pool:
-    """The part of `concurrent.futures.ThreadPoolExecutor` that the product uses: tasks of the running process."""
-
-    def __init__(self, kernel: Kernel, tasks: int) -> None:
-        self._kernel, self._tasks = kernel, tasks
-
-    def __enter__(self) -> "Pool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        kernel, waiting = self._kernel, list(enumerate(items))
-        results: dict[int, Any] = {}
-        changed = Signal(kernel)
-
-        def take() -> None:
-            while waiting:
-                number, item = waiting.pop(0)
-                try:
-                    results[number] = work(item), None
-                except Exception as error:
-                    results[number] = None, error
-                changed.set()
-
-        for _ in range(min(self._tasks, len(waiting))):
-            kernel.spawn(kernel.current().process, take)
-        for number in range(len(waiting)):
-            while number not in results:
-                changed.wait(60.0)
-            value, error = results[number]
-            if error is not None:
-                raise error
-            yield value

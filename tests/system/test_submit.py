@@ -18,16 +18,18 @@ from tests.system.conftest import PATIENCE_S, RESULT_KEYS, TINY, CommandLine, sa
 VANISHING = """
 import sys
 from orchestrator.cli import main
-from orchestrator.drive import driver
+from orchestrator.ingest import bring
 from orchestrator.run.layout import image_key
-from orchestrator.schedule.work import work
 
-def sabotaged(context, plan, *arguments, **options):
-    (gone,) = [image for image in plan.images if image.name == "gone.png"]
-    context.store.delete(image_key(gone.file))
-    work(context, plan, *arguments, **options)
+bring_one = bring.bring_one
 
-driver.work = sabotaged
+def sabotaged(store, upload, **options):
+    why_not = bring_one(store, upload, **options)
+    if upload.image.name == "gone.png":
+        store.delete(image_key(upload.image.file))
+    return why_not
+
+bring.bring_one = sabotaged
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 """

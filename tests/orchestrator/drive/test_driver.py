@@ -25,6 +25,7 @@ from orchestrator.errors import (
     StoreUnavailableError,
     UserMistakeError,
 )
+from orchestrator.ingest.bring import Bringing
 from orchestrator.plan.make import make_plan, resume_plan
 from orchestrator.plan.plan import Plan
 from orchestrator.run.attempt import HOLDERS, Holder, RunState, read_log
@@ -65,10 +66,12 @@ def plan(store: LocalStore, tmp_path: Path, encoded: Encoded, make_config: MakeC
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], None]:
-    """Sets what the work on the images raises; where it raises nothing, it does nothing."""
+    """Sets what the work on the images raises, once they are in the store; it does nothing else."""
 
     def ends(error: BaseException | None) -> None:
-        def worked(*arguments: Any, **options: Any) -> None:
+        def worked(*_: Any, arrivals: Bringing | None = None, **__: Any) -> None:
+            if arrivals is not None:
+                arrivals.wait()
             if error is not None:
                 raise error
 
@@ -178,7 +181,9 @@ def test_a_store_that_vanishes_while_a_run_works_pauses_it_and_is_not_made_anew(
 ) -> None:
     place, away = Path(store.url), tmp_path / "away"
 
-    def vanish(context: RunContext, *_: Any, **__: Any) -> None:
+    def vanish(context: RunContext, *_: Any, arrivals: Bringing, **__: Any) -> None:
+        # Whoever resumes the run gives no folders.
+        arrivals.wait()
         place.rename(away)
         if instead != "nothing":
             place.mkdir()

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator.images.isolated import isolated_map
@@ -98,6 +100,28 @@ def test_no_process_and_no_thread_stays_behind() -> None:
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
     assert threading.active_count() == threads
+
+
+def test_only_a_few_calls_are_made_before_their_results_are_taken(tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(500)]
+    results = isolated_map(Path.touch, paths, memory=MEMORY, seconds=10)
+    next(results)
+    results.close()
+    assert 1 <= len(list(tmp_path.iterdir())) < 100
+
+
+def test_processes_end_with_the_one_that_was_killed() -> None:
+    code = (
+        "import os, signal\n"
+        "from orchestrator.images.isolated import isolated_map\n"
+        "from tests.orchestrator.images.test_isolated import own_number\n"
+        "results = isolated_map(own_number, [1, 2], memory=2**30, seconds=10)\n"
+        "print(next(results), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(int(told.stdout)).wait(60)
 
 
 def own_number(_: int) -> int:

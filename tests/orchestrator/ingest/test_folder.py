@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.errors import UserMistakeError
+from orchestrator.errors import ImagesUnavailableError, UserMistakeError
 from orchestrator.images import Encoding
 from orchestrator.ingest import files as ingest
 from orchestrator.ingest import folder as folders
-from orchestrator.ingest.folder import Upload, read_folder
+from orchestrator.ingest.files import Together
+from orchestrator.ingest.folder import Looking, Upload, read_folder
 from orchestrator.run.inputs import InputImage, Rejected
 from tests.orchestrator.conftest import Encoded
 from tests.orchestrator.images.files import pillow_file
@@ -242,18 +243,50 @@ def test_a_folder_that_vanishes_while_it_is_read_rejects_no_image(
 ) -> None:
     put("a.png")
     put("b.png")
-    read = folders.read_files
+    read = folders.read_together
 
     def vanish(*arguments: Any, **options: Any) -> Any:
         yield from list(read(*arguments, **options))[:1]
         folder.rename(folder.with_name("away"))
         if instead == "an empty folder":
             folder.mkdir()
-        yield Rejected("b.png", "the file cannot be opened: No such file or directory")
+        yield Together(Rejected("b.png", "the file cannot be opened: No such file or directory"))
 
-    monkeypatch.setattr(folders, "read_files", vanish)
+    monkeypatch.setattr(folders, "read_together", vanish)
     with pytest.raises(UserMistakeError, match="the folder has vanished while it was read: mount it"):
         read_folder(folder, max_pixels=1000)
+
+
+def test_what_is_wrong_with_a_later_reference_or_mask_concerns_its_image_alone(
+    folder: Path, put: Make, tmp_path: Path
+) -> None:
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        put(name)
+        put(name, folder="clean", height=8 if name == "b.png" else 9)
+        put(name, folder="masks")
+    put("c.png", b"no image", folder="masks")
+    looking = Looking(folder, references=tmp_path / "clean", masks=tmp_path / "masks", max_pixels=LIMIT)
+    uploads, rejected = looking.ahead(1)
+    assert ([upload.image.name for upload in uploads], rejected, looking.left) == (["a.png"], [], 3)
+    small, torn, good = looking
+    assert small == Rejected("b.png", "is 7x9 with 3 channels, but its reference is 7x8 with 3 channels")
+    assert torn == Rejected("c.png", "its mask cannot be used: not a PNG, JPEG, WebP, TIFF or BMP image")
+    assert isinstance(good, Upload)
+    # Of names everything is told before anything begins.
+    (tmp_path / "masks" / "d.png").unlink()
+    put("e.png", b"no image")
+    with pytest.raises(UserMistakeError, match=r"name and size: d\.png: no mask has this name$"):
+        Looking(folder, masks=tmp_path / "masks", max_pixels=LIMIT).ahead(1)
+
+
+def test_a_folder_that_vanishes_before_its_later_files_are_looked_at_pauses_the_run(folder: Path, put: Make) -> None:
+    for number in range(40):
+        put(f"{number}.png")
+    looking = Looking(folder, max_pixels=LIMIT)
+    looking.ahead(1)
+    folder.rename(folder.with_name("away"))
+    with pytest.raises(ImagesUnavailableError, match="the folder has vanished"):
+        list(looking)
 
 
 def test_an_empty_folder_says_so(folder: Path, put: Make) -> None:

@@ -218,6 +218,15 @@ def test_a_run_that_is_not_finished_needs_the_run_whose_tickets_it_takes(whole: 
     assert damages_of(store) == []
 
 
+@pytest.mark.parametrize(("state", "is_damage"), [(RunState.INTERRUPTED, False), (RunState.FINISHED, True)])
+def test_images_that_are_still_on_their_way_are_no_damage(whole: Whole, state: RunState, is_damage: bool) -> None:
+    store = whole.store
+    store.delete(LAYOUT.row(whole.images[1].id))
+    store.delete(LAYOUT.inputs)
+    leave_run(store, replace(read_run(store, RUN), state=state))
+    assert (LAYOUT.inputs in {damage.key for damage in damages_of(store)}) == is_damage
+
+
 def test_what_has_come_since_the_listing_is_not_missing(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = [entry for entry in whole.store.entries(LAYOUT.root) if entry.key != PICK(whole)]
     monkeypatch.setattr(whole.store, "entries", lambda prefix: iter(listed))

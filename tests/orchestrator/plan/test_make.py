@@ -10,11 +10,12 @@ import torch
 from orchestrator.arms.chains import weights_seed
 from orchestrator.errors import ConfigError, UserMistakeError
 from orchestrator.images import encode_mask
+from orchestrator.ingest.folder import Upload
 from orchestrator.plan.make import Resolve, make_plan, resume_plan
 from orchestrator.plan.plan import Plan
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.resources.share import Machine, Resources, resolve_resources
-from orchestrator.run.inputs import Source, write_inputs
+from orchestrator.run.inputs import Rejected, Source, write_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord, check_run_name
 from orchestrator.settings import Config
@@ -50,6 +51,28 @@ def test_a_plan_knows_the_images_and_writes_nothing(store: LocalStore, folder: P
     assert [rejected.name for rejected in plan.rejected] == ["notes.txt"]
     assert not plan.simulate
     assert not Path(store.url).exists()
+
+
+def test_a_plan_looks_at_the_first_files_and_names_the_others(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    (folder / "0.txt").write_text("x")
+    plan = make_plan(store, make_config(), Source(str(folder)), ahead=1)
+    # A file that is none is no image: it looks until there is one.
+    assert [image.name for image in plan.images] == ["a.png"]
+    assert [rejected.name for rejected in plan.rejected] == ["0.txt"]
+    whole = make_plan(store, make_config(), Source(str(folder)))
+    assert (plan.count, plan.coming, plan.trials) == (3, 3, 3 * whole.trials // 2)
+    assert plan.rest is not None
+    later = list(plan.rest)
+    assert isinstance(later[0], Upload)
+    assert later[0] == whole.uploads[1]
+    assert (later[1:], plan.rest.left) == ([Rejected("notes.txt", "not a PNG, JPEG, WebP, TIFF or BMP image")], 0)
+
+
+def test_what_concerns_all_images_looks_at_all(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
+    lottery = make_config(arms=["lottery-imp"], lottery={"together": True})
+    assert len(make_plan(store, lottery, Source(str(folder)), ahead=1).images) == 2
 
 
 def test_a_run_without_a_name_is_given_one(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:

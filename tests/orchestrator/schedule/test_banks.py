@@ -12,7 +12,13 @@ PARTS = {spec: [BankPart(spec, (f"{number}-0", f"{number}-1")) for number in ran
 
 
 def banks_of(tally: Tally, missing: int = 2, retries: int = 1) -> Banks:
-    return Banks(PARTS, {SPECS[0]: PARTS[SPECS[0]][:missing]}, retries=retries, tally=tally)
+    return Banks(
+        PARTS,
+        {SPECS[0]: PARTS[SPECS[0]][:missing]},
+        retries=retries,
+        tally=tally,
+        find=lambda spec: (PARTS[spec], PARTS[spec][1:]),
+    )
 
 
 def test_only_what_is_missing_is_computed_and_images_wait_for_their_own_bank() -> None:
@@ -28,6 +34,19 @@ def test_only_what_is_missing_is_computed_and_images_wait_for_their_own_bank() -
     assert banks.are_complete
     assert banks.is_ready(SPECS[0])
     assert tally.done("bank") == 2
+
+
+def test_the_bank_of_an_image_that_arrives_is_computed_once() -> None:
+    tally = Tally()
+    banks = Banks({}, {}, retries=1, tally=tally, find=lambda spec: (PARTS[spec], PARTS[spec][1:]))
+    assert banks.expect(None) == []
+    actions = banks.expect(SPECS[0])
+    assert actions == [Compute(part) for part in PARTS[SPECS[0]][1:]]
+    assert banks.expect(SPECS[0]) == []
+    assert (tally.total("bank"), banks.is_ready(SPECS[0])) == (2, False)
+    for part in PARTS[SPECS[0]][1:]:
+        banks.on_computed(part)
+    assert banks.is_ready(SPECS[0])
 
 
 def test_a_part_that_failed_is_tried_again_and_then_done_without() -> None:

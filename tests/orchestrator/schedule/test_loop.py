@@ -1,13 +1,16 @@
 import itertools
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import RayLostError, RunCancelledError, StoreUnavailableError, SupersededError
 from orchestrator.fit.job import FitJob
+from orchestrator.ingest.bring import Arrival
 from orchestrator.resources.share import Machine, Resources
+from orchestrator.run.inputs import InputImage, Rejected
 from orchestrator.run.progress import Stage
 from orchestrator.schedule.actions import EndImage
 from orchestrator.schedule.banks import Banks
@@ -191,12 +194,20 @@ class Gauges:
 class Scene:
     """A loop over a world's scheduler, with a crew that does all at once."""
 
-    def __init__(self, images: int = 3, missing: dict[BankSpec, list[BankPart]] | None = None) -> None:
-        self.world = World(plan_of(TWO_ARMS, images), random.Random(0))
+    def __init__(
+        self,
+        images: int = 3,
+        missing: dict[BankSpec, list[BankPart]] | None = None,
+        arrivals: "Arrivals | None" = None,
+    ) -> None:
+        coming = 0 if arrivals is None else arrivals.coming
+        self.world = World(plan_of(TWO_ARMS, images), random.Random(0), coming=coming)
         self.crew, self.claim, self.listener = Crew(self.world), Claim(), Listener()
         self.ended: list[EndImage] = []
         self.others_finish = False
-        banks = Banks(PARTS if missing else {}, missing or {}, retries=RETRIES, tally=self.world.tally)
+        banks = Banks(
+            PARTS if missing else {}, missing or {}, retries=RETRIES, tally=self.world.tally, find=lambda spec: ([], [])
+        )
         self.loop = Loop(
             scheduler=self.world.scheduler,
             banks=banks,
@@ -210,6 +221,7 @@ class Scene:
             share=Share(Resources(2, 1, "cpu", 0.0, 1e9)),
             parallel=None,
             joined=False,
+            arrivals=arrivals,
             clock=itertools.count(step=10).__next__,
         )
 
@@ -222,6 +234,34 @@ class Scene:
 
     def run(self) -> None:
         self.loop.run(lambda: None)
+
+
+@dataclass
+class Arrivals:
+    """Images of which one arrives each time that they are asked for; the first file cannot be used."""
+
+    def __init__(self, images: Sequence[InputImage]) -> None:
+        self._arrivals: list[Arrival] = [Rejected("a.txt", "it is gone"), *images]
+        self.coming, self.waited = len(self._arrivals), list[float]()
+
+    def take(self, seconds: float = 0.0) -> list[Arrival]:
+        self.waited.append(seconds)
+        if not self.coming:
+            return []
+        self.coming -= 1
+        return [self._arrivals.pop(0)]
+
+
+def test_images_are_worked_on_as_they_arrive() -> None:
+    images = plan_of(TWO_ARMS, 3).images
+    arrivals = Arrivals(images)
+    scene = Scene(images=4, arrivals=arrivals)
+    scene.run()
+    assert scene.listener.notes[0] == "a.txt: rejected: it is gone"
+    assert scene.world.rows == {image.id: 1 for image in images}
+    # Only the first is waited for: later on, other work is.
+    assert arrivals.waited[0] > 0
+    assert not any(arrivals.waited[1:])
 
 
 def test_every_image_goes_through_all_stages_and_the_queue_is_closed() -> None:

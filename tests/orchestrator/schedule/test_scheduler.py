@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import StoreError, StoreUnavailableError
 from orchestrator.fit.job import FitJob
+from orchestrator.run.inputs import Rejected
 from orchestrator.run.rows import RowState
 from orchestrator.schedule.actions import Ask
 from orchestrator.schedule.crashes import MACHINES_THAT_MAY_BE_LOST, Crash
@@ -46,6 +47,33 @@ def test_an_undisturbed_run_does_everything_once_and_counts_it(run: str) -> None
         contests = any(each.asynchronous for each in plan.arms)
         rungs = max(len(each.rungs) for each in plan.arms)
         assert all(count <= 1 + rungs for count in world.begun.values()) or contests
+
+
+def test_images_begin_as_they_arrive_and_files_that_cannot_be_used_are_left_out() -> None:
+    plan = plan_of(RUNS["one arm"], 3)
+    first, second, _ = plan.images
+    world = World(plan, coming=3, done_before=(second.id,))
+    world.begin()
+    assert (world.asked, world.scheduler.has_work) == ([], True)
+    world.do(world.scheduler.on_arrival(first))
+    world.begin()
+    assert [ask.question.image for ask in world.asked] == [first]
+    world.do(world.scheduler.on_arrival(Rejected("b.png", "the file has changed")))
+    world.do(world.scheduler.on_arrival(second))
+    assert world.notes == ["b.png: rejected: the file has changed"]
+    world.run()
+    assert world.rows == {first.id: 1}
+    assert not world.scheduler.has_work
+    assert all(stage.done == stage.total for stage in world.scheduler.stages(2))
+
+
+@pytest.mark.parametrize("done_before", [0, 1])
+def test_the_first_images_have_previews_whatever_was_done_before(done_before: int) -> None:
+    plan = plan_of(settings(arm("one"), keep={"report_images": 2}), 3)
+    world = World(plan, coming=3, done_before=tuple(image.id for image in plan.images[:done_before]))
+    for image in plan.images:
+        world.do(world.scheduler.on_arrival(image))
+    assert [way._previews for way in world.scheduler._waiting] == [True, True, False][done_before:]
 
 
 @examples(deadline=None, max_examples=150)

@@ -84,11 +84,20 @@ class World:
     rows: Counter[str] = field(default_factory=Counter)
     ended: dict[str, EndImage] = field(default_factory=dict)
     late_results: bool = False
+    coming: int = 0
+    done_before: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        banks = Banks({}, {}, retries=RETRIES, tally=self.tally)
+        banks = Banks({}, {}, retries=RETRIES, tally=self.tally, find=lambda spec: ([], []))
         self.scheduler = Scheduler(
-            self.plan, self.plan.images, banks, self, gpu_share=lambda image, key: 0.25, tally=self.tally
+            self.plan,
+            self.plan.images[: len(self.plan.images) - self.coming],
+            banks,
+            self,
+            coming=self.coming,
+            ended=self.done_before,
+            gpu_share=lambda image, key: 0.25,
+            tally=self.tally,
         )
 
     # The ledger of the scheduler.
