@@ -192,6 +192,8 @@ class _Evidence(Evidence):
         self.picture, self.observation = problem.picture, problem.observation
         self.before, self.reference = problem.unrestored, None
         self.black, self.peak = 0.0, 1.0
+        # Without hidden pixels nothing is stacked: there are no outputs that could be.
+        self.hidden = np.zeros((1, 1), bool)
 
     def encoded(self, pixels: Any) -> bytes:
         return repr(float(pixels.flat[0])).encode()

@@ -198,8 +198,9 @@ class SimulatedCrew:
             self.chance.uniform(1, 60) if self.chance.random() < self.troubles.session else 1e9
         )
         signal = Signal(self.kernel)
-        cohort = self.config.cohort
-        contests = ContestsOfImages(cohort, cohort.iterations or self.config.fit.iterations)
+        contests = ContestsOfImages(
+            self.config.first_rung("crop"), self.config.cohort.keep_share, self.config.iterations("crop")
+        )
 
         def session() -> None:
             while True:

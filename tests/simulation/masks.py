@@ -123,6 +123,7 @@ def masks_replaced(problem: Any) -> dict[str, Any]:
             for module in ("rounds", "search")
             for name, each in common.items()
         },
+        "orchestrator.prune.search.multiply_adds": lambda network, height, width: _WEIGHTS,
         "orchestrator.prune.chain.Problem": problem,
         "orchestrator.prune.rounds.applied": lambda network: {"all": Mask(network.masks)} if network.masks else {},
         "orchestrator.prune.rounds.convolution_weights": lambda network: _WEIGHTS,
