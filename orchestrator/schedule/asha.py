@@ -1,8 +1,10 @@
 """Asynchronous successive halving (ASHA, arXiv 1810.05934) with Tune's own scheduler, one contest per image and arm."""
 
-from typing import Any
+from typing import Any, Self
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+
+from orchestrator.settings import Config
 
 
 class ContestsOfImages(FIFOScheduler):  # type: ignore[misc]
@@ -17,6 +19,11 @@ class ContestsOfImages(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._first_rung, self._keep_share, self._iterations = first_rung, keep_share, iterations
         self._contests: dict[tuple[str, str], AsyncHyperBandScheduler] = {}
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """The contests of a run; only cohorts on crops have them."""
+        return cls(config.first_rung("crop"), config.cohort.keep_share, config.iterations("crop"))
 
     def _contest_of(self, trial: Any) -> AsyncHyperBandScheduler | None:
         job = trial.config["job"]

@@ -102,22 +102,16 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
     # Nobody needs snapshots of Tune's state, because a run resumes from the store. So there are few.
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    config = context.config
     trainable = tune.with_parameters(fit_trial, context=context)
     # Tune registers trainables by name for the whole cluster; two runs must not share one.
     trainable.__name__ = f"fit-{context.run}-{session}"
     sweep(Path(spec.place))
     with scratch("session", Path(spec.place)) as folder:
         tune.Tuner(
-            tune.with_resources(trainable, lambda given: spec.resources(given["job"], max(spec.cpus, most_cpus()))),
+            tune.with_resources(trainable, lambda config: spec.resources(config["job"], max(spec.cpus, most_cpus()))),
             tune_config=tune.TuneConfig(
                 search_alg=QueueSearcher(queue, session, spec.trials),
-                scheduler=ContestsOfImages(
-                    # Only cohorts on crops have contests.
-                    config.first_rung("crop"),
-                    config.cohort.keep_share,
-                    config.iterations("crop"),
-                ),
+                scheduler=ContestsOfImages.of(context.config),
                 num_samples=-1,
                 # The trials' reservations limit how many run at once; the queue limits how many wait.
                 max_concurrent_trials=spec.at_once,

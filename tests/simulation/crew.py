@@ -198,9 +198,7 @@ class SimulatedCrew:
             self.chance.uniform(1, 60) if self.chance.random() < self.troubles.session else 1e9
         )
         signal = Signal(self.kernel)
-        contests = ContestsOfImages(
-            self.config.first_rung("crop"), self.config.cohort.keep_share, self.config.iterations("crop")
-        )
+        contests = ContestsOfImages.of(self.config)
 
         def session() -> None:
             while True:
