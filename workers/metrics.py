@@ -12,13 +12,12 @@ a callable that an installed package offers as an entry point in `ENTRY_POINTS` 
 ====================================================================================
 """
 
-import difflib
-import pkgutil
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
 
 from workers import spectra
+from workers.plugins import load
 from workers.spectra import METRICS, Array, Metric
 
 MetricFunction = Callable[[Array, Array], float]
@@ -54,21 +53,7 @@ def resolve_metric(name: str) -> MetricFunction:
         return Metric(name, quantity="", distance=spectra.mse, bandwidth=None)
     if name == RANDOM:
         raise ValueError(f"the metric {name!r} compares nothing, so there is nothing to call")
-    entries = entry_points(group=ENTRY_POINTS)
-    if ":" not in name and name not in entries.names:
-        names = metric_names()
-        near = "".join(f"; did you mean {match!r}?" for match in difflib.get_close_matches(name, names, 1))
-        raise ValueError(
-            f"no metric is called {name!r}{near}; there are: {', '.join(names)}, or your own module:object"
-        )
-    try:
-        found = pkgutil.resolve_name(name) if ":" in name else entries[name].load()
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"the metric {name!r} cannot be loaded: {reason}") from error
-    if not callable(found):
-        raise ValueError(f"the metric {name!r} is {type(found).__name__}, which cannot be called")
-    function: MetricFunction = found
+    function: MetricFunction = load(name, ENTRY_POINTS, "metric", metric_names())
     return function
 
 

@@ -7,7 +7,10 @@ regressions") are those of a small quadratic problem.
 
 Hidden pixels are few, so the weights are drawn towards equal ones: they minimise w' S w + r d |w|^2, where d is the
 mean squared difference of a member to the members' mean, and the ridge r is the one of least error in cross-validation
-over folds of hidden pixels. The error of a combination is cross-validated in the same way, with its ridge chosen anew
+over folds of hidden pixels. A member that has seen the hidden pixels, such as a filter of all pixels, follows their
+noise, so its error there is too small: of independent noise of variance v by 2 v times its mean derivative by the pixel
+itself (Stein 1981). This is its optimism o_k, counted once here: S_jk + o_j + o_k is the mean product as on pixels that
+it has not seen. The error of a combination is cross-validated in the same way, with its ridge chosen anew
 for every fold. So no pixel has a part in the weights by which it is judged, and the errors of a pick, a mean and a
 stack compare fairly.
 """
@@ -149,14 +152,21 @@ class HeldOut:
         restored: (K, C, n), what each member says the held-out pixels are, as they would be measured.
         measured: (C, n), what was measured there.
         random: decides the folds; whole pixels go to a fold, with all channels.
+        optimism: (K,), half of what the mean squared error of a member on these pixels is too small by; None where no
+            member has seen them.
     """
 
     def __init__(
-        self, restored: NDArray[np.floating[Any]], measured: NDArray[np.floating[Any]], random: np.random.Generator
+        self,
+        restored: NDArray[np.floating[Any]],
+        measured: NDArray[np.floating[Any]],
+        random: np.random.Generator,
+        optimism: Array | None = None,
     ) -> None:
         errors = restored.astype(np.float64) - measured
         self._usable = np.array([bool(np.isfinite(each).all()) for each in errors], dtype=np.bool_)
         self._errors = errors[self._usable]
+        self._optimism = (np.zeros(len(errors)) if optimism is None else optimism)[self._usable]
         count = errors.shape[2]
         self._fold_of = random.permutation(count) % FOLDS
 
@@ -189,13 +199,14 @@ class HeldOut:
         sums = []
         for fold in range(FOLDS):
             errors = self._errors[:, :, self._fold_of == fold].reshape(len(self._errors), -1)
-            sums.append(errors @ errors.T / channels)
+            count = errors.shape[1] // channels
+            sums.append(errors @ errors.T / channels + count * np.add.outer(self._optimism, self._optimism))
         return Moments(np.array(sums), np.bincount(self._fold_of, minlength=FOLDS).astype(np.float64))
 
     def _squared(self, weights: Array, pixels: NDArray[np.bool_]) -> Array:
         """The squared error of a combination on some pixels, the mean of their channels."""
         combined = np.tensordot(weights, self._errors[:, :, pixels], 1)
-        squared: Array = np.square(combined).mean(axis=0)
+        squared: Array = np.square(combined).mean(axis=0) + 2 * float(weights @ self._optimism)
         return squared
 
     def _all(self, weights: Array) -> Array:

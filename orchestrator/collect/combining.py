@@ -1,5 +1,6 @@
 """The images that the fits of an arm combine to, and which of them is delivered."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from orchestrator.collect.evidence import Evidence
 from orchestrator.collect.fits import Fits, Fitted
+from orchestrator.collect.floor import Floor
 from orchestrator.run.rows import Delivered
 from workers.noise import Estimate
 from workers.seeds import seed_of
@@ -16,70 +18,103 @@ from workers.stacking import Combination, HeldOut, Weighting, best_of, mean_of, 
 Array = NDArray[np.float32]
 
 
+WAYS: tuple[Delivered, ...] = ("pick", "mean", "stack", "classical")
+"""Whatever may be delivered, the simplest first; a search that gains nothing over a filter is the least of reasons to
+deliver the filter's image."""
+
+
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """The stack of an arm's fits, and how it compares.
+    """The stack of an arm's fits and of the classical filters, and how it compares.
 
     Attributes:
         output: the combined output (C, H, W).
-        weights: of the networks that are in it, by name; the heaviest first.
+        weights: of the networks and filters that are in it, by name; the heaviest first.
         errors: cross-validated errors on the held-out pixels of everything that could be delivered; None where unknown.
+        noise: the noise's variance, which is part of every error.
     """
 
     output: Array
     weights: dict[str, float]
     errors: dict[Delivered, Estimate | None]
+    noise: float = 0.0
 
     @property
     def delivered(self) -> Delivered:
         """What has the least error; of equal ones the simplest."""
-        ways: tuple[Delivered, ...] = ("pick", "mean", "stack")
-        return min(ways, key=lambda way: np.inf if (error := self.errors[way]) is None else error.value)
+        return min(WAYS, key=lambda way: np.inf if (value := self.value_of(way)) is None else value)
 
     def value_of(self, way: Delivered) -> float | None:
         """An error without its standard error."""
-        error = self.errors[way]
+        error = self.errors.get(way)
         return None if error is None else error.value
 
+    def gain_over(self, other: float | None) -> float | None:
+        """How much better, in dB, what is delivered is than something with another error, both less the noise.
 
-def stack_of(evidence: Evidence, fits: Fits, members: Sequence[Fitted], averaged: int, noise: float) -> Stack | None:
-    """Stack the fits of an arm at full size.
+        None where an error is unknown, or is hardly above the noise.
+        """
+        own = self.value_of(self.delivered)
+        if own is None or other is None or min(own, other) <= self.noise:
+            return None
+        return 10 * math.log10((other - self.noise) / (own - self.noise))
+
+
+def stack_of(
+    evidence: Evidence, fits: Fits, members: Sequence[Fitted], averaged: int, *, noise: float, floor: Floor
+) -> Stack | None:
+    """Stack the fits of an arm at full size, and the images of the classical filters.
+
+    Fits have not seen the held-out pixels. A filter has, but its optimism is known (`workers.stacking.HeldOut`). So
+    each is judged as what it is when it is delivered.
 
     Args:
         evidence: The observation of the image, and the pixels of it that no fit has seen.
         fits: Read the outputs, one by one: a cohort at full size may have hundreds.
         members: The fits.
         averaged: How many of them, from the first, are in the arm's mean.
-        noise: The noise's variance, for the weights of the mean.
+        noise: The noise's variance.
+        floor: The filters' images.
 
     Returns:
-        None with fewer than two members, or where no pixel is hidden or no member is finite.
+        None with fewer than two images to combine, or where no fit or no pixel can be judged.
     """
-    hidden = evidence.hidden
-    if len(members) < 2 or not hidden.any():
+    hidden, filters = evidence.hidden, floor.members
+    if not members or len(members) + len(filters) < 2 or not hidden.any():
         return None
-    restored = np.stack([_on(hidden, fits.output(fit, steady=False)) for fit in members])
-    if not np.isfinite(restored).all(axis=(1, 2)).any():
+    restored = np.stack(
+        [
+            *(_on(hidden, fits.output(fit, steady=False)) for fit in members),
+            *(_on(hidden, each.judged) for each in filters),
+        ]
+    )
+    if not np.isfinite(restored[: len(members)]).all(axis=(1, 2)).any():
         return None
     measured = evidence.observation.pixels[:, hidden]
+    optimism = np.array([0.0] * len(members) + [noise * each.divergence for each in filters])
 
-    def combined(weighting: Weighting, count: int) -> Combination:
+    def combined(weighting: Weighting, some: slice) -> Combination:
         # The same seed makes the same folds, so that errors compare.
         random = np.random.default_rng(seed_of(evidence.context.config.seed, evidence.image.id, "stack"))
-        return HeldOut(restored[:count], measured, random).combined(weighting)
+        return HeldOut(restored[some], measured, random, optimism[some]).combined(weighting)
 
-    stack = combined(stacked, len(members))
+    stack = combined(stacked, slice(None))
     errors: dict[Delivered, Estimate | None] = {
-        "pick": combined(best_of, averaged).error,
-        "mean": combined(mean_of(noise), averaged).error,
+        "pick": combined(best_of, slice(averaged)).error,
+        "mean": combined(mean_of(noise), slice(averaged)).error,
         "stack": stack.error,
+        "classical": combined(best_of, slice(len(members), None)).error if filters else None,
     }
     output = np.zeros(fits.output(members[0], steady=False).shape)
     weights = {}
     for place, weight in _heaviest_first(stack):
-        output += weight * fits.output(members[place], steady=False)
-        weights[str(members[place].record.candidate)] = weight
-    return Stack(output.astype(np.float32), weights, errors)
+        if place < len(members):
+            name, pixels = str(members[place].record.candidate), fits.output(members[place], steady=False)
+        else:
+            name, pixels = filters[place - len(members)].name, filters[place - len(members)].delivered
+        output += weight * pixels
+        weights[name.replace(" ", "-")] = weight
+    return Stack(output.astype(np.float32), weights, errors, noise)
 
 
 def _on(hidden: NDArray[np.bool_], output: Array) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.collect.floor import NO_FLOOR, Floor, floor_of
 from orchestrator.fit.problem import Problem
 from orchestrator.fit.record import Evaluation, FitRecord
 from orchestrator.images import encode, preview, resized
@@ -64,6 +65,8 @@ def _taken(record: FitRecord | Evaluation | None, names: Iterable[str]) -> dict[
 class Evidence:
     """The picture, observation and reference that an image's figures are made from, loaded once for all arms."""
 
+    _floor: Floor | None = None
+
     def __init__(self, context: RunContext, image: InputImage) -> None:
         self.context, self.image = context, image
         self._problem = problem = Problem(context, image)
@@ -82,6 +85,15 @@ class Evidence:
         """The observed pixels (h, w) that no fit at full size has seen."""
         return self._problem.measurement(self._problem.view("full")).held_out
 
+    def floor(self, noise: Estimate | None) -> Floor:
+        """The classical filters' images. They are made once: the noise is what the first arm's pick has left over."""
+        if self._floor is None:
+            config, image = self.context.config, self.image
+            self._floor = NO_FLOOR
+            if image.is_stacked:
+                self._floor = floor_of(config, image.id, self.observation, self.hidden, noise)
+        return self._floor
+
     def show(self) -> None:
         """Write the small pictures that all arms have in common."""
         shown: dict[Preview, Array | None] = {"degraded": self.before, "reference": self.reference}
@@ -94,10 +106,10 @@ class Evidence:
         return pixels if (self.black, self.peak) == (0.0, 1.0) else (pixels - np.float32(self.black)) / self.peak
 
     def with_known(self, output: Array) -> Array:
-        """Put the pixels that the user's mask knows back into a network's output, if ``task.keep_known`` asks for
-        it."""
-        known = self.observation.known
-        if known is None or self.image.mask is None or not self.context.config.task.keep_known:
+        """Put known pixels back into a network's output, if pixels are missing and ``task.keep_known`` asks for it."""
+        known, task = self.observation.known, self.context.config.task
+        missing = self.image.mask is not None or (task.kind.needs_masks and self.image.is_stacked)
+        if known is None or not missing or not task.keep_known:
             return output
         return np.where(known, self.observation.pixels, output)
 

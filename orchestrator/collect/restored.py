@@ -1,6 +1,7 @@
 """The restored files of an image: what is delivered, the pick, and with several fits also their mean, their stack and a
 map of where they disagree."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from orchestrator.collect.combining import Stack, stack_of
 from orchestrator.collect.evidence import Evidence
 from orchestrator.collect.fits import Fits, Fitted
+from orchestrator.collect.floor import NAME as CLASSICAL
 from orchestrator.images import encode_map, preview
 from orchestrator.run.layout import Preview
 from orchestrator.run.rows import Delivered, Row
@@ -42,9 +44,10 @@ def restore(
         previews: Whether to write small pictures for the report too.
     """
     outputs = [fits.output(fit, steady=correlated) for fit in best]
-    estimated = evidence.noise(outputs[0]) if len(outputs) > 1 else None
+    estimated = evidence.noise(outputs[0])
     noise = 0.0 if estimated is None else estimated.value
-    stack = stack_of(evidence, fits, members, len(best), noise)
+    floor = evidence.floor(None if correlated else estimated)
+    stack = stack_of(evidence, fits, members, len(best), noise=noise, floor=floor)
     made: dict[Delivered, Array] = {"pick": outputs[0]}
     spread: Array | None = None
     if len(outputs) > 1:
@@ -54,10 +57,16 @@ def restore(
         spread = np.std(outputs, axis=0, dtype=np.float64).mean(axis=0, keepdims=True).astype(np.float32)
     if stack is not None:
         made["stack"] = stack.output
+    if floor.best is not None:
+        made["classical"] = floor.best.delivered
     made = {way: evidence.with_known(output) for way, output in made.items()}
     row = evidence.figures(row, best[0].record, outputs[0], made["pick"], correlated=correlated)
     if evidence.image.is_stacked:
         row = replace(row, delivered="pick" if stack is None else stack.delivered)
+    if floor.best is not None:
+        row = replace(row, classical=floor.best.name)
+    failed = [f"the filter {failure.name} gave nothing ({failure.reason})" for failure in floor.failures]
+    row = replace(row, note="; ".join([*([row.note] if row.note else []), *failed]) or None)
     _write(evidence, row, made, spread, previews=previews)
     return _with_figures(row, evidence, made, stack)
 
@@ -66,16 +75,25 @@ def _write(evidence: Evidence, row: Row, made: dict[Delivered, Array], spread: A
     image, store, layout = evidence.image, evidence.context.store, evidence.context.layout
     for way, pixels in made.items():
         encoded = evidence.encoded(pixels)
-        store.put(layout.restored(row.arm, way, image.restored), encoded)
+        if way == "classical":
+            store.put(layout.restored(CLASSICAL, "best", image.restored), encoded)
+        else:
+            store.put(layout.restored(row.arm, way, image.restored), encoded)
         if way == row.delivered:
             store.put(layout.restored(row.arm, "best", image.restored), encoded)
     if spread is not None:
         store.put(layout.restored(row.arm, "spread", image.spread), encode_map(spread))
     if not previews:
         return
-    names: dict[Delivered, Preview] = {"pick": "restored", "mean": "mean", "stack": "stack"}
+    names: dict[Delivered, Preview] = {
+        "pick": "restored",
+        "mean": "mean",
+        "stack": "stack",
+        "classical": "classical",
+    }
     for way, pixels in made.items():
-        store.put(layout.preview(image.id, names[way], row.arm), preview(evidence.shown(pixels)))
+        arm = None if way == "classical" else row.arm
+        store.put(layout.preview(image.id, names[way], arm), preview(evidence.shown(pixels)))
     if spread is not None:
         store.put(layout.preview(image.id, "spread", row.arm), preview(spread / max(float(spread.max()), 1e-12)))
 
@@ -90,15 +108,31 @@ def _with_figures(row: Row, evidence: Evidence, made: dict[Delivered, Array], st
             held_out_mean=stack.value_of("mean"),
             held_out_stack=stack.value_of("stack"),
             held_out_stack_standard_error=None if error is None else error.standard_error,
+            held_out_classical=stack.value_of("classical"),
+            gain_over_classical=stack.gain_over(stack.value_of("classical")),
+            # The error of a noisy pixel is the noise, and what is delivered has this and the noise as its error here.
+            gain_over_degraded=stack.gain_over(2 * stack.noise) if stack.noise else None,
             stack_weights=" ".join(f"{name}={weight:.4f}" for name, weight in stack.weights.items()),
         )
     if evidence.reference is None:
         return row
     reference, peak = evidence.reference, evidence.peak
     values = {way: psnr(pixels, reference, peak) for way, pixels in made.items()}
+    delivered = None if row.delivered is None else values[row.delivered]
+    classical = values.get("classical")
     return replace(
         row,
+        psnr_classical=classical,
+        gain_over_degraded=_less(delivered, row.psnr_degraded),
+        gain_over_classical=_less(delivered, classical),
         psnr_mean=values.get("mean"),
         psnr_stack=values.get("stack"),
-        psnr_delivered=None if row.delivered is None else values[row.delivered],
+        psnr_delivered=delivered,
     )
+
+
+def _less(value: float | None, other: float | None) -> float | None:
+    """Their difference; None where it is not known, or both are infinite."""
+    if value is None or other is None or math.isnan(difference := value - other):
+        return None
+    return difference

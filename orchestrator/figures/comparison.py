@@ -78,7 +78,8 @@ def quality(row: Row, measure: Measure) -> float | None:
 def compare(rows: Sequence[Row]) -> list[Difference]:
     """Every pair of arms, overall and by image; an arm that comes first in the rows is compared with those after it.
 
-    For a lottery only its picks count.
+    For a lottery only its picks count. The classical filters count as one more arm, the last, where there are
+    references.
     """
     picked = [row for row in rows if row.picked]
     measure = measure_of(picked)
@@ -88,6 +89,9 @@ def compare(rows: Sequence[Row]) -> list[Difference]:
         by_image = by_arm.setdefault(row.arm, {})
         if value is not None:
             by_image[row.image] = value
+    filters = {row.image: row.psnr_classical for row in picked if row.psnr_classical is not None}
+    if measure == "psnr" and filters:
+        by_arm["classical"] = filters
     differences = []
     for (arm, ours), (against, theirs) in combinations(by_arm.items(), 2):
         both = [image for image in ours if image in theirs]

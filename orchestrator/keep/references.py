@@ -14,7 +14,7 @@ from orchestrator.keep.names import tickets_of
 from orchestrator.keep.remedies import Remedies
 from orchestrator.run.attempt import RunState
 from orchestrator.run.inputs import InputImage, Inputs
-from orchestrator.run.layout import REPORT, FitLayout, RunLayout
+from orchestrator.run.layout import REPORT, FitLayout, Restored, RunLayout
 from orchestrator.run.places import Kind, Place, place_of
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState
@@ -228,8 +228,11 @@ class References:
         if row.psnr_mean is not None or mean in self.keys or spread in self.keys:
             wanted |= dict.fromkeys((mean, spread), "the image was restored as a mean of several fits")
         if row.delivered is not None:
-            for way in ("best", row.delivered):
+            delivered: list[Restored] = ["best"] if row.delivered == "classical" else ["best", row.delivered]
+            for way in delivered:
                 wanted[layout.restored(row.arm, way, image.restored)] = "the row says that this image was delivered"
+        if row.classical is not None:
+            wanted[layout.restored("classical", "best", image.restored)] = "the row names this filter"
         if row.stack_weights is not None:
             wanted[layout.restored(row.arm, "stack", image.restored)] = "the row has the weights of this stack"
         for key, why in wanted.items():

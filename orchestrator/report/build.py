@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.errors import DamagedError, NewerFormatError, NotFoundError
 from orchestrator.figures.run import RunFigures
+from orchestrator.figures.worth import sentence, worth_of
 from orchestrator.report import (
     ArmPictures,
     Curve,
@@ -96,6 +97,7 @@ def write_report(
         images=images,
         left_out=len(by_name) - len(images),
         comparison=[asdict(pair) for pair in figures.comparison if pair.image is None],
+        worth=[sentence(worth, text.duration) for worth in worth_of(picked)],
         lottery=_lottery(store, layout, rows, figures, lotteries),
         unreadable=unreadable,
         mixed=mixture(machines_of(store, layout)),

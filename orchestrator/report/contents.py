@@ -128,6 +128,7 @@ class RunReport:
         left_out: How many images among the rows are not shown with pictures.
         comparison: How each pair of arms differs over all images, as `orchestrator.figures.comparison.Difference` names
             it.
+        worth: What each arm was worth, a sentence each.
         lottery: The lottery tickets; None where none were drawn.
         unreadable: What could not be read, a line each.
         mixed: Which versions the run is made with, if with several.
@@ -143,6 +144,7 @@ class RunReport:
     images: Sequence[ImageReport]
     left_out: int
     comparison: Sequence[Row] = ()
+    worth: Sequence[str] = ()
     lottery: LotteryReport | None = None
     unreadable: Sequence[str] = ()
     mixed: str | None = None

@@ -33,6 +33,8 @@ def facts_of(row: Row, *, many: bool) -> list[tuple[str, str, str]]:
         ("PSNR of the mean of the best few", "psnr_mean", text.decibels, " dB"),
         ("PSNR of the stack", "psnr_stack", text.decibels, " dB"),
         ("PSNR of what is delivered", "psnr_delivered", text.decibels, " dB"),
+        ("PSNR of the classical filter", "psnr_classical", text.decibels, " dB"),
+        ("Gain over the classical filter", "gain_over_classical", text.gain, " dB"),
         ("Estimated PSNR", "psnr_estimated", text.interval, " dB"),
         ("Held-out error", "held_out_error", text.error, ""),
         ("Held-out error of the stack", "held_out_stack", text.error, ""),
@@ -50,6 +52,7 @@ def facts_of(row: Row, *, many: bool) -> list[tuple[str, str, str]]:
         ("Stopped by", "stopping", "text"),
         ("Network", "candidate", "code"),
         ("Delivered", "delivered", "text"),
+        ("Classical filter", "classical", "text"),
         ("Weights in the stack", "stack_weights", "code"),
     ]
     named = [(term, str(row[key]), kind) for term, key, kind in [*method, *words] if row.get(key) is not None]

@@ -46,7 +46,7 @@ SHARED = (IMAGES, BANKS)
 """The prefixes of what all runs share."""
 TOGETHER = "all-images"
 """The source of tickets that were found on all images of a run together."""
-Preview = Literal["degraded", "restored", "mean", "stack", "spread", "reference"]
+Preview = Literal["degraded", "restored", "mean", "stack", "spread", "reference", "classical"]
 Restored = Literal["best", "pick", "mean", "stack", "spread"]
 
 

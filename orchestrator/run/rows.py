@@ -29,7 +29,7 @@ class RowState(StrEnum):
     FAILED = "failed"
 
 
-Delivered = Literal["pick", "mean", "stack"]
+Delivered = Literal["pick", "mean", "stack", "classical"]
 """The restored image that is an arm's result."""
 
 NOT_BLIND = "not blind: the masks were found on the clean reference (lottery.target: clean)"
@@ -47,12 +47,17 @@ class Row:
     unknown where wider than 1 dB. ``psnr_mean`` is the PSNR of the mean of the best few. PSNR and SSIM need a
     reference.
 
-    ``delivered`` is what the restored image ``best`` is: ``pick``, ``mean`` or ``stack``, and ``psnr_delivered`` its
-    PSNR. ``psnr_stack`` is the PSNR of the stack, and ``stack_weights`` has the networks in it with their weights, the
-    heaviest first (``name=0.61 other=0.39``). ``held_out_pick``, ``held_out_mean`` and ``held_out_stack`` are
-    cross-validated errors on the held-out pixels, which decide what is delivered; unlike ``held_out_error`` they are
-    not flattered by the choice. Without a stack these are unknown, and the pick is delivered. Runs of earlier versions
-    have none of these.
+    ``delivered`` is what the restored image ``best`` is: ``pick``, ``mean``, ``stack`` or ``classical``, and
+    ``psnr_delivered`` its PSNR. ``psnr_stack`` is the PSNR of the stack, and ``stack_weights`` has the networks and
+    filters in it with their weights, the heaviest first (``name=0.61 other=0.39``). ``held_out_pick``,
+    ``held_out_mean`` and ``held_out_stack`` are cross-validated errors on the held-out pixels, which decide what is
+    delivered; unlike ``held_out_error`` they are not flattered by the choice. Without a stack these are unknown, and
+    the pick is delivered. Runs of earlier versions have none of these.
+
+    ``classical`` names the best classical filter of the image, chosen without the reference, ``psnr_classical`` is its
+    PSNR, and ``held_out_classical`` its error as ``held_out_pick`` is. ``gain_over_classical`` is what the delivered
+    image gains over it in dB: by the reference where there is one, else by these errors less the noise's variance.
+    ``gain_over_degraded`` is likewise what it gains over the degraded image.
 
     ``rule`` and ``stopping`` are how network and iteration were chosen; ``note`` is the reason if they
     differ from the settings. ``iterations`` and ``seconds`` are those of all fits the arm looked at; arms share fits.
@@ -111,6 +116,11 @@ class Row:
     held_out_stack_standard_error: float | None = None
     stack_weights: str | None = None
     multiply_adds: int | None = None
+    classical: str | None = None
+    psnr_classical: float | None = None
+    held_out_classical: float | None = None
+    gain_over_classical: float | None = None
+    gain_over_degraded: float | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from orchestrator.settings import cross
 from orchestrator.settings.arms import ArmSettings, named_arm
+from orchestrator.settings.classical import Classical
 from orchestrator.settings.cohort import Cohort, Pick
 from orchestrator.settings.fit import Fit, Network
 from orchestrator.settings.lottery import Lottery
@@ -32,6 +33,7 @@ class Config(Section):
     cohort: Cohort = Cohort()
     fit: Fit = Fit()
     pick: Pick = Pick()
+    classical: Classical = Classical()
     lottery: Lottery = Lottery()
     resources: Resources = Resources()
     ingest: Ingest = Ingest()

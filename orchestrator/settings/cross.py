@@ -20,6 +20,8 @@ def check_names(arms: Sequence[ArmSettings]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"arms: {', '.join(twice)} is there twice; give one of them another name")
+    if "classical" in names:
+        raise ValueError("arms: 'classical' is the name of the filters (classical.use); give the arm another name")
 
 
 def check_widths(width: int, score: Score, arms: Sequence[ArmSettings]) -> None:

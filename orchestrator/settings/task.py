@@ -64,7 +64,7 @@ class Task(Section):
     peak: float = Field(30, gt=0, description="denoise: photons in a white pixel where --simulate adds Poisson noise")
     missing: float = Field(0.5, ge=0, lt=1, description="inpaint: share of the pixels that --simulate removes")
     keep_known: bool = Field(
-        True, description="inpaint: known pixels of --masks come back unchanged; false: as the network gives them"
+        True, description="inpaint: known pixels come back unchanged; false: as the network gives them"
     )
     factor: Literal[2, 3, 4, 8] = Field(4, description="super-resolve: how many times larger the restored image is")
     downsampling: Literal["lanczos2", "box", "bicubic"] = Field(

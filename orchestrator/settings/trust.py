@@ -80,4 +80,7 @@ def code_settings(config: "Config") -> list[str]:
     if not all(arm.metric is None or is_ours(arm.metric) for arm in config.arms):
         settings["arms"] = config.model_dump(mode="json", include={"arms"})["arms"]
         named.add("arms")
+    if config.classical.also:
+        settings["classical.also"] = config.classical.also
+        named.add("classical.also")
     return [f"{name}={json.dumps(settings[name])}" for name in sorted(named)]

@@ -34,6 +34,8 @@ _TINY: dict[str, dict[str, Any]] = {
     "cohort": {"size": 3, "crop_px": 32},
     "fit": {"iterations": 6, "patience": 6, "block": 2, "average": 0.5},
     "pick": {"full_fits": 2},
+    # Most tests are of the fits.
+    "classical": {"use": False},
 }
 
 MakeConfig = Callable[..., Config]

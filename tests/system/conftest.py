@@ -40,6 +40,7 @@ TINY = (
     "fit.patience=10",
     "fit.block=5",
     "pick.full_fits=2",
+    "classical.use=false",
     # One trial at a time: each of these processes imports torch, and several tests run side by side.
     "resources.parallel=1",
 )
@@ -61,7 +62,8 @@ RESULT_KEYS = {
         "blind",
     ),
     *("delivered", "psnr_delivered", "psnr_stack", "held_out_pick", "held_out_mean", "held_out_stack"),
-    *("held_out_stack_standard_error", "stack_weights"),
+    *("held_out_stack_standard_error", "stack_weights", "classical", "psnr_classical", "held_out_classical"),
+    *("gain_over_classical", "gain_over_degraded", "multiply_adds"),
 }
 
 

@@ -25,6 +25,10 @@ BLIND = (
     "stop_iteration",
     "held_out_error",
     "iterations",
+    "delivered",
+    "stack_weights",
+    "classical",
+    "held_out_classical",
 )
 ARMS = (
     "arms=[{name: halved, like: isnas-dip-blind, size: 4, full_fits: 1, halving: synchronous},"
@@ -70,7 +74,7 @@ def test_arms_share_their_fits_and_none_of_them_sees_a_reference(cli: CommandLin
     for image, phase in (("a.png", 0), ("b.png", 2)):
         save_rgb(cli.folder / "noisy" / image, phase=phase, noise=0.1)
         save_rgb(cli.folder / "clean" / image, phase=phase)
-    settings = (*TINY, ARMS, "cohort.first_rung=2", "keep.fits=all")
+    settings = (*TINY, ARMS, "cohort.first_rung=2", "keep.fits=all", "classical.use=true")
     truths = {"none": (), "clean": ("--references", "clean")}
     told = {
         run: succeed(cli, "--images", "noisy", "--run", run, *truth, settings=settings) for run, truth in truths.items()
@@ -109,7 +113,9 @@ def test_arms_share_their_fits_and_none_of_them_sees_a_reference(cli: CommandLin
 
     comparison = list(csv.DictReader((run / "comparison.csv").read_text().splitlines()))
     assert {line["measure"] for line in comparison} == {"psnr"}
-    assert len([line for line in comparison if not line["image"]]) == 10
+    assert len([line for line in comparison if not line["image"]]) == 15
+    assert {line["against"] for line in comparison} >= {"classical"}
+    assert all(row["gain_over_classical"] is not None for row in clean.values())
     assert "bank" in told["none"]
     assert "bank" not in told["clean"]
 

@@ -9,7 +9,7 @@ from inspect import signature
 from typing import Any
 
 from workers.tasks.deblur import Deblur
-from workers.tasks.degrading import enlarge, observe
+from workers.tasks.degrading import enlarge, measure, observe
 from workers.tasks.denoise import Denoise
 from workers.tasks.inpaint import Inpaint
 from workers.tasks.jpeg import Jpeg
@@ -28,6 +28,7 @@ __all__ = [
     "Task",
     "enlarge",
     "make_task",
+    "measure",
     "observe",
 ]
 

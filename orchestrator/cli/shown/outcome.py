@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from orchestrator.cli.common import command_for
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.shown.units import duration
+from orchestrator.figures.worth import sentence, worth_of
 from orchestrator.run.inputs import image_ids
 from orchestrator.run.layout import Restored, RunLayout
 from orchestrator.run.record import RunRecord
@@ -21,10 +22,12 @@ def status_of(rows: Sequence[Row]) -> int:
 
 
 def show_rows(store: Store, run: str, rows: Sequence[Row]) -> None:
-    """Print the rows of a run, how its arms differ, and the figures of its lotteries."""
+    """Print what a run was worth, its rows, how its arms differ, and the figures of its lotteries."""
     from orchestrator.cli.shown.lottery import print_lottery
     from orchestrator.cli.shown.rows import print_comparison, print_rows
 
+    for worth in worth_of(rows):
+        print(sentence(worth, duration))
     print_rows(rows)
     print_comparison(rows)
     if any(row.round is not None for row in rows):

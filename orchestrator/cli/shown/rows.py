@@ -13,7 +13,18 @@ from orchestrator.run.rows import Row, RowState
 from orchestrator.text import printable
 
 _ROOM_FOR_NAMES = 16
-_FIRST_TO_GO = ("candidate", "stop", "estimated PSNR", "held-out", "PSNR in", "oracle", "time", "mean", "stack")
+_FIRST_TO_GO = (
+    "candidate",
+    "stop",
+    "estimated PSNR",
+    "held-out",
+    "PSNR in",
+    "oracle",
+    "time",
+    "mean",
+    "stack",
+    "filter",
+)
 """Columns that are left out first on a narrow terminal, in this order."""
 
 
@@ -33,6 +44,8 @@ def print_rows(rows: Sequence[Row]) -> None:
         "mean": any(row.psnr_mean is not None for row in rows),
         "stack": any(row.psnr_stack is not None for row in rows),
         "delivered": any(row.delivered not in (None, "pick") for row in rows),
+        "filter": any(row.psnr_classical is not None for row in rows),
+        "over filter": any(row.gain_over_classical is not None for row in rows),
         "sparsity": any(row.sparsity is not None for row in rows),
     }
     columns = [title for title in _COLUMNS if optional.get(title, True)]
@@ -88,6 +101,8 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "mean": lambda row: decibels(row.psnr_mean),
     "stack": lambda row: decibels(row.psnr_stack),
     "delivered": lambda row: row.delivered or "–",
+    "filter": lambda row: decibels(row.psnr_classical),
+    "over filter": lambda row: "–" if row.gain_over_classical is None else f"{row.gain_over_classical:+.2f}",
     "time": lambda row: "–" if row.seconds is None else clock_time(row.seconds),
 }
 

@@ -67,9 +67,16 @@ _GUIDE = (
     (
         "Delivered",
         "delivered",
-        "What lies in the folder of restored pictures named best: the picked network's picture, the mean or the stack,"
-        " whichever has the least cross-validated error on the hidden pixels. Where those do not speak for the whole"
-        " picture (a smaller or blurred one, correlated noise, holes of your own mask), it is the picked network's.",
+        "What lies in the folder of restored pictures named best: the picked network's picture, the mean, the stack or"
+        " the best classical filter's picture, whichever has the least cross-validated error on the hidden pixels."
+        " Where those do not speak for the whole picture (a smaller or blurred one, correlated noise, holes of your own"
+        " mask), it is the picked network's.",
+    ),
+    (
+        "Filter",
+        "classical",
+        "The best of some classical filters, which take seconds: non-local means, wavelets, total variation; for other"
+        " tasks the usual ones. What the search gains over it is what the search was worth.",
     ),
     (
         "Spread map",

@@ -38,6 +38,7 @@ def test_the_picks_output_becomes_a_file_of_the_images_size_and_format(
         held_out_stack_standard_error=row.held_out_stack_standard_error,
         stack_weights=row.stack_weights,
         multiply_adds=2400,
+        gain_over_degraded=row.gain_over_degraded,
     )
 
 
