@@ -347,13 +347,13 @@ def test_a_dry_run_says_what_each_arm_does(run: Command, images: str) -> None:
     plan = dry_run(run, images, *words)
     assert plan["settings"] == "quickstart, task super-resolve x4"
     assert [line[12:] for line in plan["all"].splitlines() if line.startswith("arm ")] == [
-        "isnas-dip-blind: the best 2 by psd db strip mse, on crops of 64 px, halved after 100, 200 iterations, chosen"
+        "isnas-dip-blind: the best 2 by psd db strip mse, on crops of 64 px, halved after 125 iterations, chosen"
         " by held-out+consensus, then the best 2 at full size",
         "isnas-dip: the best 2 by psd db strip mse, on full size, chosen by weighted-mean",
-        "random: 2 at random, on crops of 64 px, halved after 100, 200 iterations, chosen by held-out+consensus, then"
+        "random: 2 at random, on crops of 64 px, halved after 125 iterations, chosen by held-out+consensus, then"
         " the best 2 at full size",
         "dip: dip, at full size",
-        "mine: dip, deep-decoder-64, on full size, halved after 100, 200, 400, 800 iterations, chosen by consensus",
+        "mine: dip, deep-decoder-64, on full size, halved after 500 iterations, chosen by consensus",
     ]
     assert plan["trials"].startswith("at most 26;")
 
