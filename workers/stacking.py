@@ -122,6 +122,11 @@ def best_of(moments: Moments) -> Array:
     return weights
 
 
+def equal(moments: Moments) -> Array:
+    """The same weight for every member."""
+    return np.full(moments.sums.shape[1], 1 / moments.sums.shape[1])
+
+
 def mean_of(noise: float) -> Weighting:
     """Weights by inverse error, for noise of this variance."""
     return lambda moments: inverse_error_weights(moments.mean().diagonal(), noise)

@@ -13,7 +13,7 @@ from orchestrator.collect.floor import Floor
 from orchestrator.run.rows import Delivered
 from workers.noise import Estimate
 from workers.seeds import seed_of
-from workers.stacking import Combination, HeldOut, Weighting, best_of, mean_of, stacked
+from workers.stacking import Combination, HeldOut, Weighting, best_of, equal, mean_of, stacked
 
 Array = NDArray[np.float32]
 
@@ -61,7 +61,14 @@ class Stack:
 
 
 def stack_of(
-    evidence: Evidence, fits: Fits, members: Sequence[Fitted], averaged: int, *, noise: float, floor: Floor
+    evidence: Evidence,
+    fits: Fits,
+    members: Sequence[Fitted],
+    averaged: int,
+    *,
+    noise: float,
+    floor: Floor,
+    steady: bool,
 ) -> Stack | None:
     """Stack the fits of an arm at full size, and the images of the classical filters.
 
@@ -75,6 +82,7 @@ def stack_of(
         averaged: How many of them, from the first, are in the arm's mean.
         noise: The noise's variance.
         floor: The filters' images.
+        steady: Whether a fit's image is where its outputs varied least; their mean has equal weights then.
 
     Returns:
         None with fewer than two images to combine, or where no fit or no pixel can be judged.
@@ -84,7 +92,7 @@ def stack_of(
         return None
     restored = np.stack(
         [
-            *(_on(hidden, fits.output(fit, steady=False)) for fit in members),
+            *(_on(hidden, fits.output(fit, steady=steady)) for fit in members),
             *(_on(hidden, each.judged) for each in filters),
         ]
     )
@@ -101,15 +109,15 @@ def stack_of(
     stack = combined(stacked, slice(None))
     errors: dict[Delivered, Estimate | None] = {
         "pick": combined(best_of, slice(averaged)).error,
-        "mean": combined(mean_of(noise), slice(averaged)).error,
+        "mean": combined(equal if steady else mean_of(noise), slice(averaged)).error,
         "stack": stack.error,
         "classical": combined(best_of, slice(len(members), None)).error if filters else None,
     }
-    output = np.zeros(fits.output(members[0], steady=False).shape)
+    output = np.zeros(fits.output(members[0], steady=steady).shape)
     weights = {}
     for place, weight in _heaviest_first(stack):
         if place < len(members):
-            name, pixels = str(members[place].record.candidate), fits.output(members[place], steady=False)
+            name, pixels = str(members[place].record.candidate), fits.output(members[place], steady=steady)
         else:
             name, pixels = filters[place - len(members)].name, filters[place - len(members)].delivered
         output += weight * pixels

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from orchestrator.settings import Config
 from workers.classical import Failure, Given, Member, restore_classically
-from workers.noise import Estimate
+from workers.correlation import CORRELATED, residual_correlation
+from workers.noise import Estimate, measured_weights, noise_variance
 from workers.seeds import seed_of
 from workers.tasks import Observation, measure
 
@@ -23,11 +24,13 @@ class Floor:
         members: one for each filter.
         failures: filters that gave none.
         best: the member with the least error on the hidden pixels; None without a member.
+        noise: the variance of the noise that was taken for independent; None where it is unknown or correlated.
     """
 
     members: list[Member]
     failures: list[Failure]
     best: Member | None
+    noise: float | None = None
 
 
 NO_FLOOR = Floor([], [], None)
@@ -38,23 +41,42 @@ def floor_of(
 ) -> Floor:
     """Filter an image; equal arguments give equal images.
 
+    A fit that has learnt too little leaves structure over, which is correlated as noise may be. What a filter leaves
+    over tells the two apart: only there is nothing of the image. So where a fit seems to show that noise is correlated,
+    it is first taken for independent, and what the best filter leaves over decides (docs/tasks.md has the rates).
+
     Args:
         config: The run's settings.
         image: The id of the image, for the filters that draw random numbers.
         observation: The degraded image.
         hidden: The pixels (h, w) that judge; with none of them there is no floor.
-        noise: The variance of its noise; None where it is unknown or correlated.
+        noise: The variance of its noise; None where it is unknown, or a fit has shown that it is correlated.
     """
     if not config.classical.use or not hidden.any():
         return NO_FLOOR
+    if noise is not None:
+        return _filtered(config, image, observation, hidden, noise.value)
+    if config.task.kind.residual_tells and config.pick.noise == "auto":
+        weights = measured_weights(observation.pixels, observation.known)
+        raw = noise_variance(observation.pixels, weights)
+        floor = _filtered(config, image, observation, hidden, None if raw is None else raw.value)
+        if floor.best is not None and floor.noise is not None:
+            left = residual_correlation(observation.pixels - floor.best.delivered, weights)
+            if left is not None and left <= CORRELATED:
+                return floor
+    return _filtered(config, image, observation, hidden, None)
+
+
+def _filtered(
+    config: Config, image: str, observation: Observation, hidden: NDArray[np.bool_], noise: float | None
+) -> Floor:
     task = config.task.make()
-    variance = None if noise is None else noise.value
-    given = Given(observation, hidden, task, variance, seed_of(config.seed, image, NAME))
+    given = Given(observation, hidden, task, noise, seed_of(config.seed, image, NAME))
     members, failures = restore_classically(given, config.classical.denoisers())
 
     def error(member: Member) -> float:
         seen = measure(task.operator, member.judged)[:, hidden]
         squared = float(np.square(seen - observation.pixels[:, hidden], dtype=np.float64).mean())
-        return squared + 2 * (variance or 0.0) * member.divergence
+        return squared + 2 * (noise or 0.0) * member.divergence
 
-    return Floor(members, failures, min(members, key=error, default=None))
+    return Floor(members, failures, min(members, key=error, default=None), noise)

@@ -2,7 +2,7 @@
 map of where they disagree."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from orchestrator.collect.combining import Stack, stack_of
 from orchestrator.collect.evidence import Evidence
 from orchestrator.collect.fits import Fits, Fitted
 from orchestrator.collect.floor import NAME as CLASSICAL
+from orchestrator.collect.floor import Floor
 from orchestrator.images import encode_map, preview
 from orchestrator.run.layout import Preview
 from orchestrator.run.rows import Delivered, Row
@@ -47,7 +48,18 @@ def restore(
     estimated = evidence.noise(outputs[0])
     noise = 0.0 if estimated is None else estimated.value
     floor = evidence.floor(None if correlated else estimated)
-    stack = stack_of(evidence, fits, members, len(best), noise=noise, floor=floor)
+    if correlated:
+        # Held-out pixels compare only if what a filter leaves over shows independent noise after all.
+        members = [] if floor.noise is None else members
+    stack = stack_of(
+        evidence,
+        fits,
+        members,
+        len(best),
+        noise=floor.noise or 0.0 if correlated else noise,
+        floor=floor,
+        steady=correlated,
+    )
     made: dict[Delivered, Array] = {"pick": outputs[0]}
     spread: Array | None = None
     if len(outputs) > 1:
@@ -65,10 +77,19 @@ def restore(
         row = replace(row, delivered="pick" if stack is None else stack.delivered)
     if floor.best is not None:
         row = replace(row, classical=floor.best.name)
-    failed = [f"the filter {failure.name} gave nothing ({failure.reason})" for failure in floor.failures]
-    row = replace(row, note="; ".join([*([row.note] if row.note else []), *failed]) or None)
+    row = replace(row, note="; ".join(_notes(row, floor, seen=correlated and stack is not None)) or None)
     _write(evidence, row, made, spread, previews=previews)
     return _with_figures(row, evidence, made, stack)
+
+
+def _notes(row: Row, floor: Floor, *, seen: bool) -> Iterator[str]:
+    """The row's note, and what is to be said of the filters; ``seen``: whether they have shown independent noise."""
+    if row.note is not None:
+        yield row.note
+    if seen:
+        yield "what a filter leaves over is not correlated, so the hidden pixels chose what is delivered"
+    for failure in floor.failures:
+        yield f"the filter {failure.name} gave nothing ({failure.reason})"
 
 
 def _write(evidence: Evidence, row: Row, made: dict[Delivered, Array], spread: Array | None, *, previews: bool) -> None:

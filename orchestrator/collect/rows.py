@@ -60,10 +60,13 @@ def _to_stack(choice: Chosen, evidence: Evidence, best: Sequence[Fitted], cohort
     """The fits to stack, the best first: all that were fitted at full size, but of a lottery only the best few.
 
     There are none where the rule or the task says that held-out pixels do not speak for the whole image, or a user's
-    mask has holes, whose inside they do not see.
+    mask has holes, whose inside they do not see. Where only the fits say so, the classical filters may know better.
     """
     context, image = evidence.context, evidence.image
-    trusted = choice.decision.rule == "held-out" and context.config.task.kind.stacks and image.mask is None
+    tells = (
+        choice.decision.correlated and context.config.pick.noise == "auto" and context.config.task.kind.residual_tells
+    )
+    trusted = (choice.decision.rule == "held-out" or tells) and context.config.task.kind.stacks and image.mask is None
     if not trusted or not image.is_stacked:
         return []
     if choice.arm.view != "full" or choice.arm.is_lottery:

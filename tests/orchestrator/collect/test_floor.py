@@ -1,8 +1,10 @@
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from orchestrator.collect.evidence import Evidence
@@ -117,6 +119,43 @@ def test_where_nothing_fair_compares_them_the_pick_is_delivered_and_no_gain_is_e
     row = collected(bench, [B, A], decision)
     assert row.classical is not None
     assert (row.delivered, row.gain_over_classical, row.gain_over_degraded) == ("pick", None, None)
+
+
+def correlated_noise(truth: np.ndarray, share: float) -> bytes:
+    """A picture with noise of sigma 25, of which a share is blurred."""
+    random = np.random.default_rng(4)
+    blurred = gaussian_filter(random.normal(size=truth.shape), (0, 1, 1))
+    noise = share * blurred / blurred.std() + (1 - share) * random.normal(size=truth.shape)
+    noisy = np.clip(truth + noise / noise.std() * 25 / 255, 0, 1)
+    file = BytesIO()
+    Image.fromarray(np.rint(noisy * 255).astype(np.uint8).transpose(1, 2, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_what_a_filter_leaves_over_tells_correlated_noise_from_a_fit_that_has_learnt_too_little(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, share: float
+) -> None:
+    truth = pixels(encoded(64, 64)).transpose(2, 0, 1) / 255
+    picture = correlated_noise(truth, share)
+    bench = make_bench(make_config(classical={"use": True}), picture, encoded(64, 64))
+    for candidate in (B, A):
+        leave(bench, "full", candidate, 0.5)
+    # So the fits seem to say.
+    row = collected(bench, [B, A], Decision("consensus", named(B, A), {}, correlated=True))
+    assert row.note is not None
+    assert row.gain_over_classical is not None
+    if share:
+        assert (row.delivered, row.stack_weights) == ("pick", None)
+        assert "what a filter leaves over" not in row.note
+    else:
+        assert row.delivered in ("stack", "classical")
+        assert row.gain_over_classical > -0.3
+        assert "what a filter leaves over is not correlated" in row.note
+    user = make_config(classical={"use": True}, pick={"noise": "correlated"})
+    told = replace(bench, context=replace(bench.context, config=user))
+    bench.store.delete_all(bench.context.layout.rows)
+    assert collected(told, [B, A], Decision("consensus", named(B, A), {}, correlated=True)).delivered == "pick"
 
 
 def test_no_filter_runs_where_none_is_wanted_or_nothing_is_hidden(
