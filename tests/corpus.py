@@ -197,7 +197,7 @@ def _damaged() -> Iterator[Case]:
     middle = data.index(b"\xff\xda") + 60
     data[middle : middle + 30] = noise[:30]
     yield restored(
-        "a JPEG with garbage in its middle, which no decoder can tell from a picture", "middle.jpg", bytes(data)
+        "a JPEG with garbage in its middle, which no decoder can tell from a picture", "middle.jpg", bytes(data), GREY
     )
     yield rejected(
         "a JPEG's marks without a picture",
@@ -342,7 +342,7 @@ def _sizes() -> Iterator[Case]:
         yield restored(f"{width} x {height}", f"{width}x{height}.png", png(photo(height, width)), (3, height, width))
     yield restored("1 x 1, grey", "1x1.bmp", files.pillow_file(photo(1, 1, 1), "BMP"), (1, 1, 1))
     for name, level in (("black", 0), ("white", 255), ("grey", 128)):
-        yield restored(f"all {name}", f"all-{name}.png", png(np.full((HEIGHT, WIDTH, 3), level, np.uint8)))
+        yield restored(f"all {name}", f"all-{name}.png", png(np.full((HEIGHT, WIDTH, 3), level, np.uint8)), GREY)
     constant = np.full((HEIGHT, WIDTH), -7.5)
     yield restored("a constant float TIFF", "constant.tif", grey_tiff(constant, "float32"), GREY)
 

@@ -4,6 +4,8 @@ The format is decided from the content: PNG, JPEG, WebP, TIFF or BMP. A picture 
 shape (channels, height, width), upright (an EXIF or TIFF orientation is applied), with its alpha kept apart and
 untouched. `Encoding` says how such pixels become samples of a file again.
 
+A picture whose red, green and blue are equal everywhere has one channel, and is written back with three equal ones.
+
 These things change between the file read and the file written:
 
 - JPEG, WebP and BMP become PNG; PNG stays PNG; TIFF stays TIFF (deflate-compressed, interleaved, little-endian).
@@ -33,7 +35,7 @@ from PIL import Image
 
 from orchestrator.images.formats import FIRST_BYTES, check_format, container_suffix, read
 from orchestrator.images.masks import decode_mask, encode_mask
-from orchestrator.images.picture import Encoding, Picture, finite_in, to_picture, to_samples
+from orchestrator.images.picture import CHANNELS, Encoding, Picture, finite_in, to_picture, to_samples
 from orchestrator.images.png import write_png
 from orchestrator.images.tiff import write_tiff
 from orchestrator.run.inputs import RULES
@@ -102,6 +104,8 @@ def encode(pixels: NDArray[np.floating[Any]], target: Picture | Encoding, alpha:
             np.copyto(samples, target.exact, where=pixels == target.pixels)
             if target.kept is not None:
                 np.copyto(samples, target.exact, where=target.kept)
+    if encoding.is_grey:
+        samples = np.repeat(samples, CHANNELS[encoding.colour], axis=0)
     if (alpha is None) != (encoding.alpha is None):
         raise ValueError(f"the encoding's alpha is {encoding.alpha}, the alpha given is {type(alpha).__name__}")
     if alpha is not None:

@@ -14,6 +14,8 @@ Colour = Literal["grey", "rgb", "cmyk"]
 Alpha = Literal["unspecified", "associated", "unassociated"]
 Resolution = tuple[tuple[int, int], tuple[int, int], int]
 CHANNELS: dict[Colour, int] = {"grey": 1, "rgb": 3, "cmyk": 4}
+_GREY_STAYS_GREY = 3
+"""The first rules by which a picture whose red, green and blue are equal everywhere has one channel."""
 _ICC_SPACES: dict[Colour, bytes] = {"grey": b"GRAY", "rgb": b"RGB ", "cmyk": b"CMYK"}
 
 
@@ -35,6 +37,7 @@ class Encoding:
     description: str | None = None  # of an ImageJ TIFF: its calibration
     low: float = 0.0  # the pixel that shows as black
     high: float = 1.0  # and as white
+    is_grey: bool = False  # one channel in memory, which is red, green and blue of the file
 
     @property
     def peak(self) -> float:
@@ -54,8 +57,8 @@ class Encoding:
 
     @property
     def channels(self) -> int:
-        """The number of colour channels, alpha not counted: 1, 3 or 4."""
-        return CHANNELS[self.colour]
+        """The number of channels in memory, alpha not counted: 1, 3 or 4."""
+        return 1 if self.is_grey else CHANNELS[self.colour]
 
     @property
     def is_full_scale(self) -> bool:
@@ -115,7 +118,8 @@ def to_picture(
     """Scale a reader's samples to [0, 1] and turn them upright."""
     upright = turned_upright(decoded)
     channels = CHANNELS[decoded.colour]
-    samples = np.ascontiguousarray(upright[:channels])
+    is_grey = rules >= _GREY_STAYS_GREY and _is_grey(decoded, like)
+    samples = np.ascontiguousarray(upright[: 1 if is_grey else channels])
     if rules > 0 and decoded.alpha == "unspecified" and np.ptp(upright[channels]) > 0:
         raise ImageRejectedError(
             f"it has {len(upright)} channels, and the file does not say whether the last is alpha or an image"
@@ -139,6 +143,7 @@ def to_picture(
         description=None if rules == 0 else decoded.description,
         low=own.low,
         high=own.high,
+        is_grey=is_grey,
     )
     is_shared = like is not None and (
         like.dtype == encoding.dtype or not (like.is_full_scale and encoding.is_full_scale)
@@ -153,6 +158,18 @@ def to_picture(
         raise ImageRejectedError("its values lie too far outside the scale of the image it is compared with")
     survives = not is_shared and _survives_float32(encoding) and left.kept is None
     return Picture(pixels, alpha, encoding, None if survives else samples, left.known, left.kept, left.note)
+
+
+def _is_grey(decoded: Decoded, like: Encoding | None) -> bool:
+    """Whether the colours of a file are equal everywhere, also where a mask does not know them.
+
+    Three channels fitted apart would come back with a tint. What is compared with a picture has its channels.
+    """
+    if decoded.colour != "rgb" or (like is not None and like.channels != 1):
+        return False
+    red, *others = decoded.samples[: CHANNELS["rgb"]]
+    is_float = red.dtype.kind == "f"
+    return all(np.array_equal(red, other, equal_nan=is_float) for other in others)
 
 
 def finite_in(decoded: Decoded) -> NDArray[np.bool_] | None:

@@ -17,10 +17,11 @@ RULES = 3
 """The present rules by which files become pixels (docs/images.md) and pixels are fitted. Rules 0 are those of the first
 version.
 
-A run keeps the rules that it was begun with, so that its fits compare and its restored files agree. Rules 2 and 3
-changed no pixel. By rules 2 the running average of a fit does not begin at the untrained output. By rules 3 noise is
-examined in all directions (docs/tasks.md), fits at full size are stacked (`workers.stacking`), initial weights
-do not depend on the view, and hidden pixels have the shape of the holes in a user's mask.
+A run keeps the rules that it was begun with, so that its fits compare and its restored files agree. By rules 2
+the running average of a fit does not begin at the untrained output. By rules 3 a picture whose red, green and blue are
+equal has one channel, noise is examined in all directions (docs/tasks.md), fits at full size are stacked
+(`workers.stacking`), initial weights do not depend on the view, and hidden pixels have the shape of the holes in a
+user's mask.
 """
 
 _OF_CONTENT = re.compile(rf"(?s:.*/)?{IMAGES}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(?:\.[a-z0-9]{{1,8}})?")

@@ -101,7 +101,7 @@ def test_a_lossless_webp_becomes_a_png_of_the_same_samples(mode: str) -> None:
 
 def test_a_lossy_webp_is_read() -> None:
     picture = decode(files.pillow_file(np.full((20, 30, 3), 128, np.uint8), "WEBP"))
-    assert picture.pixels.shape == (3, 20, 30)
+    assert picture.pixels.shape == (1, 20, 30)
     assert np.abs(picture.pixels - 0.5).max() < 0.02
 
 
@@ -406,7 +406,7 @@ def test_the_orientation_of_a_jpeg_is_applied(orientation: int) -> None:
     array = np.zeros((16, 24, 3), np.uint8)
     array[:8, :8] = 255
     data = files.pillow_file(array, "JPEG", quality=95, exif=files.exif(orientation))
-    assert_array_equal(np.rint(decode(data).pixels), first_channel_last(turned(array, orientation)) / 255)
+    assert_array_equal(np.rint(decode(data).pixels), first_channel_last(turned(array, orientation))[:1] / 255)
 
 
 @pytest.mark.parametrize("block", [b"", b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"junk"])
@@ -458,6 +458,49 @@ def test_a_png_keeps_what_says_which_colours_its_samples_are_and_its_resolution(
     assert b"pHYs" not in enlarged
     # A run of the first version goes on as it was begun.
     assert b"gAMA" not in written_back(decode(data, rules=0))
+
+
+@pytest.mark.parametrize("kind", ["png", "png with alpha", "tiff of floats", "tiff with a hole", "palette"])
+def test_grey_that_is_stored_as_colour_has_one_channel_and_comes_back_without_a_tint(kind: str) -> None:
+    random = np.random.default_rng(0)
+    grey = random.integers(0, 256, (9, 7, 1), dtype=np.uint8)
+    if kind == "palette":
+        data = files.pillow_file(grey[..., 0], "PNG", "P")
+        image = Image.open(BytesIO(data))
+        image.putpalette([level for number in range(256) for level in [number] * 3])
+        buffer = BytesIO()
+        image.save(buffer, "PNG")
+        data = buffer.getvalue()
+    elif kind.startswith("png"):
+        alpha = random.integers(0, 256, (9, 7, 1), dtype=np.uint8)
+        samples = np.dstack([grey] * 3 + ([alpha] if "alpha" in kind else []))
+        data = files.png16(samples)
+    else:
+        floats = random.random((9, 7, 1), dtype=np.float32) * 300
+        floats[0, 0] = np.nan if "hole" in kind else 3.0
+        data = files.tiff_file(np.dstack([floats] * 3), photometric="rgb")
+    picture = decode(data, finite=False)
+    assert picture.pixels.shape == (1, 9, 7)
+    assert decode(data, rules=2, finite=False).pixels.shape == (3, 9, 7)
+    written = decode(encode(picture.pixels, picture), rules=2, finite=False)
+    assert np.array_equal(written.pixels, decode(data, rules=2, finite=False).pixels)
+    assert (written.alpha is None) == (picture.alpha is None)
+    restored = decode(encode(picture.pixels * np.float32(0.9), picture), rules=2, finite=False).pixels
+    assert restored.shape == (3, 9, 7)
+    assert np.array_equal(restored[0], restored[1])
+    assert np.array_equal(restored[0], restored[2])
+
+
+def test_what_is_compared_with_a_picture_has_its_channels() -> None:
+    random = np.random.default_rng(0)
+    grey = random.integers(0, 256, (9, 7, 1), dtype=np.uint8)
+    colour = files.png16(random.integers(0, 256, (9, 7, 3), dtype=np.uint8))
+    equal, plain = files.png16(np.dstack([grey] * 3)), files.png16(grey[..., 0])
+    # A black-and-white reference of a picture with noise in each of its colours, and any mixture of the other two.
+    assert decode(equal, like=decode(colour).encoding).pixels.shape == (3, 9, 7)
+    for image, reference in ((equal, plain), (plain, equal), (equal, equal)):
+        pixels = decode(reference, like=decode(image).encoding).pixels
+        assert np.array_equal(pixels, decode(image).pixels)
 
 
 def test_a_tiff_keeps_its_resolution_and_an_imagej_calibration() -> None:
@@ -524,7 +567,7 @@ def test_the_pixel_limit_is_inclusive(kind: str) -> None:
 
 def test_our_pixel_limit_replaces_that_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    assert decode(SMALL_FILES["jpeg"]).pixels.shape == (3, 24, 20)
+    assert decode(SMALL_FILES["jpeg"]).pixels.shape == (1, 24, 20)
     assert decode(SMALL_FILES["bmp"]).pixels.shape == (3, 9, 7)
     assert Image.MAX_IMAGE_PIXELS == 20
 
