@@ -150,6 +150,7 @@ def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: 
         rows=[asdict(row) for row in rows],
         degraded=_get(store, layout.preview(ident, "degraded")),
         reference=_get(store, layout.preview(ident, "reference")),
+        classical=_get(store, layout.preview(ident, "classical")),
         arms=[
             ArmPictures(
                 arm=arm,

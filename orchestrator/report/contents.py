@@ -95,6 +95,7 @@ class ImageReport:
         rows: Its results, one per arm. The facts next to the pictures are those of the first restored one.
         degraded: The picture as it came (enlarged, if the restored one is larger), an 8-bit PNG.
         reference: The clean picture, an 8-bit PNG.
+        classical: The best classical filter's picture.
         arms: The pictures of each arm.
         curves: The measurements of the fits, those of the picks first.
         cohort: The fits, those at full size first: candidate, view, state (done, paused where halving ended it, or
@@ -110,6 +111,7 @@ class ImageReport:
     arms: Sequence[ArmPictures]
     curves: Sequence[Curve]
     cohort: Sequence[Row]
+    classical: bytes | None = None
 
 
 @dataclass(frozen=True)

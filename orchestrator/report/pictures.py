@@ -112,10 +112,11 @@ def pictures_of(shown: ImageReport, rows: Sequence[Row], row: Row) -> Pictures |
     Raises:
         ValueError: A picture is not a PNG.
     """
-    before = text.number(row.get("psnr_degraded"))
+    before, classical = text.number(row.get("psnr_degraded")), text.number(row.get("psnr_classical"))
     layers = [
         *_layer("degraded", shown.degraded, shown.image, title="Degraded", psnr=before),
         *_made_layers(shown, rows),
+        *_layer("classical", shown.classical, shown.image, title="Classical filter", psnr=classical),
         *_layer("reference", shown.reference, shown.image, title="Reference"),
     ]
     if not layers:

@@ -120,6 +120,11 @@ KINDS: dict[str, tuple[Plant, Wrong, Remedy]] = {
     "a missing record of a fit": (planted(delete, RESULT), M, Remedy.REMOVE),
     "missing outputs of a fit": (planted(delete, lambda whole: whole.arrays()), M, Remedy.REMOVE),
     "a missing restored file": (planted(delete, RESTORED), M, Remedy.REMOVE),
+    "a missing image of a filter": (
+        planted(delete, lambda _: LAYOUT.restored("classical", "best", "a.png")),
+        M,
+        Remedy.REMOVE,
+    ),
     "a missing stack": (planted(delete, lambda _: LAYOUT.restored(ARMS[0], "stack", "a.png")), M, Remedy.REMOVE),
     "a missing delivered image": (
         planted(delete, lambda _: LAYOUT.restored(ARMS[0], "best", "a.png")),

@@ -121,12 +121,13 @@ def leave_whole(store: Store, config: Config, *, state: RunState = RunState.FINI
             store.put(LAYOUT.rung(image.id, arm, 8), RUNGS.to_json(Rung({name: 0.1}, [name])))
             store.put(LAYOUT.restored(arm, "pick", image.restored), png(20 + number))
             store.put(LAYOUT.restored(arm, "mean", image.restored), png(30 + number))
+            store.put(LAYOUT.restored("classical", "best", image.restored), png(60 + number))
             for which in ("best", "stack"):
                 store.put(LAYOUT.restored(arm, which, image.restored), png(50 + number))
             store.put(LAYOUT.restored(arm, "spread", image.spread), tiff())
             store.put(LAYOUT.preview(image.id, "restored", arm), png(40))
             told = Row(image.name, arm, RowState.RESTORED, candidate=str(name), psnr_mean=30.0)
-            rows.append(replace(told, delivered="stack", stack_weights=f"{name}=1.0000"))
+            rows.append(replace(told, delivered="stack", classical="wavelets", stack_weights=f"{name}=1.0000"))
         store.put(LAYOUT.row(image.id), rows_record(rows))
         table += rows
     rejected = [Row("c.png", arm, RowState.REJECTED, reason="the file is empty") for arm in ARMS]

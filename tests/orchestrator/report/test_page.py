@@ -267,6 +267,18 @@ def test_the_stack_and_what_is_delivered_are_told_with_their_weights() -> None:
     assert "stack" not in Page(render(REPORTS["one method"])).words
 
 
+def test_the_page_begins_with_what_was_gained_over_the_filter_whose_picture_can_be_compared() -> None:
+    known = {"classical": "non-local means", "psnr_classical": 27.25, "gain_over_classical": 0.25}
+    shown = replace(image("a.png", **known), classical=png(grey=133))
+    words = Page(render(replace(report(shown), worth=["search gained +0.25 dB over <classical> filters"]))).words
+    assert words.index("search gained +0.25 dB over <classical> filters.") < words.index("mean PSNR gain")
+    assert "Classical filter · 27.25 dB" in words
+    assert "PSNR of the classical filter 27.25 dB" in words
+    assert "Gain over the classical filter +0.25 dB" in words
+    assert "Classical filter non-local means" in words
+    assert "lassical" not in Page(render(REPORTS["one method"])).words
+
+
 def test_the_psnr_of_the_brightness_is_told_where_some_row_has_it() -> None:
     words = Page(render(report(image("a.png", psnr_y=29.125)))).words
     assert "PSNR Y 29.12 dB" in words

@@ -98,6 +98,15 @@ def test_what_is_delivered_is_told_where_it_is_not_always_the_pick(shown: Show) 
     assert not {"stack", "delivered"} & set(cells(shown(replace(JUDGED, delivered="pick"))[0]))
 
 
+def test_the_filters_psnr_and_what_is_gained_over_it_are_told(shown: Show) -> None:
+    header, line = shown(replace(JUDGED, psnr_classical=30.0, gain_over_classical=0.5))
+    assert cells(header)[-4:] == ["oracle", "filter", "over filter", "time"]
+    assert cells(line)[-4:] == ["30.75", "30.00", "+0.50", "1:15"]
+    header, line = shown(replace(PLAIN, gain_over_classical=-0.25))
+    assert cells(header)[-2:] == ["over filter", "time"]
+    assert cells(line)[-2:] == ["-0.25", "1:15"]
+
+
 def test_columns_that_no_row_fills_are_left_out(shown: Show) -> None:
     header, line = shown(PLAIN)
     assert cells(header) == ["image", "candidate", "stop", "held-out", "time"]
