@@ -81,7 +81,7 @@ class _Crew:
         keys = fit_keys(self._context, job)
         self._context.store.put(keys.arrays("x"), FitArrays(pixels, pixels, curve, curve[:0]).to_bytes())
         record = FitRecord(
-            job.name, job.view, "done", None, 0.01, 0.001, 20, 20, 20, 0.0, 1000, seconds=1.0, arrays="x"
+            job.name, job.view, "done", None, 0.01, 0.001, 20, 20, 20, None, 0.0, 1000, seconds=1.0, arrays="x"
         )
         self._context.store.create(keys.result, record.to_json())
         return Finished(job, "done")

@@ -12,13 +12,14 @@ The divisor is the sum of the weights (Adam corrects its moments alike: Kingma a
 in the papers' code, the average begins at x_1: the untrained output keeps the weight b^{t-1}, which at b = 0.99 is 37 %
 after 100 steps. The average would then say more about the start than about the fit.
 
-The stopping rule of the settings ends a fit. Every fit also keeps the output at the least moving variance of its
+The stopping rule of the settings ends a fit. Then the pixels that were hidden for it are of use, too: `Fit.reveal` goes
+on with all of them (`workers.reveal`). Every fit also keeps the output at the least moving variance of its
 outputs. That output is used where noise turns out to be correlated and held-out pixels mislead.
 """
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +34,7 @@ from workers.noise import held_out_estimate, measured_weights
 from workers.objective import Measurement, Objective
 from workers.operators import Operator
 from workers.optimiser import adam
+from workers.reveal import Beginning, Reveal, StateAtStop
 from workers.stopping import RULES, Patience
 
 
@@ -55,6 +57,8 @@ class FitSettings:
             output, as the papers' code does.
         neighbours_only: whether noise is taken for correlated by its nearest neighbours alone, as earlier versions did;
             see `workers.correlation.residual_correlation`.
+        reveal: the share of the iterations up to the stop for which `Fit.reveal` goes on with all pixels, in [0, 1]; 0
+            for none.
         deterministic: use only operations that add in a fixed order; see `workers.deterministic`. CPU fits do not need
             it.
     """
@@ -67,6 +71,7 @@ class FitSettings:
     average: float = 0.99
     debias: bool = True
     neighbours_only: bool = False
+    reveal: float = 0.25
     deterministic: bool = False
 
 
@@ -133,6 +138,7 @@ class Fit:
         self.settings = settings
         self.device = torch.device(device)
         self.iteration = 0
+        self._operator, self._seed = operator, seed
         self._observers = observers
         self._objective = Objective(
             network, measurement, operator, input_noise=settings.input_noise, seed=seed, device=device
@@ -147,6 +153,7 @@ class Fit:
         self._variance = self._rule.variance(image)
         self._stopping = Patience(settings.patience, image)
         self._steady = Patience(settings.iterations, image)
+        self._at_stop = StateAtStop(self.network) if settings.reveal and self.blind else None
         self._curve: list[float] = []
         self._stopped = False
 
@@ -196,23 +203,50 @@ class Fit:
             if self._average is None:
                 self._average = output.contiguous().clone()
             else:
-                self._average = self._average.lerp(output, self._newest())
+                self._average = self._average.lerp(output, self._newest(self.iteration))
             error = self._objective.held_out_error(self._average)
             variance = self._variance.update(output)
             # Iterations of a block after the rule has stopped are no part of the fit.
             self._steady.update(self.iteration, variance.masked_fill(self._stopping.stopped, torch.inf), self._average)
             self._stopping.update(self.iteration, self._rule.criterion(error, variance), self._average)
+            if self._at_stop is not None:
+                self._at_stop.take(self.network, self._optimizer, self._stopping.best_iteration == self.iteration)
             for observer in self._observers:
                 observer(self._average)
         return error
 
-    def _newest(self) -> float:
-        """The weight of the newest output in the average.
+    def _newest(self, iteration: int) -> float:
+        """The weight of the newest output in the average after an iteration.
 
         The debiased average needs no memory of its own: a_t = a_{t-1} + w_t (x_t - a_{t-1}), w_t = (1 - b) / (1 - b^t).
         """
         past = self.settings.average
-        return (1 - past) / (1 - past**self.iteration) if self.settings.debias else 1 - past
+        return (1 - past) / (1 - past**iteration) if self.settings.debias else 1 - past
+
+    def reveal(self) -> Reveal | None:
+        """The iterations with all pixels that follow the stop; None where the settings want none or none was hidden.
+
+        They are those of the network of this fit, which is set to its state at the stop. So nothing of the fit but its
+        `result` may be used afterwards.
+        """
+        stop = int(self._stopping.best_iteration)
+        if self._at_stop is None or not stop:
+            return None
+        self._at_stop.put_back(self.network, self._optimizer, stop)
+        hidden = self._objective.measurement
+        everything = replace(hidden, held_out=np.zeros_like(hidden.held_out))
+        beginning = Beginning(
+            self._stopping.best_output, stop, self.settings.reveal, newest=self._newest, operations=self._operations
+        )
+        objective = Objective(
+            self.network,
+            everything,
+            self._operator,
+            input_noise=self.settings.input_noise,
+            seed=self._seed,
+            device=self.device,
+        )
+        return Reveal(self.network, self._optimizer, objective, beginning)
 
     def result(self) -> FitResult:
         """The result so far. The curve ends where the stopping rule did."""
@@ -262,6 +296,7 @@ class Fit:
             "stopping": self._stopping.state_dict(),
             "steady": self._steady.state_dict(),
             "variance": self._variance.state_dict(),
+            "at_stop": {} if self._at_stop is None else self._at_stop.state_dict(),
             "curve": torch.tensor(self._curve, dtype=torch.float64),
             "stopped": self._stopped,
             "observers": [observer.state_dict() for observer in self._observers],
@@ -277,6 +312,8 @@ class Fit:
         self._stopping.load_state_dict(state["stopping"])
         self._steady.load_state_dict(state["steady"])
         self._variance.load_state_dict(state["variance"])
+        if self._at_stop is not None:
+            self._at_stop.load_state_dict(state["at_stop"])
         self._curve = state["curve"].tolist()
         self._stopped = state["stopped"]
         for observer, kept in zip(self._observers, state["observers"], strict=True):

@@ -33,11 +33,13 @@ class Restoration:
     Attributes:
         image: the restored image, float32, with as many axes as the given one. It is about in [0, 1] and not clipped.
             For super-resolution its sides are the factor times as long.
-        held_out_error: mean squared error on the observed pixels that were hidden from the fit. Where noise is
-            independent from pixel to pixel, it is the true error plus the variance of the noise. None where no pixel
-            could be hidden.
-        stop_iteration: the iteration whose averaged output ``image`` is, counted from 1.
-        iterations: how many iterations the fit has had.
+        held_out_error: mean squared error, at the stop, on the observed pixels that were hidden from the fit until
+            then. Where noise is independent from pixel to pixel, it is the true error plus the variance of the noise.
+            None where no pixel could be hidden.
+        stop_iteration: the iteration where the fit was stopped, counted from 1.
+        iterations: how many iterations the fit has had, without the revealed ones.
+        revealed: the iterations with all pixels that followed from the stop (`workers.reveal`); 0 where there were
+            none.
         residual_correlation: how strongly the residual of the fit is correlated between neighbouring pixels; above 0.15
             the noise is probably not independent, and held-out pixels mislead. None where there are too few pixels.
         network: the name of the network.
@@ -47,6 +49,7 @@ class Restoration:
     held_out_error: float | None
     stop_iteration: int
     iterations: int
+    revealed: int
     residual_correlation: float | None
     network: str
 
@@ -63,7 +66,7 @@ def restore(
     device: torch.device | str | None = None,
     on_progress: Callable[[int, float], None] = lambda iteration, error: None,
 ) -> Restoration:
-    """Fit an untrained network to a degraded image, and stop it blind.
+    """Fit an untrained network to a degraded image, stop it blind, and let it go on a little with all pixels.
 
     Equal arguments give equal images on a CPU with the same number of threads. On a CPU the default width and
     iterations take hours for a large image: ``width=32, settings=FitSettings(iterations=1000, patience=150,
@@ -113,12 +116,19 @@ def restore(
         error = fit.advance(_BLOCK)
         on_progress(fit.iteration, error)
     result = fit.result()
-    output = result.output if known is None else np.where(known, observed, result.output)
+    reveal = fit.reveal() if fit.settings.stopping == "held-out" else None
+    while reveal is not None and not reveal.finished:
+        reveal.advance(_BLOCK)
+        on_progress(fit.iteration + reveal.iteration, result.held_out_error or 0.0)
+    shown = None if reveal is None else reveal.output()
+    output = result.output if shown is None else shown
+    output = output if known is None else np.where(known, observed, output)
     return Restoration(
         output if image.ndim == 3 else output[0],
         result.held_out_error,
         result.stop_iteration,
         result.iterations,
+        0 if reveal is None or shown is None else reveal.iterations,
         result.residual_correlation,
         name,
     )

@@ -75,8 +75,11 @@ def stack_of(
     Fits have not seen the held-out pixels. A filter has, but its optimism is known (`workers.stacking.HeldOut`). So
     each is judged as what it is when it is delivered.
 
+    The weights come from the fits' outputs at their stops, whose hidden pixels are unseen. What is combined are the
+    outputs that have seen all pixels, where there are any.
+
     Args:
-        evidence: The observation of the image, and the pixels of it that no fit has seen.
+        evidence: The observation of the image, and the pixels of it that are hidden.
         fits: Read the outputs, one by one: a cohort at full size may have hundreds.
         members: The fits.
         averaged: How many of them, from the first, are in the arm's mean.
@@ -113,16 +116,17 @@ def stack_of(
         "stack": stack.error,
         "classical": combined(best_of, slice(len(members), None)).error if filters else None,
     }
-    output = np.zeros(fits.output(members[0], steady=steady).shape)
+    output: NDArray[np.float64] | float = 0.0
     weights = {}
     for place, weight in _heaviest_first(stack):
         if place < len(members):
-            name, pixels = str(members[place].record.candidate), fits.output(members[place], steady=steady)
+            arrays = fits.arrays(members[place])
+            name, pixels = str(members[place].record.candidate), arrays.steady if steady else arrays.delivered
         else:
             name, pixels = filters[place - len(members)].name, filters[place - len(members)].delivered
-        output += weight * pixels
+        output = output + weight * pixels.astype(np.float64)
         weights[name.replace(" ", "-")] = weight
-    return Stack(output.astype(np.float32), weights, errors, noise)
+    return Stack(np.asarray(output, dtype=np.float32), weights, errors, noise)
 
 
 def _on(hidden: NDArray[np.bool_], output: Array) -> Array:

@@ -34,6 +34,7 @@ _NOT_OF_THE_RECORD = (
     "reason",
     "stop_iteration",
     "iterations",
+    "revealed",
     "seconds",
     "blind",
     "multiply_adds",
@@ -60,6 +61,11 @@ image."""
 def _taken(record: FitRecord | Evaluation | None, names: Iterable[str]) -> dict[str, Any]:
     """Return these fields of a record; all are None without a record."""
     return {name: getattr(record, name, None) for name in names}
+
+
+def _before_reveal(record: FitRecord) -> float | None:
+    """The PSNR of a fit's output that has not seen all pixels, if there is one that has."""
+    return None if record.evaluation is None or record.revealed is None else record.evaluation.psnr
 
 
 class Evidence:
@@ -133,8 +139,8 @@ class Evidence:
         return self._task.psnr_interval(held_out, self.observation, output, masked=masked)
 
     def figures(self, row: Row, record: FitRecord, output: Array, pixels: Array, *, correlated: bool) -> Row:
-        """Fill in the row of a fit. ``pixels`` is the restored image: the fit's ``output`` with the known pixels put
-        back."""
+        """Fill in the row of a fit. ``output`` is what hidden pixels judge, ``pixels`` the restored image: what has
+        seen all pixels, with the known pixels put back."""
         interval = None if correlated else self.estimate(record, output)
         name = record.candidate
         chain = chain_of(name)
@@ -144,6 +150,7 @@ class Evidence:
             candidate=str(name),
             state=RowState.RESTORED,
             stop_iteration=record.steady_iteration if correlated else record.stop_iteration,
+            revealed=None if correlated else record.revealed,
             psnr_low=None if interval is None else interval[0] + 20 * math.log10(self.peak),
             psnr_high=None if interval is None else interval[1] + 20 * math.log10(self.peak),
             round=name.number if isinstance(name, Round) else None,
@@ -155,6 +162,7 @@ class Evidence:
         return replace(
             row,
             **_taken(record.evaluation, _OF_THE_EVALUATION),
+            psnr_before_reveal=None if correlated else _before_reveal(record),
             psnr_degraded=psnr(self.before, self.reference, self.peak),
             psnr=psnr(pixels, self.reference, self.peak),
             psnr_y=psnr_y(self.shown(pixels), self.shown(self.reference))

@@ -43,7 +43,7 @@ class Chosen:
         iterations, seconds, multiply_adds = 0, 0.0, 0
         known = True
         for record in (fit.record for fit in fits):
-            every = record.iterations or 0
+            every = (record.iterations or 0) + (record.revealed or 0)
             own = min(every, self.ended.get(record.candidate, every)) if record.view == self.arm.view else every
             iterations += own
             seconds += record.seconds * (own / every if every else 1)
@@ -104,16 +104,17 @@ class Fits:
         return sorted(fits, key=lambda fit: fit.record.view != "full")
 
     def output(self, fit: Fitted, *, steady: bool) -> Array:
-        """Read the restored image (C, H, W): where the fit was stopped, or where its outputs varied least
-        (``steady``)."""
-        arrays = self._arrays(fit.record)
+        """Read the restored image (C, H, W) that hidden pixels judge: where the fit was stopped, or where its outputs
+        varied least (``steady``)."""
+        arrays = self.arrays(fit)
         return arrays.steady if steady else arrays.output
+
+    def arrays(self, fit: Fitted) -> FitArrays:
+        """Read all outputs of a fit that has a result."""
+        return read_arrays(self._context.store, self._keys(fit.record.view, fit.record.candidate), fit.record)
 
     def _keys(self, view: ViewName, name: FitName) -> FitLayout:
         return fit_keys(self._context, FitJob(self._image, view, name))
-
-    def _arrays(self, record: FitRecord) -> FitArrays:
-        return read_arrays(self._context.store, self._keys(record.view, record.candidate), record)
 
     def _load(self, view: ViewName, name: FitName) -> Fitted | None:
         keys = self._keys(view, name)
@@ -124,7 +125,7 @@ class Fits:
             record = replace(record, multiply_adds=record.iterations * cost)
         if record is None or record.state != "done":
             return None if record is None else Fitted(record)
-        arrays = self._arrays(record)
+        arrays = self.arrays(Fitted(record))
         return Fitted(record, arrays.held_out, arrays.psnr)
 
     def _last_pause(self, keys: FitLayout, pauses: Iterable[int]) -> FitRecord | None:

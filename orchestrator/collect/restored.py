@@ -44,8 +44,11 @@ def restore(
             fits have equal weights in the mean.
         previews: Whether to write small pictures for the report too.
     """
-    outputs = [fits.output(fit, steady=correlated) for fit in best]
-    estimated = evidence.noise(outputs[0])
+    arrays = [fits.arrays(fit) for fit in best]
+    # Errors and noise are those of the outputs at the stops; what is delivered has seen all pixels.
+    judged = arrays[0].steady if correlated else arrays[0].output
+    outputs = [each.steady if correlated else each.delivered for each in arrays]
+    estimated = evidence.noise(judged)
     noise = 0.0 if estimated is None else estimated.value
     floor = evidence.floor(None if correlated else estimated)
     if correlated:
@@ -72,7 +75,7 @@ def restore(
     if floor.best is not None:
         made["classical"] = floor.best.delivered
     made = {way: evidence.with_known(output) for way, output in made.items()}
-    row = evidence.figures(row, best[0].record, outputs[0], made["pick"], correlated=correlated)
+    row = evidence.figures(row, best[0].record, judged, made["pick"], correlated=correlated)
     if evidence.image.is_stacked:
         row = replace(row, delivered="pick" if stack is None else stack.delivered)
     if floor.best is not None:

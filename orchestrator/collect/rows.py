@@ -95,14 +95,16 @@ def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, p
             reason = choice.decision.failed.get(name) if fit is None else fit.record.reason
             rows.append(replace(row, reason=reason))
             continue
-        output = fits.output(fit, steady=correlated)
-        pixels = evidence.with_known(output)
+        arrays = fits.arrays(fit)
+        judged = arrays.steady if correlated else arrays.output
+        pixels = evidence.with_known(arrays.steady if correlated else arrays.delivered)
         if previews and chain.initialisation == 0:
             context.store.put(context.layout.round_preview(image.id, arm, number), preview(evidence.shown(pixels)))
         if str(name) != picked.candidate:
             of_fit = fit.record
-            row = replace(row, iterations=of_fit.iterations, seconds=of_fit.seconds, multiply_adds=of_fit.multiply_adds)
-            rows.append(evidence.figures(row, fit.record, output, pixels, correlated=correlated))
+            iterations = (of_fit.iterations or 0) + (of_fit.revealed or 0)
+            row = replace(row, iterations=iterations, seconds=of_fit.seconds, multiply_adds=of_fit.multiply_adds)
+            rows.append(evidence.figures(row, of_fit, judged, pixels, correlated=correlated))
     return rows
 
 

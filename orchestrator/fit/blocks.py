@@ -30,11 +30,20 @@ class BlockRunner:
         must_leave: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
+        self._context = context
         self._store, self._checkpoint_s, self._key = context.store, context.config.fit.checkpoint_s, key
         self.block = context.config.fit.block
         self._on_progress, self._must_leave, self._clock = on_progress, must_leave, clock
         self._before = 0.0
         self._started = self._saved = clock()
+
+    def following(self, key: str, *, at: int) -> "BlockRunner":
+        """Return a runner for the work that follows, with a checkpoint of its own. Progress reports say ``at``, where
+        this work has ended, so that nobody takes the first iterations of what follows for those of this work."""
+        on_progress = self._on_progress
+        return BlockRunner(
+            self._context, key, lambda iteration, error: on_progress(at, error), self._must_leave, self._clock
+        )
 
     @property
     def seconds(self) -> float:

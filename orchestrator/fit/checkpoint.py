@@ -42,7 +42,13 @@ def _without_number(saved: Saved) -> Saved:
     return saved
 
 
-_UPGRADES: tuple[Callable[[Saved], Saved], ...] = (_without_number,)
+def _without_state_at_stop(saved: Saved) -> Saved:
+    """Upgrade format 1, whose fits do not keep their state at the stop: they hide pixels to the end."""
+    fit = saved["fit"]
+    return {**saved, "fit": {"at_stop": {}, **fit} if "stopping" in fit else fit}
+
+
+_UPGRADES: tuple[Callable[[Saved], Saved], ...] = (_without_number, _without_state_at_stop)
 """Functions that upgrade each older format to the next, from format 0 on; the current format is the number of them."""
 
 _WEIGHTS_FORMAT = 1
@@ -140,7 +146,8 @@ def _check(state: Any, fresh: dict[str, Any], weights: Sequence[Tensor]) -> None
         found = state[name]
         if name == "optimizer":
             _check_same(found["param_groups"], expected["param_groups"], iteration, name)
-            _check_moments(found["state"], weights if iteration else ())
+            # What goes on from a fit has moments from the start.
+            _check_moments(found["state"], weights if iteration or expected["state"] else ())
         elif expected is not None:
             _check_same(found, expected, iteration, name)
         elif iteration:

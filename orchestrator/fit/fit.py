@@ -24,6 +24,7 @@ from orchestrator.settings import Config
 from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.networks.cost import multiply_adds
 from workers.quality import PsnrObserver, psnr
+from workers.reveal import Reveal
 from workers.stopping import StoppingRule, rule_of
 
 _DEBIASED = 2
@@ -31,6 +32,9 @@ _DEBIASED = 2
 
 _ALL_LAGS = 3
 """The first rules whose noise is examined in all directions, and not between neighbours alone."""
+
+_REVEALED = 3
+"""The first rules whose fits at full size end with all pixels."""
 
 
 def stopping_of(config: Config) -> StoppingRule:
@@ -81,6 +85,7 @@ def run_fit(
 
 def _finish(context: RunContext, job: FitJob, prepared: "_PreparedFit", runner: BlockRunner) -> FitRecord:
     store, keys, fit = context.store, fit_keys(context, job), prepared.fit
+    following: BlockRunner | None = None
     runner.restore(fit)
     last = fit.settings.iterations if job.until is None else job.until
     try:
@@ -89,10 +94,16 @@ def _finish(context: RunContext, job: FitJob, prepared: "_PreparedFit", runner: 
             # The checkpoint is written first, so that it exists wherever the record does.
             runner.save(fit)
             return record_once(store, keys.rung(last), prepared.paused(runner.seconds, last))
-        record, arrays = prepared.outcome(runner.seconds)
+        prepared.subject.before_record(fit)
+        seconds, reveal = runner.seconds, fit.reveal()
+        if reveal is not None:
+            following = runner.following(keys.reveal, at=fit.settings.iterations)
+            following.restore(reveal)
+            following.run(reveal, reveal.iterations, lambda: reveal.finished)
+            seconds += following.seconds
+        record, arrays = prepared.outcome(seconds, reveal)
         data = arrays.to_bytes()
         record = replace(record, arrays=hashlib.sha256(data).hexdigest()[:16])
-        prepared.subject.before_record(fit)
         store.put(keys.arrays(str(record.arrays)), data)
     except FitDivergedError as error:
         record = FitRecord(
@@ -100,6 +111,8 @@ def _finish(context: RunContext, job: FitJob, prepared: "_PreparedFit", runner: 
         )
     record = record_once(store, keys.result, record)
     runner.forget()
+    if following is not None:
+        following.forget()
     return record
 
 
@@ -131,6 +144,7 @@ class _PreparedFit:
                 average=config.fit.average,
                 debias=job.image.rules >= _DEBIASED,
                 neighbours_only=job.image.rules < _ALL_LAGS,
+                reveal=self._reveal(config, job),
                 # On a CPU every operation is deterministic, and the plain ones are faster.
                 deterministic=config.fit.deterministic and context.device != "cpu",
             ),
@@ -138,6 +152,13 @@ class _PreparedFit:
             device=context.device,
             observers=() if self._observer is None else (self._observer,),
         )
+
+    @staticmethod
+    def _reveal(config: Config, job: FitJob) -> float:
+        """The share of iterations with all pixels: none where hidden ones do not stop the fit, or the fit only
+        chooses."""
+        ends_so = job.view == "full" and stopping_of(config).name == "held-out" and job.image.rules >= _REVEALED
+        return config.fit.reveal if ends_so else 0.0
 
     def paused(self, seconds: float, iterations: int) -> FitRecord:
         """Make the record of a pause after so many iterations; the fit itself may have come further."""
@@ -155,9 +176,11 @@ class _PreparedFit:
             multiply_adds=len(curve) * self._step,
         )
 
-    def outcome(self, seconds: float) -> tuple[FitRecord, FitArrays]:
-        """Return the record and the arrays of the finished fit."""
+    def outcome(self, seconds: float, reveal: Reveal | None) -> tuple[FitRecord, FitArrays]:
+        """Return the record and the arrays of the finished fit, and of its iterations with all pixels."""
         result = self.fit.result()
+        revealed = None if reveal is None else reveal.output()
+        shown = 0 if reveal is None or revealed is None else reveal.iterations
         evaluation = None
         # Iterations in the last block after the rule had stopped are no part of the fit.
         curve = [] if self._observer is None else self._observer.curve()[: result.iterations]
@@ -167,6 +190,7 @@ class _PreparedFit:
                 psnr_steady=psnr(result.steady_output, self._reference, self._peak),
                 psnr_oracle_stop=max(curve),
                 psnr_last=curve[-1],
+                psnr_revealed=None if revealed is None else psnr(revealed, self._reference, self._peak),
             )
         record = FitRecord(
             self._job.name,
@@ -177,13 +201,15 @@ class _PreparedFit:
             stop_iteration=result.stop_iteration,
             steady_iteration=result.steady_iteration,
             iterations=result.iterations,
+            revealed=shown or None,
             residual_correlation=result.residual_correlation,
             parameters=self.subject.parameters,
             sparsity=self.subject.sparsity,
             blind=self.subject.blind,
             seconds=round(seconds, 3),
             evaluation=evaluation,
-            multiply_adds=result.iterations * self._step,
+            multiply_adds=(result.iterations + shown) * self._step,
         )
         curves = (np.array(values, dtype=np.float32) for values in (result.held_out_curve, curve))
-        return record, FitArrays(result.output, result.steady_output, *curves)
+        given = () if revealed is None else (revealed,)
+        return record, FitArrays(result.output, result.steady_output, *curves, *given)

@@ -22,13 +22,15 @@ class Evaluation:
         psnr: the PSNR of the output where the fit was stopped.
         psnr_steady: the PSNR where the outputs varied least.
         psnr_oracle_stop: the best PSNR of all iterations.
-        psnr_last: the PSNR after the last iteration.
+        psnr_last: the PSNR after the last iteration that hid pixels.
+        psnr_revealed: the PSNR after the iterations with all pixels; None where there were none.
     """
 
     psnr: float
     psnr_steady: float
     psnr_oracle_stop: float
     psnr_last: float | None = None
+    psnr_revealed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class FitRecord:
         reason: why a ``failed`` fit failed.
         held_out_error: the mean squared error on the hidden pixels at ``stop_iteration``; for a paused fit the least so
             far.
+        iterations: the iterations that hid pixels.
+        revealed: the iterations with all pixels that followed; None where there were none.
         parameters: how many parameters were fitted; for a pruned network those that are left.
         sparsity: the share of all convolution weights that is pruned; None for a prior.
         blind: False if the network was found on a clean reference.
@@ -56,6 +60,7 @@ class FitRecord:
     stop_iteration: int | None = None
     steady_iteration: int | None = None
     iterations: int | None = None
+    revealed: int | None = None
     residual_correlation: float | None = None
     parameters: int | None = None
     sparsity: float | None = None

@@ -106,10 +106,13 @@ def estimate(plan: Plan, store: Store) -> Estimate:
                 continue
             most = config.iterations(arm.view)
             fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * iteration(arm, *sides)
-            fit_seconds += arm.refits * config.fit.iterations * iteration(arm, image.height, image.width)
+            ended = arm.refits or (arm.full_fits if arm.rungs else arm.size)
+            whole = (arm.refits + config.fit.reveal * ended) * config.fit.iterations
+            fit_seconds += whole * iteration(arm, image.height, image.width)
         lottery = next((arm for arm in plan.arms if arm.is_lottery), None)
         if lottery is not None:
-            steps = len(rounds_in(config, plan.arms)) * iterations_of(config) + search_iterations(config)
+            rounds = len(rounds_in(config, plan.arms)) * (1 + config.fit.reveal)
+            steps = rounds * iterations_of(config) + search_iterations(config)
             fit_seconds += steps * iteration(lottery, image.height, image.width)
     banks = {spec for image in plan.images if (spec := bank_of(config, image)) is not None}
     score_seconds = 0.0

@@ -5,7 +5,7 @@ images/<hh>/<sha256><suffix>                        images, references and masks
 runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; never changed
           /claims/<number>/holder.json, state.json, log.txt    the driver, the state of the run, and the log
           /scores/<image id>.parquet                candidate, a column for each metric
-          /fits/<image id>/<view>/<candidate>/checkpoint.pt, rung-<iterations>.json | result.json, arrays-<hash>.npz
+          /fits/<image id>/<view>/<candidate>/checkpoint.pt, reveal.pt, rung-<n>.json | result.json, arrays-<hash>.npz
           /rungs/<image id>/<arm>-<iterations>.json the members of a cohort that went on
           /picks/<image id>/<arm>.json              the decision and its reasons
           /cohorts/<image id>.parquet               the packed record of all its fits
@@ -16,8 +16,7 @@ runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; nev
           /retried/<image id>/<number>.json         its rows before it was given another try; nothing reads them
           /cleanups/<image id>                      while a finished image's fits are deleted
           /results.csv, results.parquet, comparison.csv, report/index.html, report/results-<number>.html
-          /study/table.parquet, table.csv, study.json, index.html
-          /lottery/sparsity.csv, transfer.csv       quality over sparsity, and of tickets that were moved
+          /study/table.parquet, table.csv, study.json, index.html; lottery/sparsity.csv, transfer.csv
 store.json                                          what makes the store this very one
 probes/<random>                                     for a moment, while a store is tried
 upkeep/claims/<number>/holder.json, state.json      who deletes what runs share, or brings a run in from outside
@@ -51,9 +50,7 @@ Restored = Literal["best", "pick", "mean", "stack", "spread"]
 
 
 def safe_stem(name: str) -> str:
-    """A file's stem reduced to letters, digits, dot, dash and underscore, at most 40 characters;
-    for ids, never for paths.
-    """
+    """A file's stem as ASCII letters, digits, dots and dashes, at most 40 characters; for ids, never for paths."""
     stem = name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-")[:40] or "image"
 
@@ -75,9 +72,7 @@ def slug(image: str) -> str:
 
 
 def start_key(ticket: str) -> str:
-    """The key next to a ticket for the weights that its chain's rounds begin from, where they
-    are not the initial ones.
-    """
+    """The key next to a ticket for the weights, other than the initial ones, that its chain's rounds begin from."""
     return f"{ticket.rsplit('.r', 1)[0]}.start.pt"
 
 
@@ -87,9 +82,7 @@ def probe_key() -> str:
 
 
 def image_key(file: str) -> str:
-    """An image, a clean reference (only the evaluation reads it) or a mask (a 1-bit PNG,
-    white where pixels are known).
-    """
+    """An image, a clean reference (which only the evaluation reads) or a mask (a 1-bit PNG, white where known)."""
     return f"{IMAGES}/{file[:2]}/{file}"
 
 
@@ -149,6 +142,11 @@ class FitLayout:
     def checkpoint(self) -> str:
         """The state of an unfinished fit."""
         return f"{self.root}/checkpoint.pt"
+
+    @property
+    def reveal(self) -> str:
+        """The state of a fit that goes on with all pixels."""
+        return f"{self.root}/reveal.pt"
 
     def finding(self, number: int) -> str:
         """The state of an unfinished search for the masks of a round, or of all rounds (0)."""

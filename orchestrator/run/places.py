@@ -75,7 +75,7 @@ _PATTERNS = tuple(
         (Kind.FIT, rf"{_FIT}result\.json"),
         (Kind.PAUSE, rf"{_FIT}rung-\d+\.json"),
         (Kind.ARRAYS, rf"{_FIT}arrays-[^/]*\.npz"),
-        (Kind.CHECKPOINT, rf"{_FIT}(checkpoint|finding-\d+)\.pt"),
+        (Kind.CHECKPOINT, rf"{_FIT}(checkpoint|reveal|finding-\d+)\.pt"),
         (Kind.OTHER, rf"{_FIT}[^/]+"),
         (Kind.RUNG, rf"rungs/{_IMAGE}/{_ARM}-\d+\.json"),
         (Kind.PICK, rf"picks/{_IMAGE}/{_ARM}\.json"),

@@ -42,10 +42,10 @@ class Row:
 
     ``candidate``, ``stop_iteration`` and ``held_out_error`` (mean squared, images in [0, 1]) belong to the blind pick's
     fit at full size; so do ``psnr`` (dB), ``ssim``, ``psnr_oracle_stop`` and ``psnr_y`` (of the luma of RGB, for
-    super-resolution). ``psnr_low`` to ``psnr_high`` is a 95 % interval for that PSNR, estimated without a reference.
-    For a denoised image it covers pixels that the fit has not seen, so it is rather low for the whole image. It is
-    unknown where wider than 1 dB. ``psnr_mean`` is the PSNR of the mean of the best few. PSNR and SSIM need a
-    reference.
+    super-resolution). ``psnr_oracle_stop`` is the best of the iterations that hid pixels. ``psnr_low`` to ``psnr_high``
+    is a 95 % interval for the PSNR, estimated without a reference. For a denoised image it covers pixels that the fit
+    has not seen, so it is rather low for the whole image. It is unknown where wider than 1 dB. ``psnr_mean`` is the
+    PSNR of the mean of the best few. PSNR and SSIM need a reference.
 
     ``delivered`` is what the restored image ``best`` is: ``pick``, ``mean``, ``stack`` or ``classical``, and
     ``psnr_delivered`` its PSNR. ``psnr_stack`` is the PSNR of the stack, and ``stack_weights`` has the networks and
@@ -59,9 +59,11 @@ class Row:
     image gains over it in dB: by the reference where there is one, else by these errors less the noise's variance.
     ``gain_over_degraded`` is likewise what it gains over the degraded image.
 
+    Where hidden pixels have stopped a fit at full size, it has gone on with all pixels for ``revealed`` iterations, and
+    ``psnr`` is that of the image which came of it; ``psnr_before_reveal`` is that at the stop. Held-out errors and
+    ``psnr_low`` to ``psnr_high`` are those at the stop, since nothing is hidden afterwards.
+
     ``rule`` and ``stopping`` are how network and iteration were chosen; ``note`` is the reason if they
-    differ from the settings. ``iterations`` and ``seconds`` are those of all fits the arm looked at; arms share fits.
-    reference. ``rule`` and ``stopping`` are how network and iteration were chosen; ``note`` is the reason if they
     differ from the settings. ``iterations``, ``seconds`` and ``multiply_adds`` are those of all fits the arm looked at;
     arms share fits. Networks and views differ in what an iteration costs, and machines in seconds: ``multiply_adds``
     (`workers.networks.cost`) compares them.
@@ -121,6 +123,8 @@ class Row:
     held_out_classical: float | None = None
     gain_over_classical: float | None = None
     gain_over_degraded: float | None = None
+    revealed: int | None = None
+    psnr_before_reveal: float | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

@@ -40,6 +40,13 @@ class Fit(Section):
         description="the least number of hidden pixels, up to a fifth of the observed ones: fewer leave the choice of"
         " a network to chance",
     )
+    reveal: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="share of the iterations up to the stop for which a fit at full size goes on with all pixels, once"
+        " hidden ones have decided everything; 0 for none",
+    )
     average: float = Field(0.99, ge=0, lt=1, description="weight of the past in the running average of the outputs")
     learning_rate: float = Field(0.01, gt=0, le=1, description="of Adam")
     input_noise: float = Field(1 / 30, ge=0, description="standard deviation of the noise added to the input each step")

@@ -1,5 +1,7 @@
+import math
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,7 @@ def test_a_noisy_image_is_restored_blind() -> None:
     # True error plus the variance of the noise.
     assert 0.5 < restored.held_out_error / float(np.square(noisy - clean).mean()) < 1.5
     assert 1 <= restored.stop_iteration <= restored.iterations <= 200
+    assert restored.revealed == math.ceil(restored.stop_iteration / 4)
     assert told[0] == 50
     assert restored.network == "deep-decoder-16"
 
@@ -44,6 +47,16 @@ def test_equal_arguments_give_equal_images_and_another_seed_another() -> None:
     first, again, other = (restore(smooth(), seed=seed, **SMALL).image for seed in (3, 3, 4))
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()
+
+
+def test_hidden_pixels_are_shown_in_the_end_unless_that_is_not_wanted() -> None:
+    shown = restore(smooth(), **SMALL)
+    hiding = restore(smooth(), network="deep-decoder-16", settings=replace(TINY, reveal=0))
+    steady = restore(smooth(), network="deep-decoder-16", settings=replace(TINY, stopping="es-emv"))
+    assert (hiding.revealed, steady.revealed) == (0, 0)
+    assert shown.revealed > 0
+    assert (shown.held_out_error, shown.stop_iteration) == (hiding.held_out_error, hiding.stop_iteration)
+    assert not np.array_equal(shown.image, hiding.image)
 
 
 def test_a_grey_image_comes_back_with_two_axes_and_any_floats_are_taken() -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from orchestrator.collect.combining import Stack
 from orchestrator.collect.evidence import Evidence
+from orchestrator.fit.record import Evaluation
 from orchestrator.pick.decide import Decision
 from orchestrator.run.rows import Delivered, Row
 from tests.orchestrator.collect.left import A, B, C, collected, leave, named, pixels, restored
@@ -193,3 +194,41 @@ def test_psnr_of_the_stack_is_that_of_its_image(
     weights = weights_of(row)
     stacked = (weights[A] * outputs[A] + weights[B] * outputs[B]).astype(np.float32)
     assert row.psnr_stack == pytest.approx(psnr(stacked, truth), abs=0.01)
+
+
+def test_weights_come_from_what_hidden_pixels_judge_and_combine_what_has_seen_all(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = bench_of(make_bench, make_config, encoded)
+    leave_members(bench, 0.04, 0.05, 0.08)
+    before = collected(bench, [B, A, C])
+    bench.store.delete_all(f"{bench.context.layout.root}/rows")
+    outputs = leave_members(bench, 0.04, 0.05, 0.08)
+    seen_all = {name: (output + 1) / 4 for name, output in outputs.items()}
+    for name, output in outputs.items():
+        error = {B: 0.04, A: 0.05, C: 0.08}[name] ** 2 + 0.01
+        known = {"revealed": seen_all[name], "held_out_error": error, "evaluation": Evaluation(20.0, 19.0, 21.5)}
+        leave(bench, "full", name, output, **known)
+    row = collected(bench, [B, A, C])
+    assert row.stack_weights == before.stack_weights
+    assert (row.held_out_stack, row.held_out_error) == (before.held_out_stack, before.held_out_error)
+    stacked = sum(weight * seen_all[name] for name, weight in weights_of(row).items())
+    for which, expected in (("stack", stacked), ("pick", seen_all[B])):
+        np.testing.assert_allclose(
+            pixels(restored(bench, which)), np.clip(expected.transpose(1, 2, 0), 0, 1) * 255, atol=0.6
+        )
+    reference = Evidence(bench.context, bench.image).reference
+    assert reference is not None
+    assert row.psnr == pytest.approx(psnr(seen_all[B], reference))
+    assert (row.revealed, row.psnr_before_reveal) == (5, 20.0)
+    assert (row.iterations or 0) == (before.iterations or 0) + 3 * 5
+
+
+def test_where_noise_is_correlated_what_has_seen_all_is_not_delivered(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    bench = make_bench(make_config(), encoded(40, 48))
+    leave(bench, "full", B, 0.5, revealed=np.full((3, 40, 48), 0.75, np.float32))
+    row = collected(bench, [B], Decision("consensus", named(B), {}, correlated=True))
+    np.testing.assert_allclose(pixels(restored(bench, "pick")), 0.25 * 255, atol=1)
+    assert (row.revealed, row.psnr_before_reveal) == (None, None)

@@ -38,6 +38,7 @@ def test_the_packed_record_has_a_row_for_every_fit(
         "stop_iteration": 2,
         "steady_iteration": 1,
         "iterations": 3,
+        "revealed": None,
         "residual_correlation": 0.125,
         "parameters": 1234,
         "sparsity": None,

@@ -20,6 +20,7 @@ from workers.lottery.oes import MaskSearch
 from workers.objective import Measurement
 from workers.operators import Identity
 from workers.quality import PsnrObserver
+from workers.reveal import Reveal
 
 PIXELS = np.linspace(0, 1, 2 * 32 * 32, dtype=np.float32).reshape(2, 32, 32)
 HIDDEN = np.arange(32 * 32).reshape(32, 32) % 20 == 0
@@ -36,6 +37,20 @@ def fit_of(channels: int = 4) -> Fit:
     return Fit(decoder(channels=channels), measurement, Identity(), FitSettings(20, 20), seed=3, observers=observers)
 
 
+def hiding_of(channels: int = 4) -> Fit:
+    """A fit that hides its pixels to the end, as those of earlier versions."""
+    settings = FitSettings(20, 20, reveal=0)
+    return Fit(decoder(channels=channels), Measurement(PIXELS, HIDDEN), Identity(), settings, seed=3)
+
+
+def reveal_of(channels: int = 4) -> Reveal:
+    fit = fit_of(channels)
+    fit.advance(20)
+    reveal = fit.reveal()
+    assert reveal is not None
+    return reveal
+
+
 def joint_of(channels: int = 4) -> JointFit:
     network = decoder(channels=channels)
     return JointFit(network, [objective(network, image) for image in range(2)], learning_rate=0.01)
@@ -46,7 +61,7 @@ def search_of(channels: int = 4) -> MaskSearch:
     return MaskSearch(network, [objective(network)], prior=0.5, strength=1e-9, seed=0)
 
 
-MAKERS = (fit_of, joint_of, search_of)
+MAKERS = (fit_of, hiding_of, reveal_of, joint_of, search_of)
 
 
 def written(saved: Any) -> bytes:
@@ -122,14 +137,16 @@ def test_a_checkpoint_of_work_that_was_not_begun_is_none_the_worse(make: Any) ->
 @pytest.mark.parametrize("make", MAKERS)
 def test_a_checkpoint_without_a_number_is_that_of_the_first_version(make: Any) -> None:
     saved = saved_by(make)
-    assert saved.pop("format") == 1
+    assert saved.pop("format") == 2
+    if make is hiding_of:
+        assert saved["fit"].pop("at_stop") == {}
     assert saved.keys() == {"seconds", "fit"}
     work = make()
     assert take_up(work, written(saved)) == 12.5
     assert work.iteration == 3
 
 
-@pytest.mark.parametrize("number", [2, 99, -1, "1", None, True, 1.0])
+@pytest.mark.parametrize("number", [3, 99, -1, "1", None, True, 1.0])
 def test_a_checkpoint_of_a_newer_format_or_of_none_is_begun_anew(number: object) -> None:
     assert_begun_anew(fit_of(), written(saved_by(fit_of) | {"format": number}))
 

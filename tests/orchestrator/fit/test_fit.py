@@ -1,3 +1,4 @@
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -123,7 +124,7 @@ def test_a_fit_counts_what_its_iterations_cost_at_the_size_of_its_view(
     assert full.iterations is not None
     assert crop.multiply_adds == crop.iterations * smallest
     # Both sides are padded to multiples of 32.
-    assert full.multiply_adds == full.iterations * smallest * (128 * 96) // 64**2
+    assert full.multiply_adds == (full.iterations + (full.revealed or 0)) * smallest * (128 * 96) // 64**2
 
 
 def test_the_evaluation_is_that_of_the_output_against_the_reference(bench: Bench) -> None:
@@ -167,6 +168,74 @@ def test_a_run_of_an_older_version_keeps_the_average_that_its_fits_began_with(be
     # The average of one output is that output; that of two is not the same.
     assert curves[0][0] == curves[1][0]
     assert curves[0][1] != curves[1][1]
+
+
+def test_a_fit_at_full_size_ends_with_all_pixels_and_one_that_only_chooses_does_not(bench: Bench) -> None:
+    told: list[tuple[int, float]] = []
+    record = run_fit(bench.context, job_of(bench, "full"), on_progress=lambda *each: told.append(each))
+    arrays = arrays_of(bench, job_of(bench, "full"))
+    assert record.stop_iteration is not None
+    assert record.revealed == math.ceil(record.stop_iteration / 4)
+    assert record.iterations == 6
+    assert arrays.revealed.shape == arrays.output.shape
+    assert not np.array_equal(arrays.revealed, arrays.output)
+    # A contest hears no iteration twice, and the error is still that on hidden pixels.
+    assert [iteration for iteration, _ in told] == [2, 4, 6, 6]
+    assert record.held_out_error == arrays.held_out.min()
+    reference = Problem(bench.context, bench.image).reference
+    assert reference is not None
+    assert record.evaluation is not None
+    assert record.evaluation.psnr_revealed == pytest.approx(psnr(arrays.revealed, reference))
+    crop = run_fit(bench.context, job_of(bench, "crop"))
+    assert (crop.revealed, arrays_of(bench, job_of(bench, "crop")).revealed.size) == (None, 0)
+    assert crop.evaluation is not None
+    assert crop.evaluation.psnr_revealed is None
+
+
+@pytest.mark.parametrize("fit", [{"reveal": 0}, {"stopping": "es-emv"}], ids=["not asked for", "not stopped by them"])
+def test_a_fit_that_hidden_pixels_do_not_stop_hides_them_to_the_end(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, fit: dict[str, Any]
+) -> None:
+    bench = make_bench(make_config(fit=fit), encoded(noise_seed=1))
+    assert run_fit(bench.context, job_of(bench, "full")).revealed is None
+
+
+def test_a_run_of_an_older_version_hides_pixels_to_the_end_as_its_other_fits_have(bench: Bench) -> None:
+    older = replace(bench, image=replace(bench.image, rules=2))
+    assert run_fit(older.context, job_of(older, "full")).revealed is None
+    # The fit itself is the same.
+    hiding = arrays_of(older, job_of(older, "full"))
+    older.store.delete_all(fit_keys(older.context, job_of(older, "full")).root)
+    run_fit(bench.context, job_of(bench, "full"))
+    assert arrays_of(bench, job_of(bench, "full")).output.tobytes() == hiding.output.tobytes()
+
+
+def test_a_fit_that_crashed_while_it_saw_all_pixels_ends_byte_equal(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    config = make_config(fit={"reveal": 1.0, "block": 1})
+    calm, broken = (make_bench(config, encoded(noise_seed=1), encoded(), store=name) for name in ("calm", "broken"))
+    job = job_of(calm, "full")
+    undisturbed = run_fit(calm.context, job, clock=still)
+    assert undisturbed.revealed is not None
+    assert undisturbed.revealed >= 3
+    told: list[int] = []
+
+    def crash(iteration: int, error: float) -> None:
+        told.append(iteration)
+        if told.count(6) == 4:
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        run_fit(broken.context, job, on_progress=crash, clock=ticking(100))
+    assert files_of(broken, job) == {"checkpoint.pt", "reveal.pt"}
+    told.clear()
+    record = run_fit(broken.context, job, on_progress=lambda now, _: told.append(now), clock=still)
+    # What was done before its last checkpoint is not done again.
+    assert len(told) < 6 + undisturbed.revealed
+    assert replace(record, seconds=0) == replace(undisturbed, seconds=0)
+    assert files_of(broken, job) == {"result.json", "arrays.npz"}
+    assert_equal_arrays(arrays_of(broken, job), arrays_of(calm, job))
 
 
 def test_a_finished_fit_is_not_repeated(bench: Bench) -> None:

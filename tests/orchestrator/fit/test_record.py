@@ -19,8 +19,8 @@ def bench(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> B
         FitRecord(PriorName("a"), "crop", "failed", reason="why"),
         FitRecord(PriorName("a"), "crop", "paused", held_out_error=0.25, stop_iteration=3, iterations=4),
         FitRecord(
-            *(PriorName("a"), "full", "done", None, 0.1, 0.01, 5, 4, 6, 0.125, 7, 0.5, False, 8.5, "0a"),
-            Evaluation(1.5, 1.25, 2.5, 1),
+            *(PriorName("a"), "full", "done", None, 0.1, 0.01, 5, 4, 6, 2, 0.125, 7, 0.5, False, 8.5, "0a"),
+            Evaluation(1.5, 1.25, 2.5, 1, 1.75),
         ),
     ],
     ids=["failed", "paused", "done"],

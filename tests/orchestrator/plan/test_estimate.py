@@ -73,6 +73,20 @@ def test_a_cohorts_own_iterations_count(store: LocalStore, folder: Path, make_co
 
 
 @pytest.mark.usefixtures("_untimed")
+def test_iterations_with_all_pixels_are_of_fits_at_full_size(
+    store: LocalStore, folder: Path, make_config: MakeConfig
+) -> None:
+    seconds = []
+    for view, share in (("full", 0.0), ("full", 0.5), ("crop", 0.0), ("crop", 0.5)):
+        cohort = {"view": view, "iterations": 40, "size": 3}
+        config = make_config(fit={"reveal": share, "iterations": 40}, cohort=cohort, pick={"full_fits": 1})
+        seconds.append(estimate(make_plan(store, config, Source(str(folder))), store).fit_seconds)
+    assert seconds[1] == pytest.approx(1.5 * seconds[0])
+    # One fit of the four is at full size, which takes longer than a crop.
+    assert 1.1 * seconds[2] < seconds[3] < 1.5 * seconds[2]
+
+
+@pytest.mark.usefixtures("_untimed")
 @pytest.mark.parametrize("view", ["crop", "downscale", "full"])
 def test_every_view_has_an_estimate(store: LocalStore, folder: Path, small: Config, view: str) -> None:
     config = small.model_copy(update={"cohort": small.cohort.model_copy(update={"view": view})})

@@ -1,0 +1,159 @@
+"""The last iterations of a fit, which see every pixel.
+
+A fit hides some pixels from its loss: they decide when it stops (`workers.fitting`). Then nothing is left for them to
+decide. So the fit goes on from its state at the stop for a share of the iterations that it took to come there, now with
+all pixels in its loss. The running average of its outputs goes on, too: it keeps the part that is not overfitted.
+
+Nothing can judge this part, since no pixel is left that the fit has not seen. So its length is a share that is settled
+beforehand, and every estimate of error is that of the output at the stop. `python -m benchmarks.reveal` measures what
+it gains (docs/results.md).
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim import Optimizer
+
+from workers.networks import Network
+from workers.objective import Objective
+
+
+class StateAtStop:
+    """The weights, and Adam's moments, of the best iteration so far, as one vector.
+
+    They are copied whenever an iteration is the best. Asking the device whether it is would stop a GPU's queue, so
+    there the copy is a choice element by element.
+    """
+
+    def __init__(self, network: Network) -> None:
+        size = sum(parameter.numel() for parameter in network.parameters())
+        device = next(network.parameters()).device
+        self._kept = torch.zeros(3 * size, device=device)
+
+    @torch.no_grad()
+    def take(self, network: Network, optimizer: Optimizer, when: Tensor) -> None:
+        """Take the present state if ``when`` (a boolean scalar) is true."""
+        if when.device.type != "cpu":
+            self._kept = torch.where(when, _flat(network, optimizer), self._kept)
+        elif when:
+            self._kept = _flat(network, optimizer)
+
+    @torch.no_grad()
+    def put_back(self, network: Network, optimizer: Optimizer, iteration: int) -> None:
+        """Set network and optimiser to the state that was taken, at this iteration."""
+        parameters = list(network.parameters())
+        parts = torch.split(self._kept, [parameter.numel() for parameter in parameters] * 3)
+        count = len(parameters)
+        for place, parameter in enumerate(parameters):
+            state = optimizer.state[parameter]
+            moments = (parameter, state["exp_avg"], state["exp_avg_sq"])
+            for number, tensor in enumerate(moments):
+                tensor.copy_(parts[number * count + place].view_as(tensor))
+            state["step"].fill_(float(iteration))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state that was taken."""
+        return {"state": self._kept}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from a `state_dict`."""
+        self._kept = state["state"].to(self._kept.device)
+
+
+def _flat(network: Network, optimizer: Optimizer) -> Tensor:
+    parameters = list(network.parameters())
+    states = [optimizer.state[parameter] for parameter in parameters]
+    tensors = [*parameters, *(state["exp_avg"] for state in states), *(state["exp_avg_sq"] for state in states)]
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a reveal begins with.
+
+    Attributes:
+        average: the averaged output (1, C, H, W) at the stop, padded.
+        stop: the iteration of the stop, counted from 1.
+        share: the share of ``stop`` that is to come, in (0, 1].
+        newest: the weight of the newest output in the running average after an iteration, as in the fit.
+        operations: makes the context in which everything on the device is computed.
+    """
+
+    average: Tensor
+    stop: int
+    share: float
+    newest: Callable[[int], float]
+    operations: Callable[[], AbstractContextManager[None]]
+
+
+class Reveal:
+    """A fit that goes on with all pixels. Like a fit, it advances in blocks and resumes from its `state_dict`.
+
+    Args:
+        network: in its state at the stop; it is fitted in place.
+        optimizer: likewise.
+        objective: hides no pixel.
+        beginning: what the fit has come to.
+
+    Attributes:
+        iteration: how many iterations it has had.
+        iterations: how many it takes in all, at least one.
+    """
+
+    def __init__(self, network: Network, optimizer: Optimizer, objective: Objective, beginning: Beginning) -> None:
+        self.network, self._optimizer, self._objective, self._beginning = network, optimizer, objective, beginning
+        self.iteration = 0
+        self.iterations = max(1, math.ceil(beginning.share * beginning.stop))
+        self._average = beginning.average.clone()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all iterations are done."""
+        return self.iteration >= self.iterations
+
+    def advance(self, iterations: int) -> float:
+        """Run up to ``iterations`` more; returns the error of the averaged output on all known pixels.
+
+        It is not a finite number where the fit has diverged.
+        """
+        with self._beginning.operations():
+            for _ in range(min(iterations, self.iterations - self.iteration)):
+                output = self.network(self._objective.input())
+                self._optimizer.zero_grad(set_to_none=True)
+                self._objective.loss(output).backward()  # type: ignore[no-untyped-call]
+                self._optimizer.step()
+                self.iteration += 1
+                newest = self._beginning.newest(self._beginning.stop + self.iteration)
+                self._average = self._average.lerp(output.detach(), newest)
+            return float(self._objective.held_out_error(self._average))
+
+    def output(self) -> NDArray[np.float32] | None:
+        """The averaged output (C, H, W); None where the fit has diverged."""
+        height, width = self._objective.inside
+        output: NDArray[np.float32] = self._average[0, :, :height, :width].cpu().numpy().copy()
+        return output if np.isfinite(output).all() else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the reveal is, as tensors and numbers: safe to load with ``weights_only=True``."""
+        return {
+            "iteration": self.iteration,
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._objective.state_dict(),
+            "average": self._average,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict` of a reveal that was made with the same arguments."""
+        self.iteration = state["iteration"]
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._objective.load_state_dict(state["generator"])
+        self._average = state["average"].to(self._average.device)
