@@ -196,18 +196,20 @@ def test_a_fit_at_full_size_ends_with_all_pixels_and_one_that_only_chooses_does_
 def test_a_fit_that_hidden_pixels_do_not_stop_hides_them_to_the_end(
     make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, fit: dict[str, Any]
 ) -> None:
-    bench = make_bench(make_config(fit=fit), encoded(noise_seed=1))
-    assert run_fit(bench.context, job_of(bench, "full")).revealed is None
+    hiding, revealing = (
+        make_bench(make_config(fit=each), encoded(noise_seed=1), store=name)
+        for name, each in {"hiding": fit, "revealing": {**fit, "reveal": 0.5}}.items()
+    )
+    job = job_of(hiding, "full")
+    assert run_fit(hiding.context, job).revealed is None
+    # Up to the stop both are the same.
+    run_fit(revealing.context, job)
+    assert arrays_of(hiding, job).output.tobytes() == arrays_of(revealing, job).output.tobytes()
 
 
 def test_a_run_of_an_older_version_hides_pixels_to_the_end_as_its_other_fits_have(bench: Bench) -> None:
     older = replace(bench, image=replace(bench.image, rules=2))
     assert run_fit(older.context, job_of(older, "full")).revealed is None
-    # The fit itself is the same.
-    hiding = arrays_of(older, job_of(older, "full"))
-    older.store.delete_all(fit_keys(older.context, job_of(older, "full")).root)
-    run_fit(bench.context, job_of(bench, "full"))
-    assert arrays_of(bench, job_of(bench, "full")).output.tobytes() == hiding.output.tobytes()
 
 
 def test_a_fit_that_crashed_while_it_saw_all_pixels_ends_byte_equal(
