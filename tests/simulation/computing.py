@@ -113,6 +113,27 @@ class _Fit:
         self.iteration = min(self.iteration + iterations, len(self._curve))
         return min(self._curve[: self.iteration])
 
+    def reveal(self) -> "_Reveal | None":
+        return _Reveal(self.kernel) if self._job.view == "full" else None
+
+
+class _Reveal:
+    """Stands for `workers.reveal.Reveal`."""
+
+    iterations = 3
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel, self.iteration = kernel, 0
+
+    @property
+    def finished(self) -> bool:
+        return self.iteration >= self.iterations
+
+    def advance(self, iterations: int) -> float:
+        self.kernel.sleep(iterations * ITERATION_S)
+        self.iteration = min(self.iteration + iterations, self.iterations)
+        return 0.0
+
 
 class _Prepared:
     """Stands for `orchestrator.fit.fit._PreparedFit`."""
@@ -143,10 +164,11 @@ class _Prepared:
     def paused(self, seconds: float, iterations: int) -> FitRecord:
         return self._record("paused", self._curve[:iterations], seconds)
 
-    def outcome(self, seconds: float) -> tuple[FitRecord, Any]:
+    def outcome(self, seconds: float, reveal: _Reveal | None) -> tuple[FitRecord, Any]:
         name = f"{self.job.image.id}/{self.job.view}/{self.job.name}"
         found = {"of": name, "attempt": self._attempt, "masks": getattr(self.subject.network, "masks", None)}
         found |= {"curve": self._curve, "value": digest_of(name) % 1000 + self._attempt / 1024}
+        found["revealed"] = 0 if reveal is None else reveal.iteration
         record = self._record(
             "done",
             self._curve,
@@ -155,6 +177,7 @@ class _Prepared:
             steady_iteration=1,
             sparsity=self.subject.sparsity,
             blind=self.subject.blind,
+            revealed=None if reveal is None else reveal.iteration,
         )
         return record, SimpleNamespace(to_bytes=lambda: json.dumps(found).encode())
 
@@ -163,7 +186,8 @@ def _read_arrays(store: Any, keys: Any, record: FitRecord) -> FitArrays:
     """As `orchestrator.fit.arrays.read_arrays`."""
     found = json.loads(store.get(keys.arrays(str(record.arrays))))
     output = np.full((1, 2, 2), found["value"], np.float32)
-    return FitArrays(output, output + 1, np.array(found["curve"], np.float32), np.zeros(0, np.float32))
+    revealed = output + found["revealed"] / 8 if found["revealed"] else np.zeros(0, np.float32)
+    return FitArrays(output, output + 1, np.array(found["curve"], np.float32), np.zeros(0, np.float32), revealed)
 
 
 def _prior_subject(context: RunContext, image: InputImage, view: Any, name: Any) -> Any:

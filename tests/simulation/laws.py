@@ -281,8 +281,8 @@ class Laws:
         if arrays is None:
             self.broken(6, f"the arrays of {root} are missing")
         elif file in held:
-            value = json.loads(arrays.data)["value"]
-            if float(held[file].data) not in (value, value + 1):
+            made = json.loads(arrays.data)
+            if float(held[file].data) not in (made["value"] + made["revealed"] / 8, made["value"] + 1):
                 self.broken(6, f"{image.id}: {row['arm']} is not restored with the fit that its row names")
 
 
