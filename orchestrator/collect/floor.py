@@ -54,6 +54,8 @@ def floor_of(
     """
     if not config.classical.use or not hidden.any():
         return NO_FLOOR
+    if observation.pixels[0].size * config.task.scale**2 > config.classical.max_pixels:
+        return Floor([], [Failure("", "it has more pixels than classical.max_pixels, so it was not filtered")], None)
     if noise is not None:
         return _filtered(config, image, observation, hidden, noise.value)
     if config.task.kind.residual_tells and config.pick.noise == "auto":

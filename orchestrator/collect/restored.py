@@ -92,7 +92,7 @@ def _notes(row: Row, floor: Floor, *, seen: bool) -> Iterator[str]:
     if seen:
         yield "what a filter leaves over is not correlated, so the hidden pixels chose what is delivered"
     for failure in floor.failures:
-        yield f"the filter {failure.name} gave nothing ({failure.reason})"
+        yield f"the filter {failure.name} gave nothing ({failure.reason})" if failure.name else failure.reason
 
 
 def _write(evidence: Evidence, row: Row, made: dict[Delivered, Array], spread: Array | None, *, previews: bool) -> None:

@@ -39,6 +39,11 @@ class Classical(Section):
         description="restore every image by classical filters too, tell what the search gains over them, and deliver"
         " theirs where it gains nothing",
     )
+    max_pixels: int = Field(
+        4_000_000,
+        ge=1,
+        description="the largest restored image that is filtered, since the filters take about 250 MB a megapixel",
+    )
     also: list[DenoiserName] = Field(
         [],
         description="filters of your own beside those of scikit-image: functions as 'module:object' or entry points",

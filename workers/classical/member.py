@@ -47,7 +47,7 @@ class Member:
     """An image that a filter has restored.
 
     Attributes:
-        name: the filter's.
+        name: the filter's; empty for all of them.
         strength: the strength that was set for it without a reference; None where it has none.
         judged: the output (C, H, W) that is compared with the hidden pixels. It has not seen them, or ``divergence``
             says how far it has.
@@ -71,7 +71,7 @@ class Failure:
     """A filter that gave no image.
 
     Attributes:
-        name: the filter's.
+        name: the filter's; empty for all of them.
         reason: one line.
     """
 

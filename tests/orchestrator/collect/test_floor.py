@@ -188,6 +188,18 @@ def test_a_users_own_filter_takes_part(make_bench: MakeBench, make_config: MakeC
     assert f"{__name__}:broken" in row.note
 
 
+def test_an_image_that_is_too_large_is_not_filtered_and_its_row_says_so(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    config = make_config(classical={"use": True, "max_pixels": 48 * 48 - 1})
+    bench = make_bench(config, encoded(48, 48, noise_seed=1))
+    leave(bench, "full", B, 0.5)
+    row = collected(bench, [B])
+    assert (row.classical, row.delivered) == (None, "pick")
+    assert row.note is not None
+    assert row.note.endswith("it has more pixels than classical.max_pixels, so it was not filtered")
+
+
 def identity(observation: Any, sigma: float) -> Any:
     return observation.pixels
 
