@@ -12,8 +12,9 @@ These things change between the file read and the file written:
 - Palettes become 8-bit RGB, samples of fewer than 8 bits become 8-bit, a PNG's transparent colour becomes alpha, and
   9- to 15-bit TIFF samples are stored in 16 bits.
 - A CMYK JPEG becomes RGB (without colour management); a CMYK TIFF keeps its four inks. YCbCr inside TIFF becomes RGB.
-- The orientation tag, EXIF, text are dropped. An ICC profile is kept where it fits the colours
-  written, and so are a PNG's gamma, primaries and resolution, and a TIFF's resolution.
+- The orientation tag and text are dropped. An ICC profile is kept where it fits the colours written, and so are EXIF,
+  XMP, a PNG's gamma, primaries and resolution, a TIFF's resolution, calibration and place on the Earth
+  (`orchestrator.images.metadata`).
 
 Samples map to [0, 1] as follows:
 
@@ -35,6 +36,7 @@ from PIL import Image
 
 from orchestrator.images.formats import FIRST_BYTES, check_format, container_suffix, read
 from orchestrator.images.masks import decode_mask, encode_mask
+from orchestrator.images.metadata import SIZED_CHUNKS, scaled
 from orchestrator.images.picture import CHANNELS, Encoding, Picture, finite_in, to_picture, to_samples
 from orchestrator.images.png import write_png
 from orchestrator.images.tiff import write_tiff
@@ -134,8 +136,12 @@ def resized(picture: Picture, height: int, width: int) -> Picture:
 
     alpha = None if picture.alpha is None else enlarged(picture.alpha)
     # Of another number of pixels, the resolution is another.
-    chunks = tuple((kind, body) for kind, body in picture.encoding.chunks if kind != b"pHYs")
-    picture = replace(picture, encoding=replace(picture.encoding, chunks=chunks, resolution=None, description=None))
+    chunks = tuple((kind, body) for kind, body in picture.encoding.chunks if kind not in SIZED_CHUNKS)
+    own_height, own_width = picture.pixels.shape[1:]
+    # A smaller one is cut off at the right and below: no pixel has another size, or another place.
+    tags = scaled(picture.encoding.tags, max(1.0, width / own_width), max(1.0, height / own_height))
+    encoding = replace(picture.encoding, chunks=chunks, resolution=None, description=None, tags=tags)
+    picture = replace(picture, encoding=encoding)
     if picture.kept is None or picture.exact is None:
         return Picture(np.empty((len(picture.pixels), 0, 0), np.float32), alpha, picture.encoding)
     nowhere_equal = np.full((len(picture.pixels), height, width), np.nan, np.float32)

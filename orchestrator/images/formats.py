@@ -19,6 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from orchestrator.errors import ImageRejectedError
 from orchestrator.images.checks import check_single, check_size, orientation_of
+from orchestrator.images.metadata import exif_chunk, xmp_chunk
 from orchestrator.images.picture import Decoded
 from orchestrator.images.png import read_png
 from orchestrator.images.tiff import read_tiff
@@ -132,4 +133,5 @@ def _read_pillow(image: ImageFile, max_pixels: int) -> Decoded:
         alpha="unassociated" if mode == "RGBA" else None,
         orientation=orientation_of(image.info.get("exif", b"")),
         icc_profile=image.info.get("icc_profile"),
+        chunks=exif_chunk(image.info.get("exif")) + xmp_chunk(image.info.get("xmp")),
     )

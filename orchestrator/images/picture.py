@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import ImageRejectedError
+from orchestrator.images.metadata import Tag
 from orchestrator.images.scale import LeftOut, first_scale, left_out, scale_of
 
 Colour = Literal["grey", "rgb", "cmyk"]
@@ -16,6 +17,8 @@ Resolution = tuple[tuple[int, int], tuple[int, int], int]
 CHANNELS: dict[Colour, int] = {"grey": 1, "rgb": 3, "cmyk": 4}
 _GREY_STAYS_GREY = 3
 """The first rules by which a picture whose red, green and blue are equal everywhere has one channel."""
+_METADATA_STAYS = 3
+"""The first rules that keep EXIF, XMP, OME-XML and a place on the Earth."""
 _ICC_SPACES: dict[Colour, bytes] = {"grey": b"GRAY", "rgb": b"RGB ", "cmyk": b"CMYK"}
 
 
@@ -34,7 +37,8 @@ class Encoding:
     icc_profile: bytes | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = ()  # of a PNG, by kind: colours and resolution
     resolution: Resolution | None = None  # of a TIFF: pixels per unit across and down as fractions, the unit's number
-    description: str | None = None  # of an ImageJ TIFF: its calibration
+    description: str | bytes | None = None  # of a TIFF: ImageJ's calibration, or OME-XML
+    tags: tuple[Tag, ...] = ()  # of a TIFF: where it is on the Earth, and more (`orchestrator.images.metadata`)
     low: float = 0.0  # the pixel that shows as black
     high: float = 1.0  # and as white
     is_grey: bool = False  # one channel in memory, which is red, green and blue of the file
@@ -104,7 +108,8 @@ class Decoded:
     no_data: float | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = ()
     resolution: Resolution | None = None
-    description: str | None = None
+    description: str | bytes | None = None
+    tags: tuple[Tag, ...] = ()
 
 
 def to_picture(
@@ -138,9 +143,10 @@ def to_picture(
         white_is_zero=decoded.white_is_zero,
         alpha=decoded.alpha,
         icc_profile=_fitting_profile(decoded.icc_profile, decoded.colour),
-        chunks=() if rules == 0 else _fitting_chunks(decoded),
+        chunks=() if rules == 0 else _fitting_chunks(decoded, rules),
         resolution=None if rules == 0 or decoded.orientation in (5, 6, 7, 8) else decoded.resolution,
-        description=None if rules == 0 else decoded.description,
+        description=_fitting_description(decoded, rules),
+        tags=() if rules < _METADATA_STAYS or _is_turned(decoded) else decoded.tags,
         low=own.low,
         high=own.high,
         is_grey=is_grey,
@@ -203,10 +209,23 @@ def _on_scale_of(like: Encoding, own: Encoding, *, is_shared: bool) -> Encoding:
     return replace(own, scale=own.scale * own.high / like.high, low=like.low, high=like.high)
 
 
-def _fitting_chunks(decoded: Decoded) -> tuple[tuple[bytes, bytes], ...]:
+def _is_turned(decoded: Decoded) -> bool:
+    return decoded.orientation in range(2, 9)
+
+
+def _fitting_description(decoded: Decoded, rules: int) -> str | bytes | None:
+    """Return the description if it is true of the picture: OME-XML says which sides it has."""
+    is_new = isinstance(decoded.description, bytes)
+    is_left_out = rules == 0 or (is_new and (rules < _METADATA_STAYS or _is_turned(decoded)))
+    return None if is_left_out else decoded.description
+
+
+def _fitting_chunks(decoded: Decoded, rules: int) -> tuple[tuple[bytes, bytes], ...]:
     """Return the chunks that are true of the picture: one that is turned has another resolution across and down."""
-    turned = decoded.orientation in (5, 6, 7, 8)
-    return tuple((kind, body) for kind, body in decoded.chunks if not (turned and kind == b"pHYs"))
+    left_out = {b"pHYs"} if decoded.orientation in (5, 6, 7, 8) else set[bytes]()
+    if rules < _METADATA_STAYS:
+        left_out |= {b"eXIf", b"iTXt"}
+    return tuple((kind, body) for kind, body in decoded.chunks if kind not in left_out)
 
 
 def _fitting_profile(profile: object, colour: Colour) -> bytes | None:

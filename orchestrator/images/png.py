@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import ImageRejectedError
 from orchestrator.images.checks import check_single, check_size, orientation_of
+from orchestrator.images.metadata import exif_chunk, is_xmp
 from orchestrator.images.picture import Decoded, Encoding
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type, palettes expanded
@@ -32,6 +33,7 @@ def read_png(data: bytes, max_pixels: int) -> Decoded:
     orientation: object = 1
     essential, profile = [data[:8]], None
     kept: dict[bytes, bytes] = {}
+    more: tuple[tuple[bytes, bytes], ...] = ()
     for kind, start, end in _png_chunks(data):
         body = data[start + 8 : end - 4]
         if kind[:1].isupper() or (kind == b"tRNS" and channels % 2):
@@ -46,7 +48,9 @@ def read_png(data: bytes, max_pixels: int) -> Decoded:
         elif kind == b"iCCP":
             profile = _inflate_profile(body)
         elif kind == b"eXIf":
-            orientation = orientation_of(body)
+            orientation, more = orientation_of(body), more + exif_chunk(body)
+        elif kind == b"iTXt" and is_xmp(body):
+            more += ((kind, body),)
     # On damaged data libpng jumps out of imagecodecs and skips its reference counting. With our own array it leaks a
     # reference to the array. Without, it drops a reference to None, and some thousand damaged files would end the
     # process.
@@ -62,7 +66,7 @@ def read_png(data: bytes, max_pixels: int) -> Decoded:
         alpha="unassociated" if channels % 2 == 0 else None,
         orientation=orientation,
         icc_profile=profile,
-        chunks=tuple(kept.items()),
+        chunks=(*kept.items(), *more),
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import ImageRejectedError
 from orchestrator.images.checks import ORIENTATION_TAG, check_single, check_size
 from orchestrator.images.lzw import check_lzw
+from orchestrator.images.metadata import TIFF_TAGS, Tag, ome_of, tag_of
 from orchestrator.images.picture import CHANNELS, Alpha, Colour, Decoded, Encoding, Resolution
 
 _TIFF_ALPHAS: tuple[Alpha, ...] = ("unspecified", "associated", "unassociated")  # by ExtraSamples value
@@ -59,7 +60,8 @@ def read_tiff(data: bytes, max_pixels: int) -> Decoded:
             white_is_zero=page.photometric == _TIFF_WHITE_IS_ZERO,
             no_data=_no_data(page.tags.valueof(_GDAL_NO_DATA)),
             resolution=_resolution(page),
-            description=_calibration(page.description) if tiff.is_imagej else None,
+            description=_calibration(page.description) if tiff.is_imagej else ome_of(page.description),
+            tags=tuple(tag for code in TIFF_TAGS if (tag := _tag(page, code)) is not None),
         )
 
 
@@ -72,6 +74,11 @@ def _resolution(page: Any) -> Resolution | None:
             return None
     says_nothing = unit == 1 and across == down == (1, 1)  # as writers fill the tags in
     return (across, down, int(unit)) if unit in (1, 2, 3) and not says_nothing else None
+
+
+def _tag(page: Any, code: int) -> Tag | None:
+    tag = page.tags.get(code)
+    return None if tag is None else tag_of(tag)
 
 
 def _calibration(text: object) -> str | None:
@@ -224,6 +231,7 @@ def write_tiff(samples: NDArray[Any], encoding: Encoding) -> bytes:
         resolution=None if encoding.resolution is None else encoding.resolution[:2],
         resolutionunit=None if encoding.resolution is None else encoding.resolution[2],
         description=encoding.description,
+        extratags=[(*tag, True) for tag in encoding.tags],
         metadata=None,
         software=False,
     )

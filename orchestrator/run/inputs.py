@@ -19,9 +19,9 @@ version.
 
 A run keeps the rules that it was begun with, so that its fits compare and its restored files agree. By rules 2
 the running average of a fit does not begin at the untrained output. By rules 3 a picture whose red, green and blue are
-equal has one channel, noise is examined in all directions (docs/tasks.md), fits at full size end with all pixels
-(`workers.reveal`) and are stacked (`workers.stacking`), initial weights do not depend on the view, and hidden pixels
-have the shape of the holes in a user's mask.
+equal has one channel, metadata are kept, noise is examined in all directions (docs/tasks.md), fits at full size end
+with all pixels (`workers.reveal`) and are stacked (`workers.stacking`), initial weights do not depend on the view, and
+hidden pixels have the shape of the holes in a user's mask.
 """
 
 _OF_CONTENT = re.compile(rf"(?s:.*/)?{IMAGES}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(?:\.[a-z0-9]{{1,8}})?")
