@@ -63,7 +63,8 @@ RESULT_KEYS = {
     ),
     *("delivered", "psnr_delivered", "psnr_stack", "held_out_pick", "held_out_mean", "held_out_stack"),
     *("held_out_stack_standard_error", "stack_weights", "classical", "psnr_classical", "held_out_classical"),
-    *("gain_over_classical", "gain_over_degraded", "multiply_adds"),
+    *("gain_over_classical", "gain_over_degraded", "multiply_adds", "revealed"),
+    "psnr_before_reveal",
 }
 
 
