@@ -7,7 +7,7 @@ from typing import cast, get_args
 from orchestrator.arms.arm import Arm, Rule
 from orchestrator.settings import ArmName, Config, ViewName
 from workers.lottery.methods import METHODS, Method
-from workers.networks.priors import NAS_DIP
+from workers.networks.priors import NAS_DIP, draws_of
 
 
 def base_of(config: Config, name: ArmName) -> Arm:
@@ -54,6 +54,12 @@ def _dip(config: Config) -> Arm:
     return _blind(config, "dip", (config.task.kind.prior,))
 
 
+def _seeds(config: Config) -> Arm:
+    """Several draws of one cheap network, averaged: what a search has to beat at equal cost."""
+    networks = draws_of(config.task.kind.prior, config.cohort.size)
+    return replace(_blind(config, "seeds", networks), view="full", full_fits=len(networks))
+
+
 def _all(config: Config) -> Arm:
     return replace(_blind(config, "all"), size=candidate_count(config))
 
@@ -74,6 +80,7 @@ _BASES: dict[ArmName, Callable[[Config], Arm]] = {
     "isnas-dip": _as_published,
     "random": _random,
     "dip": _dip,
+    "seeds": _seeds,
     "nas-dip": lambda config: _blind(config, "nas-dip", tuple(NAS_DIP.values())),
     "deep-decoder": lambda config: _blind(config, "deep-decoder", ("deep-decoder-64", "deep-decoder-128")),
     "all": _all,

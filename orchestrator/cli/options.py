@@ -86,8 +86,8 @@ def add_settings(parser: argparse.ArgumentParser, *, without: str, arms: bool = 
         section.add_argument(
             "--arms",
             metavar="A,B",
-            help="the methods that restore every image: isnas-dip-blind (default), isnas-dip, random, dip, nas-dip,"
-            " deep-decoder, all, lottery-imp, lottery-random, lottery-snip, lottery-oes, lottery-dense,"
+            help="the methods that restore every image: isnas-dip-blind (default), isnas-dip, random, dip, seeds,"
+            " nas-dip, deep-decoder, all, lottery-imp, lottery-random, lottery-snip, lottery-oes, lottery-dense,"
             " lottery-decoder; or those of the settings",
         )
     section = parser.add_argument_group("run")

@@ -12,7 +12,8 @@ from workers.lottery.methods import TRAITS, Method, MethodTraits
 
 _LOTTERY = "lottery-"
 LotteryArm = Literal["lottery-imp", "lottery-random", "lottery-snip", "lottery-oes", "lottery-dense", "lottery-decoder"]
-ArmName = Literal["isnas-dip-blind", "isnas-dip", "random", "dip", "nas-dip", "deep-decoder", "all"] | LotteryArm
+_CohortArm = Literal["isnas-dip-blind", "isnas-dip", "random", "dip", "seeds", "nas-dip", "deep-decoder", "all"]
+ArmName = _CohortArm | LotteryArm
 ARM_NAMES: tuple[str, ...] = tuple(name for kind in typing.get_args(ArmName) for name in typing.get_args(kind))
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.networks import NAS_DIP, SearchNetwork, build, noise_input, prior_of
+from workers.networks.priors import draws_of
 from workers.seeds import generator_of
 from workers.space import Candidate, InvalidCandidateError, valid_upsamplers
 
@@ -21,6 +22,7 @@ candidates = st.builds(Candidate, st.sampled_from(valid_upsamplers()), st.text("
         candidates.map("nas-dip-{}".format),
         st.integers(4, 1024).map("deep-decoder-{}".format),
         st.sampled_from(["dip", "dip-inpaint", *NAS_DIP.values()]),
+        st.builds("{}-draw-{}".format, st.sampled_from(NAMES), st.integers(2, 999)),
     )
 )
 def test_a_name_finds_the_prior_of_this_name(name: str) -> None:
@@ -56,11 +58,29 @@ def test_any_other_text_is_refused_in_one_line(name: str) -> None:
         "1" * 5000 + "-" + "0" * 25,
         f"{CANDIDATE}\n",
         f"nas-dip-nas-dip-{CANDIDATE}",
+        "dip-draw-1",
+        "dip-draw-1000",
+        "dip-draw-02",
+        "dip-draw-2-draw-3",
+        "-draw-2",
     ],
 )
 def test_a_name_that_nothing_has_is_answered_with_what_there_is(name: str) -> None:
     with pytest.raises(InvalidCandidateError, match=r"dip, dip-inpaint, deep-decoder-K with K from 4 to 1024"):
         prior_of(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_draw_is_the_same_network_by_another_name(name: str) -> None:
+    names = draws_of(name, 3)
+    assert names == (name, f"{name}-draw-2", f"{name}-draw-3")
+    first, second, _ = map(prior_of, names)
+    assert (first.width_multiple, first.own_input_channels) == (second.width_multiple, second.own_input_channels)
+    shapes = [
+        [tuple(weights.shape) for weights in prior.declare(3, 8, input_channels=3).parameters()]
+        for prior in (first, second)
+    ]
+    assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize("name", ["237-" + "0" * 25, "nas-dip-324-" + "0" * 25, "158-" + "0" * 24])

@@ -7,11 +7,14 @@
 | ``dip`` | DIP's encoder-decoder, 4 skip channels, bilinear upsampling | 32 channels |
 | ``dip-inpaint`` | the same with skips of the full width, nearest upsampling | 32 channels |
 | ``deep-decoder-64`` | the deep decoder with 64 channels (4 to 1024) | its own channels, at 1/32 of the size |
+| ``dip-draw-2`` | the same network as ``dip``, in another draw (2 to 999) of weights and noise | as that |
+
+Weights and noise are functions of a prior's name, among other words. So a draw needs no more than a name.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -32,6 +35,7 @@ NAS_DIP: dict[str, str] = {
 _DIP_INPUT_CHANNELS = 32
 _DIP_SKIP_CHANNELS = 4
 _FEWEST_CHANNELS, _MOST_CHANNELS = 4, 1024
+_DRAW = re.compile(r"(.+)-draw-([2-9]|[1-9][0-9]{1,2})")
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,20 @@ def _deep_decoder(in_channels: int, out_channels: int, _width: int) -> Network:
     return DeepDecoder(in_channels, out_channels)
 
 
+def draws_of(name: str, count: int) -> tuple[str, ...]:
+    """The names of a prior in so many draws of weights and noise; the first one is its own."""
+    return (name, *(f"{name}-draw-{number}" for number in range(2, count + 1)))
+
+
 def prior_of(name: str) -> Prior:
     """The prior of this name; the head of this module lists the names.
 
     Raises:
         InvalidCandidateError: no network has this name.
     """
+    if (match := _DRAW.fullmatch(name)) and not _DRAW.fullmatch(match[1]):
+        prior = prior_of(match[1])
+        return replace(prior, id=f"{prior.id}-draw-{match[2]}")
     if name == "dip":
         return Prior(name, 1, _dip, _DIP_INPUT_CHANNELS)
     if name == "dip-inpaint":
@@ -116,5 +128,6 @@ def prior_of(name: str) -> Prior:
         )
     raise InvalidCandidateError(
         f"prior {name!r} does not exist; there are dip, dip-inpaint, deep-decoder-K with K from {_FEWEST_CHANNELS} to"
-        f" {_MOST_CHANNELS}, candidates such as 158-1111101111001110001100001, and nas-dip- before one of these"
+        f" {_MOST_CHANNELS}, candidates such as 158-1111101111001110001100001, nas-dip- before one of these, and"
+        " -draw-2 to -draw-999 behind any of them"
     )

@@ -7,16 +7,18 @@ from orchestrator.arms.resolve import arms_of
 from tests.orchestrator.arms.given import LOTTERIES, arm_of
 from tests.orchestrator.conftest import MakeConfig
 
-EVERY_ARM = ["isnas-dip-blind", "isnas-dip", "random", "dip", "nas-dip", "deep-decoder", "all"]
+EVERY_ARM = ["isnas-dip-blind", "isnas-dip", "random", "dip", "seeds", "nas-dip", "deep-decoder", "all"]
 
 
 def test_every_arm_is_what_its_paper_or_its_name_says(make_config: MakeConfig) -> None:
-    blind, published, random, dip, nas_dip, decoder, every = (arm_of(make_config, name) for name in EVERY_ARM)
+    blind, published, random, dip, seeds, nas_dip, decoder, every = (arm_of(make_config, name) for name in EVERY_ARM)
     assert blind == Arm("isnas-dip-blind", None, "psd 99_per_bw", 6, "crop", "held-out", 2)
     assert published == Arm("isnas-dip", None, "psd 99_per_bw", 6, "downscale", "weighted-mean", 1)
     assert random == Arm("random", None, "random", 6, "crop", "held-out", 2)
     assert every == Arm("all", None, "psd 99_per_bw", 40, "crop", "held-out", 2)
     assert (dip.networks, dip.size, dip.view, dip.full_fits) == (("dip",), 1, "full", 1)
+    draws = ("dip", *(f"dip-draw-{number}" for number in range(2, 7)))
+    assert seeds == Arm("seeds", draws, "psd 99_per_bw", 6, "full", "held-out", 6)
     assert decoder.networks == ("deep-decoder-64", "deep-decoder-128")
     assert (decoder.size, decoder.view, decoder.full_fits, decoder.refits) == (2, "crop", 2, 2)
     assert nas_dip.networks is not None

@@ -258,6 +258,13 @@ def test_fits_of_other_views_and_candidates_are_others_and_a_fit_is_that_of_its_
     assert [read_record(bench.store, fit_keys(bench.context, job)) is None for job in jobs] == [False, True, True]
 
 
+def test_a_draw_of_a_network_begins_with_other_weights(bench: Bench) -> None:
+    records = [run_fit(bench.context, job_of(bench, "full", name)) for name in ("dip", "dip-draw-2")]
+    assert records[0].parameters == records[1].parameters
+    outputs = [arrays_of(bench, job_of(bench, "full", name)).output for name in ("dip", "dip-draw-2")]
+    assert not np.array_equal(outputs[0], outputs[1])
+
+
 def test_networks_by_name_are_fitted_as_candidates_are(bench: Bench) -> None:
     names = ["dip", "deep-decoder-4", f"nas-dip-{CANDIDATES[0]}", CANDIDATES[0]]
     parameters = [run_fit(bench.context, job_of(bench, candidate=name)).parameters for name in names]
