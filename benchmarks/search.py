@@ -112,13 +112,15 @@ def arms_table(run: Run) -> str:
         blind, oracle = (
             run.values(arm, lambda row, key=key: getattr(row, key)) for key in ("psnr", "psnr_oracle_stop")
         )
+        # Both are of the iterations that hid pixels.
+        stop = run.values(arm, lambda row: row.psnr if row.psnr_before_reveal is None else row.psnr_before_reveal)
         mean = run.values(arm, lambda row: row.psnr_mean)
         lines.append(
             [
                 arm,
                 f"{fmean(blind.values()):.2f}",
                 f"{fmean(oracle.values()):.2f}",
-                f"{fmean(oracle[image] - blind[image] for image in blind):.2f}",
+                f"{fmean(oracle[image] - stop[image] for image in stop):.2f}",
                 f"{fmean(mean.values()):.2f}" if mean else "",
                 _difference(run, arm, "random"),
                 _difference(run, arm, "dip"),

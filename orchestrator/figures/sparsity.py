@@ -33,7 +33,7 @@ class SparsityPoint:
         mean: quality where fits were stopped blind, dB.
         spread: standard deviation over initialisations in dB, of the images that have at least two; None where none
             has.
-        psnr_oracle_stop: PSNR had each fit been stopped by looking at the reference.
+        psnr_oracle_stop: the best PSNR of the iterations that hid pixels, which the reference shows.
         psnr_last: PSNR after the last iteration.
         difference: quality less that of the dense fit of the same image and initialisation; None for the dense ones.
         low: lower end of that mean's 95 % confidence interval, by Student's t. It is taken over images, or for one

@@ -70,7 +70,7 @@ QUALITY = (
         "ideal stop",
         "number",
         text.decibels,
-        "PSNR had the fit been stopped by looking at the reference, dB",
+        "The best PSNR of the iterations that hid pixels; the reference shows where, dB",
         "PSNR, dB",
         optional=True,
     ),

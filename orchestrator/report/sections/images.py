@@ -69,7 +69,12 @@ _COHORT = (
     ),
     Column("psnr", "PSNR, dB", "number", text.decibels, "PSNR where the fit was stopped, dB", optional=True),
     Column(
-        "psnr_oracle_stop", "Ideal stop, dB", "number", text.decibels, "Best PSNR of the whole fit, dB", optional=True
+        "psnr_oracle_stop",
+        "Ideal stop, dB",
+        "number",
+        text.decibels,
+        "Best PSNR while pixels were hidden, dB",
+        optional=True,
     ),
     Column("parameters", "Parameters", "number", text.count, "Numbers that the fit adjusts", optional=True),
     TIME,

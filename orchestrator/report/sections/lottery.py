@@ -113,7 +113,15 @@ def _columns(*, measured: bool) -> list[Column]:
         Column("fits", "Fits", "number", text.count, "Images times initialisations"),
         Column("mean", "blind", "number", text.decibels, "Where the fits were stopped without a reference", unit),
         Column("spread", "spread", "number", text.decibels, "Over initialisations", unit, optional=True),
-        Column("psnr_oracle_stop", "ideal stop", "number", text.decibels, "The best PSNR", unit, optional=True),
+        Column(
+            "psnr_oracle_stop",
+            "ideal stop",
+            "number",
+            text.decibels,
+            "The best PSNR while pixels were hidden",
+            unit,
+            optional=True,
+        ),
         Column("psnr_last", "at the end", "number", text.decibels, "PSNR after the last step", unit, optional=True),
         Column("difference", "mean", "number", text.gain, "Of the same image and initialisation", dense, optional=True),
         Column(
