@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import ConfigError, UserMistakeError
 from orchestrator.images import Encoding
 from orchestrator.ingest.files import ReadFile, relative_name
-from orchestrator.ingest.folder import _restored_names
+from orchestrator.ingest.names import RestoredNames
 from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout, image_id
 from orchestrator.run.record import check_run_name
@@ -64,7 +64,8 @@ def images(draw: st.DrawFn) -> list[ReadFile]:
 @quick
 @given(images())
 def test_restored_names_stay_inside_and_never_meet_whatever_the_files_are_called(read: list[ReadFile]) -> None:
-    restored = _restored_names(read)
+    names = RestoredNames([image.name for image in read], [image.path for image in read])
+    restored = [names.next(image.name, image.encoding.suffix) for image in read]
     layout = RunLayout("run")
     folded = {unicodedata.normalize("NFD", name).casefold() for name in restored}
     assert len(folded) == len(read)
