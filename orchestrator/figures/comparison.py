@@ -78,14 +78,16 @@ def quality(row: Row, measure: Measure) -> float | None:
 def compare(rows: Sequence[Row]) -> list[Difference]:
     """Every pair of arms, overall and by image; an arm that comes first in the rows is compared with those after it.
 
-    For a lottery only its picks count. The classical filters count as one more arm, the last, where there are
-    references.
+    An arm's image is the one that it delivers: a pick, a mean or a stack. For a lottery only its picks count. The
+    classical filters count as one more arm, the last, where there are references. Without them the held-out errors of
+    the picks are compared.
     """
     picked = [row for row in rows if row.picked]
     measure = measure_of(picked)
     by_arm: dict[str, dict[str, float]] = {}
     for row in picked:
-        value = quality(row, measure)
+        delivered = row.psnr_delivered if measure == "psnr" else None
+        value = quality(row, measure) if delivered is None else delivered
         by_image = by_arm.setdefault(row.arm, {})
         if value is not None:
             by_image[row.image] = value

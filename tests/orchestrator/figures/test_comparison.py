@@ -74,3 +74,10 @@ def test_of_a_lottery_only_what_was_picked_is_compared() -> None:
     rounds = [replace(row("a", "lottery-imp", psnr), picked=psnr == 31) for psnr in (30.0, 31.0, 29.0)]
     overall, _ = compare([*rounds, row("a", "dip", 28.0)])
     assert (overall.images, overall.mean) == (1, 3)
+
+
+def test_with_references_arms_are_compared_by_what_they_deliver() -> None:
+    rows = [replace(row("a", "seeds", 28.0), psnr_delivered=28.5), row("a", "dip", 28.25)]
+    pairs = compare([replace(each, psnr_classical=27.5) for each in rows])
+    means = {(pair.arm, pair.against): pair.mean for pair in pairs if pair.image is None}
+    assert means == {("seeds", "dip"): 0.25, ("seeds", "classical"): 1.0, ("dip", "classical"): 0.75}

@@ -55,8 +55,8 @@ def test_measured_and_estimated_gains_are_not_mixed_and_what_is_unknown_is_left_
 
 
 def test_the_filters_are_one_more_arm_of_the_comparison_where_there_are_references() -> None:
-    rows = [MEASURED, replace(MEASURED, arm="random", psnr=27.0)]
+    rows = [MEASURED, replace(MEASURED, arm="random", psnr_delivered=27.0)]
     pairs = {(each.arm, each.against): each.mean for each in compare(rows) if each.image is None}
-    assert pairs == {("dip", "random"): 1.0, ("dip", "classical"): 0.0, ("random", "classical"): -1.0}
-    blind = [replace(row, psnr=None, psnr_classical=None, held_out_error=0.01) for row in rows]
+    assert pairs == {("dip", "random"): 1.5, ("dip", "classical"): 0.5, ("random", "classical"): -1.0}
+    blind = [replace(row, psnr=None, psnr_delivered=None, psnr_classical=None, held_out_error=0.01) for row in rows]
     assert {each.against for each in compare(blind)} == {"random"}
