@@ -16,6 +16,11 @@ def shortened(text: str, length: int = 80) -> str:
     return text if len(text) <= length else f"{text[:length]}..."
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 image", "2 images", "1,000 images"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A table with a header; None is empty.
 

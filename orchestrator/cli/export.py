@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.cli.common import store_of
 from orchestrator.cli.shown.units import size_of
 from orchestrator.keep.export import export_run
+from orchestrator.text import counted
 
 EXAMPLES = """\
 examples:
@@ -29,5 +30,5 @@ def act(options: argparse.Namespace) -> int:
     """Write it."""
     export = export_run(store_of(options), options.run, Path(options.path).expanduser())
     size = size_of(sum(packed.size for packed in export.objects))
-    print(f"{options.run}: {len(export.objects)} objects, {size}, verified, in {options.path}")
+    print(f"{options.run}: {counted(len(export.objects), 'object')}, {size}, verified, in {options.path}")
     return 0

@@ -18,7 +18,7 @@ from orchestrator.keep.damage import Damage
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import check_run_name
 from orchestrator.store import Store
-from orchestrator.text import printable
+from orchestrator.text import counted, printable
 
 if TYPE_CHECKING:
     from orchestrator.keep.verify import Verified
@@ -95,11 +95,11 @@ def _repaired(store: Store, damages: list[Damage]) -> tuple[int, list[str]]:
 
 
 def _conclude(verified: "Verified", runs: int, removed: int, *, repair: bool) -> None:
-    read = f"{verified.objects} objects of {runs} runs, {size_of(verified.size)}"
+    read = f"{counted(verified.objects, 'object')} of {counted(runs, 'run')}, {size_of(verified.size)}"
     if not verified.damages:
         print(f"{read}: no damage")
         return
     by_hand = sum(not damage.is_repairable for damage in verified.damages)
     print(f"{read}: {len(verified.damages)} damaged, missing or left over; {by_hand} cannot be repaired from the store")
     if repair:
-        print(f"removed {removed} objects; `resume` makes again what its run needs")
+        print(f"removed {counted(removed, 'object')}; `resume` makes again what its run needs")

@@ -42,6 +42,7 @@ from orchestrator.run.rows import Row, read_rows, write_results
 from orchestrator.run.versions import code_version, mixture
 from orchestrator.schedule.work import work
 from orchestrator.store import Store
+from orchestrator.text import counted
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def _sweep(store: Store, layout: RunLayout, listener: Listener) -> None:
     with contextlib.suppress(StoreError):
         swept = sum(store.sweep(prefix) for prefix in (*SHARED, layout.root))
         if swept:
-            listener.note(f"removed {swept} files that killed processes had left in the store")
+            listener.note(f"removed {counted(swept, 'file')} that killed processes had left in the store")
 
 
 def _work(

@@ -14,6 +14,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage, Inputs, Rejected
 from orchestrator.run.progress import Listener
 from orchestrator.run.rows import Row, RowState, rows_record
+from orchestrator.text import counted
 
 
 def files_of(plan: Plan) -> Iterator[Upload | Rejected]:
@@ -48,8 +49,9 @@ def tell_of(plan: Plan, resources: Resources, listener: Listener) -> None:
     for reject in plan.rejected:
         listener.note(f"{reject.name}: rejected: {reject.reason}")
     listener.note(
-        f"run {plan.run}: {plan.count} images, {plan.candidates} candidates, at most {plan.trials} fits;"
-        f" {resources.parallel} at a time on {resources.device}, {resources.threads} thread(s) each"
+        f"run {plan.run}: {counted(plan.count, 'image')}, {counted(plan.candidates, 'candidate')},"
+        f" at most {counted(plan.trials, 'fit')}; {resources.parallel} at a time on {resources.device},"
+        f" {counted(resources.threads, 'thread')} each"
     )
 
 

@@ -7,6 +7,7 @@ from orchestrator.run.inputs import read_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.progress import Listener
 from orchestrator.run.record import read_run
+from orchestrator.text import counted
 
 
 def try_again(request: OldRun, listener: Listener) -> None:
@@ -26,7 +27,7 @@ def try_again(request: OldRun, listener: Listener) -> None:
     look = bool(rejected) and (request.source is not None or request.trust)
     source = folders_to_read(read_run(store, run), request.source, trust=request.trust) if look else None
     retried = set_aside(store, run, source, note=listener.note)
-    listener.note(f"{retried.images} images without a result are tried again")
+    listener.note(f"{counted(retried.images, 'image')} without a result: another try")
     if look:
         listener.note(f"{retried.files} of {rejected} rejected files can be used now")
     elif rejected:

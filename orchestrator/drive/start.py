@@ -17,6 +17,7 @@ from orchestrator.run.layout import RunLayout, probe_key
 from orchestrator.run.marker import hold, hold_if_marked
 from orchestrator.run.progress import Listener
 from orchestrator.store import Store, check_store
+from orchestrator.text import counted
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _make_ready(store: Store, plan: Plan, listener: Listener) -> int:
     hold(store)
     # Time is taken by our own clock: the last driver's machine may have died without recording anything.
     wait_until_free(store, RunLayout(plan.run), note=listener.note)
-    listener.note(f"run {plan.run}: bringing {plan.coming} images to {store.url}")
+    listener.note(f"run {plan.run}: bringing {counted(plan.coming, 'image')} to {store.url}")
     _note_sizing(plan, listener)
     return latest(store, RunLayout(plan.run))
 

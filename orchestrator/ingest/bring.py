@@ -19,6 +19,7 @@ from orchestrator.run.rows import Row, RowState, rows_record
 from orchestrator.run.upkeep import wait_for_prune
 from orchestrator.settings import Config
 from orchestrator.store import Store
+from orchestrator.text import counted
 
 _AT_ONCE = 16
 """Files that are uploaded at the same time: each takes a few round trips to a distant store. No more are in memory."""
@@ -131,7 +132,9 @@ class Bringing:
         self._confirm()
         inputs = write_inputs(self._store, self._layout, Inputs(self._images, self._rejected))
         write_rejected(self._store, self._layout, self._config, inputs.rejected)
-        self._note(f"all {len(inputs.images)} images are in the store: their folders are no longer needed")
+        self._note(
+            f"everything is in the store ({counted(len(inputs.images), 'image')}): the folders are no longer needed"
+        )
         return inputs
 
     def _bring(self) -> None:

@@ -30,7 +30,7 @@ from orchestrator.ingest.names import RestoredNames, is_named_like_an_image
 from orchestrator.ingest.partners import Kind, Partners, partner_mistake, size_text
 from orchestrator.run.inputs import InputImage, Rejected
 from orchestrator.run.layout import image_id
-from orchestrator.text import printable
+from orchestrator.text import counted, printable
 
 _KINDS: tuple[Kind, ...] = ("reference", "mask")
 
@@ -165,7 +165,7 @@ class Looking:
             partners.check([*lacking, *self._lacking(partners)], [f"{each.name}: {each.reason}" for each in wrong])
         if not uploads:
             raise UserMistakeError(
-                f"--images {self._given}: none of its {len(self._paths)} files can be restored;"
+                f"--images {self._given}: it holds {counted(len(self._paths), 'file')}, and none can be restored;"
                 f" the first, {printable(rejected[0].name)}: {rejected[0].reason}"
             )
         return uploads, rejected

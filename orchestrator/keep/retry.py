@@ -25,6 +25,7 @@ from orchestrator.run.record import RunRecord, read_run
 from orchestrator.run.rows import ROWS, Row, RowState
 from orchestrator.run.upkeep import upkeep
 from orchestrator.store import Store
+from orchestrator.text import counted
 
 Note = Callable[[str], None]
 _COLLISION = "its name, or that of its restored file, is another image's now; submit it in a run of its own"
@@ -134,7 +135,7 @@ def set_aside(store: Store, run: str, source: Source | None, *, note: Note = lam
             claim.check(now=True)
             files = _take_in(store, record, inputs, files, still)
         count = len(failed) + len(files)
-        claim.end(RunState.INTERRUPTED, seconds=record.seconds, reason=f"{count} images are to be tried again")
+        claim.end(RunState.INTERRUPTED, seconds=record.seconds, reason=f"another try for {counted(count, 'image')}")
     return Retried(len(failed), len(files))
 
 

@@ -6,6 +6,7 @@ from orchestrator.errors import RunFailedError
 from orchestrator.schedule.actions import Action, Compute, Note
 from orchestrator.schedule.tally import Tally
 from orchestrator.score.bank import BankPart
+from orchestrator.text import counted
 from workers.fingerprints import BankSpec
 
 
@@ -84,6 +85,6 @@ class Banks:
             raise RunFailedError(f"no candidate could be scored: {reason}")
         count = len(compute.part.candidates)
         return [
-            Note(f"{count} candidates cannot be scored and are left out: {reason}"),
+            Note(f"left out, since scoring failed: {counted(count, 'candidate')}: {reason}"),
             *self.on_computed(compute.part),
         ]

@@ -1,16 +1,24 @@
 import csv
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.text import to_csv
+from orchestrator.text import counted, to_csv
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 
 
 def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 images"), (1, "1 image"), (2, "2 images"), (12345, "12,345 images")]
+)
+def test_a_number_of_things_is_said_as_people_say_it(number: int, said: str) -> None:
+    assert counted(number, "image") == said
 
 
 def test_a_table_has_a_header_and_nothing_where_nothing_is_known() -> None:

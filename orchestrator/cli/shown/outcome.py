@@ -12,6 +12,7 @@ from orchestrator.run.layout import Restored, RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState
 from orchestrator.store import Store
+from orchestrator.text import counted
 
 _ARMS_LISTED = 9
 
@@ -43,7 +44,7 @@ def show_outcome(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
     arms = list(dict.fromkeys(row.arm for row in rows))
     print()
     # With several arms an image has several results.
-    images = f"{record.images} images by {len(arms)} arms: " if len(arms) > 1 else ""
+    images = f"{counted(record.images, 'image')} by {len(arms)} arms: " if len(arms) > 1 else ""
     states = ", ".join(f"{counts[state]} {state}" for state in RowState if counts[state])
     took = "" if record.seconds is None else f" in {duration(record.seconds)}"
     print(f"{images}{states}{took}")

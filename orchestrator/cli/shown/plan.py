@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.shown.units import duration
 from orchestrator.store import Store
-from orchestrator.text import printable
+from orchestrator.text import counted, printable
 
 if TYPE_CHECKING:
     from orchestrator.arms.arm import Arm
@@ -44,8 +44,9 @@ def _lottery(arm: "Arm", config: "Config") -> str:
     if not arm.traits.prunes:
         what = f"deep decoders the size of {network}, pruned" if arm.traits.decoder else network
     where = f" on {arm.source}" if arm.source else " on the clean image" if lottery.target == "clean" else ""
-    many = "" if not arm.traits.many_rounds else f" in {len(rounds)} rounds of {lottery.rate:.0%}{where}"
-    return f"{arm.name}: {what}{many}, {lottery.initialisations} initialisations, at full size, chosen by {arm.rule}"
+    many = "" if not arm.traits.many_rounds else f" in {counted(len(rounds), 'round')} of {lottery.rate:.0%}{where}"
+    draws = counted(lottery.initialisations, "initialisation")
+    return f"{arm.name}: {what}{many}, {draws}, at full size, chosen by {arm.rule}"
 
 
 def print_plan(plan: "Plan", store: Store, config_name: str) -> None:

@@ -190,7 +190,7 @@ def test_a_folder_without_images_is_a_mistake_of_one_line(run: Command, tmp_path
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("x")
     (line,) = run.mistake("submit", "--images", str(tmp_path / "texts"))
-    assert "none of its 1 files can be restored" in line
+    assert "it holds 1 file, and none can be restored" in line
 
 
 def test_every_mistake_in_the_settings_has_its_line(run: Command, images: str) -> None:

@@ -306,14 +306,14 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(bare: Evaluate) -> None:
     lines = out.splitlines()
     assert lines[0] == "settings    found, task denoise"
     assert [line[12:] for line in lines if line.startswith("arm ")] == [
-        f"lottery-dense: {NETWORK}, 1 initialisations, at full size, chosen by held-out",
-        f"lottery-random: {NETWORK}, pruned by random in 2 rounds of 25%, 1 initialisations, at full size, chosen by"
+        f"lottery-dense: {NETWORK}, 1 initialisation, at full size, chosen by held-out",
+        f"lottery-random: {NETWORK}, pruned by random in 2 rounds of 25%, 1 initialisation, at full size, chosen by"
         " held-out",
-        f"lottery-snip: {NETWORK}, pruned by snip in 2 rounds of 25%, 1 initialisations, at full size, chosen by"
+        f"lottery-snip: {NETWORK}, pruned by snip in 2 rounds of 25%, 1 initialisation, at full size, chosen by"
         " held-out",
-        f"lottery-decoder: deep decoders the size of {NETWORK}, pruned in 2 rounds of 25%, 1 initialisations, at full"
+        f"lottery-decoder: deep decoders the size of {NETWORK}, pruned in 2 rounds of 25%, 1 initialisation, at full"
         " size, chosen by held-out",
-        f"imp-from-{A}: {NETWORK}, pruned by imp in 2 rounds of 25% on {A}, 1 initialisations, at full size,"
+        f"imp-from-{A}: {NETWORK}, pruned by imp in 2 rounds of 25% on {A}, 1 initialisation, at full size,"
         " chosen by held-out",
     ]
     assert lines[-1] == "nothing was run"

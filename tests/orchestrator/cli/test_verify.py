@@ -61,7 +61,7 @@ def test_damage_has_a_status_of_its_own_and_a_line_and_is_repaired_if_asked(
     assert (shown["key"], shown["remedy"], shown["removes"]) == (SCORES, "remove", [SCORES])
     status, out, err = command("--all", "--repair")
     assert (status, err) == (0, "")
-    assert out.endswith("removed 1 objects; `resume` makes again what its run needs\n")
+    assert out.endswith("removed 1 object; `resume` makes again what its run needs\n")
     assert not store.exists(SCORES)
     assert read_run(store, "interrupted").state is RunState.INTERRUPTED
     assert command("interrupted")[0] == 0

@@ -186,7 +186,7 @@ def test_an_image_is_there_for_work_before_the_others_are(
         gate.set()
         inputs = them.wait()
     assert read_inputs(store, LAYOUT) == inputs
-    assert noted == ["all 2 images are in the store: their folders are no longer needed"]
+    assert noted == ["everything is in the store (2 images): the folders are no longer needed"]
 
 
 def test_a_bounded_number_of_files_is_in_memory_whatever_their_number(

@@ -300,12 +300,12 @@ def test_a_folder_without_a_readable_image_names_the_first_file_and_why(folder: 
     put("b.txt", b"x")
     put("a.txt", b"x")
     message = mistake(folder)
-    assert message.startswith(f"--images {folder}: none of its 2 files can be restored; the first, a.txt: ")
+    assert message.startswith(f"--images {folder}: it holds 2 files, and none can be restored; the first, a.txt: ")
 
 
 def test_a_file_name_of_two_lines_does_not_break_the_message(folder: Path, put: Make) -> None:
     put("a\nb.txt", b"x")
-    assert "none of its 1 files" in mistake(folder)
+    assert "1 file, and none" in mistake(folder)
 
 
 def referenced(uploads: list[Upload], folder: Path) -> dict[str, str | None]:

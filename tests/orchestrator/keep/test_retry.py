@@ -54,7 +54,7 @@ def test_what_made_an_image_fail_goes_and_what_others_rest_on_stays(failed: Whol
     (kept,) = store.keys(LAYOUT.retried(image.id))
     assert after[kept] == before[LAYOUT.row(image.id)]
     record = read_run(store, RUN)
-    assert (record.state, record.reason) == (RunState.INTERRUPTED, "1 images are to be tried again")
+    assert (record.state, record.reason) == (RunState.INTERRUPTED, "another try for 1 image")
     # There is nothing more to set aside, and then nothing happens at all.
     now = contents(store, LAYOUT.root)
     assert set_aside(store, RUN, None) == Retried(0, 0)

@@ -56,7 +56,7 @@ def test_a_part_that_failed_is_tried_again_and_then_done_without() -> None:
     assert again == Compute(first.part, 1)
     assert banks.without == frozenset()
     (note,) = banks.on_failed(again, "out of luck", draining=False)
-    assert note == Note("2 candidates cannot be scored and are left out: out of luck")
+    assert note == Note("left out, since scoring failed: 2 candidates: out of luck")
     assert banks.without == {first.part.key}
     assert not banks.is_ready(SPECS[0])
 
