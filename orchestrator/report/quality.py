@@ -116,6 +116,12 @@ def derived(row: Row) -> Row:
     }
 
 
+def _delivered(row: Row) -> float | None:
+    """The PSNR of what was delivered; runs of earlier versions deliver the pick."""
+    delivered = text.number(row.get("psnr_delivered"))
+    return text.number(row.get("psnr")) if delivered is None else delivered
+
+
 @dataclass(frozen=True)
 class Gain:
     """The mean PSNR gain of one arm in dB, over the results that have a reference."""
@@ -128,9 +134,9 @@ class Gain:
 
 
 def gain_of(rows: Sequence[Row]) -> Gain | None:
-    """The gain over these rows; None where no restored one has a finite PSNR before and after."""
+    """The gain of what was delivered over these rows; None where no restored one has a finite PSNR before and after."""
     restored = [row for row in rows if row.get("state") == "restored"]
-    pairs = [(text.number(row.get("psnr_degraded")), text.number(row.get("psnr"))) for row in restored]
+    pairs = [(text.number(row.get("psnr_degraded")), _delivered(row)) for row in restored]
     # An infinite PSNR (a picture equal to its reference) has no place in a mean.
     known = [(a, b) for a, b in pairs if a is not None and b is not None and math.isfinite(a) and math.isfinite(b)]
     if not known:

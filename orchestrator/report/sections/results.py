@@ -49,8 +49,8 @@ _GUIDE = (
     (
         "Ideal stop",
         "psnr_oracle_stop",
-        "The best PSNR the same fit reached at any moment. Only the reference can show that moment, so the difference"
-        " to the restored PSNR is the price of stopping blindly.",
+        "The best PSNR the same fit reached while some pixels were hidden from it. Only the reference can show that"
+        " moment. The restored picture may be above it: in the end it has seen all pixels.",
     ),
     (
         "Mean of best",

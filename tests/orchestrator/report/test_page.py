@@ -254,12 +254,14 @@ def test_without_references_the_estimate_is_the_headline() -> None:
 
 
 def test_the_stack_and_what_is_delivered_are_told_with_their_weights() -> None:
-    known = {"delivered": "stack", "psnr_stack": 28.25, "psnr_delivered": 28.25, "held_out_stack": 0.002}
+    known = {"delivered": "stack", "psnr_stack": 28.75, "psnr_delivered": 28.75, "held_out_stack": 0.002}
     shown = image("a.png", **known, stack_weights=f"{PICK}=0.6100 2-000=0.3900")
     shown = replace(shown, arms=[replace(shown.arms[0], stack=png(grey=132))])
     words = Page(render(report(shown))).words
-    assert "PSNR of the stack 28.25 dB" in words
-    assert "PSNR of what is delivered 28.25 dB" in words
+    assert "PSNR of the stack 28.75 dB" in words
+    assert "PSNR of what is delivered 28.75 dB" in words
+    # The headline is of what is delivered, not of the pick.
+    assert "from 20.25 to 28.75 dB" in words
     assert "Held-out error of the stack 0.002000" in words
     assert "Delivered stack Weights in the stack" in words
     assert f"{PICK}=0.6100 2-000=0.3900" in words.replace("\u200b", "")
