@@ -19,8 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import machine, print_table
-from benchmarks.images import PARTS
-from benchmarks.stack import clean_picture
+from benchmarks.images import PARTS, clean_picture
 from workers.classical import Given, Member, restore_classically
 from workers.fitting import Fit, FitSettings
 from workers.networks.priors import prior_of

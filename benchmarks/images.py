@@ -21,3 +21,9 @@ def write_images(folder: Path, side: int) -> None:
     for name, part in PARTS.items():
         small = resize(part(), (side, side), anti_aliasing=True)
         Image.fromarray(np.rint(small * 255).astype(np.uint8)).save(folder / f"{name}.png")
+
+
+def clean_picture(name: str, side: int) -> np.ndarray:
+    """A clean RGB picture (3, side, side) in [0, 1]."""
+    small = resize(PARTS[name](), (side, side), anti_aliasing=True)
+    return (np.rint(small * 255) / 255).transpose(2, 0, 1).astype(np.float32)

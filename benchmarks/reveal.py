@@ -24,10 +24,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from skimage.transform import resize
 
 from benchmarks.common import machine, print_table
-from benchmarks.images import PARTS
+from benchmarks.images import PARTS, clean_picture
 from workers.fitting import Fit, FitSettings
 from workers.networks.priors import prior_of
 from workers.noise import noise_variance
@@ -49,12 +48,6 @@ NETWORKS = (
     "50-1101101100000010101101000",
 )
 SHARES = (0.0625, 0.125, 0.25, 0.375, 0.5, 0.75)
-
-
-def clean_picture(name: str, side: int) -> np.ndarray:
-    """A clean RGB picture (3, side, side) in [0, 1]."""
-    small = resize(PARTS[name](), (side, side), anti_aliasing=True)
-    return (np.rint(small * 255) / 255).transpose(2, 0, 1).astype(np.float32)
 
 
 class Subject:

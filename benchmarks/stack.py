@@ -17,10 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from skimage.transform import resize
 
 from benchmarks.common import machine, print_table
-from benchmarks.images import PARTS
+from benchmarks.images import PARTS, clean_picture
 from workers.fitting import Fit, FitSettings
 from workers.networks.priors import NAS_DIP, prior_of
 from workers.noise import noise_variance
@@ -38,12 +37,6 @@ TASKS: Mapping[str, Task] = {
 }
 WAYS = ("best", "pick", "mean", "inverse error", "stack", "delivered")
 Arrays = Mapping[str, np.ndarray]
-
-
-def clean_picture(name: str, side: int) -> np.ndarray:
-    """A clean RGB picture (3, side, side) in [0, 1]."""
-    small = resize(PARTS[name](), (side, side), anti_aliasing=True)
-    return (np.rint(small * 255) / 255).transpose(2, 0, 1).astype(np.float32)
 
 
 def fitted(options: argparse.Namespace, task: str, picture: str, network: str) -> Arrays:

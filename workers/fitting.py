@@ -153,7 +153,9 @@ class Fit:
         self._variance = self._rule.variance(image)
         self._stopping = Patience(settings.patience, image)
         self._steady = Patience(settings.iterations, image)
-        self._at_stop = StateAtStop(self.network) if settings.reveal and self.blind else None
+        # Only where hidden pixels stop the fit they have nothing left to decide afterwards.
+        reveals = settings.reveal and self.blind and settings.stopping == "held-out"
+        self._at_stop = StateAtStop(self.network) if reveals else None
         self._curve: list[float] = []
         self._stopped = False
 
@@ -224,7 +226,8 @@ class Fit:
         return (1 - past) / (1 - past**iteration) if self.settings.debias else 1 - past
 
     def reveal(self) -> Reveal | None:
-        """The iterations with all pixels that follow the stop; None where the settings want none or none was hidden.
+        """The iterations with all pixels that follow the stop; None where hidden pixels did not stop the fit, or the
+        settings want none.
 
         They are those of the network of this fit, which is set to its state at the stop. So nothing of the fit but its
         `result` may be used afterwards.

@@ -116,7 +116,7 @@ def restore(
         error = fit.advance(_BLOCK)
         on_progress(fit.iteration, error)
     result = fit.result()
-    reveal = fit.reveal() if fit.settings.stopping == "held-out" else None
+    reveal = fit.reveal()
     while reveal is not None and not reveal.finished:
         reveal.advance(_BLOCK)
         on_progress(fit.iteration + reveal.iteration, result.held_out_error or 0.0)

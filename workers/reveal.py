@@ -41,9 +41,9 @@ class StateAtStop:
     def take(self, network: Network, optimizer: Optimizer, when: Tensor) -> None:
         """Take the present state if ``when`` (a boolean scalar) is true."""
         if when.device.type != "cpu":
-            self._kept = torch.where(when, _flat(network, optimizer), self._kept)
+            self._kept = torch.where(when, torch.cat(_parts(network, optimizer)), self._kept)
         elif when:
-            self._kept = _flat(network, optimizer)
+            torch.cat(_parts(network, optimizer), out=self._kept)
 
     @torch.no_grad()
     def put_back(self, network: Network, optimizer: Optimizer, iteration: int) -> None:
@@ -64,14 +64,14 @@ class StateAtStop:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from a `state_dict`."""
-        self._kept = state["state"].to(self._kept.device)
+        self._kept.copy_(state["state"])
 
 
-def _flat(network: Network, optimizer: Optimizer) -> Tensor:
+def _parts(network: Network, optimizer: Optimizer) -> list[Tensor]:
     parameters = list(network.parameters())
     states = [optimizer.state[parameter] for parameter in parameters]
     tensors = [*parameters, *(state["exp_avg"] for state in states), *(state["exp_avg_sq"] for state in states)]
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+    return [tensor.reshape(-1) for tensor in tensors]
 
 
 @dataclass(frozen=True)

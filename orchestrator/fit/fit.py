@@ -155,10 +155,8 @@ class _PreparedFit:
 
     @staticmethod
     def _reveal(config: Config, job: FitJob) -> float:
-        """The share of iterations with all pixels: none where hidden ones do not stop the fit, or the fit only
-        chooses."""
-        ends_so = job.view == "full" and stopping_of(config).name == "held-out" and job.image.rules >= _REVEALED
-        return config.fit.reveal if ends_so else 0.0
+        """The share of iterations with all pixels: none where the fit only chooses."""
+        return config.fit.reveal if job.view == "full" and job.image.rules >= _REVEALED else 0.0
 
     def paused(self, seconds: float, iterations: int) -> FitRecord:
         """Make the record of a pause after so many iterations; the fit itself may have come further."""
