@@ -21,15 +21,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-_WEIGHTS = {
-    "bilinear": {0: 0.75, 1: 0.25},
-    "bicubic": {-1: -0.10546875, 0: 0.87890625, 1: 0.26171875, 2: -0.03515625},
-}
-"""The weights that double an axis: those of pixel 2i + 1 by offset from pixel i; pixel 2i has the mirrored ones.
-
-Pixel 2i + 1 is centred at i + 1/4. With t the distance from there, the weights are 1 - t, and Keys' kernel with a =
--3/4 (IEEE Trans. ASSP 29(6), 1981), which is PyTorch's. All are exact in float32.
-"""
+from workers.networks.resize import WEIGHTS
 
 
 @contextmanager
@@ -87,7 +79,7 @@ def _interpolate(
     align_corners: bool | None = None,
     **others: Any,
 ) -> Tensor:
-    if mode in _WEIGHTS and scale_factor == 2 and not align_corners and not any(others.values()):
+    if mode in WEIGHTS and scale_factor == 2 and not align_corners and not any(others.values()):
         doubled: Tensor = _Double.apply(x, mode)  # type: ignore[no-untyped-call]
         return doubled
     return F.interpolate(x, size, scale_factor, mode, align_corners, **others)
@@ -147,7 +139,7 @@ def _unpad(gradient: Tensor, axis: int, before: int, after: int, mode: str) -> T
 def _halve(gradient: Tensor, axis: int, mode: str) -> Tensor:
     """The adjoint of doubling an axis, which repeats the outermost pixels and weighs neighbours."""
     length = gradient.shape[axis] // 2
-    margin = max(_WEIGHTS[mode])
+    margin = max(WEIGHTS[mode])
     shape = list(gradient.shape)
     shape[axis] = length + 2 * margin
     # Channels last, as fits keep what they upsample.
@@ -155,7 +147,7 @@ def _halve(gradient: Tensor, axis: int, mode: str) -> Tensor:
         shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last
     ).zero_()
     even, odd = gradient.unflatten(axis, (length, 2)).unbind(axis)  # type: ignore[no-untyped-call]
-    for offset, weight in _WEIGHTS[mode].items():
+    for offset, weight in WEIGHTS[mode].items():
         extended.narrow(axis, margin + offset, length).add_(odd, alpha=weight)
         extended.narrow(axis, margin - offset, length).add_(even, alpha=weight)
     return _unpad(extended, axis, margin, margin, "replicate")

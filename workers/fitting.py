@@ -30,6 +30,7 @@ from torch import Tensor
 from workers.correlation import residual_correlation
 from workers.deterministic import deterministic_operations
 from workers.networks import Network
+from workers.networks.steps import Step
 from workers.noise import held_out_estimate, measured_weights
 from workers.objective import Measurement, Objective
 from workers.operators import Operator
@@ -61,6 +62,7 @@ class FitSettings:
             for none.
         deterministic: use only operations that add in a fixed order; see `workers.deterministic`. CPU fits do not need
             it.
+        step: the way to compute the steps; all agree to rounding.
     """
 
     iterations: int = 3000
@@ -73,6 +75,7 @@ class FitSettings:
     neighbours_only: bool = False
     reveal: float = 0.25
     deterministic: bool = False
+    step: Step = Step.TORCH
 
 
 class Observer(Protocol):
@@ -144,8 +147,7 @@ class Fit:
             network, measurement, operator, input_noise=settings.input_noise, seed=seed, device=device
         )
         self.blind = bool(measurement.held_out.any())
-        # Channels last is faster on CPUs (docs/benchmarks.md has the numbers), and tensor cores need it.
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = settings.step.prepare(network.to(self.device))
         self._optimizer = adam(self.network.parameters(), settings.learning_rate)
         self._average: Tensor | None = None
         image = torch.zeros(self._objective.size, device=self.device)

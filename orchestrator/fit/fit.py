@@ -23,6 +23,7 @@ from orchestrator.run.context import RunContext
 from orchestrator.settings import Config
 from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.networks.cost import multiply_adds
+from workers.networks.steps import Step
 from workers.quality import PsnrObserver, psnr
 from workers.reveal import Reveal
 from workers.stopping import StoppingRule, rule_of
@@ -35,6 +36,9 @@ _ALL_LAGS = 3
 
 _REVEALED = 3
 """The first rules whose fits at full size end with all pixels."""
+
+_QUICK = 4
+"""The first rules whose steps on a CPU are not all PyTorch's own operations."""
 
 
 def stopping_of(config: Config) -> StoppingRule:
@@ -147,6 +151,7 @@ class _PreparedFit:
                 reveal=self._reveal(config, job),
                 # On a CPU every operation is deterministic, and the plain ones are faster.
                 deterministic=config.fit.deterministic and context.device != "cpu",
+                step=self._step_of(context, job),
             ),
             seed=self.subject.seed,
             device=context.device,
@@ -157,6 +162,11 @@ class _PreparedFit:
     def _reveal(config: Config, job: FitJob) -> float:
         """The share of iterations with all pixels: none where the fit only chooses."""
         return config.fit.reveal if job.view == "full" and job.image.rules >= _REVEALED else 0.0
+
+    @staticmethod
+    def _step_of(context: RunContext, job: FitJob) -> Step:
+        """The way to compute the steps."""
+        return Step.CHANNELS_LAST if context.device == "cpu" and job.image.rules >= _QUICK else Step.TORCH
 
     def paused(self, seconds: float, iterations: int) -> FitRecord:
         """Make the record of a pause after so many iterations; the fit itself may have come further."""

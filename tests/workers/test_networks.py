@@ -20,7 +20,8 @@ def load_reference_weights(network: SearchNetwork, case: str, arrays: dict[str, 
     for name, block in network.blocks.items():
         layers = [layer for layer in block.modules() if list(layer.parameters(recurse=False))]
         for n, layer in enumerate(layers):
-            kind = {nn.Conv2d: "conv", nn.ConvTranspose2d: "transposed", nn.BatchNorm2d: "bn"}[type(layer)]
+            kinds = {nn.Conv2d: "conv", nn.ConvTranspose2d: "transposed", nn.BatchNorm2d: "bn"}
+            kind = next(kind for base, kind in kinds.items() if isinstance(layer, base))
             for parameter_name, parameter in layer.named_parameters(recurse=False):
                 parameter.data = torch.from_numpy(arrays[f"{case}/{name}/{n}.{kind}.{parameter_name}"])
 

@@ -6,8 +6,8 @@ when a network is scored: a deep image prior has one image and no evaluation mod
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from workers.networks.layers import Convolution, Resize
 from workers.space import Upsampler
 
 SLOPE = 0.2
@@ -18,11 +18,11 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, track_running_stats=False)
 
 
-def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> Convolution:
     """A convolution with bias and, for kernels over 1, reflection padding: the kind used
     everywhere outside the cells.
     """
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, padding_mode="reflect")
+    return Convolution(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, padding_mode="reflect")
 
 
 def _unit(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -63,27 +63,13 @@ class SplitStackSum(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels // 4, out_channels, kernel, padding=(kernel - 1) // 2, bias=False)
+        self.conv = Convolution(in_channels // 4, out_channels, kernel, padding=(kernel - 1) // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
         first, second, third, fourth = x.chunk(4, dim=1)
         out: Tensor = self.conv(first + second + third + fourth)
         return out
-
-
-class Resize(nn.Module):
-    """Double height and width by interpolation, without aligned corners."""
-
-    def __init__(self, mode: str) -> None:
-        super().__init__()
-        self.mode = mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, 2H, 2W)."""
-        if self.mode == "nearest":
-            return F.interpolate(x, scale_factor=2, mode="nearest")
-        return F.interpolate(x, scale_factor=2, mode=self.mode, align_corners=False)
 
 
 def _activation(name: str) -> list[nn.Module]:
@@ -99,18 +85,18 @@ def _cell_convolution(name: str, in_channels: int, out_channels: int, kernel: in
     """The convolution of a cell: zero padding, since cells meet maps smaller than a kernel's reflection would need."""
     padding = (kernel - 1) // 2
     if name == "conv":
-        return [nn.Conv2d(in_channels, out_channels, kernel, padding=padding, bias=False)]
+        return [Convolution(in_channels, out_channels, kernel, padding=padding, bias=False)]
     if name == "trans_conv":
         return [nn.ConvTranspose2d(in_channels, out_channels, kernel, padding=padding)]
     if name == "split_stack_sum":
         return [SplitStackSum(in_channels, out_channels, kernel)]
     if name == "sep_conv":
         return [
-            nn.Conv2d(in_channels, in_channels, kernel, padding=padding, groups=in_channels, bias=False),
-            nn.Conv2d(in_channels, out_channels, 1, bias=False),
+            Convolution(in_channels, in_channels, kernel, padding=padding, groups=in_channels, bias=False),
+            Convolution(in_channels, out_channels, 1, bias=False),
         ]
     if name == "depth_wise_conv":
-        return [nn.Conv2d(in_channels, out_channels, kernel, padding=padding, groups=out_channels, bias=False)]
+        return [Convolution(in_channels, out_channels, kernel, padding=padding, groups=out_channels, bias=False)]
     raise ValueError(f"no convolution is called {name!r}")
 
 

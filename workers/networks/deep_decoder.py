@@ -7,7 +7,8 @@ too small to fit noise well.
 
 from torch import Tensor, nn
 
-from workers.networks.blocks import Resize, batch_norm
+from workers.networks.blocks import batch_norm
+from workers.networks.layers import Convolution, Resize
 from workers.networks.search import SIDE_MULTIPLE, Network, check_sides
 from workers.space import LEVELS
 
@@ -24,11 +25,11 @@ class DeepDecoder(Network):
         self.in_channels = channels
         layers: list[nn.Module] = []
         for level in range(LEVELS + 1):
-            layers.append(nn.Conv2d(channels, channels, 1, bias=False))
+            layers.append(Convolution(channels, channels, 1, bias=False))
             if level < LEVELS:
                 layers.append(Resize("bilinear"))
             layers += [nn.ReLU(inplace=True), batch_norm(channels)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, out_channels, 1, bias=False), nn.Sigmoid())
+        self.layers = nn.Sequential(*layers, Convolution(channels, out_channels, 1, bias=False), nn.Sigmoid())
 
     def input_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(channels, height / 32, width / 32).

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from workers.networks.blocks import SLOPE, Resize, batch_norm, conv, encoder_block, output_block, skip_block
+from workers.networks.blocks import SLOPE, batch_norm, conv, encoder_block, output_block, skip_block
+from workers.networks.layers import Resize
 from workers.networks.search import Network, check_sides
 from workers.space import LEVELS
 

@@ -22,10 +22,12 @@ from orchestrator.fit.problem import Problem
 from orchestrator.fit.record import FitRecord, fit_keys, read_record
 from orchestrator.fit.subject import prior_subject
 from orchestrator.run.context import RunContext
+from orchestrator.run.inputs import RULES
 from orchestrator.run.layout import image_key
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig, Reads
 from workers.names import PriorName, parse_name
 from workers.networks.cost import prior_multiply_adds
+from workers.networks.steps import Step
 from workers.quality import psnr
 
 
@@ -210,6 +212,22 @@ def test_a_fit_that_hidden_pixels_do_not_stop_hides_them_to_the_end(
 def test_a_run_of_an_older_version_hides_pixels_to_the_end_as_its_other_fits_have(bench: Bench) -> None:
     older = replace(bench, image=replace(bench.image, rules=2))
     assert run_fit(older.context, job_of(older, "full")).revealed is None
+
+
+@pytest.mark.parametrize(("rules", "step"), [(3, Step.TORCH), (RULES, Step.CHANNELS_LAST)])
+def test_a_run_of_an_older_version_computes_its_steps_as_its_other_fits_have(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, rules: int, step: Step
+) -> None:
+    steps: list[Step] = []
+
+    def noted(*given: Any, **named: Any) -> Any:
+        steps.append(given[3].step)
+        raise CrashError
+
+    monkeypatch.setattr(fit, "Fit", noted)
+    with pytest.raises(CrashError):
+        run_fit(bench.context, job_of(replace(bench, image=replace(bench.image, rules=rules))))
+    assert steps == [step]
 
 
 def test_a_fit_that_crashed_while_it_saw_all_pixels_ends_byte_equal(

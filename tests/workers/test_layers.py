@@ -1,0 +1,48 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workers.networks.layers import Convolution, Resize
+from workers.seeds import generator_of
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+SIDES = st.integers(1, 20)
+
+
+def assert_ways_agree(layer: Convolution | Resize, x: torch.Tensor) -> None:
+    """Outputs and all gradients, to the rounding of float32."""
+    wanted = [x, *layer.parameters()]
+    found = []
+    for layer.as_products in (False, True):
+        output = layer(x)
+        weight = torch.randn(output.shape, generator=generator_of("weight"))
+        found.append((output, *torch.autograd.grad(output, wanted, weight)))
+    for theirs, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6 * float(theirs.detach().abs().max()) + 1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([(4, 4, 1, 4), (4, 4, 3, 4), (8, 4, 1, 4), (4, 8, 1, 1), (4, 4, 3, 1)]),
+    st.sampled_from(LAYOUTS),
+    st.integers(1, 3),
+    SIDES,
+    SIDES,
+)
+def test_convolutions_agree_with_pytorchs(
+    shape: tuple[int, int, int, int], layout: torch.memory_format, count: int, height: int, width: int
+) -> None:
+    arriving, leaving, kernel, groups = shape
+    for bias in (False, True):
+        layer = Convolution(arriving, leaving, kernel, padding=kernel // 2, groups=groups, bias=bias)
+        layer = layer.to(memory_format=layout)  # type: ignore[call-overload]
+        x = torch.randn(count, arriving, height, width, generator=generator_of(height, width))
+        assert_ways_agree(layer, x.to(memory_format=layout).requires_grad_())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+def test_interpolations_agree_with_pytorchs(mode: str, layout: torch.memory_format) -> None:
+    x = torch.randn(2, 3, 5, 6, generator=generator_of("x")).to(memory_format=layout).requires_grad_()
+    assert_ways_agree(Resize(mode), x)
