@@ -6,6 +6,8 @@ import sys
 
 from orchestrator.drive.handle import store_at
 from orchestrator.errors import UserMistakeError
+from orchestrator.run.layout import RunLayout
+from orchestrator.run.record import check_run_name, no_such_run
 from orchestrator.store import Store
 from orchestrator.text import printable
 
@@ -13,6 +15,17 @@ from orchestrator.text import printable
 def store_of(options: argparse.Namespace) -> Store:
     """The store the user means: ``--store``, else ``$DIP_STORE``, else ``./dip-store``."""
     return store_at(options.store)
+
+
+def existing(store: Store, run: str) -> str:
+    """The name of a run, if the store has anything of it: what is left of a run is enough.
+
+    Raises:
+        UserMistakeError: there is nothing of such a run.
+    """
+    if not any(True for _ in store.keys(RunLayout(check_run_name(run)).root)):
+        raise no_such_run(store, run)
+    return run
 
 
 def command_for(command: str, run: str, store: Store) -> str:

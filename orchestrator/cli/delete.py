@@ -6,9 +6,8 @@ command completes it.
 
 import argparse
 
-from orchestrator.cli.common import check_yes, store_of
+from orchestrator.cli.common import check_yes, existing, store_of
 from orchestrator.keep.delete import delete_run
-from orchestrator.run.record import check_run_name
 
 EXAMPLES = """\
 examples:
@@ -27,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Delete it."""
     store = store_of(options)
-    check_run_name(options.run)
+    existing(store, options.run)
     check_yes(options, f"delete the run {options.run} in {store.url} with its results and restored images?")
     delete_run(store, options.run, note=print)
     print(f"{options.run} is deleted")

@@ -10,13 +10,11 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.common import store_of
+from orchestrator.cli.common import existing, store_of
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.shown.units import size_of
-from orchestrator.errors import OrchestratorError, StoreUnavailableError, UserMistakeError
+from orchestrator.errors import OrchestratorError, StoreUnavailableError
 from orchestrator.keep.damage import Damage
-from orchestrator.run.layout import RunLayout
-from orchestrator.run.record import check_run_name
 from orchestrator.store import Store
 from orchestrator.text import counted, printable
 
@@ -46,7 +44,7 @@ def act(options: argparse.Namespace) -> int:
     from orchestrator.keep.verify import Verified, names_of_runs, verify_run, verify_shared
 
     store = store_of(options)
-    runs = names_of_runs(store) if options.all else [_existing(store, options.run)]
+    runs = names_of_runs(store) if options.all else [existing(store, options.run)]
     verified = Verified()
 
     def found(damage: Damage) -> None:
@@ -68,12 +66,6 @@ def act(options: argparse.Namespace) -> int:
         left = refused or not all(damage.is_repairable for damage in verified.damages)
         return Exit.DAMAGED if left else Exit.DONE
     return Exit.DAMAGED if verified.damages else Exit.DONE
-
-
-def _existing(store: Store, run: str) -> str:
-    if not any(store.keys(RunLayout(check_run_name(run)).root)):
-        raise UserMistakeError(f"there is no run {run} in the store {store.url}; `runs` lists them")
-    return run
 
 
 def _repaired(store: Store, damages: list[Damage]) -> tuple[int, list[str]]:

@@ -114,6 +114,12 @@ def check_run_name(name: str) -> str:
     return name
 
 
+def no_such_run(store: Store, run: str) -> UserMistakeError:
+    """The mistake of naming a run that a store does not have."""
+    names = ", ".join(store.children(RUNS)[-5:]) or "none"
+    return UserMistakeError(f"no run {run!r} in the store {store.url}; the latest there: {names}")
+
+
 def read_run(store: Store, run: str) -> RunRecord:
     """The record of a run. A run that is recorded as running is shown as interrupted if its driver is
     gone or silent for minutes.
@@ -127,8 +133,7 @@ def read_run(store: Store, run: str) -> RunRecord:
     try:
         record = RUN_RECORDS.read(store, layout.record)
     except NotFoundError:
-        names = ", ".join(store.children(RUNS)[-5:]) or "none"
-        raise UserMistakeError(f"no run {run!r} in the store {store.url}; the latest there: {names}") from None
+        raise no_such_run(store, run) from None
     if record.run != run:
         # A copy would write into the original, whose name its record has.
         raise UserMistakeError(

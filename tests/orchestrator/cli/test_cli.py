@@ -166,9 +166,25 @@ def test_results_of_a_run_under_way_say_how_far_it_is(finished: Command) -> None
     assert finished("results", "r1").out.splitlines()[-1] == "2 of 5 images so far; the run is interrupted"
 
 
-def test_results_of_an_unknown_run_are_a_mistake_of_one_line(run: Command) -> None:
-    (line,) = run.mistake("results", "nope")
-    assert line == f"results: no run 'nope' in the store {run.store.url}; the latest there: none"
+@pytest.mark.parametrize(
+    "words",
+    [[name] for name in ("results", "status", "logs", "watch", "cancel", "resume", "verify", "delete")]
+    + [["verify", "--repair"], ["results", "--json"], ["delete", "--yes"], ["resume", "--retry-failed"]],
+    ids=" ".join,
+)
+def test_an_unknown_run_is_a_mistake_of_one_line_and_every_command_says_it_alike(
+    run: Command, words: list[str]
+) -> None:
+    command, *options = words
+    assert run.mistake(command, "nope", *options) == [
+        f"{command}: no run 'nope' in the store {run.store.url}; the latest there: none"
+    ]
+
+
+def test_commands_that_name_a_run_otherwise_say_alike_that_there_is_none(run: Command, images: str) -> None:
+    said = f"no run 'nope' in the store {run.store.url}; the latest there: none"
+    assert run.mistake("export", "nope", str(run.folder / "run.tar")) == [f"export: {said}"]
+    assert run.mistake("evaluate", "--images", images, "--tickets", "nope", "--dry-run") == [f"evaluate: {said}"]
 
 
 @pytest.mark.parametrize("name", ["", "../r1", "/", "a\0b", "x" * 300, "a\nb"], ids=repr)
