@@ -251,6 +251,7 @@ def study_request(images: str | Path, *, candidates: str | int, **what: Unpack[W
     from orchestrator.plan.study import study_settings
 
     wanted = _wanted(what, [*assignments_of(what.get("settings", ())), *study_settings(str(candidates))])
+    wanted = replace(wanted, typed={"score.candidates": "--candidates"})
     # Without references the images are the clean ones.
     return _new_run(images, what, wanted, "study", simulate=what.get("references") is None)
 

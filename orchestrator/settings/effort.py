@@ -58,6 +58,7 @@ class Wanted:
         assignments: settings of the form ``a.b=value``.
         arms: names with commas between them; None leaves the arms to the settings.
         trust: whether ``base``, if it is another run's, may name code to be imported.
+        typed: options by the settings that they stand for, beside those of the task; these override ``assignments``.
     """
 
     base: str | Config | None = None
@@ -66,6 +67,7 @@ class Wanted:
     assignments: Sequence[str] = ()
     arms: str | None = None
     trust: bool = False
+    typed: Mapping[str, str] = field(default_factory=dict)
 
     def resolve(self, effort: Effort | None) -> Config:
         """Resolve the settings with the sizes of an effort; None takes those of ``base``.
@@ -79,9 +81,9 @@ class Wanted:
         sizes = [] if effort is None else _sizes(effort, task)
         assignments = [*sizes, *self._task_assignments(), *self.assignments]
         if isinstance(base, Config):
-            config = change(base, assignments, trust=self.trust)
+            config = change(base, assignments, trust=self.trust, typed=self._typed())
         else:
-            config = resolve(base, assignments, arms=self.arms)
+            config = resolve(base, assignments, arms=self.arms, typed=self._typed())
         self._check_options(config)
         return config
 
@@ -112,6 +114,13 @@ class Wanted:
 
     def _task_assignments(self) -> list[str]:
         return [f"task.{name}={json.dumps(value)}" for name, value in self.task.items()]
+
+    def _typed(self) -> dict[str, str]:
+        """Options by the settings that they decide: what ``--set`` overrides is not theirs."""
+        overridden = {assignment.partition("=")[0].strip() for assignment in self.assignments}
+        options = {} if "task" in overridden else {f"task.{name}": name for name in self.task}
+        named = {setting: f"--{'task' if name == 'name' else name}" for setting, name in options.items()}
+        return {setting: option for setting, option in named.items() if setting not in overridden} | dict(self.typed)
 
     def _check_options(self, config: Config) -> None:
         # Imported here: --help needs no arrays.

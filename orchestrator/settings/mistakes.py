@@ -1,6 +1,8 @@
 """Messages about mistakes in settings: one mistake a line, each with the name of the setting."""
 
 import difflib
+import re
+from collections.abc import Mapping
 
 from pydantic import ValidationError
 
@@ -49,3 +51,12 @@ def describe(error: ValidationError) -> list[str]:
         )
         lines.append(prefix + " or ".join(dict.fromkeys(texts)) + given)
     return lines
+
+
+def as_typed(mistake: str, typed: Mapping[str, str]) -> str:
+    """A mistake by the option that the user typed; ``typed`` has options by the settings that they stand for."""
+    for setting, option in typed.items():
+        named = re.match(rf"(--set )?{re.escape(setting)}(\.\d+)*: ", mistake)
+        if named is not None:
+            return f"{option}: {mistake[named.end() :]}"
+    return mistake

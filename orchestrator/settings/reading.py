@@ -14,11 +14,13 @@ from orchestrator.errors import ConfigError
 from orchestrator.settings.arms import ARM_NAMES
 from orchestrator.settings.config import Config
 from orchestrator.settings.files import find_config, parse_yaml, read_yaml
-from orchestrator.settings.mistakes import describe
+from orchestrator.settings.mistakes import as_typed, describe
 from orchestrator.settings.trust import Stored, words_in
 from orchestrator.text import printable, shortened
 
 DEFAULT = "quickstart"
+NOT_TYPED: Mapping[str, str] = {}
+"""No setting was given by an option of its own."""
 Assigned = Mapping[str, object] | Iterable[str]
 """Settings by dotted name, ``{"fit.iterations": 600}``, or as the command line has them, ``["fit.iterations=600"]``."""
 
@@ -77,10 +79,17 @@ def _choose_arms(settings: dict[str, Any], names: list[str]) -> list[str]:
     return mistakes
 
 
-def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = (), *, arms: str | None = None) -> Config:
+def resolve(
+    config_file: str = DEFAULT,
+    assignments: Iterable[str] = (),
+    *,
+    arms: str | None = None,
+    typed: Mapping[str, str] = NOT_TYPED,
+) -> Config:
     """The settings of a file with ``--set`` assignments applied, and with these arms if there are any.
 
-    ``arms`` has names with commas between them: of ours, or of those that the settings describe.
+    ``arms`` has names with commas between them: of ours, or of those that the settings describe. ``typed`` are options,
+    by the settings that were given by them: a mistake is told by the name that the user knows.
 
     Raises:
         ConfigError: with all mistakes, one a line.
@@ -89,11 +98,11 @@ def resolve(config_file: str = DEFAULT, assignments: Iterable[str] = (), *, arms
     mistakes = [mistake for assignment in assignments if (mistake := apply_assignment(settings, assignment))]
     if arms is not None:
         mistakes += _choose_arms(settings, [name.strip() for name in arms.split(",") if name.strip()])
-    return _validated(settings, mistakes)
+    return _validated(settings, mistakes, typed)
 
 
-def change(config: Config, assignments: Sequence[str], *, trust: bool) -> Config:
-    """The settings of a run in a store, with ``--set`` assignments applied.
+def change(config: Config, assignments: Sequence[str], *, trust: bool, typed: Mapping[str, str] = NOT_TYPED) -> Config:
+    """The settings of a run in a store, with ``--set`` assignments applied; ``typed`` as in `resolve`.
 
     Without ``trust`` they may name code only where the assignments do (`orchestrator.settings.trust`).
 
@@ -105,14 +114,16 @@ def change(config: Config, assignments: Sequence[str], *, trust: bool) -> Config
     mistakes = [mistake for assignment in assignments if (mistake := apply_assignment(settings, assignment))]
     for assignment in assignments:
         apply_assignment(given, assignment)
-    return _validated(settings, mistakes, None if trust else Stored(frozenset(words_in(given))))
+    return _validated(settings, mistakes, typed, None if trust else Stored(frozenset(words_in(given))))
 
 
-def _validated(settings: dict[str, Any], mistakes: list[str], context: Stored | None = None) -> Config:
+def _validated(
+    settings: dict[str, Any], mistakes: list[str], typed: Mapping[str, str], context: Stored | None = None
+) -> Config:
     try:
         config = Config.model_validate(settings, context=context)
     except ValidationError as error:
         mistakes = [*mistakes, *describe(error)]
     if mistakes:
-        raise ConfigError("\n".join(map(printable, mistakes)))
+        raise ConfigError("\n".join(printable(as_typed(mistake, typed)) for mistake in mistakes))
     return config

@@ -85,6 +85,25 @@ def test_an_option_of_another_task_is_a_mistake_of_one_line(
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["submit", "--task", "super-resolve", "--factor", "5"], "--factor: input should be 2, 3, 4 or 8, not 5"),
+        (["study", "--candidates", "3", "--task", "jpeg", "--quality", "0"], "--quality: input should be greater"),
+        (["study", "--candidates", "0"], "--candidates: input should be greater than or equal to 1"),
+        (["study", "--candidates", "[a: b"], "--candidates: '[a: b' is not a value"),
+        (["study", "--candidates", "no.csv", "--set", "score.candidates=3"], "--candidates: there is no list 'no.csv'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_by_the_option_that_was_typed(
+    words: list[str], line: str, images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *options = words
+    assert main([command, "--images", images, "--store", str(tmp_path / "store"), "--dry-run", *options]) == 2
+    assert capsys.readouterr().err.startswith(f"{command}: {line}")
+
+
 @pytest.mark.parametrize("command", ["submit", "study", "evaluate"])
 def test_help_has_sections_and_ends_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

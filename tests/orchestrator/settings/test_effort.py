@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.errors import ConfigError, UserMistakeError
 from orchestrator.settings import Config, resolve
-from orchestrator.settings.effort import EFFORTS, Effort, Wanted, check_effort, file_of
+from orchestrator.settings.effort import EFFORTS, TASK_OPTIONS, Effort, Wanted, check_effort, file_of
 
 OLD: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data/old_spellings.json").read_text(encoding="utf-8"))
 """The settings that the command line of version 0.1.0 made of options, before there were efforts (commit ac4d8b4)."""
@@ -112,8 +112,40 @@ def test_mistakes_in_options_and_settings_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         Wanted(task={"name": "super-resolve", "factor": 5}, assignments=["fit.iteratons=6"]).resolve("quick")
     first, second = sorted(str(caught.value).splitlines())
-    assert "did you mean fit.iterations?" in first
-    assert second.startswith("task.factor: ")
+    assert first.startswith("--factor: ")
+    assert "did you mean fit.iterations?" in second
+
+
+@pytest.mark.parametrize(
+    ("task", "lines"),
+    [
+        ({"name": "rain"}, ["--task: input should be 'denoise', 'inpaint', 'super-resolve', 'deblur' or 'jpeg'"]),
+        ({"sigma": 300.0}, ["--sigma: input should be less than or equal to 255"]),
+        ({"sigma": (-1.0, 400.0)}, ["--sigma: input should be greater", "--sigma: input should be less"]),
+        ({"sigma": (9.0, 4.0)}, ["--sigma: the interval's ends must ascend"]),
+        ({"name": "super-resolve", "factor": 5}, ["--factor: input should be 2, 3, 4 or 8, not 5"]),
+        ({"name": "deblur", "kernel": "gaussian x"}, ["--kernel: 'gaussian x' is no kernel; write 'gaussian SIGMA'"]),
+        ({"name": "deblur", "kernel": "no.npy"}, ["--kernel: 'no.npy' is neither a kernel's name nor a file"]),
+        ({"name": "jpeg", "quality": 99}, ["--quality: input should be less than or equal to 95, not 99"]),
+    ],
+)
+def test_a_mistake_is_told_by_the_option_that_was_typed(task: dict[str, object], lines: list[str]) -> None:
+    for base in (None, Config()):
+        with pytest.raises(ConfigError) as caught:
+            Wanted(base, task=task).resolve("quick")
+        for line, expected in zip(str(caught.value).splitlines(), lines, strict=True):
+            assert line.startswith(expected)
+
+
+def test_every_option_of_a_task_has_a_case_of_that() -> None:
+    (mark,) = test_a_mistake_is_told_by_the_option_that_was_typed.pytestmark
+    assert {option for task, _ in mark.args[1] for option in task} == {"name", *TASK_OPTIONS}
+
+
+@pytest.mark.parametrize("override", ["task.factor=7", "task={name: super-resolve, factor: 7}", "task.factor =7"])
+def test_what_set_overrides_is_told_by_the_settings_name(override: str) -> None:
+    with pytest.raises(ConfigError, match=r"^task.factor: .*, not 7$"):
+        Wanted(task={"name": "super-resolve", "factor": 5}, assignments=[override]).resolve("quick")
 
 
 def test_what_is_asked_of_the_machines_is_known_before_the_sizes() -> None:
