@@ -176,6 +176,9 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
             took = seconds()
             ended = replace(read_run(store, plan.run), state=RunState.FINISHED, finished=now(), seconds=took)
             rows = _write_tables(context.store, ended, _all_rows(context.store, layout))
+            if plan.command == "study":
+                conclude_study(context.store, ended, plan.images)
+            # Last: who finds the run finished finds all that it leaves.
             claim.end(RunState.FINISHED, seconds=took)
             record = read_run(store, plan.run)
         except SupersededError:
@@ -191,8 +194,6 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
                 raise
             # The cause stays attached: --debug shows its traceback.
             raise RunFailedError(f"the run {plan.run} failed: {reason}; --debug shows where") from error
-    if plan.command == "study":
-        conclude_study(store, record, plan.images)
     return Outcome(record, rows)
 
 

@@ -154,8 +154,11 @@ class Claim:
         with self._writing:
             ended = {**self._reported, "state": state, "reason": reason, "seconds": seconds, "waits_for": ()}
             self._standing = replace(self._standing, **ended)
-            self._put(replace(self._standing, at=now(), finished=now()))
-            self._put_log()
+            try:
+                # First: who finds that the run has ended finds all of its log.
+                self._put_log()
+            finally:
+                self._put(replace(self._standing, at=now(), finished=now()))
 
     def _put(self, standing: Standing) -> None:
         self._store.put(self._keys.state, standing.to_json())

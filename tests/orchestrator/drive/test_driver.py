@@ -30,7 +30,7 @@ from orchestrator.plan.make import make_plan, resume_plan
 from orchestrator.plan.plan import Plan
 from orchestrator.run.attempt import HOLDERS, Holder, RunState, read_log
 from orchestrator.run.context import RunContext
-from orchestrator.run.inputs import Source
+from orchestrator.run.inputs import InputImage, Source
 from orchestrator.run.layout import IMAGES, RunLayout
 from orchestrator.run.marker import MARKERS, hold
 from orchestrator.run.progress import Stage
@@ -173,6 +173,28 @@ def test_a_run_whose_work_ends_is_finished(store: LocalStore, plan: Plan, work: 
     work(None)
     outcome = driver.execute(store, plan, Quiet())
     assert (outcome.record.state, outcome.rows) == (RunState.FINISHED, [])
+
+
+def test_a_study_is_finished_only_when_its_files_are_written_and_resume_writes_them(
+    store: LocalStore, plan: Plan, work: Callable[[None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(None)
+    states: list[tuple[RunState, RunState]] = []
+
+    def conclude(to: LocalStore, record: RunRecord, images: Sequence[InputImage]) -> None:
+        assert [image.name for image in images] == ["a.png"]
+        states.append((read_run(store, "r1").state, record.state))
+        if len(states) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "conclude_study", conclude)
+    with pytest.raises(KeyboardInterrupt):
+        driver.execute(store, replace(plan, command="study"), Quiet())
+    assert read_run(store, "r1").state is RunState.INTERRUPTED
+    again = replace(resume_plan(store, "r1"), resources=plan.resources)
+    assert driver.execute(store, again, Quiet()).record.state is RunState.FINISHED
+    # The page of the study is that of a finished run, which nobody is told of before.
+    assert states == [(RunState.RUNNING, RunState.FINISHED)] * 2
 
 
 @pytest.mark.parametrize("instead", ["nothing", "an empty folder", "another store"])

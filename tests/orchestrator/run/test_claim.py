@@ -505,6 +505,37 @@ def test_what_is_noted_before_the_end_is_written_by_the_end_a_line_each_with_its
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 two", store.get(LAYOUT.claim(1).log).decode())
 
 
+def test_who_finds_that_a_run_has_ended_finds_all_of_its_log(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with taken(store) as claim:
+        claim.log("the last words")
+        put = store.put
+        monkeypatch.setattr(claim._store, "put", lambda key, data: (written.append(key), put(key, data)))
+        written: list[str] = []
+        claim.end(RunState.FINISHED)
+    keys = LAYOUT.claim(1)
+    assert written[-2:] == [keys.log, keys.state]
+
+
+def test_a_log_that_cannot_be_written_hides_no_end(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with taken(store) as claim:
+        claim.log("the last words")
+        put = store.put
+
+        def put_no_log(key: str, data: bytes) -> None:
+            if key == LAYOUT.claim(1).log:
+                raise StoreUnavailableError("away")
+            put(key, data)
+
+        monkeypatch.setattr(claim._store, "put", put_no_log)
+        with pytest.raises(StoreUnavailableError):
+            claim.end(RunState.CANCELLED)
+    attempt = last_attempt(store, LAYOUT)
+    assert attempt is not None
+    assert attempt.standing.state is RunState.CANCELLED
+
+
 def test_the_log_lets_go_of_its_oldest_lines(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "LOG_LINES", 3)
     with taken(store) as claim:
