@@ -67,5 +67,9 @@ class SupersededError(OrchestratorError):
     """Another driver has taken over the run that this one worked on, or the run has been deleted meanwhile."""
 
 
+class HoursSpentError(OrchestratorError):
+    """A run has used the machine hours that its settings allow it."""
+
+
 class RunCancelledError(OrchestratorError):
     """The run has been cancelled."""

@@ -60,9 +60,9 @@ examples:
   python -m orchestrator submit --help                         all options, in sections
 
 exit status:
-  0 done; 2 a mistake, which a line names; 65 finished, but some images have no result; 70 the run or the program
-  failed; 74 `verify` found damage; 75 the run is paused, and `resume` goes on with it; 78 `doctor` found something;
-  130 interrupted or cancelled
+  0 done; 2 a mistake, which a line names; 65 finished, but some images have no result; 69 the run's machine hours are
+  spent, and `resume` with more of them goes on with it; 70 the run or the program failed; 74 `verify` found damage;
+  75 the run is paused, and `resume` goes on with it; 78 `doctor` found something; 130 interrupted or cancelled
 
 In Python: import orchestrator; run = orchestrator.submit("photos/")
 """

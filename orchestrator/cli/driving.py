@@ -10,8 +10,9 @@ from orchestrator.cli.common import command_for, store_of, warn
 from orchestrator.cli.exits import exit_of_state
 from orchestrator.cli.screen import muted_when_lost
 from orchestrator.cli.shown.outcome import show_outcome, status_of
-from orchestrator.cli.shown.plan import print_plan
+from orchestrator.cli.shown.plan import show_plan
 from orchestrator.errors import (
+    HoursSpentError,
     ImagesUnavailableError,
     RayLostError,
     RunCancelledError,
@@ -26,6 +27,7 @@ from orchestrator.run.rows import read_rows
 
 if TYPE_CHECKING:
     from orchestrator.plan.request import Request
+    from orchestrator.store import Store
 
 
 def name_run(options: argparse.Namespace) -> None:
@@ -48,10 +50,21 @@ def carry_out(options: argparse.Namespace, start: Callable[..., Run]) -> int:
         return _hand_over(options, start) if elsewhere else _drive(options, start)
 
 
-def print_request(request: "Request", name: str | None) -> None:
+def check_json(options: argparse.Namespace) -> None:
+    """Check that a plan for programs is asked for where only a plan is made.
+
+    Raises:
+        UserMistakeError: the run would be carried out.
+    """
+    if options.json and not options.dry_run:
+        raise UserMistakeError("--json goes with --dry-run; `results --json` has the results of a run")
+
+
+def print_request(request: "Request", name: str | None, *, as_json: bool) -> None:
     """Print the plan of a request; ``name`` is the place its settings come from, if not its effort."""
     plan = request.plan(ahead=None)
-    print_plan(plan, request.store, name or (plan.sizing.settings if plan.sizing is not None else plan.run))
+    name = name or (plan.sizing.settings if plan.sizing is not None else plan.run)
+    show_plan(request, plan, name, as_json=as_json)
 
 
 def _drive(options: argparse.Namespace, start: Callable[..., Run]) -> int:
@@ -71,11 +84,15 @@ def _drive(options: argparse.Namespace, start: Callable[..., Run]) -> int:
             raise
         reason = str(stopped) or "interrupted"
         print(f"{reason}; what was finished is in {store.show(RunLayout(name).root)}")
-        print(f"go on with       {command_for('resume', name, store)}")
+        print(f"go on with       {_resume(name, store)}")
         raise KeyboardInterrupt from None
+    except HoursSpentError:
+        print(f"what was finished is in {store.show(RunLayout(name).root)}")
+        print(f"go on with       {_resume(name, store, spent=True)}")
+        raise
     except (StoreUnavailableError, ImagesUnavailableError, RayLostError, RunFailedError):
         if progress.noted:
-            print(f"go on with       {command_for('resume', name, store)}")
+            print(f"go on with       {_resume(name, store)}")
         raise
     record, rows = run.status(), read_rows(store, RunLayout(name), warn)
     show_outcome(store, record, rows)
@@ -84,6 +101,11 @@ def _drive(options: argparse.Namespace, start: Callable[..., Run]) -> int:
 
         show_study(store, RunLayout(name))
     return status_of(rows)
+
+
+def _resume(name: str, store: "Store", *, spent: bool = False) -> str:
+    """The command that goes on with a run; one whose hours are spent needs more of them."""
+    return command_for("resume", name, store) + (" --set resources.hours=N" if spent else "")
 
 
 def _hand_over(options: argparse.Namespace, start: Callable[..., Run]) -> int:
@@ -124,5 +146,5 @@ def follow(run: Run) -> int:
         show_outcome(run.store, record, rows)
         return status_of(rows)
     print(f"{run.name} is {record.state}" + (f": {record.reason}" if record.reason else ""), file=sys.stderr)
-    print(f"go on with       {command_for('resume', run.name, run.store)}")
+    print(f"go on with       {_resume(run.name, run.store, spent=record.state is RunState.SPENT)}")
     return exit_of_state(record.state)

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 
 from orchestrator import api
-from orchestrator.cli.driving import carry_out, name_run, print_request
+from orchestrator.cli.driving import carry_out, check_json, name_run, print_request
 from orchestrator.cli.options import add_images, add_settings, add_task, add_trust, add_where, what_of
 
 EXAMPLES = """\
@@ -40,10 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Plan, and carry the plan out."""
+    check_json(options)
     name_run(options)
     chosen = {name: getattr(options, name) for name in ("tickets", "rounds", "methods", "sources", "simulate", "trust")}
     what = what_of(options)
     if options.dry_run:
-        print_request(api.evaluation(options.images, **chosen, **what), options.config or options.tickets)
+        request = api.evaluation(options.images, **chosen, **what)
+        print_request(request, options.config or options.tickets, as_json=options.json)
         return 0
     return carry_out(options, partial(api.evaluate, options.images, **chosen, **what))

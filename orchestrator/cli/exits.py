@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from orchestrator.errors import (
+    HoursSpentError,
     ImagesUnavailableError,
     RayLostError,
     RunCancelledError,
@@ -23,6 +24,8 @@ class Exit(IntEnum):
     """The command cannot be carried out as asked; a line says why."""
     SOME_FAILED = 65
     """The run is finished, and some images have no result; or something could not be read."""
+    SPENT = 69
+    """The run has used its machine hours. `resume` with a larger `resources.hours` goes on with it."""
     FAILED = 70
     """The run failed, or the program did."""
     DAMAGED = 74
@@ -39,10 +42,16 @@ _OF_ERRORS = {
     StoreUnavailableError: Exit.PAUSED,
     RayLostError: Exit.PAUSED,
     ImagesUnavailableError: Exit.PAUSED,
+    HoursSpentError: Exit.SPENT,
     RunFailedError: Exit.FAILED,
     RunCancelledError: Exit.STOPPED,
 }
-_OF_STATES = {RunState.CANCELLED: Exit.STOPPED, RunState.INTERRUPTED: Exit.PAUSED, RunState.FAILED: Exit.FAILED}
+_OF_STATES = {
+    RunState.CANCELLED: Exit.STOPPED,
+    RunState.INTERRUPTED: Exit.PAUSED,
+    RunState.SPENT: Exit.SPENT,
+    RunState.FAILED: Exit.FAILED,
+}
 
 
 def exit_of_error(error: Exception) -> Exit:

@@ -97,6 +97,7 @@ def add_settings(parser: argparse.ArgumentParser, *, without: str, arms: bool = 
     section.add_argument(
         "--dry-run", action="store_true", help="print the plan and an estimate of its time; run nothing"
     )
+    section.add_argument("--json", action="store_true", help="with --dry-run: the plan as an object, for programs")
 
 
 def add_assignments(parser: Any, help: str) -> None:

@@ -55,3 +55,5 @@ def _print(record: RunRecord) -> None:
     if record.usage:
         hours = ", ".join(f"{value:.3g} {name.replace('_', '-')}" for name, value in record.usage.items() if value)
         print(f"used        {hours}")
+    if record.cost is not None:
+        print(f"cost        {record.cost:.2f}")

@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 
 from orchestrator import api
-from orchestrator.cli.driving import carry_out, name_run, print_request
+from orchestrator.cli.driving import carry_out, check_json, name_run, print_request
 from orchestrator.cli.options import add_images, add_settings, add_task, add_where, what_of
 
 EXAMPLES = """\
@@ -30,9 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Run or resume the fits, and put the figures together."""
+    check_json(options)
     name_run(options)
     what = what_of(options)
     if options.dry_run:
-        print_request(api.study_request(options.images, candidates=options.candidates, **what), options.config)
+        request = api.study_request(options.images, candidates=options.candidates, **what)
+        print_request(request, options.config, as_json=options.json)
         return 0
     return carry_out(options, partial(api.study, options.images, candidates=options.candidates, **what))

@@ -4,12 +4,12 @@ import argparse
 from functools import partial
 
 from orchestrator import api
-from orchestrator.cli.driving import carry_out, name_run, print_request
+from orchestrator.cli.driving import carry_out, check_json, name_run, print_request
 from orchestrator.cli.options import add_images, add_settings, add_task, add_where, what_of
 
 EXAMPLES = """\
 examples:
-  python -m orchestrator submit --images photos/ --dry-run
+  python -m orchestrator submit --images photos/ --dry-run              (--json: for programs)
   python -m orchestrator submit --images clean/ --simulate --sigma 25
   python -m orchestrator submit --images scans/ --task inpaint --masks holes/
   python -m orchestrator submit --images shaken/ --task deblur --kernel "motion 9 45" --effort standard
@@ -27,11 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Plan, and carry the plan out."""
+    check_json(options)
     name_run(options)
     what = what_of(options)
     if options.dry_run:
-        print_request(
-            api.submission(options.images, simulate=options.simulate, arms=options.arms, **what), options.config
-        )
+        request = api.submission(options.images, simulate=options.simulate, arms=options.arms, **what)
+        print_request(request, options.config, as_json=options.json)
         return 0
     return carry_out(options, partial(api.submit, options.images, simulate=options.simulate, arms=options.arms, **what))

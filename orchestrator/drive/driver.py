@@ -15,6 +15,7 @@ from orchestrator.drive.local_ray import interruptible, local_ray, uninterrupted
 from orchestrator.drive.study import conclude_study
 from orchestrator.errors import (
     DamagedError,
+    HoursSpentError,
     ImagesUnavailableError,
     OrchestratorError,
     RayLostError,
@@ -127,6 +128,7 @@ def execute(store: Store, plan: Plan, listener: Listener, *, dashboard: bool = T
         UserMistakeError: another run has taken the name meanwhile, or another driver holds the run.
         SupersededError: another driver has taken the run over.
         RunCancelledError: somebody has cancelled the run.
+        HoursSpentError: the run has used its machine hours (``resources.hours``).
         StoreError: the store failed; the run's record says so if it can still be written.
         RayLostError: Ray is gone; the run is paused.
         ImagesUnavailableError: the folder of the images has vanished; the run is paused.
@@ -203,13 +205,19 @@ def _ending(error: BaseException) -> tuple[RunState, str]:
         return RunState.INTERRUPTED, "stopped by the user"
     if not isinstance(error, Exception):
         return RunState.INTERRUPTED, "its driver was told to exit"
-    if isinstance(error, RunCancelledError):
-        return RunState.CANCELLED, str(error)
-    if isinstance(error, (StoreUnavailableError, ImagesUnavailableError, RayLostError)):
-        return RunState.INTERRUPTED, str(error)
     if isinstance(error, OrchestratorError):
-        return RunState.FAILED, str(error)
+        return next((state for kind, state in _STATES if isinstance(error, kind)), RunState.FAILED), str(error)
     return RunState.FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+_STATES: tuple[tuple[type[OrchestratorError], RunState], ...] = (
+    (RunCancelledError, RunState.CANCELLED),
+    (HoursSpentError, RunState.SPENT),
+    (StoreUnavailableError, RunState.INTERRUPTED),
+    (ImagesUnavailableError, RunState.INTERRUPTED),
+    (RayLostError, RunState.INTERRUPTED),
+)
+"""The states that runs end in by errors that are no failure."""
 
 
 class _LoggedListener:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from orchestrator.drive.following import Followed
-from orchestrator.errors import NotFoundError, RunCancelledError, RunFailedError, UserMistakeError
+from orchestrator.errors import HoursSpentError, NotFoundError, RunCancelledError, RunFailedError, UserMistakeError
 from orchestrator.keep.damage import Damage
 from orchestrator.keep.delete import delete_run
 from orchestrator.keep.export import export_run
@@ -110,7 +110,7 @@ class Run:
     def status(self) -> RunRecord:
         """Read the run's record from the store.
 
-        It has the ``state`` (a string: running, finished, interrupted, cancelled or failed), the ``reason``, the
+        It has the ``state`` (a string: running, finished, interrupted, cancelled, spent or failed), the ``reason``, the
         ``stages`` with their counts, the ``seconds``, and the settings that the run was begun with.
         """
         return read_run(self.store, self.name)
@@ -201,12 +201,14 @@ class Run:
 
         Raises:
             RunCancelledError: somebody has cancelled the run.
+            HoursSpentError: it has used its machine hours (``resources.hours``).
             RunFailedError: it was interrupted or has failed, or its driver ended without recording why.
         """
         record = self.follow(listener)
         if record.state is RunState.FINISHED:
             return self
-        error = RunCancelledError if record.state is RunState.CANCELLED else RunFailedError
+        errors = {RunState.CANCELLED: RunCancelledError, RunState.SPENT: HoursSpentError}
+        error = errors.get(record.state, RunFailedError)
         reason = "" if record.reason is None else f": {record.reason}"
         raise error(
             f"the run {self.name} is {record.state}{reason}; orchestrator.resume({self.name!r}) goes on with it"

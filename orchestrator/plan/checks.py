@@ -9,6 +9,7 @@ from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import UserMistakeError
 from orchestrator.plan.plan import config_of, flat
 from orchestrator.resources.share import Resources
+from orchestrator.run.attempt import RunState
 from orchestrator.run.inputs import InputImage, Inputs, Source
 from orchestrator.run.record import RunRecord
 from orchestrator.settings import Config
@@ -17,7 +18,7 @@ from orchestrator.text import printable, shortened
 _MAY_CHANGE = frozenset(
     {
         *("resources.parallel", "resources.gpus", "resources.retries", "resources.store_patience_s"),
-        *("fit.checkpoint_s", "keep.report_images"),
+        *("resources.hours", "resources.price_per_hour", "fit.checkpoint_s", "keep.report_images"),
     }
 )
 """Settings that do not change results."""
@@ -53,6 +54,20 @@ def check_unchanged(
         raise UserMistakeError(
             f"the store has a run {record.run} with other settings ({shown}{more});"
             f" choose another name, or go on with it as it was begun: resume {record.run}"
+        )
+
+
+def check_hours(record: RunRecord, config: Config) -> None:
+    """Check that a run to be resumed may still use a machine.
+
+    Raises:
+        UserMistakeError: it has used the hours that these settings allow it.
+    """
+    hours, used = config.resources.hours, record.usage.get("machine_hours", 0.0)
+    if hours is not None and used >= hours and record.state is not RunState.FINISHED:
+        raise UserMistakeError(
+            f"the run {record.run} has used {used:.3g} machine hours, and resources.hours allows it {hours:g}; go on"
+            f" with a larger value: resume {record.run} --set resources.hours=N"
         )
 
 

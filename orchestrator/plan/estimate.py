@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import median
+from typing import Literal
 
 import numpy as np
 import torch
@@ -38,20 +39,33 @@ class Estimate:
     Attributes:
         score_seconds: seconds that one trial would need to score the images.
         fit_seconds: seconds that one trial would need for all fits.
-        parallel: how many trials share the work.
+        parallel: how many trials share the work; on GPUs one on each, since those that share a GPU take turns.
+        longest_seconds: seconds of the fits of one image that wait for each other; no number of machines saves these.
+        device: where fits were timed.
     """
 
     score_seconds: float
     fit_seconds: float
     parallel: int
+    longest_seconds: float = 0.0
+    device: Literal["cpu", "cuda"] = "cpu"
 
     @property
     def seconds(self) -> float:
         """Seconds until the run ends on this machine."""
         return (self.score_seconds + self.fit_seconds) / self.parallel
 
+    @property
+    def gpu_hours(self) -> float:
+        """Hours of GPUs that the fits take; 0 where they are fitted on the CPU."""
+        return self.fit_seconds / 3600 if self.device == "cuda" else 0.0
 
-def _seconds_per_iteration(plan: Plan, name: str, side: int) -> float:
+    def cost(self, price_per_hour: float) -> float:
+        """The price of the time on this one machine."""
+        return self.seconds / 3600 * price_per_hour
+
+
+def _seconds_per_iteration(plan: Plan, name: str, side: int, device: str) -> float:
     """Time one iteration of a network on a square of ``side`` restored pixels, without the operator, whose share is
     small."""
     channels = plan.images[0].channels
@@ -63,7 +77,7 @@ def _seconds_per_iteration(plan: Plan, name: str, side: int) -> float:
     )
     pixels = np.full((channels, side, side), 0.5, dtype=np.float32)
     hidden = held_out_mask(side, side, 0.05, np.random.default_rng(0))
-    fit = Fit(network, Measurement(pixels, hidden), Identity(), FitSettings(), seed=0)
+    fit = Fit(network, Measurement(pixels, hidden), Identity(), FitSettings(), seed=0, device=device)
     fit.advance(1)
     started = time.perf_counter()
     fit.advance(_STEPS)
@@ -79,16 +93,17 @@ def _seconds_per_fingerprint(candidates: list[Candidate], spec: BankSpec, operat
 def estimate(plan: Plan, store: Store) -> Estimate:
     """Time a few steps of a few candidates at two sizes and extrapolate linearly to the plan's images.
 
-    The estimate is for the CPU at hand; a GPU's speed is not known before one is there.
+    The estimate is for the device at hand that the plan would use.
     """
     config = plan.config
+    device: Literal["cpu", "cuda"] = "cpu" if plan.resources is None else plan.resources.device
     torch.set_num_threads(min(config.resources.threads, cpu_count()))
     candidates = candidates_of(config)[:_NETWORKS] if plan.candidates else []
     scale = config.task.scale
 
     @cache
     def timed(name: str) -> tuple[float, ...]:
-        return tuple(_seconds_per_iteration(plan, name, side) for side in _SIDES)
+        return tuple(_seconds_per_iteration(plan, name, side, device) for side in _SIDES)
 
     def iteration(arm: Arm, height: int, width: int) -> float:
         names = arm.networks or [candidate.id for candidate in candidates]
@@ -97,7 +112,7 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         pixels = scale**2 * padded_side(height, scale) * padded_side(width, scale)
         return max(small + (pixels - _SIDES[0] ** 2) * per_pixel, small / 2)
 
-    fit_seconds = 0.0
+    fit_seconds = longest = 0.0
     for image in plan.images:
         for arm in plan.arms:
             crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
@@ -105,15 +120,19 @@ def estimate(plan: Plan, store: Store) -> Estimate:
             if arm.is_lottery:
                 continue
             most = config.iterations(arm.view)
-            fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * iteration(arm, *sides)
+            cohort, full = iteration(arm, *sides), iteration(arm, image.height, image.width)
+            fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * cohort
             ended = arm.refits or (arm.full_fits if arm.rungs else arm.size)
-            whole = (arm.refits + config.fit.reveal * ended) * config.fit.iterations
-            fit_seconds += whole * iteration(arm, image.height, image.width)
+            fit_seconds += (arm.refits + config.fit.reveal * ended) * config.fit.iterations * full
+            alone = (min(arm.refits, 1) + config.fit.reveal) * config.fit.iterations
+            longest = max(longest, most * cohort + alone * full)
         lottery = next((arm for arm in plan.arms if arm.is_lottery), None)
         if lottery is not None:
             rounds = len(rounds_in(config, plan.arms)) * (1 + config.fit.reveal)
             steps = rounds * iterations_of(config) + search_iterations(config)
-            fit_seconds += steps * iteration(lottery, image.height, image.width)
+            chains = steps * iteration(lottery, image.height, image.width)
+            fit_seconds += chains
+            longest = max(longest, chains / sum(arm.size for arm in plan.arms if arm.is_lottery))
     banks = {spec for image in plan.images if (spec := bank_of(config, image)) is not None}
     score_seconds = 0.0
     for spec in banks:
@@ -121,7 +140,10 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         if missing:
             each = _seconds_per_fingerprint(candidates, spec, config.task.make().operator)
             score_seconds += sum(len(p.candidates) for p in missing) * each
-    return Estimate(score_seconds, fit_seconds, plan.resources.parallel if plan.resources else 1)
+    parallel = plan.resources.parallel if plan.resources else 1
+    if device == "cuda":
+        parallel = min(parallel, max(1, torch.cuda.device_count()))
+    return Estimate(score_seconds, fit_seconds, parallel, longest, device)
 
 
 def halved_iterations(arm: Arm, iterations: int, keep_share: float) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest.folder import Looking
 from orchestrator.plan.checks import (
+    check_hours,
     check_lotteries,
     check_mask_colour,
     check_masks,
@@ -62,6 +63,7 @@ def make_plan(
     if continued is not None:
         check_unchanged(continued, config, resources, simulate=simulate, command=command)
         check_mask_colour(continued, source)
+        check_hours(continued, config)
     recorded = None if continued is None else read_inputs(store, RunLayout(name))
     looking = Looking(
         source.images,
@@ -138,4 +140,5 @@ def resume_plan(
         )
     resources = None if resolve is None else resolve(config)
     check_unchanged(record, config, resources, simulate=record.simulate, command=record.command)
+    check_hours(record, config)
     return Plan(run, config, resources, record.simulate, recorded, Source(images=""), (), record.command, record)

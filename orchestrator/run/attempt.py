@@ -28,14 +28,16 @@ class RunState(StrEnum):
     """The life of a run.
 
     RUNNING -> FINISHED: every image has its row. RUNNING -> INTERRUPTED: stopped by the user, the store was away for
-    too long, or its driver died. RUNNING -> CANCELLED: by ``cancel``. RUNNING -> FAILED: the driver could not go on,
-    for the reason in the record. ``resume`` continues any of the last four from where it was.
+    too long, or its driver died. RUNNING -> CANCELLED: by ``cancel``. RUNNING -> SPENT: it has used the machine hours
+    that it may use (``resources.hours``). RUNNING -> FAILED: the driver could not go on, for the reason in the record.
+    ``resume`` continues any of the last five from where it was; a spent run needs a larger value of that setting.
     """
 
     RUNNING = "running"
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
+    SPENT = "spent"
     FAILED = "failed"
 
 
@@ -121,7 +123,8 @@ class StopRequest:
 
 HOLDERS = RecordFormat("the holder of a claim", Holder, (same_fields,))
 """Format 0: the same fields without a number. The same holds for the next two."""
-STANDINGS = RecordFormat("the state of a claim", Standing, (same_fields,))
+STANDINGS = RecordFormat("the state of a claim", Standing, (same_fields, same_fields))
+"""Format 1: the same fields, but its readers know no run whose hours are spent."""
 STOP_REQUESTS = RecordFormat("the request to stop", StopRequest, (same_fields,))
 
 

@@ -106,10 +106,13 @@ class Claim:
 
     def report(self, stages: Sequence[Mapping[str, Any]], waits_for: Sequence[str], usage: Mapping[str, float]) -> None:
         """Report the state of the run with the next sign of life; ``usage`` is this attempt's alone."""
-        names = {*self._used_before, *usage}
-        total = {name: round(self._used_before.get(name, 0.0) + usage.get(name, 0.0), 6) for name in sorted(names)}
         # This takes no lock: a store in trouble may keep it for long.
-        self._reported = {"stages": stages, "waits_for": waits_for, "usage": total}
+        self._reported = {"stages": stages, "waits_for": waits_for, "usage": self.used(usage)}
+
+    def used(self, usage: Mapping[str, float]) -> dict[str, float]:
+        """The resources that all attempts together have used; ``usage`` is this attempt's alone."""
+        names = {*self._used_before, *usage}
+        return {name: round(self._used_before.get(name, 0.0) + usage.get(name, 0.0), 6) for name in sorted(names)}
 
     def log(self, message: str) -> None:
         """Add a line to the log; it is written with the next sign of life."""
@@ -293,6 +296,14 @@ def _watch(
         if not noted and clock() - began > 2 * BEAT_S:
             noted = True
             note(f"no sign of life from {attempt.holder.name}; the run is taken over in {STALE_S - 2 * BEAT_S:.0f} s")
+
+
+def hours_spent(hours: float) -> str:
+    """Say that a run has used its machine hours, and what to do."""
+    return (
+        f"its {hours:g} machine hours are spent (resources.hours); what was finished is kept, and resume goes on with a"
+        " larger value: --set resources.hours=N"
+    )
 
 
 def request_stop(store: Store, layout: RunLayout, number: int, stop: Stop) -> None:

@@ -72,6 +72,12 @@ class RunRecord:
             "seconds": self.seconds,
         }
 
+    @property
+    def cost(self) -> float | None:
+        """The price of the machine hours so far, by the price that the run was begun with; None without a price."""
+        price = self.config.get("resources", {}).get("price_per_hour")
+        return None if price is None else self.usage.get("machine_hours", 0.0) * price
+
     def standing(self) -> dict[str, Any]:
         """Everything known about the run's state."""
         return {
@@ -82,6 +88,7 @@ class RunRecord:
             "stages": [dict(stage) for stage in self.stages],
             "waits_for": list(self.waits_for),
             "usage": dict(self.usage),
+            "cost": self.cost,
         }
 
 

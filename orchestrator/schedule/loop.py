@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.errors import RayLostError, RunCancelledError
+from orchestrator.errors import HoursSpentError, RayLostError, RunCancelledError
 from orchestrator.resources.share import with_gpus_seen
-from orchestrator.run.claim import BEAT_S, Claim
+from orchestrator.run.claim import BEAT_S, Claim, hours_spent
 from orchestrator.run.progress import Listener
 from orchestrator.schedule.actions import Action, Ask, Compute, EndImage, Note, Start
 from orchestrator.schedule.banks import Banks
@@ -39,6 +39,7 @@ class Loop:
         watch: the machines.
         share: what trials may use.
         parallel: how many trials the settings allow at the same time; None: as many as there is room for.
+        hours: the machine hours that the run may use, all attempts together; None: no bound.
         joined: whether the Ray is a cluster's, and not this run's own.
         clock: seconds.
     """
@@ -57,6 +58,7 @@ class Loop:
         watch: Watch,
         share: Share,
         parallel: int | None,
+        hours: float | None,
         joined: bool,
         arrivals: Arrivals | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -65,7 +67,7 @@ class Loop:
         self._crew, self._ledger, self._watch = crew, ledger, watch
         self._listener, self._claim, self._gauges = listener, claim, gauges
         self._share, self._parallel, self._joined, self._clock = share, parallel, joined, clock
-        self._arrivals = arrivals
+        self._arrivals, self._hours = arrivals, hours
         self._under_way: dict[Any, Ask | Compute | str | tuple[str, int]] = {}
         self._sessions = Sessions()
         self._capacity: Capacity = alone(share.resources)
@@ -82,6 +84,7 @@ class Loop:
             RunFailedError: Tune failed too often, or nothing could be scored.
             SupersededError: another driver has taken the run over.
             RunCancelledError: somebody has cancelled the run.
+            HoursSpentError: the run has used the machine hours that it may use.
             RayLostError: the queue of fits is gone.
         """
         self._look_around()
@@ -97,6 +100,7 @@ class Loop:
             check_signals()
             self._check_claim()
             self._look_around()
+            self._check_hours()
             self._hear_of_arrivals()
             self._do(self._scheduler.admit(self._capacity.images))
             self._ensure_session()
@@ -208,6 +212,14 @@ class Loop:
             # The call for finished fits always waits, and sessions may still live; nothing else may be in progress.
             if len(self._under_way) <= 1 + self._sessions.live and not self._crew.under_way():
                 raise RunCancelledError("cancelled; what was under way has ended")
+
+    def _check_hours(self) -> None:
+        """Stop if the run's machine hours are spent. Fits under way go on from their checkpoints one day."""
+        if self._hours is None or self._claim.used(self._watch.usage).get("machine_hours", 0.0) < self._hours:
+            return
+        # A driver that resumes the run reads what has been used.
+        self._report(at_once=True)
+        raise HoursSpentError(hours_spent(self._hours))
 
     def _report(self, *, at_once: bool = False) -> None:
         stages = self._scheduler.stages(self._capacity.slots)

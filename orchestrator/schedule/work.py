@@ -50,7 +50,7 @@ def work(
 
     Raises:
         RayLostError: Ray is gone.
-        StoreError, RunFailedError, SupersededError, RunCancelledError: see `Loop.run`.
+        StoreError, RunFailedError, SupersededError, RunCancelledError, HoursSpentError: see `Loop.run`.
     """
     try:
         crew = RayCrew(context, resources, joined=joined)
@@ -117,6 +117,7 @@ def loop_of(
         watch=watch,
         share=share,
         parallel=config.resources.parallel,
+        hours=config.resources.hours,
         joined=joined,
         arrivals=arrivals,
     )

@@ -34,6 +34,16 @@ class Resources(Section):
         description="how many seconds a run waits for a store in trouble before it pauses (docs/store.md)",
     )
 
+    hours: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="the machine hours, of all attempts together, after which the run ends with what is finished;"
+        " resume with a larger value goes on with it; null: no bound",
+    )
+    price_per_hour: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="the price of one hour of one machine, in any currency; plan and results show the cost",
+    )
+
     @model_validator(mode="after")
     def _whole_gpus(self) -> typing.Self:
         if isinstance(self.gpus, float) and self.gpus > 1:

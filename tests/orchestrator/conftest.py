@@ -67,7 +67,7 @@ def leave_run(store: Store, record: RunRecord, holder: Holder = ELSEWHERE) -> No
     store.put(layout.record, record.to_json())
     holder = replace(holder, machine=record.machine)
     store.put(layout.claim(holder.number).holder, json.dumps(asdict(holder)).encode())
-    standing = Standing(record.state, 1, now(), record.finished, record.seconds, record.reason)
+    standing = Standing(record.state, 1, now(), record.finished, record.seconds, record.reason, usage=record.usage)
     store.put(layout.claim(holder.number).state, json.dumps(asdict(standing)).encode())
 
 

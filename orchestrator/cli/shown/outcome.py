@@ -47,7 +47,8 @@ def show_outcome(store: Store, record: RunRecord, rows: Sequence[Row]) -> None:
     images = f"{counted(record.images, 'image')} by {len(arms)} arms: " if len(arms) > 1 else ""
     states = ", ".join(f"{counts[state]} {state}" for state in RowState if counts[state])
     took = "" if record.seconds is None else f" in {duration(record.seconds)}"
-    print(f"{images}{states}{took}")
+    cost = "" if record.cost is None else f", at a cost of {record.cost:.2f}"
+    print(f"{images}{states}{took}{cost}")
     layout = RunLayout(record.run)
     # Runs of earlier versions deliver the pick, and say nothing of it.
     which: Restored = "best" if any(row.delivered is not None for row in rows) else "pick"

@@ -1,15 +1,20 @@
 """A plan for people: the work, and how long it would take."""
 
+import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.shown.units import duration
+from orchestrator.cli.shown.units import duration, size_of
 from orchestrator.store import Store
 from orchestrator.text import counted, printable
 
 if TYPE_CHECKING:
     from orchestrator.arms.arm import Arm
+    from orchestrator.plan.advice import Advice
+    from orchestrator.plan.estimate import Estimate
     from orchestrator.plan.plan import Plan
+    from orchestrator.plan.request import Request
     from orchestrator.settings import Config
 
 
@@ -49,11 +54,71 @@ def _lottery(arm: "Arm", config: "Config") -> str:
     return f"{arm.name}: {what}{many}, {draws}, at full size, chosen by {arm.rule}"
 
 
-def print_plan(plan: "Plan", store: Store, config_name: str) -> None:
-    """Print the work of a plan, and how long it would take."""
-    from orchestrator.plan.estimate import estimate
+@dataclass(frozen=True)
+class Forecast:
+    """What a plan takes: time, bytes of the store, and what would do where the time is longer than a day."""
 
-    config = plan.config
+    time: "Estimate"
+    store_bytes: int
+    advice: "Advice | None"
+
+
+def show_plan(request: "Request", plan: "Plan", config_name: str, *, as_json: bool) -> None:
+    """Estimate what the plan of a request takes, and print both, for people or for programs."""
+    from orchestrator.plan.advice import advice_for
+    from orchestrator.plan.estimate import estimate
+    from orchestrator.plan.room import store_bytes
+
+    store, expected = request.store, estimate(plan, request.store)
+    forecast = Forecast(expected, store_bytes(plan, store), advice_for(request, plan, expected))
+    if as_json:
+        print(json.dumps(plan_object(plan, store, config_name, forecast), indent=2))
+    else:
+        print_plan(plan, store, config_name, forecast)
+
+
+def plan_object(plan: "Plan", store: Store, config_name: str, forecast: Forecast) -> dict[str, Any]:
+    """A plan for programs: plain values. Times, bytes and the cost are upper bounds."""
+    price = plan.config.resources.price_per_hour
+    return {
+        "run": plan.run,
+        "settings": config_name,
+        "effort": None if plan.sizing is None else plan.sizing.effort,
+        "store": store.url,
+        "images": len(plan.images),
+        "rejected": [{"name": each.name, "reason": each.reason} for each in plan.rejected],
+        "tiles": 0,
+        "candidates": plan.candidates,
+        "arms": [arm.name for arm in plan.arms],
+        "trials": plan.trials,
+        "parallel": forecast.time.parallel,
+        "device": forecast.time.device,
+        "seconds": forecast.time.seconds,
+        "gpu_hours": forecast.time.gpu_hours,
+        "store_bytes": forecast.store_bytes,
+        "cost": None if price is None else forecast.time.cost(price),
+        "advice": None if forecast.advice is None else advice_of(forecast.advice),
+    }
+
+
+def advice_of(advice: "Advice") -> str:
+    """What would do instead of a run that takes longer than a day, in a sentence."""
+    ways = []
+    if advice.effort is not None:
+        within = "" if advice.is_effort_enough else "still "
+        ways.append(f"--effort {advice.effort} takes {within}at most {duration(advice.effort_seconds)}")
+    if advice.machines is not None:
+        ways.append(f"{advice.machines} machines like this one take at most a day (docs/clusters.md)")
+    if not ways:
+        ways.append("faster machines would do, such as those with a GPU, or smaller sizes (docs/tasks.md)")
+    return f"this takes at most {duration(advice.seconds)} on this machine: {'; '.join(ways)}"
+
+
+def print_plan(plan: "Plan", store: Store, config_name: str, forecast: Forecast) -> None:
+    """Print the work of a plan, and how long it would take."""
+    config, expected = plan.config, forecast.time
+    if forecast.advice is not None:
+        print(f"long        {advice_of(forecast.advice)}")
     sizes = Counter(f"{image.width}x{image.height}x{image.channels}" for image in plan.images)
     shown = ", ".join(f"{count} of {size}" if count > 1 else size for size, count in sizes.most_common(_SHOWN))
     more = f" and {len(sizes) - _SHOWN} more sizes" if len(sizes) > _SHOWN else ""
@@ -74,11 +139,16 @@ def print_plan(plan: "Plan", store: Store, config_name: str) -> None:
     for arm in plan.arms:
         print(f"arm         {_arm(arm, config)}")
     print(f"trials      at most {plan.trials}; arms share the fits that they have in common")
-    print(f"store       {store.url}")
-    expected = estimate(plan, store)
+    print(f"store       {store.url}, at most {size_of(forecast.store_bytes)} more")
+    where = "CPU" if expected.device == "cpu" else "GPU" if expected.parallel == 1 else f"{expected.parallel} GPUs"
     print(
-        f"time        at most {duration(expected.seconds)} on this machine's CPU, {expected.parallel} trials at a time"
-        f" (scoring {duration(expected.score_seconds / expected.parallel)});"
-        " fits usually stop earlier"
+        f"time        at most {duration(expected.seconds)} on this machine's {where}, {expected.parallel} trials at a"
+        f" time (scoring {duration(expected.score_seconds / expected.parallel)}); fits usually stop earlier"
     )
+    hours, price = config.resources.hours, config.resources.price_per_hour
+    if price is not None:
+        cost = f"{expected.cost(price):.2f} for {expected.seconds / 3600:.3g} machine hours at {price:g}"
+        print(f"cost        at most {cost} (resources.price_per_hour)")
+    if hours is not None:
+        print(f"hours       the run ends after {hours:g} machine hours, with what is finished (resources.hours)")
     print("nothing was run")

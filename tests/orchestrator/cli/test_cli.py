@@ -345,8 +345,43 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Command, images: str,
     assert plan["candidates"] == "1, 1 draw(s) each"
     assert plan["arm"] == "isnas-dip-blind: the best 1 by psd db strip mse, at full size"
     assert plan["trials"] == "at most 2; arms share the fits that they have in common"
-    assert plan["store"] == run.store.url
+    assert plan["store"].startswith(f"{run.store.url}, at most ")
     assert plan["time"].startswith("at most ")
+    assert not {"long", "cost", "hours"} & plan.keys()
+
+
+def test_a_dry_run_tells_programs_the_same(run: Command, images: str, tmp_path: Path) -> None:
+    (tmp_path / "images" / "c.txt").write_text("x")
+    candidates = f"score.candidates=[{CANDIDATES[0]}]"
+    words = ["--set", "network.width=8", "--set", candidates, "--set", "resources.price_per_hour=3600"]
+    status, out, err = run("submit", "--images", images, "--dry-run", "--json", *words)
+    assert (status, err) == (0, "")
+    plan = json.loads(out)
+    assert (plan["images"], plan["tiles"], plan["trials"], plan["gpu_hours"]) == (2, 0, 2, 0.0)
+    assert plan["rejected"] == [{"name": "c.txt", "reason": "not a PNG, JPEG, WebP, TIFF or BMP image"}]
+    assert plan["cost"] == pytest.approx(plan["seconds"])
+    assert plan["seconds"] > 0
+    assert plan["store_bytes"] > 2 * 9 * 7 * 3
+    assert plan["advice"] is None
+    assert not Path(run.store.url).exists()
+    assert run.mistake("submit", "--images", images, "--json")[0].startswith("submit: --json goes with --dry-run")
+
+
+def test_a_dry_run_shows_its_cost_and_its_bound(run: Command, images: str) -> None:
+    plan = dry_run(run, images, "--set", "resources.price_per_hour=0.5", "--set", "resources.hours=2")
+    assert plan["cost"].endswith(" machine hours at 0.5 (resources.price_per_hour)")
+    assert plan["hours"] == "the run ends after 2 machine hours, with what is finished (resources.hours)"
+
+
+def test_a_run_that_takes_longer_than_a_day_says_so_first(
+    run: Command, images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.plan.estimate._seconds_per_iteration", lambda plan, name, side, on: 30.0)
+    words = ["--effort", "standard", "--set", "cohort.size=2", "--set", "resources.parallel=1"]
+    plan = dry_run(run, images, *words)
+    line = plan["all"].splitlines()[0]
+    assert line.startswith("long        this takes at most ")
+    assert "--effort quick takes at most " in line
 
 
 def test_a_dry_run_knows_where_references_come_from(run: Command, images: str) -> None:
@@ -530,7 +565,7 @@ def test_the_status_for_programs_is_an_object_of_all_that_is_known(run: Command)
     assert json.loads(out) == {
         **{"run": "r1", "state": "running", "created": RECORD.created, "finished": None, "seconds": None},
         **{"images": 2, "rejected": 0, "reason": None, "driver": ELSEWHERE.name},
-        **{"stages": STAGES, "waits_for": [WAITS], "usage": usage, "mixed": None},
+        **{"stages": STAGES, "waits_for": [WAITS], "usage": usage, "cost": None, "mixed": None},
     }
 
 
@@ -557,19 +592,26 @@ def test_a_run_that_is_finished_is_watched_to_its_results(finished: Command) -> 
 
 @pytest.mark.parametrize(
     ("state", "reason"),
-    [(RunState.FAILED, "Tune failed"), (RunState.INTERRUPTED, "stopped by the user"), (RunState.CANCELLED, None)],
+    [
+        (RunState.FAILED, "Tune failed"),
+        (RunState.INTERRUPTED, "stopped by the user"),
+        (RunState.CANCELLED, None),
+        (RunState.SPENT, "its 2 machine hours are spent"),
+    ],
 )
 def test_a_run_that_did_not_finish_is_watched_to_the_way_on(
     finished: Command, state: RunState, reason: str | None
 ) -> None:
     leave_word(finished.store, state=state, reason=reason, log="so far\n")
     status, out, err = finished("watch", "r1")
-    assert status == {RunState.FAILED: 70, RunState.INTERRUPTED: 75, RunState.CANCELLED: 130}[state]
+    statuses = {RunState.FAILED: 70, RunState.INTERRUPTED: 75, RunState.CANCELLED: 130, RunState.SPENT: 69}
+    assert status == statuses[state]
+    more = " --set resources.hours=N" if state is RunState.SPENT else ""
     assert err == f"r1 is {state}{f': {reason}' if reason else ''}\n"
     assert out.splitlines() == [
         f"-- {ELSEWHERE.name}",
         "so far",
-        f"go on with       python -m orchestrator resume r1 --store {finished.store.url}",
+        f"go on with       python -m orchestrator resume r1 --store {finished.store.url}{more}",
     ]
 
 

@@ -111,7 +111,7 @@ def evaluate(bare: Evaluate, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
     bare.found(A, "imp", "oes", "random")
     bare.found(B, "imp")
     bare.store.put(f"{LAYOUT.all_tickets}/{A}/{NETWORK}.imp.0.start.pt", b"x")
-    monkeypatch.setattr("orchestrator.cli.driving.print_plan", lambda plan, store, name: bare.plans.append(plan))
+    monkeypatch.setattr("orchestrator.cli.driving.show_plan", lambda request, plan, *_, **__: bare.plans.append(plan))
     return bare
 
 

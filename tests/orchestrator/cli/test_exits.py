@@ -23,9 +23,11 @@ def test_no_command_ends_as_a_process_that_was_lost() -> None:
     assert exit_of_error(orchestrator.errors.StoreUnavailableError("away")) == 75
     assert exit_of_error(orchestrator.errors.RayLostError("gone")) == 75
     assert exit_of_error(orchestrator.errors.ImagesUnavailableError("away")) == 75
+    # No script that goes on with paused runs may go on with one whose hours are spent.
+    assert exit_of_error(orchestrator.errors.HoursSpentError("enough")) == 69
     assert exit_of_error(orchestrator.errors.RunFailedError("no way on")) == 70
     assert exit_of_error(orchestrator.errors.UserMistakeError("what")) == 2
-    assert {exit_of_error(error("")) for error in ERRORS} == {2, 70, 75, 130}
+    assert {exit_of_error(error("")) for error in ERRORS} == {2, 69, 70, 75, 130}
 
 
 @pytest.mark.parametrize("state", [state for state in RunState if state is not RunState.RUNNING])

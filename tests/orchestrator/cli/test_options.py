@@ -55,7 +55,7 @@ def images(tmp_path: Path, encoded: Encoded) -> str:
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that dry runs print."""
     made: list[Plan] = []
-    monkeypatch.setattr("orchestrator.cli.driving.print_plan", lambda plan, store, name: made.append(plan))
+    monkeypatch.setattr("orchestrator.cli.driving.show_plan", lambda request, plan, *_, **__: made.append(plan))
     return made
 
 

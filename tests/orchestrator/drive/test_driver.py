@@ -17,6 +17,7 @@ from orchestrator.cli.exits import Exit, exit_of_error
 from orchestrator.drive import driver
 from orchestrator.errors import (
     DamagedError,
+    HoursSpentError,
     ImagesUnavailableError,
     RayLostError,
     RunCancelledError,
@@ -89,6 +90,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], No
         (StoreUnavailableError("away"), StoreUnavailableError, "^away; the run r1 is paused$", RunState.INTERRUPTED),
         (ImagesUnavailableError("away"), ImagesUnavailableError, "^away; the run r1 is paused$", RunState.INTERRUPTED),
         (RayLostError("gone"), RayLostError, "^gone; the run r1 is paused$", RunState.INTERRUPTED),
+        (HoursSpentError("no more"), HoursSpentError, "^no more$", RunState.SPENT),
         (RunCancelledError("enough"), RunCancelledError, "^enough$", RunState.CANCELLED),
         (KeyboardInterrupt(), KeyboardInterrupt, "^$", RunState.INTERRUPTED),
         # Libraries may exit; the record must say so all the same.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.drive.handle import Run
-from orchestrator.errors import RunCancelledError, RunFailedError, UserMistakeError
+from orchestrator.errors import HoursSpentError, RunCancelledError, RunFailedError, UserMistakeError
 from orchestrator.images import decode
 from orchestrator.run.attempt import Holder, RunState, Standing, now
 from orchestrator.run.inputs import InputImage, Inputs, write_inputs
@@ -96,6 +96,7 @@ def test_waiting_for_a_finished_run_returns_it(store: LocalStore) -> None:
             RunCancelledError,
             r"the run r1 is cancelled; orchestrator.resume\('r1'\) goes on with it",
         ),
+        (RunState.SPENT, HoursSpentError, "the run r1 is spent: no luck; "),
         (RunState.FAILED, RunFailedError, "the run r1 is failed: no luck; "),
         (RunState.INTERRUPTED, RunFailedError, "the run r1 is interrupted: no luck; "),
     ],

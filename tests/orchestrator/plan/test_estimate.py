@@ -26,7 +26,9 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timed steps vary with the machine's other work, and take long."""
-    monkeypatch.setattr("orchestrator.plan.estimate._seconds_per_iteration", lambda plan, name, side: side**2 / 1e6)
+    monkeypatch.setattr(
+        "orchestrator.plan.estimate._seconds_per_iteration", lambda plan, name, side, device: side**2 / 1e6
+    )
 
 
 @pytest.fixture

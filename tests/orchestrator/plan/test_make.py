@@ -15,6 +15,7 @@ from orchestrator.plan.make import Resolve, make_plan, resume_plan
 from orchestrator.plan.plan import Plan
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.resources.share import Machine, Resources, resolve_resources
+from orchestrator.run.attempt import RunState
 from orchestrator.run.inputs import Rejected, Source, write_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord, check_run_name
@@ -126,6 +127,39 @@ def test_a_run_of_the_same_settings_goes_on_with_more_or_less_of_the_machine(
     assert make_plan(store, make_config(), source, run="mine").continued == told
     assert make_plan(store, make_config(resources={"parallel": 1}), source, run="mine").continued == told
     assert make_plan(store, make_config(), source, run="mine2").continued is None
+
+
+@pytest.mark.parametrize(
+    ("used", "hours", "allowed"), [(2.0, 2.0, False), (2.5, 2, False), (2, 3, True), (9, None, True)]
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_run_whose_hours_are_spent_goes_on_only_with_more_of_them(
+    store: LocalStore,
+    folder: Path,
+    make_config: MakeConfig,
+    *,
+    used: float,
+    hours: float | None,
+    allowed: bool,
+    listed: bool,
+) -> None:
+    config = make_config(resources={"hours": 1.0})
+    record = left_behind(store, folder, config, state=RunState.SPENT, usage={"machine_hours": used})
+    if listed:
+        write_inputs(store, RunLayout(record.run), planned(store, folder, config).inputs)
+    assignments = [f"resources.hours={'null' if hours is None else hours}"]
+    if allowed:
+        assert resume_plan(store, record.run, assignments, source=Source(str(folder))).config.resources.hours == hours
+        return
+    with pytest.raises(UserMistakeError, match=rf"has used {used:g} machine hours, .* --set resources\.hours=N"):
+        resume_plan(store, record.run, assignments, source=Source(str(folder)))
+
+
+def test_a_finished_run_may_have_used_its_hours(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
+    config = make_config(resources={"hours": 1.0})
+    record = left_behind(store, folder, config, state=RunState.FINISHED, usage={"machine_hours": 2.0})
+    write_inputs(store, RunLayout(record.run), planned(store, folder, config).inputs)
+    assert resume_plan(store, record.run).continued is not None
 
 
 def test_a_name_of_a_run_with_other_settings_is_refused(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import RayLostError, RunCancelledError, StoreUnavailableError, SupersededError
+from orchestrator.errors import HoursSpentError, RayLostError, RunCancelledError, StoreUnavailableError, SupersededError
 from orchestrator.fit.job import FitJob
 from orchestrator.ingest.bring import Arrival
 from orchestrator.resources.share import Machine, Resources
@@ -146,6 +146,7 @@ class Claim:
         self.stop_after: tuple[int, str] | None = None
         self.looks = 0
         self.reports: list[Any] = []
+        self.used_before = 0.0
 
     def check(self) -> None:
         self.looks += 1
@@ -156,6 +157,9 @@ class Claim:
 
     def report(self, *what: Any) -> None:
         self.reports.append(what)
+
+    def used(self, usage: dict[str, float]) -> dict[str, float]:
+        return {"machine_hours": self.used_before + usage["machine_hours"]}
 
 
 class Watch:
@@ -199,6 +203,7 @@ class Scene:
         images: int = 3,
         missing: dict[BankSpec, list[BankPart]] | None = None,
         arrivals: "Arrivals | None" = None,
+        hours: float | None = None,
     ) -> None:
         coming = 0 if arrivals is None else arrivals.coming
         self.world = World(plan_of(TWO_ARMS, images), random.Random(0), coming=coming)
@@ -220,6 +225,7 @@ class Scene:
             watch=Watch(),  # type: ignore[arg-type]
             share=Share(Resources(2, 1, "cpu", 0.0, 1e9)),
             parallel=None,
+            hours=hours,
             joined=False,
             arrivals=arrivals,
             clock=itertools.count(step=10).__next__,
@@ -346,6 +352,22 @@ def test_a_run_that_is_cancelled_stops_at_once() -> None:
     scene.claim.stop_after = (2, "now")
     with pytest.raises(RunCancelledError, match="cancelled"):
         scene.run()
+
+
+@pytest.mark.parametrize(("before", "hours"), [(0.0, 1.0), (2.5, 3.5), (9.0, 3.5)])
+def test_a_run_whose_machine_hours_are_spent_stops_and_reports_them(before: float, hours: float) -> None:
+    scene = Scene(hours=hours)
+    scene.claim.used_before = before
+    with pytest.raises(HoursSpentError, match=rf"its {hours:g} machine hours are spent .*--set resources\.hours=N"):
+        scene.run()
+    assert scene.claim.reports
+
+
+def test_a_run_goes_on_while_it_has_hours_left() -> None:
+    scene = Scene(hours=3.6)
+    scene.claim.used_before = 2.5
+    scene.run()
+    scene.world.assert_all_ended()
 
 
 def test_a_run_that_is_drained_ends_when_nothing_is_under_way() -> None:
