@@ -34,6 +34,10 @@ class Operator(Protocol):
     def symmetric(self) -> bool:
         """Whether the measurement of a mirrored image (upside down or left to right) is the mirrored measurement."""
 
+    @property
+    def reach(self) -> int:
+        """How far, in pixels of the measurement, a border changes what is measured near it."""
+
     def __call__(self, image: Tensor) -> Tensor:
         """A(x), differentiable: (N, C, H, W) to (N, C, H / scale, W / scale), of the same floating type and device."""
 
@@ -45,6 +49,7 @@ class Identity:
     name: ClassVar[str] = "identity"
     scale: ClassVar[int] = 1
     symmetric: ClassVar[bool] = True
+    reach: ClassVar[int] = 0
 
     def __call__(self, image: Tensor) -> Tensor:
         """The image itself."""
@@ -89,6 +94,12 @@ class Downsample:
         """The factor."""
         return self.factor
 
+    @property
+    def reach(self) -> int:
+        """The measured pixels near a border whose filter reaches over it."""
+        beyond = (_taps(self) - self.factor) // 2
+        return -(-beyond // self.factor)
+
     def __call__(self, image: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H / factor, W / factor)."""
         batch, channels, height, width = image.shape
@@ -132,6 +143,12 @@ class Blur:
     def symmetric(self) -> bool:
         """Whether the kernel is its own mirror image upside down and left to right."""
         return all(np.array_equal(self.kernel, np.flip(self.kernel, axis)) for axis in (0, 1))
+
+    @property
+    def reach(self) -> int:
+        """Half of the kernel's longer side."""
+        rows, columns = self.kernel.shape
+        return max(rows, columns) // 2
 
     def __call__(self, image: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape; float32 or float64."""
@@ -201,11 +218,16 @@ def _normalised(kernel: NDArray[Any]) -> NDArray[np.float32]:
     return normalised
 
 
+def _taps(operator: Downsample) -> int:
+    """How many pixels the filter of one axis covers."""
+    factor = operator.factor
+    return factor if operator.kernel == "box" else 4 * factor - factor % 2
+
+
 @lru_cache(maxsize=32)
 def _downsample_weights(operator: Downsample, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The filter of one axis: one tap for each position in its support, an odd number for an odd factor."""
-    factor = operator.factor
-    taps = factor if operator.kernel == "box" else 4 * factor - factor % 2
+    factor, taps = operator.factor, _taps(operator)
     t = np.abs(np.arange(taps) - (taps - 1) / 2) / factor
     match operator.kernel:
         case "lanczos2":
