@@ -148,7 +148,7 @@ class Blur:
     def reach(self) -> int:
         """Half of the kernel's longer side."""
         rows, columns = self.kernel.shape
-        return max(rows, columns) // 2
+        return int(max(rows, columns)) // 2
 
     def __call__(self, image: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape; float32 or float64."""
