@@ -22,6 +22,9 @@ _CHAIN = re.compile(
     r"(\.(?P<source>[a-z0-9]+(-[a-z0-9]+)+))?(\.r(?P<round>[0-9]{2}))?"
 )
 
+DRAW = re.compile(r"(.+)-draw-([2-9]|[1-9][0-9]{1,2})")
+"""The name of a prior in another draw: the prior's own, and the draw's number."""
+
 
 @dataclass(frozen=True)
 class PriorName:
@@ -82,6 +85,12 @@ class Round:
 
 FitName = PriorName | Round | Chain
 """The name of something that can be fitted. Every name has ``network``, the prior behind it, and is text by ``str``."""
+
+
+def without_draw(prior: str) -> str:
+    """The name of a prior without the number of its draw."""
+    match = DRAW.fullmatch(prior)
+    return match[1] if match else prior
 
 
 def chain_of(name: FitName) -> Chain | None:

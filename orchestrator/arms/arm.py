@@ -20,6 +20,19 @@ HEARS_HELD_OUT: frozenset[Rule] = frozenset({"held-out", "held-out+consensus"})
 
 
 @dataclass(frozen=True)
+class Band:
+    """The cohort of images whose noise is from ``low`` to below ``high``, in 8-bit grey levels."""
+
+    low: float
+    high: float
+    networks: tuple[str, ...]
+
+    def far_from(self, sigma: float) -> float:
+        """How far a level is from the band; 0 within it."""
+        return max(self.low - sigma, sigma - self.high, 0.0)
+
+
+@dataclass(frozen=True)
 class Arm:
     """A method, resolved.
 
@@ -36,6 +49,7 @@ class Arm:
         method: how a lottery's masks are found; None for other arms. The cohort of a lottery are the rounds of its
             chains, ``size`` counts the chains, and its one network is None where another arm picks it.
         source: where its masks were found, None where they are found on the image itself.
+        bands: a portfolio's cohorts by the noise of an image, ascending; ``networks`` is that of unknown noise.
     """
 
     name: str
@@ -49,6 +63,19 @@ class Arm:
     asynchronous: bool = False
     method: Method | None = None
     source: str | None = None
+    bands: tuple[Band, ...] = ()
+
+    def networks_at(self, sigma: float | None) -> tuple[str, ...] | None:
+        """The cohort of an image by its noise, in 8-bit grey levels; None where it is not known."""
+        if sigma is None or not self.bands:
+            return self.networks
+        # Where two bands meet, the level is the upper one's.
+        return min(reversed(self.bands), key=lambda band: band.far_from(sigma)).networks
+
+    @property
+    def all_networks(self) -> tuple[str, ...]:
+        """Every network that some image's cohort may have by name."""
+        return tuple(dict.fromkeys([*(self.networks or ()), *(name for band in self.bands for name in band.networks)]))
 
     @property
     def refits(self) -> int:

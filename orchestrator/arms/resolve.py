@@ -5,8 +5,10 @@ from dataclasses import replace
 from orchestrator.arms.arm import Arm
 from orchestrator.arms.lottery import chains_of
 from orchestrator.arms.ours import base_of, candidate_count, rule_of
+from orchestrator.arms.portfolio import bands_of, cohort_of
 from orchestrator.run.layout import TOGETHER
 from orchestrator.settings import ArmSettings, Config
+from orchestrator.settings.portfolio import lists_for
 
 
 def arms_of(config: Config) -> tuple[Arm, ...]:
@@ -33,6 +35,10 @@ def _cohort(config: Config, base: Arm, wish: ArmSettings) -> Arm:
     networks = base.networks if wish.networks is None else tuple(wish.networks)
     most = candidate_count(config) if networks is None else len(networks)
     size = min(wish.size or base.size, most) if networks is None else most
+    lists = lists_for(wish.portfolio or [], config.task.name)
+    if lists:
+        size = min(wish.size or base.size, *(len(each.networks) for each in lists))
+        networks = cohort_of(lists, size)
     # Where there is nothing to choose from, the cohort is the result.
     view = "full" if size == 1 else wish.view or base.view
     # The paper's rule needs the images of all its members; a single member cannot be ended; and halving uses held-out
@@ -47,7 +53,9 @@ def _cohort(config: Config, base: Arm, wish: ArmSettings) -> Arm:
         metric=wish.metric or base.metric,
         size=size,
         view=view,
-        full_fits=min(base.full_fits, size),
+        bands=bands_of(lists, size),
+        # All of a portfolio's are members of its stack, unless the arm says otherwise.
+        full_fits=min(wish.full_fits or size if lists else base.full_fits, size),
         rungs=tuple(config.cohort.rungs(config.first_rung(view), config.iterations(view)))
         if halving == "synchronous"
         else (),

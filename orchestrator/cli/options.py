@@ -8,11 +8,11 @@ from orchestrator.settings.effort import EFFORTS
 from orchestrator.settings.task import TaskName
 
 
-def add_images(parser: argparse.ArgumentParser, *, simulate: bool) -> None:
+def add_images(parser: argparse.ArgumentParser, *, simulate: bool, required: bool = True) -> None:
     """The inputs of a run; with ``simulate`` there is an option that takes clean images and degrades them."""
     section = parser.add_argument_group("images")
     section.add_argument(
-        "--images", required=True, metavar="DIR", help="the folder of images, degraded or (where simulated) clean"
+        "--images", required=required, metavar="DIR", help="the folder of images, degraded or (where simulated) clean"
     )
     truth = section.add_mutually_exclusive_group()
     truth.add_argument(
@@ -87,8 +87,8 @@ def add_settings(parser: argparse.ArgumentParser, *, without: str, arms: bool = 
             "--arms",
             metavar="A,B",
             help="the methods that restore every image: isnas-dip-blind (default), isnas-dip, random, dip, seeds,"
-            " nas-dip, deep-decoder, all, lottery-imp, lottery-random, lottery-snip, lottery-oes, lottery-dense,"
-            " lottery-decoder; or those of the settings",
+            " nas-dip, portfolio, deep-decoder, all, lottery-imp, lottery-random, lottery-snip, lottery-oes,"
+            " lottery-dense, lottery-decoder; or those of the settings",
         )
     section = parser.add_argument_group("run")
     section.add_argument(

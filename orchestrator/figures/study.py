@@ -9,7 +9,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -37,7 +37,8 @@ class Table:
 
     ``image``, ``candidate`` are names; ``psnr_oracle_stop`` (the best PSNR of the fit, dB), ``psnr`` (where it was
     stopped blind) and ``held_out_error`` are figures of its fit, NaN where it failed; ``scores`` has a column for each
-    metric.
+    metric. ``multiply_adds`` are the fits' costs, NaN where they are not known. ``task`` and ``sigma`` (grey levels)
+    are the same in all rows, None where they are not known.
     """
 
     image: NDArray[np.str_]
@@ -46,6 +47,9 @@ class Table:
     psnr: NDArray[np.float64]
     held_out_error: NDArray[np.float64]
     scores: dict[str, NDArray[np.float64]]
+    multiply_adds: NDArray[np.float64] | None = None
+    task: str | None = None
+    sigma: float | None = None
 
     @property
     def predictors(self) -> dict[str, NDArray[np.float64]]:
@@ -64,13 +68,15 @@ class Table:
         return [self._at(np.array(own)) for own in rows.values() if own]
 
     def _at(self, rows: NDArray[np.intp]) -> "Table":
-        return Table(
-            self.image[rows],
-            self.candidate[rows],
-            self.psnr_oracle_stop[rows],
-            self.psnr[rows],
-            self.held_out_error[rows],
-            {metric: values[rows] for metric, values in self.scores.items()},
+        return replace(
+            self,
+            image=self.image[rows],
+            candidate=self.candidate[rows],
+            psnr_oracle_stop=self.psnr_oracle_stop[rows],
+            psnr=self.psnr[rows],
+            held_out_error=self.held_out_error[rows],
+            scores={metric: values[rows] for metric, values in self.scores.items()},
+            multiply_adds=None if self.multiply_adds is None else self.multiply_adds[rows],
         )
 
     @property
@@ -81,6 +87,11 @@ class Table:
     def to_arrow(self) -> pa.Table:
         """The table as others load it."""
         columns = {name: getattr(self, name) for name in ("image", "candidate", BEST, "psnr", "held_out_error")}
+        if self.multiply_adds is not None:
+            columns["multiply_adds"] = self.multiply_adds
+        if self.task is not None:
+            columns["task"] = pa.array([self.task] * len(self.image), pa.string())
+            columns["sigma"] = pa.array([self.sigma] * len(self.image), pa.float64())
         return pa.table({**columns, **self.scores})
 
 
@@ -124,8 +135,15 @@ class Study:
     cohort_sizes: list[CohortSize]
 
 
-def read_table(store: Store, layout: RunLayout, images: Sequence[InputImage]) -> Table:
-    """The table of a study's run, for its finished images."""
+def read_table(
+    store: Store,
+    layout: RunLayout,
+    images: Sequence[InputImage],
+    *,
+    task: str | None = None,
+    sigma: float | None = None,
+) -> Table:
+    """The table of a study's run, for its finished images; ``task`` and ``sigma`` are the run's."""
     records: list[dict[str, Any]] = []
     for image in images:
         try:
@@ -147,6 +165,9 @@ def read_table(store: Store, layout: RunLayout, images: Sequence[InputImage]) ->
         psnr=numbers(record["fit"].get("psnr") for record in records),
         held_out_error=numbers(record["fit"].get("held_out_error") for record in records),
         scores={metric: numbers(record[metric] for record in records) for metric in metrics},
+        multiply_adds=numbers(record["fit"].get("multiply_adds") for record in records),
+        task=task,
+        sigma=sigma,
     )
 
 

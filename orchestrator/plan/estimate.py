@@ -106,7 +106,7 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         return tuple(_seconds_per_iteration(plan, name, side, device) for side in _SIDES)
 
     def iteration(arm: Arm, height: int, width: int) -> float:
-        names = arm.networks or [candidate.id for candidate in candidates]
+        names = arm.all_networks or [candidate.id for candidate in candidates]
         small, large = (median(timed(name)[at] for name in names) for at in range(len(_SIDES)))
         per_pixel = max(0.0, large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)
         pixels = scale**2 * padded_side(height, scale) * padded_side(width, scale)

@@ -184,7 +184,7 @@ def bytes_per_pixel(config: Config, channels: int) -> float:
     """
     arms = arms_of(config)
     decoders = [arm for arm in arms if arm.is_lottery and arm.traits.decoder]
-    names = {name for arm in arms if arm not in decoders for name in arm.networks or ()}
+    names = {name for arm in arms if arm not in decoders for name in arm.all_networks}
     names |= {
         _largest(config, chains_of(config, arm, arm.networks[0])[0], channels) for arm in decoders if arm.networks
     }

@@ -4,6 +4,7 @@ Scoring an image is arithmetic on the memory-mapped arrays of a bank.
 """
 
 import io
+import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,9 @@ from workers.fingerprints import (
     score_bank,
 )
 from workers.names import FitName, PriorName, parse_name
+from workers.noise import measured_weights, noise_variance
 from workers.space import Candidate
+from workers.tasks import Observation
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,16 @@ def score_image(context: RunContext, image: InputImage, without: Container[str] 
             data = create_or_read(context.store, key, _computed_scores(context, image, candidates, without))
         table = pq.read_table(io.BytesIO(data))
         scores = {metric: table[metric].to_numpy() for metric in metrics}
-    return {arm.name: _cohort(arm, candidates, scores) for arm in arms_of(context.config) if not arm.is_lottery}
+    arms = [arm for arm in arms_of(context.config) if not arm.is_lottery]
+    sigma = noise_level(Problem(context, image).observation) if any(arm.bands for arm in arms) else None
+    return {arm.name: _cohort(arm, candidates, scores, sigma) for arm in arms}
+
+
+def noise_level(observation: Observation) -> float | None:
+    """The standard deviation of an image's noise in 8-bit grey levels, estimated from the image alone; None if it
+    cannot be."""
+    noise = noise_variance(observation.pixels, measured_weights(observation.pixels, observation.known))
+    return None if noise is None else 255 * math.sqrt(noise.value)
 
 
 def _computed_scores(
@@ -88,9 +100,12 @@ def _computed_scores(
     return buffer.getvalue()
 
 
-def _cohort(arm: Arm, candidates: Sequence[Candidate], scores: dict[str, NDArray[np.float32]]) -> list[Scored]:
-    if arm.networks is not None:
-        return [Scored(parse_name(network), float(place)) for place, network in enumerate(arm.networks)]
+def _cohort(
+    arm: Arm, candidates: Sequence[Candidate], scores: dict[str, NDArray[np.float32]], sigma: float | None
+) -> list[Scored]:
+    networks = arm.networks_at(sigma)
+    if networks is not None:
+        return [Scored(parse_name(network), float(place)) for place, network in enumerate(networks)]
     # A score that is not a number comes last. Equal scores keep the candidates' order.
     by = np.nan_to_num(scores[arm.metric], nan=np.inf)
     return [

@@ -1,18 +1,22 @@
 """The arms of a run: ours by name, and methods of the user's own."""
 
 import typing
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from orchestrator.settings.cohort import HalvingName, RuleName, ViewName
 from orchestrator.settings.names import MetricName, PriorId
+from orchestrator.settings.portfolio import SHIPPED, Portfolios, read_portfolios
 from orchestrator.settings.section import Section
 from workers.lottery.methods import TRAITS, Method, MethodTraits
 
 _LOTTERY = "lottery-"
 LotteryArm = Literal["lottery-imp", "lottery-random", "lottery-snip", "lottery-oes", "lottery-dense", "lottery-decoder"]
-_CohortArm = Literal["isnas-dip-blind", "isnas-dip", "random", "dip", "seeds", "nas-dip", "deep-decoder", "all"]
+_PORTFOLIO = "portfolio"
+_CohortArm = Literal[
+    "isnas-dip-blind", "isnas-dip", "random", "dip", "seeds", "nas-dip", "portfolio", "deep-decoder", "all"
+]
 ArmName = _CohortArm | LotteryArm
 ARM_NAMES: tuple[str, ...] = tuple(name for kind in typing.get_args(ArmName) for name in typing.get_args(kind))
 
@@ -31,11 +35,33 @@ class ArmSettings(Section):
     rule: RuleName | None = Field(None, description="instead of pick.rule")
     full_fits: int | None = Field(None, ge=1, description="instead of pick.full_fits")
     halving: HalvingName | None = Field(None, description="instead of cohort.halving")
+    portfolio: Portfolios | None = Field(
+        None,
+        description="portfolio: its lists of networks: a table that `study --portfolio` has made (a YAML file), or the"
+        " name of one that ships (width32)",
+    )
     source: str | None = Field(
         None,
         pattern=r"^[a-z0-9]+(-[a-z0-9]+)+$",
         description="lottery: the source of its masks within the run lottery.tickets",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_portfolio_that_ships(cls, values: Any) -> Any:
+        """The lists that the arm has where it is given none; with them the run's record has them, too."""
+        if isinstance(values, dict) and values.get("like") == _PORTFOLIO:
+            given = values.get("networks") is not None or values.get(_PORTFOLIO) is not None
+            return values if given else {**values, _PORTFOLIO: read_portfolios(SHIPPED)}
+        return values
+
+    @model_validator(mode="after")
+    def _one_list(self) -> typing.Self:
+        if self.portfolio is not None and self.like != _PORTFOLIO:
+            raise ValueError("portfolio: the arm needs 'like: portfolio' to take its networks from a table")
+        if self.portfolio is not None and self.networks is not None:
+            raise ValueError("portfolio: its networks come from a table or from its own list, not from both")
+        return self
 
     @model_validator(mode="after")
     def _no_network_twice(self) -> typing.Self:

@@ -42,7 +42,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> typing.Self:
         cross.check_names(self.arms)
-        cross.check_widths(self.network.width, self.score, self.arms)
+        cross.check_portfolios(self.task, self.arms)
+        cross.check_widths(self.network.width, self.score, self.task, self.arms)
         cross.check_lotteries(self.lottery, self.arms, self.network.width)
         cross.check_views(self.task, self.cohort, self.arms)
         return self

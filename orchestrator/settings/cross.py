@@ -9,6 +9,7 @@ from orchestrator.settings.arms import ArmSettings
 from orchestrator.settings.cohort import Cohort
 from orchestrator.settings.lottery import Lottery
 from orchestrator.settings.names import check_width
+from orchestrator.settings.portfolio import lists_for
 from orchestrator.settings.score import Score
 from orchestrator.settings.task import Task
 from workers.space import Candidate
@@ -24,7 +25,29 @@ def check_names(arms: Sequence[ArmSettings]) -> None:
         raise ValueError("arms: 'classical' is the name of the filters (classical.use); give the arm another name")
 
 
-def check_widths(width: int, score: Score, arms: Sequence[ArmSettings]) -> None:
+def _of_portfolio(arm: ArmSettings, task: Task) -> list[str]:
+    """The networks of an arm's lists for the task."""
+    return [network for each in lists_for(arm.portfolio or [], task.name) for network in each.networks]
+
+
+def check_portfolios(task: Task, arms: Sequence[ArmSettings]) -> None:
+    """Every portfolio has a list for the task, and one for each band of noise."""
+    for arm in arms:
+        if arm.portfolio is None:
+            continue
+        lists = lists_for(arm.portfolio, task.name)
+        if not lists:
+            there = ", ".join(dict.fromkeys(each.task for each in arm.portfolio))
+            raise ValueError(
+                f"arm {arm.name}: its portfolio has no list for the task {task.name}, only for {there}; give it another"
+                " table, or networks"
+            )
+        bands = [each.noise for each in lists]
+        if len(set(bands)) < len(bands):
+            raise ValueError(f"arm {arm.name}: its portfolio has two lists for the same noise of the task {task.name}")
+
+
+def check_widths(width: int, score: Score, task: Task, arms: Sequence[ArmSettings]) -> None:
     """Every network that the settings name can be built at the width."""
     if isinstance(score.candidates, list):
         for text in score.candidates:
@@ -32,7 +55,7 @@ def check_widths(width: int, score: Score, arms: Sequence[ArmSettings]) -> None:
             if width % needed:
                 raise ValueError(f"candidate {text} needs a network.width that is a multiple of {needed}")
     for arm in arms:
-        for network in arm.networks or ():
+        for network in dict.fromkeys([*(arm.networks or ()), *_of_portfolio(arm, task)]):
             check_width(width, network, f"arm {arm.name}: network {network}")
 
 

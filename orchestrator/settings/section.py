@@ -2,7 +2,8 @@
 
 import typing
 from collections.abc import Iterable
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,9 +15,12 @@ class Section(BaseModel):
 
 
 def section_of(annotation: Any) -> type[Section] | None:
-    """The section that a setting of this type is, or that each entry of its list is."""
-    while typing.get_origin(annotation) in (list, Annotated):
-        annotation = typing.get_args(annotation)[0]
+    """The section that a setting of this type is, or that each entry of its list is; both may be null instead."""
+    while (origin := typing.get_origin(annotation)) is not None:
+        inner = [each for each in typing.get_args(annotation) if each is not type(None)]
+        if origin not in (list, Annotated) and not (origin in (Union, UnionType) and len(inner) == 1):
+            return None
+        annotation = inner[0]
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 

@@ -32,7 +32,8 @@ BLIND = (
 )
 ARMS = (
     "arms=[{name: halved, like: isnas-dip-blind, size: 4, full_fits: 1, halving: synchronous},"
-    " {name: whole, like: isnas-dip-blind, size: 4}, {name: again, like: all}, isnas-dip, dip]"
+    " {name: whole, like: isnas-dip-blind, size: 4}, {name: again, like: all}, isnas-dip, dip,"
+    " {name: listed, like: portfolio, portfolio: [{task: denoise, noise: [0, 255], networks: [dip, deep-decoder-8]}]}]"
 )
 
 
@@ -83,11 +84,13 @@ def test_arms_share_their_fits_and_none_of_them_sees_a_reference(cli: CommandLin
 
     rows = {run: {(row["image"], row["arm"]): row for row in cli.rows(run)} for run in truths}
     clean = rows["clean"]
-    assert list(clean) == [(i, a) for i in ("a.png", "b.png") for a in ("halved", "whole", "again", "isnas-dip", "dip")]
+    assert list(clean) == [
+        (i, a) for i in ("a.png", "b.png") for a in ("halved", "whole", "again", "isnas-dip", "dip", "listed")
+    ]
     assert all(row["psnr"] is None for row in rows["none"].values())
     assert all(row["psnr"] > 0 for row in clean.values())
     assert all(row["psnr_oracle_stop"] >= (row["psnr_before_reveal"] or row["psnr"]) - 1e-3 for row in clean.values())
-    assert {arm for (_, arm), row in clean.items() if row["psnr_mean"] is not None} == {"whole", "again"}
+    assert {arm for (_, arm), row in clean.items() if row["psnr_mean"] is not None} == {"whole", "again", "listed"}
 
     run = cli.folder / "dip-store/runs/clean"
     for image in ("a.png", "b.png"):
@@ -98,10 +101,11 @@ def test_arms_share_their_fits_and_none_of_them_sees_a_reference(cli: CommandLin
         assert clean[image, "whole"] == clean[image, "again"] | {"arm": "whole"}
         assert clean[image, "halved"]["iterations"] < clean[image, "whole"]["iterations"]
         assert clean[image, "dip"]["candidate"] == "dip"
+        assert clean[image, "listed"]["candidate"] in ("dip", "deep-decoder-8")
         (fits,) = (run / "fits").glob(f"{image[0]}-*")
         crops = [path.parent.name for path in fits.glob("crop/*/result.json")]
         assert len(crops) == 4
-        assert len(list(fits.glob("full/*/result.json"))) <= 5
+        assert len(list(fits.glob("full/*/result.json"))) <= 6
         assert not list(fits.rglob("checkpoint.pt"))
         (rungs,) = (run / "rungs").glob(f"{image[0]}-*")
         first, second = (json.loads((rungs / f"halved-{at}.json").read_text()) for at in (2, 4))
@@ -113,7 +117,7 @@ def test_arms_share_their_fits_and_none_of_them_sees_a_reference(cli: CommandLin
 
     comparison = list(csv.DictReader((run / "comparison.csv").read_text().splitlines()))
     assert {line["measure"] for line in comparison} == {"psnr"}
-    assert len([line for line in comparison if not line["image"]]) == 15
+    assert len([line for line in comparison if not line["image"]]) == 21
     assert {line["against"] for line in comparison} >= {"classical"}
     assert all(row["gain_over_classical"] is not None for row in clean.values())
     assert "bank" in told["none"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.lottery.methods import METHODS
-from workers.names import Chain, FitName, PriorName, Round, chain_of, parse_name
+from workers.names import Chain, FitName, PriorName, Round, chain_of, parse_name, without_draw
 from workers.networks import prior_of
 
 CANDIDATE = "158-1111101111001110001100001"
@@ -103,3 +103,8 @@ def test_what_is_almost_a_name_is_none(name: str) -> None:
 @pytest.mark.parametrize("name", ["dip.imp.0", "dip.imp.0.f16-5fb2ac1e"])
 def test_a_chain_s_name_is_no_round_s(name: str) -> None:
     assert isinstance(parse_name(name), Chain)
+
+
+def test_a_draw_is_of_the_network_without_its_number() -> None:
+    names = {"dip": "dip", "dip-draw-2": "dip", "dip-draw-1": "dip-draw-1", "nas-dip-0-0-draw-12": "nas-dip-0-0"}
+    assert {name: without_draw(name) for name in names} == names

@@ -19,6 +19,7 @@ from functools import partial
 
 import torch
 
+from workers.names import DRAW
 from workers.networks.blocks import initialise
 from workers.networks.deep_decoder import DeepDecoder
 from workers.networks.dip import DipNetwork
@@ -35,7 +36,6 @@ NAS_DIP: dict[str, str] = {
 _DIP_INPUT_CHANNELS = 32
 _DIP_SKIP_CHANNELS = 4
 _FEWEST_CHANNELS, _MOST_CHANNELS = 4, 1024
-_DRAW = re.compile(r"(.+)-draw-([2-9]|[1-9][0-9]{1,2})")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def prior_of(name: str) -> Prior:
     Raises:
         InvalidCandidateError: no network has this name.
     """
-    if (match := _DRAW.fullmatch(name)) and not _DRAW.fullmatch(match[1]):
+    if (match := DRAW.fullmatch(name)) and not DRAW.fullmatch(match[1]):
         prior = prior_of(match[1])
         return replace(prior, id=f"{prior.id}-draw-{match[2]}")
     if name == "dip":

@@ -2,7 +2,9 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.shown.units import duration, size_of
@@ -32,12 +34,23 @@ def _arm(arm: "Arm", config: "Config") -> str:
     source = f"the best {arm.size} by {arm.metric}" if arm.networks is None else ", ".join(arm.networks)
     if arm.metric == "random" and arm.networks is None:
         source = f"{arm.size} at random"
+    if arm.bands:
+        source = "; ".join(f"noise {band.low:g} to {band.high:g}: {', '.join(band.networks)}" for band in arm.bands)
     if arm.size == 1:
         return f"{arm.name}: {source}, at full size"
     view = {"crop": f"crops of {config.cohort.crop_px} px", "downscale": "the image made small", "full": "full size"}
     halved = f", halved after {', '.join(map(str, arm.rungs))} iterations" if arm.rungs else ""
     then = f", then the best {arm.refits} at full size" if arm.refits else ""
     return f"{arm.name}: {source}, on {view[arm.view]}{halved}, chosen by {arm.rule}{then}"
+
+
+def _learnt_on(plan: "Plan") -> Iterator[tuple[str, str]]:
+    """The arms whose portfolios were learnt on pictures of the plan, by the names of these."""
+    stems = {PurePosixPath(image.name).stem for image in plan.images}
+    for arm in plan.config.arms:
+        learnt = {image for each in arm.portfolio or () for image in each.images if PurePosixPath(image).stem in stems}
+        if learnt:
+            yield arm.name, ", ".join(sorted(learnt))
 
 
 def _lottery(arm: "Arm", config: "Config") -> str:
@@ -138,6 +151,8 @@ def print_plan(plan: "Plan", store: Store, config_name: str, forecast: Forecast)
         print(f"candidates  {plan.candidates}, {config.score.draws} draw(s) each")
     for arm in plan.arms:
         print(f"arm         {_arm(arm, config)}")
+    for name, learnt in _learnt_on(plan):
+        print(f"            {name}: its networks were learnt on {printable(learnt)}: no test of them")
     print(f"trials      at most {plan.trials}; arms share the fits that they have in common")
     print(f"store       {store.url}, at most {size_of(forecast.store_bytes)} more")
     where = "CPU" if expected.device == "cpu" else "GPU" if expected.parallel == 1 else f"{expected.parallel} GPUs"

@@ -110,5 +110,7 @@ def test_help_has_sections_and_ends_with_examples(command: str, capsys: pytest.C
         main([command, "--help"])
     text = capsys.readouterr().out
     sections = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert [*sections[-6:]] == ["images:", "task:", "effort and settings:", "run:", "where:", "examples:"]
+    own = ["portfolio:"] if command == "study" else []
+    expected = ["images:", *own, "task:", "effort and settings:", "run:", "where:", "examples:"]
+    assert sections[-len(expected) :] == expected
     assert f"  python -m orchestrator {command} --" in text

@@ -312,7 +312,8 @@ def study_table(store: Store) -> Table:
     failed = Fitted(FitRecord(PriorName("z"), "full", "failed", reason="the fit diverged"))
     put(store, "a.png", [done("y", 28, 0.1), done("x", 26, 0.2), failed, done("z", 40, 0.0, "crop")], scores)
     put(store, "b,\n1.png", [done("x", 31, 0.4), done("z", 30, None)], scores)
-    return read_table(store, LAYOUT, [image("a.png"), image("not yet.png"), image("b,\n1.png")])
+    images = [image("a.png"), image("not yet.png"), image("b,\n1.png")]
+    return read_table(store, LAYOUT, images, task="denoise", sigma=25.0)
 
 
 def test_the_table_has_a_row_for_every_candidate_of_every_image_that_is_done(store: Store) -> None:
@@ -335,7 +336,8 @@ def test_the_files_hold_the_table_as_it_is(store: Store) -> None:
     assert again.schema.equals(found.to_arrow().schema)
     for column in again.column_names:
         np.testing.assert_array_equal(again[column].to_numpy(), found.to_arrow()[column].to_numpy())
-    columns = ["image", "candidate", "psnr_oracle_stop", "psnr", "held_out_error", "psd db strip mse", "task loss"]
+    columns = ["image", "candidate", "psnr_oracle_stop", "psnr", "held_out_error", "multiply_adds"]
+    columns += ["task", "sigma", "psd db strip mse", "task loss"]
     assert again.column_names == columns
     lines = list(csv.DictReader(io.StringIO(store.get(LAYOUT.study("table.csv")).decode(), newline="")))
     assert list(lines[0]) == columns
@@ -365,5 +367,5 @@ def test_a_study_of_which_nothing_is_done_is_empty(store: Store) -> None:
     study = study_of(found)
     assert (study.images, study.candidates, study.taus, study.cohort_sizes) == (0, 0, [], [])
     write_study(store, LAYOUT, found, study)
-    header = "image,candidate,psnr_oracle_stop,psnr,held_out_error\n"
+    header = "image,candidate,psnr_oracle_stop,psnr,held_out_error,multiply_adds\n"
     assert store.get(LAYOUT.study("table.csv")).decode() == header

@@ -11,11 +11,12 @@ from orchestrator.arms.candidates import candidates_of
 from orchestrator.fit.problem import Problem
 from orchestrator.run.layout import image_key
 from orchestrator.score.bank import bank_of
-from orchestrator.score.score import Scored, score_image
+from orchestrator.score.score import Scored, noise_level, score_image
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from tests.orchestrator.score.given import fill_bank
 from workers.fingerprints import compute_bank, image_fingerprint, score_bank
 from workers.names import PriorName
+from workers.tasks import Observation
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +108,25 @@ def test_networks_by_name_need_no_scores(make_bench: MakeBench, make_config: Mak
     assert [str(scored.name) for scored in cohorts["deep-decoder"]] == ["deep-decoder-64", "deep-decoder-128"]
     assert [scored.score for scored in cohorts["nas-dip"]] == [0.0, 1.0, 2.0]
     assert not bench.store.exists(bench.context.layout.scores(bench.image.id))
+
+
+@pytest.mark.parametrize(("sigma", "network"), [(10, "dip"), (25, "dip-inpaint"), (60, "deep-decoder-64")])
+def test_a_portfolio_s_cohort_follows_the_noise_that_the_image_itself_shows(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, sigma: int, network: str
+) -> None:
+    bands = {(0, 17): "dip", (17, 40): "dip-inpaint", (40, 255): "deep-decoder-64"}
+    lists = [{"task": "denoise", "noise": band, "networks": [name, CANDIDATES[0]]} for band, name in bands.items()]
+    config = make_config(
+        arms=[{"name": "mine", "like": "portfolio", "portfolio": lists}], task={"sigma": sigma}, cohort={"size": 2}
+    )
+    bench = make_bench(config, encoded(64, 64), simulate=True)
+    assert [str(each.name) for each in only(score_image(bench.context, bench.image))] == [network, CANDIDATES[0]]
+    level = noise_level(Problem(bench.context, bench.image).observation)
+    assert level == pytest.approx(sigma, rel=0.3)
+
+
+def test_an_image_of_one_pixel_shows_no_noise() -> None:
+    assert noise_level(Observation(np.zeros((3, 1, 1), np.float32))) is None
 
 
 def test_more_than_there_are_cannot_be_kept(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded) -> None:

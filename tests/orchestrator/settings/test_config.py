@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.settings import ArmSettings, Config, described_settings, resolve
+from orchestrator.settings import Config, described_settings, resolve
+from orchestrator.settings.section import section_of
 from tests.orchestrator.settings.given import NAMES
 
 
@@ -25,7 +26,7 @@ def test_every_setting_is_described_and_can_be_set_by_its_name() -> None:
         for part in name.split("."):
             model = place if isinstance(place, type) else None
             field = model.model_fields[part.removesuffix("[]")]
-            place = ArmSettings if part == "arms[]" else field.annotation
+            place = section_of(field.annotation) if part.endswith("[]") else field.annotation
         assert default == str(None if field.is_required() else field.default)
     assert len(NAMES) == len(set(NAMES)) > 50
-    assert {"arms", "arms[].name", "arms[].networks"} <= set(NAMES)
+    assert {"arms", "arms[].name", "arms[].networks", "arms[].portfolio[].noise"} <= set(NAMES)

@@ -33,6 +33,7 @@ def test_an_old_spelling_has_the_settings_that_it_had(case: dict[str, Any]) -> N
     # Without --config the sizes were those of quickstart, as they are now on a CPU.
     settings = flat(asked.resolve(None if asked.base is not None else "quick").model_dump(mode="json"))
     before = OLD["plain"] | case["changes"]
+    before["arms"] = [{"portfolio": None, **arm} for arm in before["arms"]]
     # A setting that did not exist then is at its default.
     assert {name: settings[name] for name in before} == before
     assert all(settings[name] == flat(Config().model_dump(mode="json"))[name] for name in settings.keys() - before)

@@ -96,7 +96,7 @@ def test_arms_are_chosen_by_name_in_their_order_and_the_settings_know_more_of_th
 
 def test_an_arm_that_is_none_is_named_beside_those_there_are() -> None:
     lotteries = ", ".join(f"lottery-{method}" for method in ("imp", "random", "snip", "oes", "dense", "decoder"))
-    known = f"isnas-dip-blind, isnas-dip, random, dip, seeds, nas-dip, deep-decoder, all, {lotteries}"
+    known = f"isnas-dip-blind, isnas-dip, random, dip, seeds, nas-dip, portfolio, deep-decoder, all, {lotteries}"
     assert arm_mistakes("dip,dup") == [f"--arms: no arm is called 'dup'; there are: {known}"]
     (line,) = arm_mistakes("dup", "arms=[{name: mine}]")
     assert line == f"--arms: no arm is called 'dup'; there are: mine, {known}"
