@@ -45,6 +45,7 @@ class Arm:
         rule: how one of the cohort is chosen.
         full_fits: how many of the best become results at full size: the pick, and with others their mean.
         rungs: iterations at which the worse part of the cohort ends; empty where all are fitted to the end.
+        races: whether only ``full_fits`` go on from its rung.
         asynchronous: whether Tune's ASHA ends members one by one instead.
         method: how a lottery's masks are found; None for other arms. The cohort of a lottery are the rounds of its
             chains, ``size`` counts the chains, and its one network is None where another arm picks it.
@@ -64,6 +65,11 @@ class Arm:
     method: Method | None = None
     source: str | None = None
     bands: tuple[Band, ...] = ()
+    races: bool = False
+
+    def going_on(self, size: int, keep_share: float) -> int:
+        """How many of so many members go on from a rung: at least as many as become results."""
+        return self.full_fits if self.races else max(self.full_fits, round(keep_share * size))
 
     def networks_at(self, sigma: float | None) -> tuple[str, ...] | None:
         """The cohort of an image by its noise, in 8-bit grey levels; None where it is not known."""

@@ -10,6 +10,14 @@ from orchestrator.run.layout import TOGETHER
 from orchestrator.settings import ArmSettings, Config
 from orchestrator.settings.portfolio import lists_for
 
+_RUNNERS, _RACE_RUNG, _FEWEST_LEFT = 12, 1 / 6, 3
+"""A race: how many begin, at which share of the iterations all but the best end, and how many go on at least.
+
+With 12 at 50 of 300 iterations and 3 to the end, denoising had 27.84 dB for the price of 4.5 fits, where 8 whole fits
+at random had 27.81; inpainting 30.43 where 8 had 30.40. One that goes on instead of three lost 1.1 dB (means of all
+choices from 15 networks, three pictures and one).
+"""
+
 
 def arms_of(config: Config) -> tuple[Arm, ...]:
     """The arms of a run, in the order of the settings."""
@@ -47,17 +55,30 @@ def _cohort(config: Config, base: Arm, wish: ArmSettings) -> Arm:
     misleading = noise == "correlated" or (noise == "auto" and config.task.kind.correlated_noise)
     whole = base.rule == "weighted-mean" or size == 1 or misleading
     halving = "none" if whole else wish.halving or config.cohort.halving
-    return replace(
+    # All of a portfolio's are members of its stack, unless the arm says otherwise.
+    full_fits = wish.full_fits or size if lists else base.full_fits
+    arm = replace(
         base,
         networks=networks,
         metric=wish.metric or base.metric,
         size=size,
         view=view,
         bands=bands_of(lists, size),
-        # All of a portfolio's are members of its stack, unless the arm says otherwise.
-        full_fits=min(wish.full_fits or size if lists else base.full_fits, size),
-        rungs=tuple(config.cohort.rungs(config.first_rung(view), config.iterations(view)))
-        if halving == "synchronous"
-        else (),
+        full_fits=min(full_fits, size),
         asynchronous=halving == "asha" and view != "full",
     )
+    if halving == "synchronous":
+        return replace(arm, rungs=tuple(config.cohort.rungs(config.first_rung(view), config.iterations(view))))
+    return _race(config, arm, wish, most) if halving == "race" else arm
+
+
+def _race(config: Config, arm: Arm, wish: ArmSettings, most: int) -> Arm:
+    """An arm whose cohort begins at full size, and whose best few go on to the end without being begun anew."""
+    shortlist = arm.networks is None and wish.like != "all"
+    size = min(wish.size or _RUNNERS, most) if shortlist else arm.size
+    view = wish.view or "full"
+    full_fits = min(wish.full_fits or max(arm.full_fits, _FEWEST_LEFT), size)
+    first = config.cohort.first_rung or max(1, round(_RACE_RUNG * config.iterations(view)))
+    ends_some = full_fits < size and first < config.iterations(view)
+    rungs = (first,) if ends_some else ()
+    return replace(arm, size=size, view=view, full_fits=full_fits, rungs=rungs, races=ends_some)

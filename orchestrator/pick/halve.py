@@ -31,8 +31,7 @@ def halve(
         error = _error_at(context, FitJob(image, arm.view, name, iterations), iterations)
         if error is not None:
             errors[name] = error
-    # At least as many go on as will be fitted at full size.
-    keep = max(arm.full_fits, round(context.config.cohort.keep_share * len(cohort)))
+    keep = arm.going_on(len(cohort), context.config.cohort.keep_share)
     best = sorted(errors, key=lambda name: errors[name])[:keep]
     # If no error is known (an image of one pixel, a cohort that failed), there is no reason to end any member.
     go_on = [name for name in cohort if name in best] or list(cohort)

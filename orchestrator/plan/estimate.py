@@ -151,5 +151,5 @@ def halved_iterations(arm: Arm, iterations: int, keep_share: float) -> int:
     total, before, size = 0, 0, arm.size
     for rung in (*arm.rungs, iterations):
         total += size * (rung - before)
-        size, before = max(arm.full_fits, round(keep_share * size)), rung
+        size, before = arm.going_on(size, keep_share), rung
     return total

@@ -40,6 +40,8 @@ def _arm(arm: "Arm", config: "Config") -> str:
         return f"{arm.name}: {source}, at full size"
     view = {"crop": f"crops of {config.cohort.crop_px} px", "downscale": "the image made small", "full": "full size"}
     halved = f", halved after {', '.join(map(str, arm.rungs))} iterations" if arm.rungs else ""
+    if arm.races:
+        halved = f", of which the best {arm.full_fits} go on after {arm.rungs[0]} iterations"
     then = f", then the best {arm.refits} at full size" if arm.refits else ""
     return f"{arm.name}: {source}, on {view[arm.view]}{halved}, chosen by {arm.rule}{then}"
 

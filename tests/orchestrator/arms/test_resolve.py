@@ -63,3 +63,39 @@ def test_asynchronous_halving_is_tune_s_and_has_no_rungs_of_ours(make_config: Ma
     assert (arm.rungs, arm.asynchronous) == ((), True)
     # A fit at full size is a result, and others may want it.
     assert not arm_of(make_config, {"name": "mine", "halving": "asha", "view": "full"}).asynchronous
+
+
+RACE = {"halving": "race"}
+
+
+def test_in_a_race_twelve_begin_at_full_size_and_three_go_on(make_config: MakeConfig) -> None:
+    arm = arm_of(make_config, "isnas-dip-blind", cohort=RACE | {"first_rung": None}, fit={"iterations": 300})
+    assert (arm.size, arm.view, arm.full_fits, arm.refits) == (12, "full", 3, 0)
+    assert (arm.rungs, arm.races, arm.asynchronous) == ((50,), True, False)
+    assert (arm.going_on(12, 0.5), arm.going_on(3, 0.5)) == (3, 3)
+    halved = arm_of(make_config, "isnas-dip-blind", cohort={"halving": "synchronous"})
+    assert [halved.going_on(size, 0.5) for size in (12, 3)] == [6, 2]
+
+
+def test_a_race_has_the_sizes_that_are_given(make_config: MakeConfig) -> None:
+    own = {"name": "mine", "like": "random", "size": 20, "full_fits": 1, "halving": "race", "view": "crop"}
+    arm = arm_of(make_config, own)
+    assert (arm.size, arm.view, arm.full_fits, arm.rungs) == (20, "crop", 1, (10,))
+    assert arm_of(make_config, "random", cohort=RACE, pick={"full_fits": 5}, fit={"iterations": 99}).full_fits == 5
+    assert arm_of(make_config, "random", cohort=RACE, score={"candidates": list(CANDIDATES)}).size == 3
+    assert arm_of(make_config, "all", cohort=RACE).size == 40
+
+
+def test_there_is_no_race_where_none_would_end(make_config: MakeConfig) -> None:
+    for arm in ("nas-dip", "portfolio", "seeds", "dip"):
+        raced = arm_of(make_config, arm, cohort=RACE)
+        assert (raced.rungs, raced.races, raced.view) == ((), False, "full")
+        assert raced.full_fits == raced.size
+    short = arm_of(make_config, "random", cohort=RACE, fit={"iterations": 10})
+    assert (short.rungs, short.races) == ((), False)
+
+
+def test_where_held_out_errors_mislead_a_cohort_is_fitted_as_without_a_race(make_config: MakeConfig) -> None:
+    for arm, task in (("isnas-dip", "denoise"), ("isnas-dip-blind", "jpeg")):
+        plain, raced = (arm_of(make_config, arm, task={"name": task}, cohort=each) for each in ({}, RACE))
+        assert plain == raced

@@ -37,6 +37,12 @@ def test_the_better_half_goes_on_from_a_rung_in_the_cohorts_order(halved: Bench)
     assert halve(halved.context, halved.image, arm, [B, C], 4) == [C]
 
 
+def test_in_a_race_no_more_go_on_than_become_results(halved: Bench) -> None:
+    for name, error in ((A, 0.3), (B, 0.1), (C, 0.2)):
+        leave_record(halved, name, paused(error), rung=2)
+    assert halve(halved.context, halved.image, replace(arm_of(halved), races=True), NAMES, 2) == [B]
+
+
 def test_a_decision_at_a_rung_stands_whatever_comes_later(halved: Bench) -> None:
     arm = arm_of(halved)
     for name, error in ((A, 0.3), (B, 0.1), (C, 0.2)):
