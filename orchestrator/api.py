@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
 from orchestrator.drive.handle import Run, Silent, store_at
 from orchestrator.drive.upkeep import import_run, prune_store
 from orchestrator.errors import UserMistakeError
+from orchestrator.plan.given import folders_given, source_given
 from orchestrator.run.inputs import Source
 from orchestrator.run.progress import Listener
 from orchestrator.run.record import check_run_name, list_runs, new_run_name, read_run
-from orchestrator.settings.effort import TASK_OPTIONS, Effort, Wanted, check_effort
+from orchestrator.settings.effort import Effort, Wanted, wanted_of
 from orchestrator.settings.reading import Assigned, assignments_of
 
 if TYPE_CHECKING:
@@ -213,12 +214,15 @@ def resume(
             record names code or folders that are not given here, and is not trusted.
         OrchestratorError: as `submit` does.
     """
-    from orchestrator.drive.retry import try_again  # imported here: it imports torch
-    from orchestrator.plan.request import OldRun, folders_given
+    folders, opened = folders_given(images, references, masks), store_at(store)
+    read_run(opened, run)
 
-    folders = folders_given(images, references, masks)
-    request = OldRun(store_at(store), run, tuple(assignments_of(settings)), folders, trust)
+    from orchestrator.plan.request import OldRun  # imported here: it imports torch
+
+    request = OldRun(opened, run, tuple(assignments_of(settings)), folders, trust)
     if retry_failed:
+        from orchestrator.drive.retry import try_again
+
         try_again(request, where.get("listener") or Silent())
     return _start(request, **where)
 
@@ -242,18 +246,20 @@ def submission(
 ) -> "Request":
     """The request that `submit` starts; its ``plan()`` is what a dry run shows."""
     names = arms if arms is None or isinstance(arms, str) else ",".join(arms)
-    wanted = _wanted(what, assignments_of(what.get("settings", ())), arms=names)
-    return _new_run(images, what, wanted, "submit", simulate=simulate)
+    source = _source(images, what, simulate=simulate)
+    wanted = wanted_of(what, assignments_of(what.get("settings", ())), arms=names)
+    return _new_run(source, what, wanted, "submit", simulate=simulate)
 
 
 def study_request(images: str | Path, *, candidates: str | int, **what: Unpack[What]) -> "Request":
     """The request that `study` starts."""
     from orchestrator.plan.study import study_settings
 
-    wanted = _wanted(what, [*assignments_of(what.get("settings", ())), *study_settings(str(candidates))])
+    source = _source(images, what)
+    wanted = wanted_of(what, [*assignments_of(what.get("settings", ())), *study_settings(str(candidates))])
     wanted = replace(wanted, typed={"score.candidates": "--candidates"})
     # Without references the images are the clean ones.
-    return _new_run(images, what, wanted, "study", simulate=what.get("references") is None)
+    return _new_run(source, what, wanted, "study", simulate=what.get("references") is None)
 
 
 def evaluation(
@@ -268,17 +274,18 @@ def evaluation(
     **what: Unpack[What],
 ) -> "Request":
     """The request that `evaluate` starts."""
+    source, opened = _source(images, what, simulate=simulate), store_at(what.get("store"))
+    found = read_run(opened, tickets)
+
     from orchestrator.plan.evaluation import TicketChoice, evaluation_settings
     from orchestrator.plan.plan import config_of
 
-    opened = store_at(what.get("store"))
-    found = read_run(opened, tickets)
     choice = TicketChoice(tickets, rounds, methods, sources)
     assignments = [*evaluation_settings(choice, opened, found.config), *assignments_of(what.get("settings", ()))]
-    wanted = _wanted(what, assignments)
+    wanted = wanted_of(what, assignments)
     if wanted.base is None:
         wanted = replace(wanted, base=config_of(found), trust=trust)
-    return _new_run(images, what, wanted, "evaluate", simulate=simulate)
+    return _new_run(source, what, wanted, "evaluate", simulate=simulate)
 
 
 def _split(options: Options) -> tuple[What, Where]:
@@ -295,31 +302,19 @@ def _split(options: Options) -> tuple[What, Where]:
     return cast(What, what), cast(Where, where)
 
 
-def _wanted(what: What, assignments: Sequence[str], *, arms: str | None = None) -> Wanted:
-    options: dict[str, object] = {"name": what.get("task"), **{name: what.get(name) for name in TASK_OPTIONS}}
-    config = what.get("config")
-    return Wanted(
-        None if config is None else str(config),
-        check_effort(what.get("effort")),
-        {name: value for name, value in options.items() if value is not None},
-        assignments,
-        arms,
-    )
+def _source(images: str | Path, what: What, *, simulate: bool = False) -> Source:
+    files = (what.get("references"), what.get("masks"), what.get("config"))
+    return source_given(images, *files, mask_known=what.get("mask_known", "white"), simulate=simulate)
 
 
-def _new_run(images: str | Path, what: What, wanted: Wanted, command: str, *, simulate: bool) -> "Request":
-    from orchestrator.plan.request import NewRun
-
-    colour = what.get("mask_known", "white")
-    if colour not in ("white", "black"):
-        raise UserMistakeError(f"mask_known: white or black, not {colour!r}")
-    references, masks = (None if place is None else str(place) for place in (what.get("references"), what.get("masks")))
-    if command != "study" and simulate and references is not None:
-        raise UserMistakeError("simulate: the images are the clean ones then; give no references")
+def _new_run(source: Source, what: What, wanted: Wanted, command: str, *, simulate: bool) -> "Request":
     run = what.get("run")
     name = new_run_name() if run is None else check_run_name(run)
-    source = Source(str(images), references, masks, colour == "white")
-    return NewRun(store_at(what.get("store")), name, source, wanted, simulate, command)
+    store = store_at(what.get("store"))
+
+    from orchestrator.plan.request import NewRun  # imported here: it imports torch
+
+    return NewRun(store, name, source, wanted, simulate, command)
 
 
 def _start(

@@ -13,7 +13,7 @@ from orchestrator.arms.resolve import arms_of
 from orchestrator.images import decode_mask, encode_mask
 from orchestrator.ingest.files import check_folder
 from orchestrator.ingest.folder import Upload
-from orchestrator.run.inputs import InputImage, Inputs, Rejected, write_inputs
+from orchestrator.run.inputs import InputImage, Inputs, Rejected, is_brought, write_inputs
 from orchestrator.run.layout import RunLayout, image_key
 from orchestrator.run.rows import Row, RowState, rows_record
 from orchestrator.run.upkeep import wait_for_prune
@@ -177,7 +177,7 @@ class Bringing:
 def bring_one(store: Store, upload: Upload, *, max_pixels: int, white_is_known: bool) -> str | None:
     """Bring an image with its reference and mask; return the reason if it cannot be used, else None.
 
-    Until the image is listed in a run's inputs, a prune may delete it.
+    What the store has damaged is replaced. Until the image is listed in a run's inputs, a prune may delete it.
 
     Raises:
         ImagesUnavailableError: not a file has vanished, but the folder that it lay in.
@@ -185,7 +185,7 @@ def bring_one(store: Store, upload: Upload, *, max_pixels: int, white_is_known: 
     image = upload.image
     files = [(upload.path, image.file), (upload.reference_path, image.reference), (upload.mask_path, image.mask)]
     for path, file in files:
-        if path is None or file is None or store.exists(image_key(file)):
+        if path is None or file is None or is_brought(store, file):
             continue
         try:
             data = path.read_bytes()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from orchestrator.errors import DamagedError, UserMistakeError
 from orchestrator.keep.parcel import LIST, Packed, read_parcel, verified
-from orchestrator.run.layout import RUNS, RunLayout
+from orchestrator.run.inputs import is_brought
+from orchestrator.run.layout import IMAGES, RUNS, RunLayout
 from orchestrator.run.upkeep import check_upkeep, upkeep
 from orchestrator.store import Store
 from orchestrator.text import printable
@@ -57,7 +58,7 @@ def import_run(
             if key == layout.record:
                 record = data
             elif not key.startswith(f"{RUNS}/"):
-                if not store.exists(key):
+                if not _is_whole(store, key):
                     store.put(key, data)
             elif is_new:
                 store.put(key, data)
@@ -84,6 +85,13 @@ def _make_room(store: Store, layout: RunLayout) -> None:
         store.delete(layout.reservation)
         raise _taken(store, layout)
     store.delete_many([key for key in store.keys(layout.root) if key not in (layout.reservation, layout.record)])
+
+
+def _is_whole(store: Store, key: str) -> bool:
+    """Whether a store has what runs share, as far as it can tell cheaply. A bank of other content is as good."""
+    if key.startswith(f"{IMAGES}/"):
+        return is_brought(store, key.rpartition("/")[2])
+    return store.checksum(key) is not None
 
 
 def _read_again(path: Path, listed: Mapping[str, Packed]) -> Iterator[tuple[str, bytes]]:

@@ -27,7 +27,9 @@ from orchestrator.text import printable
 
 _BATCH_BYTES = 64 << 20
 _BATCH_OBJECTS = 256
-_PUT_BACK = "resume ends an unfinished image that needs it without a result: put back a good copy"
+_PUT_BACK = (
+    "resume ends an unfinished image that needs it without a result: put back a good copy, or submit its file again"
+)
 
 
 @dataclass

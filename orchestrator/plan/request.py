@@ -1,9 +1,7 @@
 """A user's request for a run before anything is checked; it makes the plan for the machines at hand."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from orchestrator.errors import UserMistakeError
 from orchestrator.plan.effort import choose_effort
 from orchestrator.plan.make import AHEAD, Resolve, make_plan, resolve_here, resume_plan
 from orchestrator.plan.plan import Plan
@@ -62,18 +60,6 @@ class OldRun:
         return resume_plan(
             self.store, self.run, self.assignments, source=self.source, trust=self.trust, resolve=resolve, ahead=ahead
         )
-
-
-def folders_given(images: str | Path | None, references: str | Path | None, masks: str | Path | None) -> Source | None:
-    """The folders of a run to be resumed; None if none are given.
-
-    Raises:
-        UserMistakeError: the folder of its images is missing.
-    """
-    if images is None and (references is not None or masks is not None):
-        raise UserMistakeError("references, masks: they go with images, the folder of the run's images")
-    clean, holes = (None if place is None else str(place) for place in (references, masks))
-    return None if images is None else Source(str(images), clean, holes)
 
 
 Request = NewRun | OldRun

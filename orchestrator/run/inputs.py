@@ -122,6 +122,15 @@ def read_input(store: Store, file: str) -> bytes:
     return data
 
 
+def is_brought(store: Store, file: str) -> bool:
+    """Whether a store has an image, a reference or a mask whole, as far as it can tell cheaply; what it has damaged is
+    brought again.
+    """
+    found = store.checksum(key := image_key(file))
+    named = _OF_CONTENT.fullmatch(key)
+    return bool(found) and (named is None or named[1] == found)
+
+
 def check_content(place: str, sha256: str) -> None:
     """Compare the content of an input with its name at the end of a key, or of a path.
 
@@ -134,7 +143,7 @@ def check_content(place: str, sha256: str) -> None:
     if named is not None and named[1] != sha256:
         raise DamagedError(
             f"{printable(place)} is damaged: its content is not the one that its name says (SHA-256); put back a good"
-            " copy, or delete it and submit the image again"
+            " copy, or submit the image again"
         )
 
 

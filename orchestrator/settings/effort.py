@@ -133,6 +133,19 @@ class Wanted:
                 raise UserMistakeError(f"--{option}: the task is {config.task.name}; this option goes with {theirs}")
 
 
+def wanted_of(what: Mapping[str, Any], assignments: Sequence[str], *, arms: str | None = None) -> Wanted:
+    """The settings that a user asks for by the options of `orchestrator.api.What`, and by further assignments."""
+    options = {"name": what.get("task"), **{name: what.get(name) for name in TASK_OPTIONS}}
+    config = what.get("config")
+    return Wanted(
+        None if config is None else str(config),
+        check_effort(what.get("effort")),
+        {name: value for name, value in options.items() if value is not None},
+        assignments,
+        arms,
+    )
+
+
 def file_of(effort: Effort, task: str) -> str:
     """The name of the shipped settings that an effort takes its sizes from."""
     if effort == "quick":

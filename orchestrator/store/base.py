@@ -110,6 +110,12 @@ class Store(Protocol):
     def exists(self, key: str) -> bool:
         """Whether the key holds an object."""
 
+    def checksum(self, key: str) -> str | None:
+        """The SHA-256 of an object, as cheaply as it can be had; None if there is none, or it is seen to be damaged.
+
+        A folder reads the object. A service is asked for what it keeps of it; empty if it keeps none.
+        """
+
     def delete(self, key: str) -> None:
         """Delete an object; nothing happens if there is none."""
 

@@ -14,6 +14,7 @@ damage an object::
 It needs pytest, and nothing else imports it.
 """
 
+import hashlib
 import os
 import pickle
 import threading
@@ -46,6 +47,7 @@ EVERY_OPERATION: dict[str, Callable[[Store], object]] = {
     "get_many": lambda store: list(store.get_many(["a/b"])),
     "put": lambda store: store.put("a/b", b"1"),
     "create": lambda store: store.create("a/c", b"1"),
+    "checksum": lambda store: store.checksum("a/b"),
     "exists": lambda store: store.exists("a/c"),
     "delete": lambda store: store.delete("a/b"),
     "delete_all": lambda store: store.delete_all("a"),
@@ -140,6 +142,15 @@ class StoreContract:
             store.local_path("a/b")
         store.put("a/b", b"as it was written")
         assert store.get("a/b") == b"as it was written"
+
+    def test_a_checksum_is_that_of_what_was_written_and_there_is_none_of_nothing(self, store: Store) -> None:
+        assert store.checksum("a/b") is None
+        for data in (b"first", b"second", b""):
+            store.put("a/b", data)
+            assert store.checksum("a/b") == hashlib.sha256(data).hexdigest()
+        store.create("a/c", b"created")
+        assert store.checksum("a/c") == hashlib.sha256(b"created").hexdigest()
+        assert store.checksum("a") is None
 
     def test_create_writes_once(self, store: Store) -> None:
         assert store.create("claim", b"first")

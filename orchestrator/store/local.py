@@ -140,6 +140,13 @@ class LocalStore:
                 return False
         return state is not None and stat.S_ISREG(state.st_mode)
 
+    def checksum(self, key: str) -> str | None:
+        """The SHA-256 of an object; None if there is none, or it is damaged."""
+        try:
+            return hashlib.sha256(self.get(key)).hexdigest()
+        except (NotFoundError, DamagedError):
+            return None
+
     def delete(self, key: str) -> None:
         """Delete an object; nothing happens if there is none."""
         gone = (*NOT_THERE, LinkError, IsADirectoryError)

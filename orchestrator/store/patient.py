@@ -101,6 +101,10 @@ class PatientStore:
         """Whether the key holds an object."""
         return self._patiently(lambda: self._inner.exists(key))
 
+    def checksum(self, key: str) -> str | None:
+        """The SHA-256 of an object; None if there is none, or it is seen to be damaged."""
+        return self._patiently(lambda: self._inner.checksum(key))
+
     def delete(self, key: str) -> None:
         """Delete an object; nothing happens if there is none."""
         self._patiently(lambda: self._inner.delete(key))

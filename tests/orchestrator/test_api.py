@@ -115,7 +115,7 @@ def left(tmp_path: Path) -> str:
         ({"run": "../x"}, UserMistakeError, "letters, digits"),
         ({"store": "gs://x"}, UserMistakeError, "no stores at gs://"),
         ({"ship_code": True}, UserMistakeError, "address of a cluster's dashboard"),
-        ({"task": "dehaze"}, ConfigError, "task.name"),
+        ({"task": "dehaze"}, ConfigError, "--task: "),
         ({"factor": 2}, UserMistakeError, "--factor: the task is denoise"),
         ({"itertions": 3}, TypeError, "no option 'itertions'"),
     ],

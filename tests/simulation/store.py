@@ -162,6 +162,10 @@ class View:
 
         return self._do(effect)
 
+    def checksum(self, key: str) -> str | None:
+        held = self._do(lambda: self._objects.held.get(key))
+        return None if held is None else hashlib.sha256(held.data).hexdigest()
+
     def delete(self, key: str) -> None:
         self._do(lambda: self._objects.delete(self._process, key))
 

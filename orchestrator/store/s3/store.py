@@ -151,11 +151,14 @@ class S3Store:
 
     def exists(self, key: str) -> bool:
         """Whether the key holds an object."""
+        return self.checksum(key) is not None
+
+    def checksum(self, key: str) -> str | None:
+        """The SHA-256 that was recorded with an object; None if there is none."""
         try:
-            self._metadata(key)
+            return self._metadata(key).get(_SHA256, "")
         except NotFoundError:
-            return False
-        return True
+            return None
 
     def delete(self, key: str) -> None:
         """Delete an object; nothing happens if there is none."""
@@ -260,9 +263,7 @@ class S3Store:
         return extra
 
     def _metadata(self, key: str) -> dict[str, str]:
-        """An object's metadata, by a GET of its first byte: errors of HEAD do not distinguish a missing
-        key from a missing bucket.
-        """
+        """An object's metadata, by a GET of a byte: errors of HEAD tell no missing key from a missing bucket."""
         where = {"Bucket": self._place.bucket, "Key": self._address(key)}
         with self._reporting("read", key) as client:
             try:

@@ -775,21 +775,22 @@ def test_only_a_job_on_a_cluster_can_be_left_alone_or_sent_code(
     assert line == f"{command}: --detach and --ship-code go with --address http://..., a job on a cluster"
 
 
-@pytest.mark.parametrize(
-    "what",
-    [["submit", "--images", "/no/such"], ["study", "--images", "/no/such", "--candidates", "3"], ["resume", "r1"]],
-)
-def test_a_folder_as_the_store_of_a_job_is_refused_before_anything_is_asked_or_looked_at(
-    run: Command, what: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", [["submit"], ["study", "--candidates", "3"], ["resume", "r1"]], ids=" ".join)
+def test_a_folder_as_the_store_of_a_job_is_refused_before_the_cluster_is_asked(
+    finished: Command, images: str, what: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(address: str) -> None:
         raise AssertionError(f"{address} was asked")
 
     monkeypatch.setattr("orchestrator.drive.start.Cluster", asked)
-    (line,) = run.mistake(*what, "--address", "http://127.0.0.1:1")
-    assert line.startswith(
-        f"{what[0]}: --store {run.store.url}: a folder of this machine cannot be seen by the cluster"
+    more = [] if what[0] == "resume" else ["--images", images]
+    before = sorted(finished.store.keys("runs"))
+    status, out, err = finished(*what, *more, "--address", "http://127.0.0.1:1")
+    assert (status, out) == (2, "")
+    assert err.startswith(
+        f"{what[0]}: --store {finished.store.url}: a folder of this machine cannot be seen by the cluster"
     )
+    assert sorted(finished.store.keys("runs")) == before
 
 
 def test_a_job_of_another_version_than_its_submitter_s_refuses_the_run_and_names_both(finished: Command) -> None:

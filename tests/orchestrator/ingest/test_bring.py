@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.errors import ImagesUnavailableError, RunCancelledError, StoreUnavailableError, SupersededError
+from orchestrator.errors import (
+    DamagedError,
+    ImagesUnavailableError,
+    RunCancelledError,
+    StoreUnavailableError,
+    SupersededError,
+)
 from orchestrator.images import decode_mask, encode_mask
 from orchestrator.ingest import bring as module
 from orchestrator.ingest.bring import Bringing, write_rejected
@@ -126,6 +132,26 @@ def test_what_an_earlier_attempt_has_brought_is_not_brought_again(
     # Nor by another run, which finds it by its content.
     brought(store, uploads, layout=RunLayout("another"))
     assert written == []
+
+
+@pytest.mark.parametrize("which", ["file", "reference", "mask"])
+@pytest.mark.parametrize("damage", ["a flipped bit", "cut off", "another's content"])
+def test_what_the_store_has_damaged_is_replaced_where_its_file_is_submitted_again(
+    store: LocalStore, uploads: list[Upload], which: str, damage: str
+) -> None:
+    brought(store, uploads)
+    key = image_key(getattr(uploads[0].image, which))
+    whole = store.get(key)
+    if damage == "another's content":
+        # Written with its own checksum, so the store finds nothing wrong.
+        store.put(key, b"other")
+    else:
+        Path(store.show(key)).write_bytes(whole[:-9] if damage == "cut off" else bytes([whole[0] ^ 1]) + whole[1:])
+        with pytest.raises(DamagedError):
+            store.get(key)
+    brought(store, uploads, layout=RunLayout("another"))
+    # A mask is not named by its content.
+    assert store.get(key) == (b"other" if (which, damage) == ("mask", "another's content") else whole)
 
 
 def test_a_mask_read_the_other_way_round_is_another_mask(

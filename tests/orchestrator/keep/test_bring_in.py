@@ -78,6 +78,20 @@ def test_objects_that_the_store_has_already_are_kept(store: Store, parcel: Path)
     assert store.get(key) == b"computed on a GPU"
 
 
+def test_objects_that_the_store_has_damaged_are_replaced(store: Store, parcel: Path) -> None:
+    import_run(store, parcel)
+    whole = contents(store)
+    shared = [key for key in whole if not key.startswith("runs/")]
+    for key in shared:
+        if isinstance(store, LocalStore):
+            Path(store.show(key)).write_bytes(b"damaged")
+        elif key.startswith("images/"):
+            # A bucket guards its objects itself, but another program may write into it.
+            store.put(key, b"damaged")
+    import_run(store, parcel)
+    assert contents(store) == whole
+
+
 def test_a_run_that_is_begun_under_the_name_meanwhile_is_not_mixed_with_it(
     store: Store, leave: LeaveRun, parcel: Path
 ) -> None:
