@@ -30,7 +30,8 @@ from torch import Tensor
 from workers.correlation import residual_correlation
 from workers.deterministic import deterministic_operations
 from workers.networks import Network
-from workers.networks.steps import Step
+from workers.networks.layers import prepare
+from workers.networks.steps import Step, usual_step
 from workers.noise import held_out_estimate, measured_weights
 from workers.objective import Measurement, Objective
 from workers.operators import Operator
@@ -62,7 +63,7 @@ class FitSettings:
             for none.
         deterministic: use only operations that add in a fixed order; see `workers.deterministic`. CPU fits do not need
             it.
-        step: the way to compute the steps; all agree to rounding.
+        step: the way to compute the steps; all agree to rounding. None takes the usual one of the device.
     """
 
     iterations: int = 3000
@@ -75,7 +76,7 @@ class FitSettings:
     neighbours_only: bool = False
     reveal: float = 0.25
     deterministic: bool = False
-    step: Step = Step.TORCH
+    step: Step | None = None
 
 
 class Observer(Protocol):
@@ -147,7 +148,8 @@ class Fit:
             network, measurement, operator, input_noise=settings.input_noise, seed=seed, device=device
         )
         self.blind = bool(measurement.held_out.any())
-        self.network = settings.step.prepare(network.to(self.device))
+        self.network = network.to(self.device)
+        prepare(self.network, settings.step or usual_step(self.device.type))
         self._optimizer = adam(self.network.parameters(), settings.learning_rate)
         self._average: Tensor | None = None
         image = torch.zeros(self._objective.size, device=self.device)

@@ -18,12 +18,12 @@ from orchestrator.fit.job import FitJob
 from orchestrator.fit.memory import share_of_memory
 from orchestrator.fit.problem import Problem
 from orchestrator.fit.record import Evaluation, FitRecord, fit_keys, read_record, record_once
+from orchestrator.fit.step import step_of
 from orchestrator.fit.subject import Subject
 from orchestrator.run.context import RunContext
 from orchestrator.settings import Config
 from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.networks.cost import multiply_adds
-from workers.networks.steps import Step
 from workers.quality import PsnrObserver, psnr
 from workers.reveal import Reveal
 from workers.stopping import StoppingRule, rule_of
@@ -36,9 +36,6 @@ _ALL_LAGS = 3
 
 _REVEALED = 3
 """The first rules whose fits at full size end with all pixels."""
-
-_QUICK = 4
-"""The first rules whose steps on a CPU are not all PyTorch's own operations."""
 
 
 def stopping_of(config: Config) -> StoppingRule:
@@ -151,7 +148,7 @@ class _PreparedFit:
                 reveal=self._reveal(config, job),
                 # On a CPU every operation is deterministic, and the plain ones are faster.
                 deterministic=config.fit.deterministic and context.device != "cpu",
-                step=self._step_of(context, job),
+                step=step_of(context, job, self.subject.network, self.subject.iterations),
             ),
             seed=self.subject.seed,
             device=context.device,
@@ -162,11 +159,6 @@ class _PreparedFit:
     def _reveal(config: Config, job: FitJob) -> float:
         """The share of iterations with all pixels: none where the fit only chooses."""
         return config.fit.reveal if job.view == "full" and job.image.rules >= _REVEALED else 0.0
-
-    @staticmethod
-    def _step_of(context: RunContext, job: FitJob) -> Step:
-        """The way to compute the steps."""
-        return Step.CHANNELS_LAST if context.device == "cpu" and job.image.rules >= _QUICK else Step.TORCH
 
     def paused(self, seconds: float, iterations: int) -> FitRecord:
         """Make the record of a pause after so many iterations; the fit itself may have come further."""

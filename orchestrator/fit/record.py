@@ -89,6 +89,16 @@ FIT_RECORDS = RecordFormat("the record of a fit", FitRecord, (same_fields,))
 """Format 0 has the same fields without a number."""
 
 
+@dataclass(frozen=True)
+class StepRecord:
+    """The way in which all attempts at a fit compute their steps, by its name in `workers.networks.steps`."""
+
+    step: Literal["torch", "channels-last", "contiguous", "winograd"]
+
+
+STEP_RECORDS = RecordFormat("the way of a fit's steps", StepRecord, (same_fields,))
+
+
 def fit_keys(context: RunContext, job: FitJob) -> FitLayout:
     """Return the keys of a fit's objects."""
     return context.layout.fit(job.image.id, job.view, job.name)

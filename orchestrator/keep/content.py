@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.errors import DamagedError, ImageRejectedError, NewerFormatError
-from orchestrator.fit.record import FIT_RECORDS
+from orchestrator.fit.record import FIT_RECORDS, STEP_RECORDS
 from orchestrator.images.png import check_chunks
 from orchestrator.run.attempt import HOLDERS, STANDINGS, STOP_REQUESTS
 from orchestrator.run.decisions import DECISIONS, RUNGS
@@ -161,6 +161,7 @@ _RECORDS: Mapping[Kind, RecordFormat[Any]] = {
     Kind.STOP: STOP_REQUESTS,
     Kind.FIT: FIT_RECORDS,
     Kind.PAUSE: FIT_RECORDS,
+    Kind.STEP: STEP_RECORDS,
     Kind.RUNG: RUNGS,
     Kind.PICK: DECISIONS,
     Kind.ROWS: ROWS,

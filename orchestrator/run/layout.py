@@ -5,7 +5,8 @@ images/<hh>/<sha256><suffix>                        images, references and masks
 runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; never changed
           /claims/<number>/holder.json, state.json, log.txt    the driver, the state of the run, and the log
           /scores/<image id>.parquet                candidate, a column for each metric
-          /fits/<image id>/<view>/<candidate>/checkpoint.pt, reveal.pt, rung-<n>.json | result.json, arrays-<hash>.npz
+          /fits/<image id>/<view>/<candidate>/step.json, checkpoint.pt, reveal.pt, rung-<n>.json
+                                           | result.json, arrays-<hash>.npz
           /rungs/<image id>/<arm>-<iterations>.json the members of a cohort that went on
           /picks/<image id>/<arm>.json              the decision and its reasons
           /cohorts/<image id>.parquet               the packed record of all its fits
@@ -137,6 +138,11 @@ class FitLayout:
     def rung(self, iterations: int) -> str:
         """The record of the fit when it paused after ``iterations``."""
         return f"{self.root}/rung-{iterations}.json"
+
+    @property
+    def step(self) -> str:
+        """The way in which all attempts at the fit compute their steps."""
+        return f"{self.root}/step.json"
 
     @property
     def checkpoint(self) -> str:

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     SCORES = "the scores of an image"
     FIT = "the record of a fit"
     PAUSE = "the record of a paused fit"
+    STEP = "the way of a fit's steps"
     ARRAYS = "the outputs of a fit"
     CHECKPOINT = "a checkpoint"
     RUNG = "the decision at a rung"
@@ -74,6 +75,7 @@ _PATTERNS = tuple(
         (Kind.SCORES, rf"scores/{_IMAGE}\.parquet"),
         (Kind.FIT, rf"{_FIT}result\.json"),
         (Kind.PAUSE, rf"{_FIT}rung-\d+\.json"),
+        (Kind.STEP, rf"{_FIT}step\.json"),
         (Kind.ARRAYS, rf"{_FIT}arrays-[^/]*\.npz"),
         (Kind.CHECKPOINT, rf"{_FIT}(checkpoint|reveal|finding-\d+)\.pt"),
         (Kind.OTHER, rf"{_FIT}[^/]+"),

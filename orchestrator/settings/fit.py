@@ -55,5 +55,11 @@ class Fit(Section):
         description="on a GPU, use only operations that add in a fixed order: equal bytes on equal GPUs with equal"
         " versions, but slower; a CPU always does (docs/reliability.md)",
     )
+    step: Literal["auto", "torch", "channels-last", "contiguous", "winograd"] = Field(
+        "auto",
+        description="the way to compute a step on a CPU; all agree to rounding. 'auto': long fits try them out and"
+        " record the fastest, so another run may come to other roundings; short ones take channels-last"
+        " (docs/performance.md)",
+    )
     block: int = Field(50, ge=1, description="iterations between two looks at the clock; changes no result")
     checkpoint_s: float = Field(60, gt=0, description="seconds of work between checkpoints")

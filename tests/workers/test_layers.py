@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.networks.layers import Convolution, Resize
+from workers.networks.layers import Convolution, Resize, prepare
+from workers.networks.steps import Step
 from workers.seeds import generator_of
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -14,12 +15,14 @@ def assert_ways_agree(layer: Convolution | Resize, x: torch.Tensor) -> None:
     """Outputs and all gradients, to the rounding of float32."""
     wanted = [x, *layer.parameters()]
     found = []
-    for layer.as_products in (False, True):
+    for step in Step:
+        prepare(layer, step)
         output = layer(x)
         weight = torch.randn(output.shape, generator=generator_of("weight"))
         found.append((output, *torch.autograd.grad(output, wanted, weight)))
-    for theirs, ours in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6 * float(theirs.detach().abs().max()) + 1e-6)
+    for theirs, *others in zip(*found, strict=True):
+        for ours in others:
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6 * float(theirs.detach().abs().max()) + 1e-6)
 
 
 @settings(max_examples=40, deadline=None)

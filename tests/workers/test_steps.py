@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from workers.networks import Network, prior_of
+from workers.networks.layers import prepare
 from workers.networks.steps import Step
 from workers.seeds import generator_of
 from workers.space import valid_upsamplers
@@ -17,7 +18,8 @@ def network_of(name: str) -> Network:
 def gradients(network: Network, step: Step) -> list[torch.Tensor]:
     """The output, and the gradients of a loss in all weights."""
     x = torch.rand(1, *network.input_shape(64, 64), generator=generator_of("x")).double()
-    output = step.prepare(network.double())(x)
+    prepare(network.double(), step)
+    output = network(x)
     weight = torch.randn(output.shape, generator=generator_of("weight"))
     (output * weight).sum().backward()
     return [output.detach(), *(parameter.grad for parameter in network.parameters() if parameter.grad is not None)]

@@ -2,28 +2,24 @@
 
 from enum import StrEnum
 
-import torch
-
-from workers.networks.layers import Convolution, Resize
-from workers.networks.search import Network
-
 
 class Step(StrEnum):
-    """A way to compute the steps of a fit, by the name that records keep.
+    """A way to compute the steps of a fit, by the name that records keep; `workers.networks.layers` has what they do.
 
-    TORCH takes PyTorch's own operation for every layer, on channels-last memory: the way of GPUs, and of earlier
-    versions. The others replace what PyTorch does badly on CPUs (`workers.networks.layers`), each on the memory format
-    that its name says.
+    Attributes:
+        TORCH: PyTorch's own operation for every layer, on channels-last memory: the way of GPUs, and of earlier
+            versions. In all others, what PyTorch does badly on CPUs is computed as matrix products.
+        CHANNELS_LAST: on channels-last memory, but for the gradients of weights of large convolutions.
+        CONTIGUOUS: on contiguous memory.
+        WINOGRAD: as CHANNELS_LAST, with large convolutions of 3x3 by Winograd's algorithm.
     """
 
     TORCH = "torch"
     CHANNELS_LAST = "channels-last"
     CONTIGUOUS = "contiguous"
+    WINOGRAD = "winograd"
 
-    def prepare(self, network: Network) -> Network:
-        """Make a network compute its steps in this way, in place; its weights stay the same."""
-        for layer in network.modules():
-            if isinstance(layer, Convolution | Resize):
-                layer.as_products = self is not Step.TORCH
-        layout = torch.contiguous_format if self is Step.CONTIGUOUS else torch.channels_last
-        return network.to(memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+def usual_step(device: str) -> Step:
+    """The way that is taken where none was tried out: most small networks are fastest by it."""
+    return Step.CHANNELS_LAST if device == "cpu" else Step.TORCH

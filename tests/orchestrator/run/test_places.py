@@ -21,6 +21,7 @@ PLACES = [
     (LAYOUT.scores("a-01234567"), Place(Kind.SCORES, "a-01234567")),
     (FIT.result, Place(Kind.FIT, **OF_FIT)),
     (FIT.rung(8), Place(Kind.PAUSE, **OF_FIT)),
+    (FIT.step, Place(Kind.STEP, **OF_FIT)),
     (FIT.arrays("0123"), Place(Kind.ARRAYS, **OF_FIT)),
     (FIT.checkpoint, Place(Kind.CHECKPOINT, **OF_FIT)),
     (FIT.finding(3), Place(Kind.CHECKPOINT, **OF_FIT)),

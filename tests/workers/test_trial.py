@@ -1,0 +1,49 @@
+from itertools import count
+
+import pytest
+import torch
+
+from workers.networks import prior_of
+from workers.networks import trial as module
+from workers.networks.steps import Step
+from workers.networks.trial import fastest_step
+from workers.seeds import generator_of
+
+TRIED = [Step.CHANNELS_LAST, Step.CONTIGUOUS, Step.WINOGRAD]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fastest"),
+    [
+        ((9, 5, 7), Step.CONTIGUOUS),
+        ((9, 9, 7), Step.WINOGRAD),
+        ((5, 9, 7), Step.CHANNELS_LAST),
+        # The usual one stays where nothing much is gained.
+        ((100, 98, 100), Step.CHANNELS_LAST),
+    ],
+)
+def test_the_fastest_by_the_clock_is_taken_if_it_is_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[int, int, int], fastest: Step
+) -> None:
+    now, spent = [0], dict(zip(TRIED, seconds, strict=True))
+
+    def one_step(network: object, step: Step, height: int, width: int) -> object:
+        def advance() -> None:
+            now[0] += spent[step]
+
+        return advance
+
+    monkeypatch.setattr(module, "_one_step", one_step)
+    network = prior_of("deep-decoder-4").build(1, 4, input_channels=1)
+    assert fastest_step(network, 64, 64, lambda: now[0]) is fastest
+
+
+def test_a_trial_leaves_the_network_as_it_is() -> None:
+    network = prior_of("dip").build(1, 4, input_channels=1, generator=generator_of("weights"))
+    before = {name: (value.clone(), value.stride()) for name, value in network.state_dict().items()}
+    ticks = count()
+    fastest_step(network, 64, 64, lambda: next(ticks))
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name][0])
+        assert value.stride() == before[name][1]
+    assert all(parameter.grad is None for parameter in network.parameters())
