@@ -3,12 +3,15 @@
 The plain loop is how the research code fits: fp32, contiguous memory, PyTorch's default Adam, and at every step a copy
 of the output to the host and its PSNR there. Ours does the same arithmetic and also the running average, the held-out
 error, the outputs' moving variance and the stopping rules. Both are timed in turn, several times, on the same networks
-and images. With `--deterministic` ours is timed next to ours with `fit.deterministic`.
+and images. With `--deterministic` ours is timed next to ours with `fit.deterministic`. On a CPU ours computes its steps
+in the way that a fit would take (`workers.networks.trial`). With `--json` the result is a list of `network`, `width`,
+`side`, `plain_ms`, `ours_ms` and `floor_ms` (`benchmarks.step_floor`). `benchmarks.survey` does this for all cells.
 
 Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -20,8 +23,11 @@ from skimage import data
 from skimage.transform import resize
 
 from benchmarks.common import machine, print_table, spread
+from benchmarks.step_floor import floors_ms, medians
 from workers.fitting import Fit, FitSettings
-from workers.networks import noise_input, prior_of
+from workers.networks import Network, noise_input, prior_of
+from workers.networks.steps import Step, usual_step
+from workers.networks.trial import fastest_step, is_worth_a_trial
 from workers.objective import Measurement
 from workers.operators import Identity
 from workers.quality import psnr
@@ -47,13 +53,20 @@ def measurement(clean: np.ndarray, seed: int = 0) -> Measurement:
 def our_fit(prior: str, side: int, width: int, device: str, *, deterministic: bool = False) -> Callable[[int], None]:
     """A function that runs a number of iterations of ours."""
     network = prior_of(prior).build(3, width, input_channels=3, generator=generator_of("benchmark"))
-    settings = FitSettings(iterations=10**9, patience=10**9, deterministic=deterministic)
+    step = chosen_step(network, side, device)
+    settings = FitSettings(iterations=10**9, patience=10**9, deterministic=deterministic, step=step)
     fit = Fit(network, measurement(picture(side)), Identity(), settings, seed=0, device=device)
 
     def run(iterations: int) -> None:
         fit.advance(iterations)
 
     return run
+
+
+def chosen_step(network: Network, side: int, device: str) -> Step:
+    """The way that a long fit takes."""
+    tried = device == "cpu" and is_worth_a_trial(network, side, side)
+    return fastest_step(network, side, side) if tried else usual_step(device)
 
 
 def plain_loop(prior: str, side: int, width: int, device: str) -> Callable[[int], None]:
@@ -87,6 +100,21 @@ def milliseconds(run: Callable[[int], None], iterations: int, device: str) -> fl
     return (time.perf_counter() - started) / iterations * 1000
 
 
+def row_of(prior: str, options: argparse.Namespace, side: int) -> dict[str, object]:
+    """The figures of a network at a size."""
+    makers = (plain_loop, our_fit)
+    runs = [make(prior, side, options.width, "cpu") for make in makers]
+    plain, ours = medians(runs, options.iterations, options.rounds)
+    floor = max(floors_ms(prior, options.width, side))
+    figures = {"plain_ms": plain, "ours_ms": ours, "floor_ms": floor}
+    return {
+        "network": prior,
+        "width": options.width,
+        "side": side,
+        **{name: round(ms, 2) for name, ms in figures.items()},
+    }
+
+
 def main() -> None:
     """Time and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,10 +128,14 @@ def main() -> None:
     parser.add_argument(
         "--deterministic", action="store_true", help="next to ours with fit.deterministic, not the plain loop"
     )
+    parser.add_argument("--json", action="store_true", help="print a list of objects, and nothing else; on a CPU only")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     known = Candidate.parse("158-1111101111001110001100001")  # NAS-DIP's network for denoising
     candidates = [known, *sample_candidates(options.networks - 1, seed=0, width=options.width)]
+    if options.json:
+        print(json.dumps([row_of(each.id, options, side) for side in options.sides for each in candidates]))
+        return
     other = partial(our_fit, deterministic=True) if options.deterministic else plain_loop
     name = "deterministic" if options.deterministic else "plain loop"
     print(f"{machine(options.device, options.threads)}; width {options.width}, RGB\n")

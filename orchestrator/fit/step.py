@@ -12,17 +12,14 @@ from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import STEP_RECORDS, StepRecord, fit_keys
 from orchestrator.run.context import RunContext
 from workers.networks import Network, parameter_count
-from workers.networks.cost import multiply_adds
 from workers.networks.steps import Step, usual_step
-from workers.networks.trial import fastest_step
+from workers.networks.trial import fastest_step, is_worth_a_trial
 
 _QUICK = 4
 """The first rules (`InputImage.rules`) whose steps on a CPU are not all PyTorch's own operations."""
 
-_LONG_STEP, _LONG_FIT = 10**9, 100
-"""The multiply-adds of a step and the iterations of a fit from which a trial pays. Whatever is shorter is computed in
-the usual way, so that a trial does not decide where nothing is to be gained.
-"""
+_LONG_FIT = 100
+"""The iterations from which a trial pays. Shorter fits, and those of small steps, are computed in the usual way."""
 
 
 _found: dict[tuple[object, ...], Step] = {}
@@ -43,7 +40,7 @@ def step_of(context: RunContext, job: FitJob, network: Network, iterations: int)
     if context.config.fit.step != "auto":
         return Step(context.config.fit.step)
     sides = fitted_sides(context.config, job.image, job.view)
-    if iterations < _LONG_FIT or multiply_adds(network, *sides) < _LONG_STEP:
+    if iterations < _LONG_FIT or not is_worth_a_trial(network, *sides):
         return usual_step(context.device)
     store, key = context.store, fit_keys(context, job).step
     try:

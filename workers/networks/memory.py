@@ -14,9 +14,16 @@ px up (docs/benchmarks.md).
 """
 
 
-@cache
 def fit_bytes_per_pixel(prior: str, out_channels: int, width: int, input_channels: int) -> float:
-    """Bytes of memory at the peak of a fit, per pixel of the padded image.
+    """Bytes of memory at the peak of a fit, per pixel of the padded image. For arguments and errors see
+    `kept_bytes_per_pixel`.
+    """
+    return _PEAK * kept_bytes_per_pixel(prior, out_channels, width, input_channels)
+
+
+@cache
+def kept_bytes_per_pixel(prior: str, out_channels: int, width: int, input_channels: int) -> float:
+    """Bytes that a step of a fit keeps for its backward pass, per pixel of the padded image.
 
     A forward pass of the smallest image shows which tensors autograd keeps for the backward pass. Weights are left out:
     they are small next to the activations of any image for which memory matters. Tensors without storage ("meta")
@@ -44,4 +51,4 @@ def fit_bytes_per_pixel(prior: str, out_channels: int, width: int, input_channel
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(noise)
     activations = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
-    return _PEAK * activations / SMALLEST_SIDE**2
+    return activations / SMALLEST_SIDE**2

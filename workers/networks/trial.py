@@ -12,13 +12,22 @@ from statistics import median
 
 import torch
 
+from workers.networks.cost import multiply_adds
 from workers.networks.layers import prepare
 from workers.networks.search import Network
 from workers.networks.steps import Step, usual_step
 
+_LONG_STEP = 10**9
+"""Multiply-adds."""
+
 _ROUNDS = 3
 _CLEARLY = 0.97
 """Another way must take less than this share of the usual one's time."""
+
+
+def is_worth_a_trial(network: Network, height: int, width: int) -> bool:
+    """Whether a step is long enough for a way other than the usual one to gain something; the clock has no say."""
+    return multiply_adds(network, height, width) >= _LONG_STEP
 
 
 def fastest_step(network: Network, height: int, width: int, clock: Callable[[], float] | None = None) -> Step:
