@@ -7,7 +7,7 @@ from typing import cast, get_args
 from orchestrator.arms.arm import Arm, Rule
 from orchestrator.settings import ArmName, Config, ViewName
 from workers.lottery.methods import METHODS, Method
-from workers.networks.priors import NAS_DIP, draws_of
+from workers.networks.priors import MOST_DRAWS, NAS_DIP, draws_of
 
 _FIRST = 3
 """How many networks of its portfolio are fitted to an image where its arm says nothing else."""
@@ -59,7 +59,7 @@ def _dip(config: Config) -> Arm:
 
 def _seeds(config: Config) -> Arm:
     """Several draws of one cheap network, averaged: what a search has to beat at equal cost."""
-    networks = draws_of(config.task.kind.prior, config.cohort.size)
+    networks = draws_of(config.task.kind.prior, min(config.cohort.size, MOST_DRAWS))
     return replace(_blind(config, "seeds", networks), view="full", full_fits=len(networks))
 
 

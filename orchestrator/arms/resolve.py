@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from orchestrator.arms.arm import Arm
+from orchestrator.arms.budget import largest_within
 from orchestrator.arms.lottery import chains_of
 from orchestrator.arms.ours import base_of, candidate_count, rule_of
 from orchestrator.arms.portfolio import bands_of, cohort_of
@@ -18,6 +19,9 @@ at random had 27.81; inpainting 30.43 where 8 had 30.40. One that goes on instea
 choices from 15 networks, three pictures and one).
 """
 
+_LARGEST = 10_000
+"""The largest cohort, whatever a budget pays for."""
+
 
 def arms_of(config: Config) -> tuple[Arm, ...]:
     """The arms of a run, in the order of the settings."""
@@ -28,7 +32,24 @@ def _resolve(config: Config, wish: ArmSettings) -> Arm:
     base = base_of(config, wish.like)
     rule = base.rule if wish.rule is None else rule_of(wish.rule, config)
     base = replace(base, name=wish.name, rule=rule, full_fits=wish.full_fits or base.full_fits)
-    return _lottery(config, base, wish) if base.is_lottery else _cohort(config, base, wish)
+    if base.is_lottery:
+        return _lottery(config, base, wish)
+    budget = config.cohort.budget
+    if budget is None:
+        return _cohort(config, base, wish)
+    return largest_within(budget, wish.size or _LARGEST, lambda size: _of_size(config, base, wish, size), config)
+
+
+def _of_size(config: Config, base: Arm, wish: ArmSettings, size: int) -> Arm:
+    """The arm with a cohort of so many, or of all that there are."""
+    sized = config.model_copy(update={"cohort": config.cohort.model_copy(update={"size": size})})
+    named = None if wish.networks is None else wish.networks[:size]
+    wish = wish.model_copy(update={"size": size, "networks": named})
+    # Draws of a network are as many as are asked for.
+    drawn = base_of(sized, wish.like)
+    networks = None if drawn.networks is None else drawn.networks[:size]
+    full_fits = drawn.full_fits if wish.full_fits is None else base.full_fits
+    return _cohort(sized, replace(base, networks=networks, full_fits=full_fits), wish)
 
 
 def _lottery(config: Config, base: Arm, wish: ArmSettings) -> Arm:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from orchestrator.arms.arm import Arm
+from orchestrator.arms.budget import cohort_iterations, full_iterations
 from orchestrator.arms.candidates import candidates_of
 from orchestrator.arms.chains import iterations_of, search_iterations
 from orchestrator.arms.lottery import rounds_in
@@ -121,9 +122,8 @@ def estimate(plan: Plan, store: Store) -> Estimate:
                 continue
             most = config.iterations(arm.view)
             cohort, full = iteration(arm, *sides), iteration(arm, image.height, image.width)
-            fit_seconds += halved_iterations(arm, most, config.cohort.keep_share) * cohort
-            ended = arm.refits or (arm.full_fits if arm.rungs else arm.size)
-            fit_seconds += (arm.refits + config.fit.reveal * ended) * config.fit.iterations * full
+            fit_seconds += cohort_iterations(arm, most, config.cohort.keep_share) * cohort
+            fit_seconds += full_iterations(config, arm) * full
             alone = (min(arm.refits, 1) + config.fit.reveal) * config.fit.iterations
             longest = max(longest, most * cohort + alone * full)
         lottery = next((arm for arm in plan.arms if arm.is_lottery), None)
@@ -144,12 +144,3 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     if device == "cuda":
         parallel = min(parallel, max(1, torch.cuda.device_count()))
     return Estimate(score_seconds, fit_seconds, parallel, longest, device)
-
-
-def halved_iterations(arm: Arm, iterations: int, keep_share: float) -> int:
-    """Return the largest number of iterations of an arm's whole cohort, with the worse members ended at every rung."""
-    total, before, size = 0, 0, arm.size
-    for rung in (*arm.rungs, iterations):
-        total += size * (rung - before)
-        size, before = arm.going_on(size, keep_share), rung
-    return total

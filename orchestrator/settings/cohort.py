@@ -14,6 +14,12 @@ class Cohort(Section):
     """The shortlist that is fitted to choose from."""
 
     size: int = Field(15, ge=1, le=10_000, description="how many candidates are fitted (K)")
+    budget: int | None = Field(
+        None,
+        ge=1,
+        description="instead of a size: the most iterations that each method fits to an image; its cohort is as large"
+        " as they pay for, those at full size and with all pixels (fit.reveal) included; null: cohort.size decides",
+    )
     view: ViewName = Field(
         "crop", description="'crop': the busiest square at native resolution; 'downscale': the image made small; 'full'"
     )

@@ -3,10 +3,12 @@
 Each check raises a ValueError, which names the settings and what to change.
 """
 
+import math
 from collections.abc import Sequence
 
 from orchestrator.settings.arms import ArmSettings
 from orchestrator.settings.cohort import Cohort
+from orchestrator.settings.fit import Fit
 from orchestrator.settings.lottery import Lottery
 from orchestrator.settings.names import check_width
 from orchestrator.settings.portfolio import lists_for
@@ -81,6 +83,16 @@ def check_lotteries(lottery: Lottery, arms: Sequence[ArmSettings], width: int) -
     own = [arm.name for arm in lotteries if arm.traits.round_by_round and arm.source is None]
     if lottery.fit_rounds is not None and own and lottery.target == "observed" and not lottery.together:
         raise ValueError(f"lottery.fit_rounds: arm {own[0]} finds its masks round by round, and needs all of them")
+
+
+def check_budget(cohort: Cohort, fit: Fit, arms: Sequence[ArmSettings]) -> None:
+    """A budget pays for a fit at full size at least; lotteries have their own."""
+    least = math.ceil((1 + fit.reveal) * fit.iterations)
+    if cohort.budget is not None and cohort.budget < least and not all(arm.is_lottery for arm in arms):
+        raise ValueError(
+            f"cohort.budget: {cohort.budget} iterations pay for no fit at full size, which takes {least}"
+            " (fit.iterations, and fit.reveal of them with all pixels); give at least as many"
+        )
 
 
 def check_views(task: Task, cohort: Cohort, arms: Sequence[ArmSettings]) -> None:

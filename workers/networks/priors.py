@@ -35,6 +35,8 @@ NAS_DIP: dict[str, str] = {
 
 _DIP_INPUT_CHANNELS = 32
 _DIP_SKIP_CHANNELS = 4
+MOST_DRAWS = 999
+"""The largest number of a draw."""
 _FEWEST_CHANNELS, _MOST_CHANNELS = 4, 1024
 
 

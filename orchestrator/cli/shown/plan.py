@@ -46,6 +46,15 @@ def _arm(arm: "Arm", config: "Config") -> str:
     return f"{arm.name}: {source}, on {view[arm.view]}{halved}, chosen by {arm.rule}{then}"
 
 
+def _paid(arm: "Arm", config: "Config") -> str:
+    """What an arm takes of its budget, if it has one."""
+    from orchestrator.arms.budget import iterations_of_arm
+
+    if config.cohort.budget is None or arm.is_lottery:
+        return ""
+    return f": at most {counted(round(iterations_of_arm(config, arm)), 'iteration')}"
+
+
 def _learnt_on(plan: "Plan") -> Iterator[tuple[str, str]]:
     """The arms whose portfolios were learnt on pictures of the plan, by the names of these."""
     stems = {PurePosixPath(image.name).stem for image in plan.images}
@@ -151,8 +160,10 @@ def print_plan(plan: "Plan", store: Store, config_name: str, forecast: Forecast)
     print(f"references  {truth}")
     if plan.candidates:
         print(f"candidates  {plan.candidates}, {config.score.draws} draw(s) each")
+    if config.cohort.budget is not None:
+        print(f"budget      {counted(config.cohort.budget, 'iteration')} for an image by each arm")
     for arm in plan.arms:
-        print(f"arm         {_arm(arm, config)}")
+        print(f"arm         {_arm(arm, config)}{_paid(arm, config)}")
     for name, learnt in _learnt_on(plan):
         print(f"            {name}: its networks were learnt on {printable(learnt)}: no test of them")
     print(f"trials      at most {plan.trials}; arms share the fits that they have in common")

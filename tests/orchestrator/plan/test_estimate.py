@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.arms.arm import Arm
 from orchestrator.arms.candidates import candidates_of
-from orchestrator.plan.estimate import Estimate, estimate, halved_iterations
+from orchestrator.plan.estimate import Estimate, estimate
 from orchestrator.plan.make import make_plan
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.run.inputs import Source
@@ -129,17 +128,6 @@ def test_every_arm_and_a_larger_result_take_their_time(
     ]
     assert seconds[1] == pytest.approx(20 * seconds[0])
     assert seconds[2] > 4 * seconds[0]
-
-
-def test_halving_saves_what_the_worse_part_would_have_gone_on_with() -> None:
-    def cohort(size: int, *rungs: int, full_fits: int = 1) -> Arm:
-        return Arm("mine", None, "random", size, "crop", "held-out", full_fits, rungs)
-
-    assert halved_iterations(cohort(8), 100, 0.5) == 800
-    assert halved_iterations(cohort(8, 10, 20), 100, 0.5) == 8 * 10 + 4 * 10 + 2 * 80
-    assert halved_iterations(cohort(3, 10, 20, 40), 100, 0.1) == 3 * 10 + 90
-    # Those that are to be fitted at full size stay.
-    assert halved_iterations(cohort(8, 10, 20, full_fits=3), 100, 0.5) == 8 * 10 + 4 * 10 + 3 * 80
 
 
 def test_trials_at_the_same_time_share_the_work() -> None:

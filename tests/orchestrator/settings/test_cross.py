@@ -101,3 +101,16 @@ def test_an_image_to_deblur_is_not_made_small() -> None:
     assert line.startswith("arm small: an image to deblur cannot be made small")
     assert resolve("quickstart", ["task.name=deblur"], arms="isnas-dip").task.name == "deblur"
     assert resolve("quickstart", ["cohort.view=downscale"]).cohort.view == "downscale"
+
+
+def test_a_budget_pays_for_one_whole_fit_at_least() -> None:
+    enough = ["fit.iterations=100", "fit.reveal=0.25", "cohort.budget=125"]
+    assert resolve("quickstart", enough).cohort.budget == 125
+    assert mistakes(*enough[:2], "cohort.budget=124") == [
+        "cohort.budget: 124 iterations pay for no fit at full size, which takes 125 (fit.iterations, and fit.reveal of"
+        " them with all pixels); give at least as many"
+    ]
+    (line,) = mistakes("cohort.budget=0")
+    assert line.startswith("cohort.budget: input should be greater than or equal to 1")
+    # The budget of a lottery are its rounds.
+    assert resolve("quickstart", [*enough[:2], "cohort.budget=1"], arms="lottery-imp").cohort.budget == 1
