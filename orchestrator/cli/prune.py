@@ -10,6 +10,7 @@ import re
 from orchestrator.cli.common import check_yes, store_of, warn
 from orchestrator.cli.shown.units import size_of
 from orchestrator.keep.prune import Pruned, prune
+from orchestrator.text import counted
 
 EXAMPLES = """\
 examples:
@@ -56,13 +57,14 @@ def act(options: argparse.Namespace) -> int:
 def _show(pruned: Pruned, verb: str) -> None:
     for run in pruned.runs:
         print(f"{verb} the run {run}")
-    kinds = {"inputs": pruned.inputs, "objects of banks": pruned.banks, "leftovers": pruned.leftovers}
-    for what, entries in kinds.items():
+    kinds = (("input", "", pruned.inputs), ("object", " of banks", pruned.banks), ("leftover", "", pruned.leftovers))
+    for noun, of, entries in kinds:
         if entries:
-            print(f"{verb} {len(entries)} {what} that no run names, {size_of(sum(entry.size for entry in entries))}")
+            size = size_of(sum(entry.size for entry in entries))
+            print(f"{verb} {counted(len(entries), noun)}{of} that no run names, {size}")
     if pruned.swept:
-        print(f"{verb} {pruned.swept} unfinished files")
-    if not (pruned.runs or any(kinds.values()) or pruned.swept):
+        print(f"{verb} {counted(pruned.swept, 'unfinished file')}")
+    if not (pruned.runs or any(entries for _, _, entries in kinds) or pruned.swept):
         print(f"{verb} nothing: all that is older is named by a run")
 
 

@@ -11,6 +11,7 @@ from orchestrator.cli.shown.outcome import show_rows
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import read_run
 from orchestrator.run.rows import read_rows, rows_to_csv, rows_to_json
+from orchestrator.text import counted
 
 EXAMPLES = """\
 examples:
@@ -42,7 +43,7 @@ def act(options: argparse.Namespace) -> int:
         show_rows(store, record.run, rows)
         images = len({row.image for row in rows})
         if images < record.images:
-            print(f"{images} of {record.images} images so far; the run is {record.state}")
+            print(f"{images} of {counted(record.images, 'image')} so far; the run is {record.state}")
     for reason in left_out:
         warn(reason)
     return Exit.SOME_FAILED if left_out else 0

@@ -7,7 +7,7 @@ from orchestrator.cli.common import store_of
 from orchestrator.cli.shown.units import duration, size_of
 from orchestrator.keep.sizes import sizes
 from orchestrator.run.record import list_runs
-from orchestrator.text import printable
+from orchestrator.text import counted, printable
 
 _SHOWN = 100
 
@@ -44,7 +44,8 @@ def act(options: argparse.Namespace) -> int:
         took = "" if run.seconds is None else f"  {duration(run.seconds)}"
         reason = "" if run.reason is None else f"  ({printable(run.reason)[:_SHOWN]})"
         size = "" if measured is None else f"  {size_of(measured.runs.get(run.run, 0)):>8}"
-        print(f"{run.run}  {run.state:<11}  {run.images:>6} images{size}  {run.created}{took}{reason}")
+        number, noun = counted(run.images, "image").split()
+        print(f"{run.run}  {run.state:<11}  {number:>6} {noun:<6}{size}  {run.created}{took}{reason}")
     for each in unreadable:
         print(f"{each.run}  unreadable   {printable(each.reason)}")
     if measured is not None:

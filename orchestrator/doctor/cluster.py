@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.doctor.check import ASKED_S, Check
 from orchestrator.doctor.machine import installed_version, our_token
+from orchestrator.text import counted
 
 _MOST_BYTES = 1 << 24
 _REFUSALS = (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN)
@@ -122,7 +123,7 @@ def _of_nodes(answer: Any) -> Check:
         cpus, gpus = (sum(float(total.get(kind, 0)) for total in totals) for kind in ("CPU", "GPU"))
     except (TypeError, KeyError, ValueError, AttributeError):
         return Check("cluster nodes", "the dashboard does not list them", "look into dashboard.log on its machine")
-    found = f"{len(totals)} alive, {cpus:g} CPUs, {gpus:g} GPUs"
+    found = f"{len(totals)} alive, {counted(int(cpus), 'CPU')}, {counted(int(gpus), 'GPU')}"
     if totals and not cpus:
         # This may be a head that runs no fits, whose autoscaler starts machines when there is work.
         found += "; if more are to come when there is work, all is well, else see why none joins: ray status"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.doctor.check import ASKED_S, INSTALL, Check
 from orchestrator.resources.place import ray_place, why_no_ray
+from orchestrator.text import counted
 
 if TYPE_CHECKING:
     from orchestrator.resources.share import Machine
@@ -193,7 +194,7 @@ def check_this_machine() -> list[Check]:
 
 def check_machine(usable: "Machine", whole: "Machine") -> Check:
     """Check the CPUs and the memory that a run may use; ``whole`` are those of the whole machine."""
-    found = f"{usable.cpus} CPUs, {usable.memory / 1e9:.1f} GB of memory"
+    found = f"{counted(usable.cpus, 'CPU')}, {usable.memory / 1e9:.1f} GB of memory"
     if usable.cpus < whole.cpus or usable.memory < whole.memory:
         found += f" (the machine's {whole.cpus} and {whole.memory / 1e9:.1f} GB are limited for this process)"
     small = usable.memory < _LEAST_MEMORY

@@ -29,6 +29,6 @@ def try_again(request: OldRun, listener: Listener) -> None:
     retried = set_aside(store, run, source, note=listener.note)
     listener.note(f"{counted(retried.images, 'image')} without a result: another try")
     if look:
-        listener.note(f"{retried.files} of {rejected} rejected files can be used now")
+        listener.note(f"{retried.files} of {counted(rejected, 'rejected file')} can be used now")
     elif rejected:
-        listener.note(f"{rejected} rejected files are not looked at again: give their folder, --images DIR")
+        listener.note(f"{counted(rejected, 'rejected file')} not looked at again: give the folder, --images DIR")

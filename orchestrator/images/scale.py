@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import ImageRejectedError
+from orchestrator.text import counted
 
 _OUTER_PERCENT = 5  # the data's bulk lies between this percentile and its mirror image
 _FENCE = 3.0  # widths of the bulk; what lies farther outside may be left out
@@ -142,9 +143,9 @@ def left_out(samples: NDArray[Any], given: Mask | None, declared: float | None) 
     notes = []
     if kept.any():
         shown = ", ".join(f"{value:g}" for value in values)
-        notes.append(f"{np.count_nonzero(kept):,} pixels hold no data ({shown}) and were left as they are")
+        notes.append(f"{counted(int(np.count_nonzero(kept)), 'pixel')} without data ({shown}), left as given")
     if (count := int(np.count_nonzero(defects & ~kept))) > 0:
-        notes.append(f"{count:,} defective pixel{'s' * (count > 1)} far beyond all others restored like missing ones")
+        notes.append(f"{counted(count, 'defective pixel')} far beyond all others restored like missing ones")
     return LeftOut(known, kept if kept.any() else None, "; ".join(notes) or None)
 
 

@@ -15,6 +15,7 @@ from orchestrator.images.checks import ORIENTATION_TAG, check_single, check_size
 from orchestrator.images.lzw import check_lzw
 from orchestrator.images.metadata import TIFF_TAGS, Tag, ome_of, tag_of
 from orchestrator.images.picture import CHANNELS, Alpha, Colour, Decoded, Encoding, Resolution
+from orchestrator.text import counted
 
 _TIFF_ALPHAS: tuple[Alpha, ...] = ("unspecified", "associated", "unassociated")  # by ExtraSamples value
 _TIFF_COLOURS: dict[int, Colour] = {0: "grey", 1: "grey", 2: "rgb", 3: "rgb", 5: "cmyk", 6: "rgb"}  # by Photometric
@@ -135,7 +136,7 @@ def _tiff_layout(page: Any) -> tuple[Colour, int]:
     extra = page.samplesperpixel - (1 if photometric == _TIFF_PALETTE else CHANNELS[colour])
     if extra not in (0, 1) or (extra and photometric == _TIFF_PALETTE):
         raise ImageRejectedError(
-            f"it has {page.samplesperpixel} channels; only grey, RGB and CMYK, with or without alpha"
+            f"it has {counted(page.samplesperpixel, 'channel')}; only grey, RGB and CMYK, with or without alpha"
         )
     return colour, extra
 

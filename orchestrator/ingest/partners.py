@@ -10,7 +10,7 @@ from typing import Literal
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest.files import ReadFile, files_below, relative_name
 from orchestrator.run.inputs import Rejected
-from orchestrator.text import printable
+from orchestrator.text import counted, printable
 
 Kind = Literal["reference", "mask"]
 _MISTAKES_SHOWN = 5
@@ -140,4 +140,4 @@ def partner_mistake(image: ReadFile, partner: ReadFile | Rejected, kind: Kind, s
 def size_text(shape: tuple[int, int, int]) -> str:
     """Write a shape (channels, height, width) for a message."""
     channels, height, width = shape
-    return f"is {width}x{height} with {channels} channel{'s' if channels > 1 else ''}"
+    return f"is {width}x{height} with {counted(channels, 'channel')}"

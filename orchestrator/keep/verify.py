@@ -23,7 +23,7 @@ from orchestrator.run.marker import hold_if_marked
 from orchestrator.run.places import Kind, place_of
 from orchestrator.run.record import RunRecord, is_run_name, read_run
 from orchestrator.store import MARKER, Entry, Store
-from orchestrator.text import printable
+from orchestrator.text import counted, printable
 
 _BATCH_BYTES = 64 << 20
 _BATCH_OBJECTS = 256
@@ -235,7 +235,7 @@ def _said(error: Exception) -> str:
 
 
 def _unfinished(prefix: str, count: int, run: str | None) -> Damage:
-    reason = f"{count} unfinished files of killed processes"
+    reason = f"{counted(count, 'unfinished file')} of killed processes"
     advice = "the next driver removes them, and so does --repair"
     return Damage(prefix, Wrong.LEFT_OVER, reason, advice, Remedy.DISCARD, (), run)
 

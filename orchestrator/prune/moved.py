@@ -12,6 +12,7 @@ from orchestrator.run.inputs import InputImage
 from orchestrator.run.layout import RunLayout
 from orchestrator.settings import Config
 from orchestrator.store import Store
+from orchestrator.text import counted
 from workers.lottery.headers import NewerTicketError, header
 
 
@@ -48,6 +49,6 @@ def check_tickets(config: Config, store: Store, images: Sequence[InputImage]) ->
                     )
         if images and not channels & {image.channels for image in images}:
             raise UserMistakeError(
-                f"arm {arm.name}: its tickets are of images with {min(channels)} channel(s),"
+                f"arm {arm.name}: its tickets are of images with {counted(min(channels), 'channel')},"
                 " and none of the images has as many"
             )

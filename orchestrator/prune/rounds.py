@@ -14,6 +14,7 @@ from orchestrator.fit.subject import Subject
 from orchestrator.prune.tickets import leave_ticket, load_start, read_ticket, ticket_key
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
+from orchestrator.text import counted
 from workers.fitting import Fit, FitDivergedError
 from workers.lottery.masks import applied, apply, convolution_weights
 from workers.lottery.pruning import by_magnitude
@@ -56,7 +57,7 @@ def round_subject(context: RunContext, image: InputImage, name: Round) -> Subjec
     here = (image.channels, config.network.width, depth, weights_seed(config, chain))
     if has != here:
         raise TicketError(
-            f"the ticket {context.store.show(key)} is of a network with {ticket.out_channels} channels,"
+            f"the ticket {context.store.show(key)} is of a network with {counted(ticket.out_channels, 'channel')},"
             f" width {ticket.width}, input depth {ticket.input_channels}, weights of seed {ticket.seed}: here there are"
             f" {', '.join(map(str, here))}"
         )

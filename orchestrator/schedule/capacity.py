@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from orchestrator.errors import RunFailedError
 from orchestrator.resources.share import Machine, Resources
+from orchestrator.text import counted
 
 MOST_AT_ONCE = 1000
 """Trials that Tune may hold on a cluster that grows."""
@@ -102,7 +103,7 @@ def waits_for(
         autoscaler: returns the lines of the cluster's autoscaler.
     """
     lines = []
-    cpus = f"{resources.threads} CPU{'s' if resources.threads > 1 else ''}"
+    cpus = counted(resources.threads, "CPU")
 
     def with_gpus(gpus: float) -> str:
         return f"{cpus} and {gpus:g} GPU" if gpus else cpus
@@ -114,7 +115,7 @@ def waits_for(
     if scoring:
         lines.append(f"scoring waits for a machine with {with_gpus(resources.score_gpus)}")
     if lines and machines is not None:
-        has = f"{sum(m.cpus for m in machines)} CPUs and {sum(m.gpus for m in machines)} GPUs"
+        has = f"{counted(sum(m.cpus for m in machines), 'CPU')} and {counted(sum(m.gpus for m in machines), 'GPU')}"
         count = "there is 1 machine" if len(machines) == 1 else f"there are {len(machines)} machines"
         lines += [f"{count} with {has}", *(f"autoscaler: {line}" for line in autoscaler())]
     return lines

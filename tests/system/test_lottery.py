@@ -103,4 +103,4 @@ def test_tickets_that_no_image_can_be_fitted_with_are_refused_before_anything_st
     Image.fromarray((smooth(64, 64, 1)[..., 0] * 255).astype("uint8")).save(grey)
     done = found.here(found.command("evaluate", "--tickets", "found", "--images", "grey", "--simulate"))
     assert done.returncode == 2
-    assert "its tickets are of images with 3 channel(s), and none of the images has as many" in done.stderr
+    assert "its tickets are of images with 3 channels, and none of the images has as many" in done.stderr

@@ -181,7 +181,7 @@ def test_the_doctor_finds_nothing_wrong_with_it(ray: Ray, monkeypatch: pytest.Mo
     found = list(check_cluster(ray.address))
     assert [check.check for check in found] == ["cluster", "cluster token", "cluster version", "cluster nodes"]
     assert [check for check in found if not check.ok] == []
-    assert found[-1] == Check("cluster nodes", "1 alive, 1 CPUs, 0 GPUs")
+    assert found[-1] == Check("cluster nodes", "1 alive, 1 CPU, 0 GPUs")
     stranger = tmp_path / "token"
     stranger.write_text("0" * 64)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(stranger))

@@ -159,7 +159,7 @@ def print_plan(plan: "Plan", store: Store, config_name: str, forecast: Forecast)
     )
     print(f"references  {truth}")
     if plan.candidates:
-        print(f"candidates  {plan.candidates}, {config.score.draws} draw(s) each")
+        print(f"candidates  {plan.candidates}, {counted(config.score.draws, 'draw')} each")
     if config.cohort.budget is not None:
         print(f"budget      {counted(config.cohort.budget, 'iteration')} for an image by each arm")
     for arm in plan.arms:
@@ -170,8 +170,9 @@ def print_plan(plan: "Plan", store: Store, config_name: str, forecast: Forecast)
     print(f"store       {store.url}, at most {size_of(forecast.store_bytes)} more")
     where = "CPU" if expected.device == "cpu" else "GPU" if expected.parallel == 1 else f"{expected.parallel} GPUs"
     print(
-        f"time        at most {duration(expected.seconds)} on this machine's {where}, {expected.parallel} trials at a"
-        f" time (scoring {duration(expected.score_seconds / expected.parallel)}); fits usually stop earlier"
+        f"time        at most {duration(expected.seconds)} on this machine's {where},"
+        f" {counted(expected.parallel, 'trial')} at a time"
+        f" (scoring {duration(expected.score_seconds / expected.parallel)}); fits usually stop earlier"
     )
     hours, price = config.resources.hours, config.resources.price_per_hour
     if price is not None:

@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.cli.shown.units import decibels
 from orchestrator.run.layout import RunLayout
 from orchestrator.store import Store
+from orchestrator.text import counted
 
 _SHOWN_SIZES = (1, 3, 5, 15)
 
@@ -19,7 +20,8 @@ def show_study(store: Store, layout: RunLayout) -> None:
 
 def _print_study(study: dict[str, Any]) -> None:
     print()
-    print(f"Kendall's tau with the best PSNR, mean of {study['images']} images (95 %); -1 foretells it exactly")
+    images = counted(study["images"], "image")
+    print(f"Kendall's tau with the best PSNR, mean of {images} (95 %); -1 foretells it exactly")
     for tau in study["taus"]:
         if tau["image"] is None:
             known = tau["low"] is not None and tau["high"] is not None

@@ -12,6 +12,7 @@ from orchestrator.report import text
 from orchestrator.report.study.predictors import named_metrics
 from orchestrator.report.svg.axis import Axis, short, ticks_of, widened
 from orchestrator.report.svg.drawing import ON_THE_TICKS, dots, frame, svg
+from orchestrator.text import counted
 
 POINTS = 300_000
 """The page draws at most this many points, some 15 bytes each: a browser must still open it."""
@@ -105,7 +106,7 @@ def _scatter(ident: str, rows: Table, tau: Tau, *, cohort: int, most: int) -> Ma
     ]
     interval = text.gain_interval((tau.low, tau.high))
     description = (
-        f"{text.count(count)} candidates, best PSNR {text.decibels(best.min())} to {text.decibels(best.max())} dB; "
+        f"{counted(count, 'candidate')}, best PSNR {text.decibels(best.min())} to {text.decibels(best.max())} dB; "
         + (f"Kendall's tau {text.gain(tau.tau)} ({interval}).")
     )
     return svg(

@@ -24,6 +24,7 @@ from orchestrator.report.svg.drawing import (
     polyline,
     svg,
 )
+from orchestrator.text import counted
 
 FEW = 8
 """Up to this many curves each have a colour and a name; if there are more, only those of the picks have."""
@@ -176,7 +177,7 @@ def _drawing(
 def _description(lines: Sequence[_Line], written: Callable[[float], str]) -> Markup:
     named = [_described(line, written) for line in lines if line.runs and line.style != OTHER]
     others = sum(line.style == OTHER for line in lines)
-    return Markup(" ").join([*named, *([f"{text.count(others)} other fits."] if others else [])])
+    return Markup(" ").join([*named, *([f"{counted(others, 'other fit')}."] if others else [])])
 
 
 def _described(line: _Line, written: Callable[[float], str]) -> Markup:

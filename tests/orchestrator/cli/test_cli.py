@@ -342,7 +342,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Command, images: str,
     assert plan["images"] == "2 (2 of 7x9x3), 1 rejected"
     assert r"a\nb.txt: not a PNG" in plan["all"]
     assert plan["references"].startswith("none")
-    assert plan["candidates"] == "1, 1 draw(s) each"
+    assert plan["candidates"] == "1, 1 draw each"
     assert plan["arm"] == "isnas-dip-blind: the best 1 by psd db strip mse, at full size"
     assert plan["trials"] == "at most 2; arms share the fits that they have in common"
     assert plan["store"].startswith(f"{run.store.url}, at most ")

@@ -293,7 +293,7 @@ def test_tickets_that_cannot_be_used_are_found_before_anything_runs(evaluate: Ev
     assert moved(evaluate("--sources", "a")) == [f"imp-from-{A}", f"oes-from-{A}"]
     (evaluate.images / "c.png").write_bytes(encoded(9, 7, 1))
     assert evaluate.mistake("--sources", "a") == (
-        f"arm imp-from-{A}: its tickets are of images with 3 channel(s), and none of the images has as many"
+        f"arm imp-from-{A}: its tickets are of images with 3 channels, and none of the images has as many"
     )
 
 

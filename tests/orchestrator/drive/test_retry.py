@@ -39,13 +39,13 @@ def test_what_is_tried_again_is_said_and_how_rejected_files_are_looked_at(
     try_again(OldRun(failed.store, RUN), notes)
     assert notes.noted == [
         "1 image without a result: another try",
-        "1 rejected files are not looked at again: give their folder, --images DIR",
+        "1 rejected file not looked at again: give the folder, --images DIR",
     ]
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "c.png").write_bytes(encoded(9, 7))
     again = Notes()
     try_again(OldRun(failed.store, RUN, source=Source(str(tmp_path / "photos"))), again)
-    assert again.noted == ["0 images without a result: another try", "1 of 1 rejected files can be used now"]
+    assert again.noted == ["0 images without a result: another try", "1 of 1 rejected file can be used now"]
 
 
 @pytest.mark.parametrize("request_", [{"assignments": ("fit.iterations=7",)}, {"source": Source("nowhere")}])

@@ -91,7 +91,7 @@ def test_values_of_no_data_do_not_decide_the_scale_and_are_written_back(dtype: s
     np.testing.assert_array_equal(written[~picture.known], holed[~picture.known])
     assert (written[picture.known] != holed[picture.known]).mean() > 0.9
     assert picture.note is not None
-    assert "hold no data" in picture.note
+    assert "without data" in picture.note
 
 
 def test_a_value_that_the_file_declares_is_no_data_whatever_it_is() -> None:

@@ -57,7 +57,7 @@ def test_on_a_cluster_it_says_what_there_is_and_what_the_autoscaler_does() -> No
         "2 fits wait for a machine with 2 CPUs and 0.5 GPU each",
         "1 fit waits for a machine with 2 CPUs and 1 GPU",
         "scoring waits for a machine with 2 CPUs and 0.25 GPU",
-        "there are 2 machines with 24 CPUs and 1 GPUs",
+        "there are 2 machines with 24 CPUs and 1 GPU",
         "autoscaler: starting 1",
     ]
     assert waits_for({}, GPU, machines[:1], scoring=False, running=0, autoscaler=lambda: ["idle"]) == []

@@ -337,7 +337,7 @@ def test_only_what_is_known_is_drawn() -> None:
     page = rendered(found)
     assert points(page, "scatter-1-1") == (34 - 15, 15)
     assert points(page, "scatter-1-2") == (0, 0)
-    assert "36 of 40 fits have a PSNR." in page
+    assert "Fits with a PSNR: 36 of 40." in page
 
 
 def test_the_best_network_is_drawn_highest_and_the_lowest_rank_leftmost() -> None:
@@ -382,7 +382,7 @@ def test_of_very_many_images_the_first_have_columns_and_drawings(monkeypatch: py
 def test_an_image_with_one_fit_is_named_without_drawings() -> None:
     page = rendered(table({"a.png": 6, "b.png": 1}))
     assert page.count("<article") == 2
-    assert "1 of 1 fits have a PSNR. That is too few to compare." in page
+    assert "Fits with a PSNR: 1 of 1. That is too few to compare." in page
 
 
 @pytest.mark.parametrize(
