@@ -2,16 +2,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from workers.networks.blocks import upsampling_cell
 from workers.networks.layers import Convolution, Resize, prepare
 from workers.networks.steps import Step
 from workers.seeds import generator_of
+from workers.space import upsamplers, valid_upsamplers
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 SIDES = st.integers(1, 20)
 
 
-def assert_ways_agree(layer: Convolution | Resize, x: torch.Tensor) -> None:
+def assert_ways_agree(layer: nn.Module, x: torch.Tensor) -> None:
     """Outputs and all gradients, to the rounding of float32."""
     wanted = [x, *layer.parameters()]
     found = []
@@ -49,3 +52,16 @@ def test_convolutions_agree_with_pytorchs(
 def test_interpolations_agree_with_pytorchs(mode: str, layout: torch.memory_format) -> None:
     x = torch.randn(2, 3, 5, 6, generator=generator_of("x")).to(memory_format=layout).requires_grad_()
     assert_ways_agree(Resize(mode), x)
+
+
+NEAREST = [cell for cell in valid_upsamplers() if upsamplers()[cell].primitive == "nearest"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("cell", NEAREST)
+def test_cells_that_begin_with_a_nearest_doubling_agree_with_pytorchs(cell: int, layout: torch.memory_format) -> None:
+    layer = upsampling_cell(upsamplers()[cell], 4)
+    x = torch.randn(1, 4, 32, 33, generator=generator_of("x")).to(memory_format=layout).requires_grad_()
+    before = x.detach().clone()
+    assert_ways_agree(layer, x)
+    assert torch.equal(x, before)

@@ -5,9 +5,9 @@ when a network is scored: a deep image prior has one image and no evaluation mod
 """
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from workers.networks.layers import Convolution, Resize
+from workers.networks.layers import Convolution, NearestCell, Resize, SplitStackSum
 from workers.space import Upsampler
 
 SLOPE = 0.2
@@ -58,20 +58,6 @@ def output_block(width: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(conv(width, out_channels, 1), nn.Sigmoid())
 
 
-class SplitStackSum(nn.Module):
-    """Cut the channels into four contiguous groups, sum the groups, convolve: (N, C, H, W) to (N, out, H, W)."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
-        super().__init__()
-        self.conv = Convolution(in_channels // 4, out_channels, kernel, padding=(kernel - 1) // 2, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
-        first, second, third, fourth = x.chunk(4, dim=1)
-        out: Tensor = self.conv(first + second + third + fourth)
-        return out
-
-
 def _activation(name: str) -> list[nn.Module]:
     layers: dict[str, list[nn.Module]] = {
         "none": [],
@@ -119,7 +105,8 @@ def upsampling_cell(cell: Upsampler, width: int) -> nn.Sequential:
     if cell.order == "conv_first":
         return nn.Sequential(*_cell_convolution(cell.convolution, width, 4 * width, cell.kernel), *act, resize, *act)
     arriving = width // 4 if shuffles else width
-    return nn.Sequential(resize, *act, *_cell_convolution(cell.convolution, arriving, width, cell.kernel), *act)
+    kind = NearestCell if cell.primitive == "nearest" else nn.Sequential
+    return kind(resize, *act, *_cell_convolution(cell.convolution, arriving, width, cell.kernel), *act)
 
 
 @torch.no_grad()

@@ -8,9 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workers.networks.convolve import convolve, is_large
+from workers.networks.fold import doubled_convolution
+from workers.networks.fold import pays as pays_folded
 from workers.networks.resize import double
 from workers.networks.steps import Step
 from workers.networks.winograd import pays, winograd
+
+_Activation = nn.ReLU | nn.LeakyReLU
 
 
 class Convolution(nn.Conv2d):
@@ -57,10 +61,65 @@ class Resize(nn.Module):
         return F.interpolate(x, scale_factor=2, mode=self.mode, align_corners=False)
 
 
+class SplitStackSum(nn.Module):
+    """Cut the channels into four contiguous groups, sum the groups, convolve: (N, C, H, W) to (N, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = Convolution(in_channels // 4, out_channels, kernel, padding=(kernel - 1) // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        out: Tensor = self.conv(self.sum_of(x))
+        return out
+
+    @staticmethod
+    def sum_of(x: Tensor) -> Tensor:
+        """The sum of the groups: (N, C / 4, H, W)."""
+        first, second, third, fourth = x.chunk(4, dim=1)
+        return first + second + third + fourth
+
+
+class NearestCell(nn.Sequential):
+    """A nearest doubling and what follows it; ``step`` is the way to compute it."""
+
+    step = Step.TORCH
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, out_channels, 2H, 2W)."""
+        layers = list(self)
+        place = next(place for place, layer in enumerate(layers) if not isinstance(layer, Resize | _Activation))
+        layer, following = layers[place], layers[place + 1 :]
+        weight, bias = _folding(layer)
+        if self.step is Step.TORCH or weight is None or not pays_folded(weight, *x.shape[2:]):
+            out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return out
+        # Activations and sums of channels do the same before the doubling. Others use the image, too: it stays.
+        for activation in layers[1:place]:
+            x = F.leaky_relu(x, activation.negative_slope if isinstance(activation, nn.LeakyReLU) else 0.0)
+        if isinstance(layer, SplitStackSum):
+            x = layer.sum_of(x)
+        x = doubled_convolution(x, weight, bias)
+        for after in following:
+            x = after(x)
+        return x
+
+
+def _folding(layer: nn.Module) -> tuple[Tensor | None, Tensor | None]:
+    """The weight and bias by which a layer convolves all channels of a doubled image; no weight if it does not."""
+    if isinstance(layer, SplitStackSum):
+        return layer.conv.weight, None
+    if isinstance(layer, nn.ConvTranspose2d):
+        return layer.weight.transpose(0, 1).flip(2, 3), layer.bias
+    if isinstance(layer, Convolution) and layer.groups == 1:
+        return layer.weight, layer.bias
+    return None, None
+
+
 def prepare(network: nn.Module, step: Step) -> None:
     """Make a network compute its steps in a way, in place; its weights stay the same."""
     for layer in network.modules():
-        if isinstance(layer, Convolution | Resize):
+        if isinstance(layer, Convolution | Resize | NearestCell):
             layer.step = step
     layout = torch.contiguous_format if step is Step.CONTIGUOUS else torch.channels_last
     network.to(memory_format=layout)  # type: ignore[call-overload]
