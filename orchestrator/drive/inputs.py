@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 
+from orchestrator.ingest.beside import left_out
 from orchestrator.ingest.bring import Bringing, write_rejected
 from orchestrator.ingest.folder import Upload
 from orchestrator.plan.plan import Plan
@@ -48,6 +49,8 @@ def tell_of(plan: Plan, resources: Resources, listener: Listener) -> None:
     """Tell what a run will do."""
     for reject in plan.rejected:
         listener.note(f"{reject.name}: rejected: {reject.reason}")
+    if plan.beside:
+        listener.note(f"{left_out(plan.beside)}: what belongs to the images, and none of them")
     listener.note(
         f"run {plan.run}: {counted(plan.count, 'image')}, {counted(plan.candidates, 'candidate')},"
         f" at most {counted(plan.trials, 'fit')}; {resources.parallel} at a time on {resources.device},"

@@ -8,12 +8,13 @@ with a later file concerns that file: it is looked at while the first ones are w
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ImagesUnavailableError, UserMistakeError
+from orchestrator.ingest.beside import folders_beside
 from orchestrator.ingest.files import (
     ReadFile,
     Together,
@@ -80,6 +81,8 @@ class Looking:
 
     Attributes:
         left: How many files are still to be looked at.
+        beside: Folders among the images that hold what belongs to them and is not asked for, such as ``gt`` where
+            only masks are given. Their files are no images either.
 
     Raises:
         UserMistakeError: a folder is missing or empty.
@@ -110,10 +113,15 @@ class Looking:
         if not self._paths:
             raise UserMistakeError(f"--images {images}: the folder is empty")
         self._names = [relative_name(path, self._folder) for path in self._paths]
-        self._partners: dict[Kind, Partners] = {}
-        for kind, folder in zip(_KINDS, (reference_folder, mask_folder), strict=True):
-            if folder is not None:
-                self._partners[kind] = Partners(folder, kind, self._images())
+        given = (reference_folder, mask_folder)
+        self._partners = self._found_partners(given)
+        lacking = {name for partners in self._partners.values() for name in partners.lacking}
+        self.beside = folders_beside(self._folder, given, self._images(), lacking) if lacking else []
+        if self.beside:
+            inside = tuple(f"{folder}/" for folder in self.beside)
+            self._paths = [path for path, name in self._named() if not name.startswith(inside)]
+            self._names = [relative_name(path, self._folder) for path in self._paths]
+            self._partners = self._found_partners(given)
         self._white_is_known, self._simulate, self._scale = white_is_known, simulate, scale
         self._max_pixels, self._masked = max_pixels, mask_folder is not None and not simulate
         self._restored, self._ids = RestoredNames(self._names, self._paths), dict[str, int]()
@@ -125,13 +133,17 @@ class Looking:
         # It knows nothing of this object: so it ends, with its processes, as soon as nobody holds this one.
         self._read = read_together(self._folder, self._paths, clean, holes, self._max_pixels, masked=self._masked)
 
+    def _named(self) -> Iterator[tuple[Path, str]]:
+        return zip(self._paths, self._names, strict=True)
+
     def _images(self) -> list[str]:
         """The names of files that may be images."""
-        return [
-            name
-            for name, path in zip(self._names, self._paths, strict=True)
-            if is_named_like_an_image(name) or suffix_of(path)
-        ]
+        return [name for path, name in self._named() if is_named_like_an_image(name) or suffix_of(path)]
+
+    def _found_partners(self, given: Sequence[Path | None]) -> dict[Kind, Partners]:
+        """The references and masks of the images, as far as their folders are given."""
+        folders = zip(_KINDS, given, strict=True)
+        return {kind: Partners(folder, kind, self._images()) for kind, folder in folders if folder is not None}
 
     @property
     def left(self) -> int:

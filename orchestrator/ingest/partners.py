@@ -27,11 +27,16 @@ def without_suffix(name: str) -> str:
     return folder + slash + (file.rpartition(".")[0] or file)
 
 
+def loosely(name: str) -> str:
+    """What of a name must at least be equal: all but its suffix, whatever the case and the accents' form."""
+    return without_suffix(_folded(name))
+
+
 _LIKENESSES: tuple[Callable[[str], str], ...] = (
     lambda name: name,
     without_suffix,
     _folded,
-    lambda name: without_suffix(_folded(name)),
+    loosely,
 )
 """What of a name must be equal: all of it; all but its suffix; both again, whatever the case and the accents' form."""
 _FOLDED = 2

@@ -91,7 +91,9 @@ def make_plan(
     elif not fitting and not looking.left:
         raise UserMistakeError(f"--images {source.images}: {printable(refused[0].name)} is {refused[0].reason}")
     rest = looking if looking.left else None
-    return Plan(name, config, resources, simulate, inputs, source, fitting, command, continued, rest=rest)
+    return Plan(
+        name, config, resources, simulate, inputs, source, fitting, command, continued, rest=rest, beside=looking.beside
+    )
 
 
 def resume_plan(

@@ -29,7 +29,8 @@ class Plan:
     ``inputs`` are what is known of its images: all of them, or those of the first files. ``continued`` is the record of
     an earlier attempt. ``uploads`` are the files on this machine that the store may still lack, and ``rest`` those that
     have not been looked at yet. ``resources`` is None if the machines are not known yet because the run is driven
-    elsewhere. ``sizing`` says who chose the sizes; it is None for a resumed run.
+    elsewhere. ``sizing`` says who chose the sizes; it is None for a resumed run. ``beside`` are folders among the
+    images whose files are taken for what belongs to these.
     """
 
     run: str
@@ -43,6 +44,7 @@ class Plan:
     continued: RunRecord | None = None
     sizing: Sizing | None = None
     rest: Looking | None = None
+    beside: Sequence[str] = ()
 
     @property
     def coming(self) -> int:

@@ -158,6 +158,10 @@ def print_plan(plan: "Plan", store: Store, config_name: str, forecast: Forecast)
         "simulated" if plan.simulate else ("given" if plan.images[0].reference else "none: no PSNR, blind quality only")
     )
     print(f"references  {truth}")
+    if plan.beside:
+        from orchestrator.ingest.beside import left_out
+
+        print(f"left out    {left_out(plan.beside)}: what belongs to the images, and none of them")
     if plan.candidates:
         print(f"candidates  {plan.candidates}, {counted(config.score.draws, 'draw')} each")
     if config.cohort.budget is not None:

@@ -642,6 +642,11 @@ def test_masks_and_references_among_the_images_are_none_of_them(folder: Path, pu
     uploads, rejected = read_folder(folder, masks=masks, references=references, max_pixels=LIMIT)
     assert [upload.image.name for upload in uploads] == ["a.png"]
     assert rejected == []
+    # With one of them given, the other is none all the same: otherwise it would be images without a mask.
+    for given in ({"masks": masks}, {"references": references}):
+        looking = Looking(folder, **given, max_pixels=LIMIT)
+        assert [upload.image.name for upload in looking.ahead()[0]] == ["a.png"]
+        assert looking.beside == ["gt" if "masks" in given else "masks"]
     # A folder compared with itself has images all the same.
     assert [image.name for image in images_of(folder / "gt", folder / "gt")] == ["a.png"]
 
