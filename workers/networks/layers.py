@@ -87,13 +87,14 @@ class NearestCell(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, out_channels, 2H, 2W)."""
+        if self.step is Step.TORCH:
+            return self._one_by_one(x)
         layers = list(self)
         place = next(place for place, layer in enumerate(layers) if not isinstance(layer, Resize | _Activation))
         layer, following = layers[place], layers[place + 1 :]
         weight, bias = _folding(layer)
-        if self.step is Step.TORCH or weight is None or not pays_folded(weight, *x.shape[2:]):
-            out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-            return out
+        if weight is None or not pays_folded(weight, *x.shape[2:]):
+            return self._one_by_one(x)
         # Activations and sums of channels do the same before the doubling. Others use the image, too: it stays.
         for activation in layers[1:place]:
             x = F.leaky_relu(x, activation.negative_slope if isinstance(activation, nn.LeakyReLU) else 0.0)
@@ -103,6 +104,10 @@ class NearestCell(nn.Sequential):
         for after in following:
             x = after(x)
         return x
+
+    def _one_by_one(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return out
 
 
 def _folding(layer: nn.Module) -> tuple[Tensor | None, Tensor | None]:
