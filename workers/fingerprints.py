@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workers.metrics import RANDOM, resolve_metric
+from workers.metrics import WITHOUT_OUTPUTS, resolve_metric
 from workers.networks import build, noise_input
 from workers.networks.search import SIDE_MULTIPLE
 from workers.operators import Operator
@@ -94,7 +94,7 @@ def bank_metrics(wanted: Iterable[str]) -> tuple[str, ...]:
     """The metrics of a bank that must hold ``wanted``. The cheap ones are always included, so
     that most runs share banks.
     """
-    return (*CHEAP_METRICS, *sorted({*wanted} - {*CHEAP_METRICS, RANDOM}))
+    return (*CHEAP_METRICS, *sorted({*wanted} - {*CHEAP_METRICS, *WITHOUT_OUTPUTS}))
 
 
 @dataclass(frozen=True)

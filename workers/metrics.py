@@ -24,17 +24,20 @@ MetricFunction = Callable[[Array, Array], float]
 
 TASK_LOSS = "task loss"
 RANDOM = "random"
+LEARNT = "learnt"
+WITHOUT_OUTPUTS = (RANDOM, LEARNT)
+"""Metrics that need no network's output: they know only which candidate it is."""
 ENTRY_POINTS = "dip_orchestrator.metrics"
 
 
 def metric_names() -> tuple[str, ...]:
     """The names there are: the project's, then the entry points of installed packages in alphabetical order."""
-    return (*METRICS, TASK_LOSS, RANDOM, *sorted(entry_points(group=ENTRY_POINTS).names))
+    return (*METRICS, TASK_LOSS, *WITHOUT_OUTPUTS, *sorted(entry_points(group=ENTRY_POINTS).names))
 
 
 def is_ours(name: str) -> bool:
     """Whether a metric is the project's own; any other is code of somebody else."""
-    return name in METRICS or name in (TASK_LOSS, RANDOM)
+    return name in METRICS or name in (TASK_LOSS, *WITHOUT_OUTPUTS)
 
 
 @cache
@@ -51,7 +54,7 @@ def resolve_metric(name: str) -> MetricFunction:
         return spectra.metric(name)
     if name == TASK_LOSS:
         return Metric(name, quantity="", distance=spectra.mse, bandwidth=None)
-    if name == RANDOM:
+    if name in WITHOUT_OUTPUTS:
         raise ValueError(f"the metric {name!r} compares nothing, so there is nothing to call")
     function: MetricFunction = load(name, ENTRY_POINTS, "metric", metric_names())
     return function
@@ -63,7 +66,7 @@ def uses_image(name: str) -> bool:
     Raises:
         ValueError: as `resolve_metric`.
     """
-    if name == RANDOM:
+    if name in WITHOUT_OUTPUTS:
         return False
     metric = resolve_metric(name)
     return not isinstance(metric, Metric) or metric.uses_image

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from orchestrator.figures.learnt import with_learnt
 from orchestrator.figures.study import read_table, study_of, write_study
 from orchestrator.plan.plan import config_of
 from orchestrator.report.study.page import write_study_page
@@ -18,6 +19,7 @@ def conclude_study(store: Store, record: RunRecord, images: Sequence[InputImage]
     config = config_of(record)
     sigma = level_of(config.task) if record.simulate else None
     table = read_table(store, layout, images, task=config.task.name, sigma=sigma)
+    table = with_learnt(table)
     study = study_of(table)
     write_study(store, layout, table, study)
     write_study_page(store, record, table, study)

@@ -274,7 +274,7 @@ def greedy(
 
 
 def to_plain(lists: Sequence[Learnt], source: str) -> dict[str, object]:
-    """The table as it is written (`orchestrator.settings.portfolio` reads it), dB to the hundredth."""
+    """The table as it is written (`orchestrator.settings.portfolio` reads it)."""
     return {"source": source, "portfolios": [_entry(each) for each in lists]}
 
 

@@ -7,9 +7,9 @@ def study_settings(candidates: str) -> list[str]:
 
     ``candidates`` is a number of random candidates, a CSV file of ids, or the name of a list that ships.
     """
-    from workers.metrics import RANDOM, metric_names  # noqa: PLC0415 - --help does not need its imports
+    from workers.metrics import WITHOUT_OUTPUTS, metric_names  # noqa: PLC0415 - --help does not need its imports
 
-    also = [name for name in metric_names() if name != RANDOM]
+    also = [name for name in metric_names() if name not in WITHOUT_OUTPUTS]
     return [
         f"score.candidates={candidates}",
         "arms=[{name: all, like: all, view: full, rule: held-out, full_fits: 1, halving: none}]",

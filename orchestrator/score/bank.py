@@ -25,6 +25,7 @@ from workers.fingerprints import (
     native_size,
     square_size,
 )
+from workers.metrics import WITHOUT_OUTPUTS
 from workers.space import Candidate
 
 
@@ -43,7 +44,7 @@ class BankPart:
 
 def bank_of(config: Config, image: InputImage) -> BankSpec | None:
     """Return the bank that scores an image; None if no metric looks at networks."""
-    looking = [metric for metric in metrics_of(config) if metric != "random"]
+    looking = [metric for metric in metrics_of(config) if metric not in WITHOUT_OUTPUTS]
     if not looking:
         return None
     size_of = square_size if config.score.view == "square" else native_size

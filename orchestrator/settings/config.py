@@ -45,6 +45,7 @@ class Config(Section):
         cross.check_portfolios(self.task, self.arms)
         cross.check_widths(self.network.width, self.score, self.task, self.arms)
         cross.check_lotteries(self.lottery, self.arms, self.network.width)
+        cross.check_learnt(self.score, self.task, self.arms)
         cross.check_budget(self.cohort, self.fit, self.arms)
         cross.check_views(self.task, self.cohort, self.arms)
         return self

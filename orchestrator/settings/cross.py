@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from orchestrator.settings.arms import ArmSettings
 from orchestrator.settings.cohort import Cohort
 from orchestrator.settings.fit import Fit
+from orchestrator.settings.learnt import weights_for
 from orchestrator.settings.lottery import Lottery
 from orchestrator.settings.names import check_width
 from orchestrator.settings.portfolio import lists_for
 from orchestrator.settings.score import Score
 from orchestrator.settings.task import Task
 from workers.space import Candidate
+
+_LEARNT = "learnt"
 
 
 def check_names(arms: Sequence[ArmSettings]) -> None:
@@ -93,6 +96,18 @@ def check_budget(cohort: Cohort, fit: Fit, arms: Sequence[ArmSettings]) -> None:
             f"cohort.budget: {cohort.budget} iterations pay for no fit at full size, which takes {least}"
             " (fit.iterations, and fit.reveal of them with all pixels); give at least as many"
         )
+
+
+def check_learnt(score: Score, task: Task, arms: Sequence[ArmSettings]) -> None:
+    """The metric ``learnt`` has weights for the task, wherever it is asked for."""
+    places = ["score.metric"] * (score.metric == _LEARNT) + ["score.also"] * (_LEARNT in score.also)
+    places += [f"arm {arm.name}" for arm in arms if arm.metric == _LEARNT]
+    if places and score.learnt is None:
+        raise ValueError(
+            f"{places[0]}: the metric 'learnt' needs score.learnt, a table that study --portfolio has made of past fits"
+        )
+    if places and weights_for(score.learnt or [], task.name) is None:
+        raise ValueError(f"score.learnt: it has learnt nothing about the task {task.name}; give another table")
 
 
 def check_views(task: Task, cohort: Cohort, arms: Sequence[ArmSettings]) -> None:

@@ -31,7 +31,7 @@ def _existing_prior(value: object) -> object:
 def _known_metric(value: object, info: ValidationInfo) -> object:
     from workers.metrics import is_ours, resolve_metric  # noqa: PLC0415 - what it imports, --help does not need
 
-    if not isinstance(value, str) or value in ("psd db strip mse", "random"):
+    if not isinstance(value, str) or value in ("psd db strip mse", "random", "learnt"):
         return value
     if is_ours(value) or may_import(value, info.context):
         resolve_metric(value)

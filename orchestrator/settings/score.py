@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from orchestrator.settings.files import shipped_configs
+from orchestrator.settings.learnt import Models
 from orchestrator.settings.names import CandidateId, MetricName
 from orchestrator.settings.section import Section
 from orchestrator.settings.trust import check_may_read
@@ -38,7 +39,19 @@ class Score(Section):
     metric: MetricName = Field(
         "psd db strip mse",
         description="the metric at initialisation that makes the shortlist: one of the papers', 'task loss', 'random',"
-        " or a function of your own as 'module:object' or entry point (docs/metrics.md)",
+        " 'learnt' from past fits (score.learnt), or a function of your own as 'module:object' or entry point"
+        " (docs/metrics.md)",
+    )
+    learnt: Models | None = Field(
+        None,
+        description="the metric 'learnt': its weights, in a table that `study --portfolio` has made (a YAML file)",
+    )
+    explore: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="the metric 'learnt': share of a cohort that is drawn at random from the other candidates, so that"
+        " more can be learnt",
     )
     also: list[MetricName] = Field([], description="further metrics to write into the table of scores")
     candidates: Annotated[

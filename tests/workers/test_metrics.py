@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workers.metrics import ENTRY_POINTS, RANDOM, TASK_LOSS, metric_names, resolve_metric, uses_image
+from workers.metrics import ENTRY_POINTS, LEARNT, RANDOM, TASK_LOSS, metric_names, resolve_metric, uses_image
 from workers.spectra import LOW_PASS_METRICS, METRICS, metric
 
 RANDOM_STATE = np.random.default_rng(0)
@@ -79,6 +79,6 @@ def test_random_is_a_name_but_no_function() -> None:
         resolve_metric(RANDOM)
 
 
-def test_only_the_low_pass_metrics_and_random_do_not_look_at_the_image() -> None:
-    assert {name for name in metric_names() if not uses_image(name)} == {*LOW_PASS_METRICS, RANDOM}
+def test_only_the_low_pass_metrics_random_and_learnt_do_not_look_at_the_image() -> None:
+    assert {name for name in metric_names() if not uses_image(name)} == {*LOW_PASS_METRICS, RANDOM, LEARNT}
     assert uses_image("math:dist")

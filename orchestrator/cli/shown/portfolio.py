@@ -13,6 +13,7 @@ from orchestrator.run.record import check_run_name
 from orchestrator.text import counted, printable
 
 if TYPE_CHECKING:
+    from orchestrator.figures.learnt import Model
     from orchestrator.figures.portfolio import Learnt, PastFit
 
 _NETWORKS = 6
@@ -24,6 +25,7 @@ def learn_and_show(options: argparse.Namespace) -> int:
     Raises:
         UserMistakeError: a table is missing or holds something else, or the lists cannot be written.
     """
+    from orchestrator.figures.learnt import FEWEST_FITS, FEWEST_IMAGES, learn_models
     from orchestrator.figures.portfolio import learn
 
     if options.networks is not None and options.networks < 1:
@@ -37,8 +39,13 @@ def learn_and_show(options: argparse.Namespace) -> int:
     lists = learn(kept, size=options.networks or _NETWORKS, per_cost=options.per_cost)
     for each in lists:
         _show(each)
+    models = learn_models(kept)
+    for model in models:
+        print(f"learnt, {model.task}: tau {model.tau:+.2f} with the held-out error of pictures that were left out")
+    if not models:
+        print(f"learnt           nothing: fewer than {FEWEST_FITS} fits of candidates on {FEWEST_IMAGES} pictures")
     if options.output is not None:
-        _write(Path(options.output), lists, options)
+        _write(Path(options.output), lists, models, options)
     return 0
 
 
@@ -73,9 +80,10 @@ def _show(learnt: "Learnt") -> None:
     print(f"  the best network of each picture   {decibels(learnt.best)}")
 
 
-def _write(path: Path, lists: "Sequence[Learnt]", options: argparse.Namespace) -> None:
+def _write(path: Path, lists: "Sequence[Learnt]", models: "Sequence[Model]", options: argparse.Namespace) -> None:
     import yaml
 
+    from orchestrator.figures.learnt import models_to_plain
     from orchestrator.figures.portfolio import to_plain
 
     words = ["study", "--portfolio", *options.portfolio]
@@ -88,7 +96,8 @@ def _write(path: Path, lists: "Sequence[Learnt]", options: argparse.Namespace) -
         "# to the mean of the best PSNR, in dB. left_out: PSNR of the pick among the first 1, 2, ..., each picture by\n"
         "# the list that is learnt on the others. best: PSNR of each picture's best network.\n"
     )
-    text = yaml.safe_dump(to_plain(lists, source), sort_keys=False, default_flow_style=None, width=110)
+    table = to_plain(lists, source) | ({"learnt": models_to_plain(models)} if models else {})
+    text = yaml.safe_dump(table, sort_keys=False, default_flow_style=None, width=110)
     try:
         path.write_text(head + text, encoding="utf-8")
     except OSError as error:

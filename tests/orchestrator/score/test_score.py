@@ -6,12 +6,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.arms.candidates import candidates_of
 from orchestrator.fit.problem import Problem
 from orchestrator.run.layout import image_key
 from orchestrator.score.bank import bank_of
-from orchestrator.score.score import Scored, noise_level, score_image
+from orchestrator.score.score import Scored, explored, noise_level, score_image
+from orchestrator.settings import Config
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from tests.orchestrator.score.given import fill_bank
 from workers.fingerprints import compute_bank, image_fingerprint, score_bank
@@ -123,6 +126,45 @@ def test_a_portfolio_s_cohort_follows_the_noise_that_the_image_itself_shows(
     assert [str(each.name) for each in only(score_image(bench.context, bench.image))] == [network, CANDIDATES[0]]
     level = noise_level(Problem(bench.context, bench.image).observation)
     assert level == pytest.approx(sigma, rel=0.3)
+
+
+MODEL = {"task": "any", "weights": {"upsampling bicubic": 2.0, "skips": -1.0}}
+
+
+def learnt_config(make_config: MakeConfig, explore: float, **others: Any) -> Config:
+    score = {"metric": "learnt", "learnt": [MODEL], "candidates": 200, "explore": explore}
+    return make_config(score=score, cohort={"size": 8}, **others)
+
+
+def test_what_was_learnt_ranks_without_a_bank_and_part_of_a_cohort_is_drawn(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    cohorts = {}
+    for share, seed in ((0.0, 0), (0.25, 0), (0.25, 1)):
+        bench = make_bench(learnt_config(make_config, share, seed=seed), encoded(), store=f"{share}-{seed}")
+        assert bank_of(bench.context.config, bench.image) is None
+        cohort = only(score_image(bench.context, bench.image))
+        # The table of scores is in the store now, and the cohort is drawn as before.
+        assert only(score_image(bench.context, bench.image)) == cohort
+        cohorts[share, seed] = cohort
+        scores = dict(zip(*(scores_of(bench)[name] for name in ("candidate", "learnt")), strict=True))
+        assert all(each.score == scores[str(each.name)] for each in cohort)
+    best, some, other = ([str(each.name) for each in cohort] for cohort in cohorts.values())
+    assert best == sorted(scores, key=scores.__getitem__)[:8]
+    assert best[:6] == some[:6] == other[:6]
+    assert some[6:] != other[6:]
+    assert len({*some}) == 8
+
+
+@given(st.integers(1, 30), st.integers(1, 40), st.floats(0, 1), st.integers(0, 99))
+def test_a_cohort_that_explores_has_its_size_and_its_best(count: int, size: int, share: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    order, drawn = random.permutation(count), random.random(count).astype(np.float32)
+    cohort = explored(order, size, share, drawn).tolist()
+    assert len(cohort) == len({*cohort}) == min(size, count)
+    known = min(count, size - round(share * size))
+    assert cohort[:known] == order[:known].tolist()
+    assert cohort[known:] == sorted(cohort[known:], key=lambda at: drawn[at])
 
 
 def test_an_image_of_one_pixel_shows_no_noise() -> None:
