@@ -22,6 +22,18 @@ NOT_THERE = (FileNotFoundError, NotADirectoryError)
 """Errors that say that a name, or a folder on the way to it, is not there."""
 
 
+def on_disk(part: str) -> str:
+    """A part of a key as the name of a file: the same bytes, UTF-8, whatever the encoding that Python takes names for,
+    which the locale decides.
+    """
+    return os.fsdecode(part.encode())
+
+
+def in_key(path: str) -> str:
+    """The names of files as parts of a key: the other way round."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
 class LinkError(OSError):
     """A symbolic link, or a pipe, a socket or a device, lies where a folder or a file should be."""
 

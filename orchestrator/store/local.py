@@ -18,7 +18,9 @@ from orchestrator.store.folders import (
     below,
     files_below,
     flush,
+    in_key,
     names_in,
+    on_disk,
     open_file,
     remove_empty,
     remove_folder,
@@ -181,12 +183,12 @@ class LocalStore:
             contextlib.suppress(*NOT_THERE, LinkError),
             self._folder(prefix) as folder,
         ):
-            for path, file in files_below(folder, prefix and f"{prefix}/"):
+            for path, file in files_below(folder, prefix and f"{on_disk(prefix)}/"):
                 # What was deleted since it was listed is not there.
                 with contextlib.suppress(FileNotFoundError):
                     state = file.stat(follow_symlinks=False)
                     if _is_object(file.name):
-                        found.append(Entry(path, state.st_size, state.st_mtime))
+                        found.append(Entry(in_key(path), state.st_size, state.st_mtime))
         yield from sorted(found)
 
     def keys(self, prefix: str) -> Iterator[str]:
@@ -197,7 +199,8 @@ class LocalStore:
             contextlib.suppress(*NOT_THERE, LinkError),
             self._folder(prefix) as folder,
         ):
-            found = sorted(path for path, file in files_below(folder, prefix and f"{prefix}/") if _is_object(file.name))
+            files = files_below(folder, prefix and f"{on_disk(prefix)}/")
+            found = sorted(in_key(path) for path, file in files if _is_object(file.name))
         yield from found
 
     def children(self, prefix: str) -> list[str]:
@@ -208,12 +211,12 @@ class LocalStore:
             contextlib.suppress(*NOT_THERE, LinkError),
             self._folder(prefix) as folder,
         ):
-            found = sorted(filter(_is_object, names_in(folder)))
+            found = sorted(in_key(name) for name in names_in(folder) if _is_object(name))
         return found
 
     def local_path(self, key: str) -> Path:
         """The object's own file, verified on this process's first request for it."""
-        path = self._root / check_key(key)
+        path = self._root / on_disk(check_key(key))
         with self._reading(key) as (folder, name, file):
             if path not in _intact_files:
                 with os.fdopen(file, "rb", closefd=False) as stream:
@@ -239,12 +242,12 @@ class LocalStore:
     def _remove_empty(self, parts: Sequence[str], key: str) -> None:
         """Remove a folder that holds no object, and those above it that have become so."""
         with self._reporting("delete", key), contextlib.suppress(*NOT_THERE, LinkError), self._folder() as root:
-            remove_empty(root, parts, but=SUMS)
+            remove_empty(root, [on_disk(part) for part in parts], but=SUMS)
 
     @contextlib.contextmanager
     def _folder(self, *prefix: str, make: bool = False) -> Iterator[int]:
         """A descriptor of the folder of a prefix; without one, or with an empty one, of the root."""
-        parts = [part for each in prefix if each for part in check_key(each).split("/")]
+        parts = [on_disk(part) for each in prefix if each for part in check_key(each).split("/")]
         root = self._folder_at_root.open(make=make)
         try:
             with below(root, parts, make=make) as folder:
@@ -257,7 +260,7 @@ class LocalStore:
         """A descriptor of the folder that an object lies in, and the object's name there."""
         prefix, slash, name = check_key(key).rpartition("/")
         with self._folder(*([prefix] if slash else []), make=make) as folder:
-            yield folder, name
+            yield folder, on_disk(name)
 
     @contextlib.contextmanager
     def _reading(self, key: str) -> Iterator[tuple[int, str, int]]:

@@ -51,7 +51,7 @@ _knowing = Lock()
 
 def add_sum(folder: int, name: str, sha256: str, *, flushed: bool) -> None:
     """Append the line of an object that is about to appear in a folder; ``flushed`` brings it to the disk."""
-    line = b"\n%s%s  %s\n" % (b"\\" if _escaped(name) != name.encode() else b"", sha256.encode(), _escaped(name))
+    line = b"\n%s%s  %s\n" % (b"\\" if _escaped(name) != os.fsencode(name) else b"", sha256.encode(), _escaped(name))
     for _ in range(_TRIES):
         state = _append(folder, line, flushed=flushed)
         # Without a name it has been shortened meanwhile, or removed with the last object, and the line may be lost.
@@ -178,4 +178,4 @@ def _whole_lines(data: bytes) -> bytes:
 
 def _escaped(name: str) -> bytes:
     """A name as `sha256sum` writes it, on one line."""
-    return name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").encode()
+    return os.fsencode(name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r"))

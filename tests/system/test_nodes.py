@@ -54,7 +54,7 @@ def test_fits_wait_for_machines_with_gpus_which_nothing_else_takes(
                 assert time.monotonic() < deadline
             assert waits == [
                 "2 fits wait for a machine with 1 CPU and 0.5 GPU each",
-                "there is 1 machine with 1 CPUs and 0 GPUs",
+                "there is 1 machine with 1 CPU and 0 GPUs",
             ]
             with_gpu = cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=MEMORY)
             output, _ = process.communicate(timeout=PATIENCE_S)

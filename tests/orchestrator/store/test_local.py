@@ -3,6 +3,8 @@ import fcntl
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -502,3 +504,31 @@ def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="choose another place with --store") as caught:
             getattr(LocalStore(tmp_path / "file" / "store"), method)("a", b"")
         assert not isinstance(caught.value, StoreUnavailableError)
+
+
+_IN_LATIN_1 = """
+import sys
+assert sys.getfilesystemencoding() != "utf-8", sys.getfilesystemencoding()
+from orchestrator.store import LocalStore
+store = LocalStore(sys.argv[1])
+japanese, key = "\\u65e5\\u672c", "a/\\u65e5\\u672c/\\u00e9.png"
+assert store.get(key) == b"theirs"
+assert list(store.keys("a")) == [key] == [entry.key for entry in store.entries(f"a/{japanese}")]
+assert store.children("a") == [japanese]
+assert store.local_path(key).read_bytes() == b"theirs"
+store.put(key, b"mine")
+assert store.create(f"b/{japanese}", b"created")
+store.delete_many([f"b/{japanese}"])
+assert store.children("b") == []
+"""
+
+
+def test_keys_are_the_same_in_a_process_whose_locale_is_not_utf_8(store: LocalStore) -> None:
+    key = "a/\u65e5\u672c/\u00e9.png"
+    store.put(key, b"theirs")
+    other = {**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-X", "utf8=0", "-c", _IN_LATIN_1, store.url], check=True, env=other)
+    assert store.get(key) == b"mine"
+    assert list(store.keys("")) == [key]
+    lines = (Path(store.url) / "a/\u65e5\u672c" / SUMS).read_bytes().split()
+    assert set(lines[1::2]) == {"\u00e9.png".encode()}
