@@ -13,6 +13,21 @@ PARTS = {
     "coffee": lambda: data.coffee()[60:316, 150:406],
     "tissue": lambda: data.immunohistochemistry()[100:356, 100:356],
 }
+MANY = {
+    **PARTS,
+    "retina": lambda: data.retina()[500:756, 300:556],
+    "rocket": lambda: data.rocket()[60:316, 200:456],
+    "hubble": lambda: data.hubble_deep_field()[200:456, 300:556],
+    "motorcycle": lambda: data.stereo_motorcycle()[0][160:416, 240:496],
+    "camera": lambda: data.camera()[40:296, 130:386],
+    "coins": lambda: data.coins()[:256, :256],
+    "brick": lambda: data.brick()[:256, :256],
+    "moon": lambda: data.moon()[100:356, 200:456],
+}
+"""Twelve pictures; the last four are grey."""
+
+LEARNT_ON = ("cat", "astronaut", "coffee", "tissue", "retina", "rocket", "camera", "brick")
+"""The pictures that a portfolio is learnt on; the others test it."""
 
 
 def write_images(folder: Path, side: int) -> None:
@@ -24,6 +39,6 @@ def write_images(folder: Path, side: int) -> None:
 
 
 def clean_picture(name: str, side: int) -> np.ndarray:
-    """A clean RGB picture (3, side, side) in [0, 1]."""
-    small = resize(PARTS[name](), (side, side), anti_aliasing=True)
-    return (np.rint(small * 255) / 255).transpose(2, 0, 1).astype(np.float32)
+    """A clean picture (C, side, side) in [0, 1], of 3 channels or 1."""
+    small = np.rint(resize(MANY[name](), (side, side), anti_aliasing=True) * 255) / 255
+    return np.moveaxis(np.atleast_3d(small), 2, 0).astype(np.float32)
