@@ -3,13 +3,15 @@
 A metric is called as ``metric(degraded, output)`` on two (C, H, W) float32 arrays of equal shape, the measurement in
 [0, 1] and what an untrained network makes of it, and returns a number; lower is better.
 
-==========================  ==================================================================================== name
-metric ==========================  ====================================================================================
-as in `spectra.METRICS`     of the spectra (arXiv 2111.15362, section 4) task loss                   mean squared
-difference: the loss that a fit would begin with random                      none: candidates in an order that knows
-nothing (`fingerprints.random_scores`) package.module:object       a callable of a module that can be imported any other
-a callable that an installed package offers as an entry point in `ENTRY_POINTS` ==========================
-====================================================================================
+==========================  ====================================================================================
+name                        metric
+==========================  ====================================================================================
+as in `spectra.METRICS`     of the spectra (arXiv 2111.15362, section 4)
+task loss                   mean squared difference: the loss that a fit would begin with
+random                      none: candidates in an order that knows nothing (`fingerprints.random_scores`)
+package.module:object       a callable of a module that can be imported
+any other                   a callable that an installed package offers as an entry point in `ENTRY_POINTS`
+==========================  ====================================================================================
 """
 
 from collections.abc import Callable
