@@ -8,6 +8,7 @@ PSNR on the clean picture, of the same network from the same start:
 - ``revealed s``: the fit goes on with all pixels for the share s of n iterations (`workers.reveal`).
 - ``refit``: another fit with all pixels, from the start to n; with the same draw of weights and noise, or another one.
 - ``second``: another draw that hides other pixels and stops by them.
+- ``both revealed``: the mean of two draws, each revealed for a quarter; the second hides the same pixels, or others.
 
 Finished ones are kept in the folder, so a second call goes on.
 
@@ -18,7 +19,7 @@ Needs `workers`, torch, numpy and scikit-image; no Ray.
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,8 @@ NETWORKS = (
     "50-1101101100000010101101000",
 )
 SHARES = (0.0625, 0.125, 0.25, 0.375, 0.5, 0.75)
+SHARE = 0.25
+"""That of a run (`FitSettings.reveal`)."""
 
 
 class Subject:
@@ -104,26 +107,41 @@ def compared(options: argparse.Namespace, task: str, picture: str, network: str)
     given = result.output
     if same_size:
         given = outputs["handed back"] = handed_back(result.output, subject.first, result.held_out_error)
+    outputs |= {f"revealed {share:g}": output for share, output in all_revealed(fit, stop)}
+    for way, draw in (("refit", "first"), ("refit, other draw", "second")):
+        refit = subject.fit(subject.none_hidden(), draw, stop)
+        # Nothing is hidden, so the rule watches the fitted error, and the last output is the best.
+        outputs[way] = refit.result().output
+        outputs[f"{way}, mean with handed back"] = (outputs[way] + given) / 2
+    seconds = {"the same pixels hidden": subject.first, "other pixels hidden": subject.others_hidden()}
+    for way, other in seconds.items():
+        fit = subject.fit(other, "second")
+        second = fit.result()
+        if way == "other pixels hidden":
+            given_too = handed_back(second.output, other, second.held_out_error) if same_size else second.output
+            outputs["second, mean of handed back"] = (given + given_too) / 2
+        outputs[f"both revealed, {way}"] = (outputs[f"revealed {SHARE:g}"] + revealed(fit, second.stop_iteration)) / 2
+    figures = {"stop": float(stop), "iterations": float(result.iterations)}
+    figures |= {way: psnr(output, subject.clean) for way, output in outputs.items()}
+    path.with_suffix(".part").write_text(json.dumps(figures))
+    path.with_suffix(".part").rename(path)
+    return figures
+
+
+def all_revealed(fit: Fit, stop: int) -> Iterator[tuple[float, np.ndarray]]:
+    """The output of a fit that goes on with all pixels, after each share of the iterations to its stop."""
     reveal = fit.reveal()
     assert reveal is not None  # noqa: S101 - every fit here hides pixels
     for share in SHARES:
         reveal.advance(max(1, round(share * stop)) - reveal.iteration)
         output = reveal.output()
         assert output is not None  # noqa: S101 - none of these diverges
-        outputs[f"revealed {share:g}"] = output
-    for way, draw in (("refit", "first"), ("refit, other draw", "second")):
-        refit = subject.fit(subject.none_hidden(), draw, stop)
-        # Nothing is hidden, so the rule watches the fitted error, and the last output is the best.
-        outputs[way] = refit.result().output
-        outputs[f"{way}, mean with handed back"] = (outputs[way] + given) / 2
-    second = subject.fit(other := subject.others_hidden(), "second").result()
-    given_too = handed_back(second.output, other, second.held_out_error) if same_size else second.output
-    outputs["second, mean of handed back"] = (given + given_too) / 2
-    figures = {"stop": float(stop), "iterations": float(result.iterations)}
-    figures |= {way: psnr(output, subject.clean) for way, output in outputs.items()}
-    path.with_suffix(".part").write_text(json.dumps(figures))
-    path.with_suffix(".part").rename(path)
-    return figures
+        yield share, output
+
+
+def revealed(fit: Fit, stop: int) -> np.ndarray:
+    """The output of a fit that goes on for the share of a run."""
+    return next(output for share, output in all_revealed(fit, stop) if share == SHARE)
 
 
 def handed_back(output: np.ndarray, measurement: Measurement, error: float | None) -> np.ndarray:
