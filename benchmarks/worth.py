@@ -6,13 +6,9 @@ variance by network, picture and draw; what an early held-out error says of the 
 members; what the papers' metric adds; and for inpainting which pixels are compared.
 
     python -m benchmarks.worth --folder DIR --tasks denoise-25 inpaint
-
-Needs `workers`, torch, numpy, scipy and scikit-image; no Ray.
 """
 
-import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from statistics import fmean
 
@@ -22,146 +18,15 @@ from scipy import stats
 
 from benchmarks.common import print_table
 from benchmarks.images import LEARNT_ON
-from benchmarks.pool import TASKS, kept, networks, observed, parser_of
-from workers.classical import Given, Member, restore_classically
-from workers.fingerprints import BankSpec, bank_metrics, compute_bank, image_fingerprint, score_bank, square_size
+from benchmarks.pool import networks, parser_of
+from benchmarks.scenes import Figures, Scene
+from orchestrator.figures.portfolio import greedy
 from workers.networks.priors import NAS_DIP, draws_of
 from workers.quality import psnr
-from workers.seeds import seed_of
-from workers.space import Candidate
-from workers.stacking import HeldOut, best_of, mean_of, stacked
-from workers.tasks import measure
 
-Array = NDArray[np.float64]
-Arrays = Mapping[str, NDArray[np.float32]]
-Figures = dict[str, float]
-
-METRIC = "psd db strip mse"
 RUNGS = (25, 50, 75, 100, 150, 200, 300)
 RANDOM_MEMBERS = 3
 _MOST_SUBSETS = 70
-
-
-class Scene:
-    """One degraded picture with all its fits."""
-
-    def __init__(self, options: argparse.Namespace, task: str, picture: str) -> None:
-        self.picture, self.task = picture, TASKS[task]
-        self.clean, self.observation, self.measurement = observed(task, picture, options.side)
-        self.fits: dict[str, dict[str, NDArray[np.float32]]] = kept(options, task, picture)
-        self.width = options.width
-        self._seed = seed_of("worth", task, picture)
-
-    @cached_property
-    def hidden(self) -> NDArray[np.bool_]:
-        """The pixels that judge."""
-        return self.measurement.held_out
-
-    @cached_property
-    def noise(self) -> float | None:
-        """The noise's variance, by what the fit of least held-out error leaves over; None where it cannot be told."""
-        best = min(self.fits.values(), key=lambda fit: float(fit["held_out_error"]))
-        found = self.task.estimated_noise(self.observation, best["output"])
-        return None if found is None else found.value
-
-    @cached_property
-    def filters(self) -> list[Member]:
-        """The classical filters' images."""
-        given = Given(self.observation, self.hidden, self.task, self.noise, self._seed)
-        return restore_classically(given)[0]
-
-    @cached_property
-    def classical(self) -> float:
-        """PSNR of the filter with the least error as a run judges it."""
-        return self.shown(min(self.filters, key=self.risk).delivered)
-
-    def risk(self, member: Member) -> float:
-        """The error of a filter's image on the hidden pixels, as on pixels that it has not seen."""
-        error = np.square(measure(self.task.operator, member.judged) - self.observation.pixels, dtype=np.float64)
-        return float(error[:, self.hidden].mean()) + 2 * (self.noise or 0.0) * member.divergence
-
-    def shown(self, image: NDArray[np.floating]) -> float:
-        """PSNR of an image as a user gets it: with the known pixels of an inpainting kept."""
-        known = self.observation.known
-        kept = image if known is None else np.where(known, self.observation.pixels, image)
-        return psnr(kept.astype(np.float32), self.clean)
-
-    @cached_property
-    def psnr(self) -> dict[str, float]:
-        """PSNR of each fit's delivered image."""
-        return {name: self.shown(fit["delivered"]) for name, fit in self.fits.items()}
-
-    @cached_property
-    def _seen(self) -> dict[str, NDArray[np.float32]]:
-        """Each fit's output on the hidden pixels as it would be measured, unseen by it."""
-        return {name: measure(self.task.operator, fit["output"])[:, self.hidden] for name, fit in self.fits.items()}
-
-    def combined(self, names: Sequence[str]) -> Figures:
-        """PSNR of every way to make one image of some fits; and the stack's estimated and true squared errors."""
-        measured = self.observation.pixels[:, self.hidden]
-        restored = [self._seen[name] for name in names]
-        images = [self.fits[name]["delivered"] for name in names]
-        alone = HeldOut(np.stack(restored), measured, np.random.default_rng(self._seed))
-        noise = self.noise or 0.0
-        found = {
-            "pick": alone.combined(best_of),
-            "mean": alone.combined(mean_of(noise)),
-            "stack": alone.combined(stacked),
-        }
-        figures = {way: self.shown(np.tensordot(each.weights, np.stack(images), 1)) for way, each in found.items()}
-        if (error := found["stack"].error) is not None:
-            at_stop = np.tensordot(found["stack"].weights, np.stack([self.fits[name]["output"] for name in names]), 1)
-            figures["stack at stop"] = psnr(at_stop.astype(np.float32), self.clean)
-            figures["estimated"] = -10 * float(np.log10(max(error.value - noise, 1e-9)))
-        if not self.task.stacks:
-            return figures | {"delivered": figures["pick"]}
-        filters = self.filters
-        judged = [measure(self.task.operator, each.judged)[:, self.hidden] for each in filters]
-        optimism = np.array([0.0] * len(names) + [noise * each.divergence for each in filters])
-        everything = HeldOut(np.stack([*restored, *judged]), measured, np.random.default_rng(self._seed), optimism)
-        floor = HeldOut(np.stack(judged), measured, np.random.default_rng(self._seed), optimism[len(names) :])
-        together = everything.combined(stacked)
-        figures["stack with filters"] = self.shown(
-            np.tensordot(together.weights, np.stack([*images, *(each.delivered for each in filters)]), 1)
-        )
-        errors = {way: each.error for way, each in found.items() if way != "stack"}
-        errors |= {"stack with filters": together.error, "classical": floor.combined(best_of).error}
-        values = figures | {"classical": self.classical}
-        best = min(errors, key=lambda way: np.inf if (error := errors[way]) is None else error.value)
-        return figures | {"delivered": values[best]}
-
-    def cost(self, names: Iterable[str]) -> tuple[float, float]:
-        """Multiply-adds (in 10^12) and CPU seconds of some fits."""
-        fits = [self.fits[name] for name in names]
-        return (sum(float(fit["multiply_adds"]) for fit in fits) / 1e12, sum(float(fit["seconds"]) for fit in fits))
-
-    def error_at(self, name: str, iteration: int) -> float:
-        """The held-out error of a fit's average after so many iterations, or at its end."""
-        curve = self.fits[name]["held_out_curve"]
-        return float(curve[min(iteration, len(curve)) - 1])
-
-    @cached_property
-    def scores(self) -> dict[str, float]:
-        """The papers' metric of every candidate in the pool, without a fit; lower is better."""
-        scored = [name for name in self.fits if name[0].isdigit()]
-        side, channels = self.observation.pixels.shape[1], len(self.observation.pixels)
-        size = square_size(side, side, self.task.scale)
-        operator = self.task.operator
-        spec = BankSpec(
-            *size,
-            channels,
-            3,
-            self.width,
-            draws=3,
-            seed=0,
-            metrics=bank_metrics([METRIC]),
-            operator=operator.name,
-            scale=operator.scale,
-        )
-        bank = compute_bank([Candidate.parse(name) for name in scored], spec, operator)
-        found = score_bank(bank, image_fingerprint(self.observation.pixels, spec), METRIC)
-        return dict(zip(scored, found.tolist(), strict=True))
-
 
 Way = Callable[[Scene], Sequence[tuple[str, ...]]]
 """What a way of choosing would fit of a scene: one set of networks, or several that it is the mean of."""
@@ -173,17 +38,11 @@ def random_of(width: int) -> tuple[str, ...]:
 
 
 def portfolio(scenes: Sequence[Scene], size: int) -> list[str]:
-    """Networks in the order in which they add most to the mean over scenes of the best PSNR so far (greedy)."""
-    pool = [name for name in scenes[0].psnr if "-draw-" not in name]
+    """Networks in the order in which they add most to the mean over scenes of the best PSNR so far."""
+    pool = sorted(name for name in scenes[0].psnr if "-draw-" not in name)
     values = np.array([[scene.psnr[name] for name in pool] for scene in scenes])
-    chosen: list[int] = []
-    best = np.full(len(scenes), -np.inf)
-    for _ in range(size):
-        gains = np.maximum(values, best[:, None]).mean(axis=0)
-        gains[chosen] = -np.inf
-        chosen.append(int(gains.argmax()))
-        best = np.maximum(best, values[:, chosen[-1]])
-    return [pool[place] for place in chosen]
+    costs = np.mean([[scene.cost([name])[0] for name in pool] for scene in scenes], axis=0)
+    return [pool[place] for place, _ in greedy(values, costs, size)]
 
 
 def by_metric(scene: Scene, names: Iterable[str], size: int) -> tuple[str, ...]:
@@ -278,7 +137,7 @@ def variance(scenes: Sequence[Scene]) -> None:
     single = [name for name in scenes[0].psnr if "-draw-" not in name]
     values = np.array([[scene.psnr[name] for name in single] for scene in scenes])
 
-    def components(some: Array) -> tuple[float, float, float]:
+    def components(some: NDArray[np.float64]) -> tuple[float, float, float]:
         pictures, count = some.shape
         rest = some - some.mean(0) - some.mean(1)[:, None] + some.mean()
         left = float(np.square(rest).sum() / ((pictures - 1) * (count - 1)))
