@@ -80,8 +80,10 @@ def judged(
         return float(np.square(member.delivered - pixels, dtype=np.float64).mean()) + 2 * noise * member.divergence
 
     best = min(members, key=risk)
-    restored = np.stack([output[:, hidden], *(member.judged[:, hidden] for member in members)])
-    optimism = np.array([0.0, *(noise * member.divergence for member in members)])
+    # These fits hide pixels to the end, so a run compares them with what filters deliver.
+    filtered = [member.as_delivered(variance) for member in members]
+    restored = np.stack([output[:, hidden], *(image[:, hidden] for image, _ in filtered)])
+    optimism = np.array([0.0, *(each for _, each in filtered)])
 
     def combined(way: object, some: slice) -> tuple[np.ndarray, float]:
         found = HeldOut(restored[some], pixels[:, hidden], np.random.default_rng(seed), optimism[some])

@@ -72,11 +72,11 @@ def stack_of(
 ) -> Stack | None:
     """Stack the fits of an arm at full size, and the images of the classical filters.
 
-    Fits have not seen the held-out pixels. A filter has, but its optimism is known (`workers.stacking.HeldOut`). So
-    each is judged as what it is when it is delivered.
-
-    The weights come from the fits' outputs at their stops, whose hidden pixels are unseen. What is combined are the
-    outputs that have seen all pixels, where there are any.
+    Fits that end with all pixels are judged before, at their stops, and filters by an image that was made without the
+    hidden pixels. So neither has seen them, and what is combined in the end has seen them all. That compares like with
+    like: once they are seen, the true squared error there falls by about 30 % of a fit's, and of a filter's (noise of
+    sigma 25, 64 px; docs/results.md). Fits that hide pixels to the end are compared with what filters deliver, whose
+    optimism is known (`workers.stacking.HeldOut`).
 
     Args:
         evidence: The observation of the image, and the pixels of it that are hidden.
@@ -93,16 +93,18 @@ def stack_of(
     hidden, filters = evidence.hidden, floor.members
     if not members or len(members) + len(filters) < 2 or not hidden.any():
         return None
+    to_the_end = steady or not any(fit.record.revealed for fit in members)
+    judged = [each.as_delivered(noise if to_the_end else None) for each in filters]
     restored = np.stack(
         [
             *(_on(hidden, fits.output(fit, steady=steady)) for fit in members),
-            *(_on(hidden, each.judged) for each in filters),
+            *(_on(hidden, image) for image, _ in judged),
         ]
     )
     if not np.isfinite(restored[: len(members)]).all(axis=(1, 2)).any():
         return None
     measured = evidence.observation.pixels[:, hidden]
-    optimism = np.array([0.0] * len(members) + [noise * each.divergence for each in filters])
+    optimism = np.array([0.0] * len(members) + [each for _, each in judged])
 
     def combined(weighting: Weighting, some: slice) -> Combination:
         # The same seed makes the same folds, so that errors compare.

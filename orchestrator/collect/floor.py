@@ -77,8 +77,8 @@ def _filtered(
     members, failures = restore_classically(given, config.classical.denoisers())
 
     def error(member: Member) -> float:
-        seen = measure(task.operator, member.judged)[:, hidden]
-        squared = float(np.square(seen - observation.pixels[:, hidden], dtype=np.float64).mean())
-        return squared + 2 * (noise or 0.0) * member.divergence
+        image, optimism = member.as_delivered(noise)
+        seen = measure(task.operator, image)[:, hidden]
+        return float(np.square(seen - observation.pixels[:, hidden], dtype=np.float64).mean()) + 2 * optimism
 
     return Floor(members, failures, min(members, key=error, default=None), noise)

@@ -87,8 +87,9 @@ def denoised(given: Given) -> Iterator[tuple[str, Callable[[], Member]]]:
 def _member(name: str, kind: _Kind, given: Given) -> Member:
     began = time.perf_counter()
     pixels = _channels_last(given)
+    unseen = _by_hidden_pixels(name, kind, given, pixels, began)
     if given.noise is None:
-        return _by_hidden_pixels(name, kind, given, pixels, began)
+        return unseen
     sigma = max(_LEAST_SIGMA, given.noise**0.5)
     random = np.random.default_rng(given.seed)
     known = given.observation.known
@@ -102,8 +103,7 @@ def _member(name: str, kind: _Kind, given: Given) -> Member:
         risks.append((float(error.mean()) if error.size else 0.0) + 2 * sigma**2 * divergence)
     strength = kind.strengths[int(np.argmin(risks))]
     output, divergence = _with_divergence(kind, pixels, sigma, strength, random)
-    restored = _channels_first(output)
-    return Member(name, strength, restored, restored, divergence, time.perf_counter() - began)
+    return Member(name, strength, unseen.judged, _channels_first(output), divergence, time.perf_counter() - began)
 
 
 def _with_divergence(
@@ -119,8 +119,8 @@ def _with_divergence(
 
 
 def _by_hidden_pixels(name: str, kind: _Kind, given: Given, pixels: Doubles, began: float) -> Member:
-    """Where nothing is known of the noise, the least error on hidden pixels that were filled in before (Batson and
-    Royer 2019)."""
+    """By the least error on hidden pixels that were filled in before (Batson and Royer 2019): what is judged, and what
+    is delivered where nothing is known of the noise."""
     noise = noise_variance(given.observation.pixels)
     sigma = max(_LEAST_SIGMA, 0.0 if noise is None else noise.value**0.5)
     filled = given.without_hidden.pixels.transpose(1, 2, 0).astype(np.float64)

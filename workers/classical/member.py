@@ -49,12 +49,10 @@ class Member:
     Attributes:
         name: the filter's; empty for all of them.
         strength: the strength that was set for it without a reference; None where it has none.
-        judged: the output (C, H, W) that is compared with the hidden pixels. It has not seen them, or ``divergence``
-            says how far it has.
+        judged: the output (C, H, W) that is compared with the hidden pixels, and has not seen them.
         delivered: the output of all pixels.
-        divergence: the mean derivative of an output pixel by the pixel itself, of ``judged`` at the hidden pixels: 0 if
-            it has not seen them. For noise of variance v its squared error there is too small by 2 v times this, on
-            average (Stein 1981).
+        divergence: the mean derivative of a pixel of ``delivered`` by the pixel itself; 0 where nothing is known of the
+            noise. For noise of variance v its squared error is too small by 2 v times this, on average (Stein 1981).
         seconds: what it took, with the search for its strength.
     """
 
@@ -64,6 +62,13 @@ class Member:
     delivered: Array
     divergence: float
     seconds: float
+
+    def as_delivered(self, noise: float | None) -> tuple[Array, float]:
+        """What is delivered, and half of what its squared error on pixels with noise of this variance is too small by.
+
+        Without noise it is what has not seen the hidden pixels: nothing else can be judged by them then.
+        """
+        return (self.delivered, noise * self.divergence) if noise else (self.judged, 0.0)
 
 
 @dataclass(frozen=True)

@@ -65,18 +65,15 @@ def _own(name: str, denoiser: Denoiser, given: Given) -> Member:
     began = time.perf_counter()
     sigma = 0.0 if given.noise is None else given.noise**0.5
     delivered = _called(denoiser, given.observation, sigma, given)
+    judged = _called(denoiser, given.without_hidden, sigma, given)
     divergence = 0.0
-    judged = delivered
     if given.noise:
-        # As for the filters of `workers.classical.denoise`, what is judged is what is delivered.
         random = np.random.default_rng(given.seed)
         pixels = given.observation.pixels
         probe, step = random.choice(np.array([-1.0, 1.0], np.float32), pixels.shape), np.float32(0.1 * sigma)
         beside = (pixels + step * probe).astype(np.float32)
         moved = _called(denoiser, Observation(beside, given.observation.known), sigma, given)
         divergence = float(np.mean(probe * (moved - delivered), dtype=np.float64) / step)
-    else:
-        judged = _called(denoiser, given.without_hidden, sigma, given)
     return Member(name, None, judged, delivered, divergence, time.perf_counter() - began)
 
 

@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from orchestrator.collect import evidence as evidence_module
 from orchestrator.collect.combining import Stack
 from orchestrator.collect.evidence import Evidence
+from orchestrator.collect.floor import Floor
 from orchestrator.fit.record import Evaluation
 from orchestrator.pick.decide import Decision
 from orchestrator.run.rows import Delivered, Row
 from tests.orchestrator.collect.left import A, B, C, collected, leave, named, pixels, restored
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
+from workers.classical import Member
 from workers.noise import Estimate
 from workers.quality import psnr
 
@@ -232,3 +235,30 @@ def test_where_noise_is_correlated_what_has_seen_all_is_not_delivered(
     row = collected(bench, [B], Decision("consensus", named(B), {}, correlated=True))
     np.testing.assert_allclose(pixels(restored(bench, "pick")), 0.25 * 255, atol=1)
     assert (row.revealed, row.psnr_before_reveal) == (None, None)
+
+
+@pytest.mark.parametrize("revealed", [True, False])
+def test_a_filter_that_has_seen_the_hidden_pixels_is_judged_by_what_it_makes_without_them_where_fits_see_them_too(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, monkeypatch: pytest.MonkeyPatch, revealed: bool
+) -> None:
+    bench = bench_of(make_bench, make_config, encoded)
+    evidence = Evidence(bench.context, bench.image)
+    truth = evidence.reference
+    assert truth is not None
+    noisy = evidence.observation.pixels
+    noise = float(np.square(noisy - truth).mean())
+    random = np.random.default_rng(0)
+    for candidate, spread in ((B, 0.03), (A, 0.03)):
+        output = (truth + random.normal(0, spread, truth.shape)).astype(np.float32)
+        shown = {"revealed": output} if revealed else {}
+        leave(bench, "full", candidate, output, held_out_error=noise + spread**2, **shown)
+    # It gives the noise back, but its derivative is said to be a third of what it is, as where noise is uneven.
+    blurred = np.full_like(truth, truth.mean())
+    follower = Member("follower", None, blurred, noisy, 1 / 3, 0.0)
+    monkeypatch.setattr(evidence_module, "floor_of", lambda *_: Floor([follower], [], follower, noise))
+    row = collected(bench, [B, A])
+    weights = weights_of(row)
+    assert (weights.get("follower", 0) < 0.1) == revealed
+    assert row.held_out_classical is not None
+    assert row.held_out_mean is not None
+    assert (row.held_out_classical > row.held_out_mean) == revealed
