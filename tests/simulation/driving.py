@@ -65,6 +65,7 @@ class Looked:
 
     def __init__(self, uploads: Sequence[Upload], rejected: Sequence[Rejected]) -> None:
         self._files: list[Upload | Rejected] = [*uploads, *rejected]
+        self.beside: list[str] = []
 
     @property
     def left(self) -> int:
