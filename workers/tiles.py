@@ -3,14 +3,11 @@
 Sizes and places are in pixels of the measurement; `Tile.of_restored` has those of the restored image.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from workers.networks.search import SIDE_MULTIPLE, SMALLEST_SIDE
 
 Array = NDArray[np.float32]
 
@@ -114,24 +111,6 @@ def _ramp(size: int, overlap: int, reach: int, scale: int) -> NDArray[np.float64
     along = (np.arange(scale * size) + 0.5 - scale * reach) / run
     weights: NDArray[np.float64] = np.sin(np.pi / 2 * np.clip(along, 0, 1)) ** 2
     return weights
-
-
-def side_multiple(scale: int) -> int:
-    """A tile's side in the measurement is a multiple of this, so that networks accept the restored tile unpadded."""
-    return SIDE_MULTIPLE // math.gcd(SIDE_MULTIPLE, scale)
-
-
-def smallest_side(scale: int) -> int:
-    """The smallest side of a tile in the measurement."""
-    multiple = side_multiple(scale)
-    return -(-SMALLEST_SIDE // (multiple * scale)) * multiple
-
-
-def side_for(pixels: float, scale: int) -> int:
-    """The largest side, in the measurement, of a square tile with at most so many restored pixels; 0 if none is."""
-    multiple = side_multiple(scale)
-    side = int(math.isqrt(max(0, math.floor(pixels))) // (scale * multiple)) * multiple
-    return side if side >= smallest_side(scale) else 0
 
 
 def tiling_of(height: int, width: int, side: int, overlap: int, reach: int = 0) -> Tiling:

@@ -25,6 +25,15 @@ def padded_side(side: int, scale: int = 1) -> int:
     return -(-max(side * scale, SMALLEST_SIDE) // (multiple * scale)) * multiple
 
 
+def side_within(pixels: float, scale: int = 1) -> int:
+    """The largest side of a square of a measurement with at most so many restored pixels, of those that need no
+    padding; 0 if none is.
+    """
+    multiple = SIDE_MULTIPLE // math.gcd(SIDE_MULTIPLE, scale)
+    side = math.isqrt(max(0, math.floor(pixels))) // (multiple * scale) * multiple
+    return side if scale * side >= SMALLEST_SIDE else 0
+
+
 def pad(x: NDArray[Any], scale: int = 1) -> NDArray[Any]:
     """Extend (C, H, W) below and to the right by reflection, again and again where the image is smaller than the pad.
 

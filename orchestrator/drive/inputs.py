@@ -9,7 +9,8 @@ from orchestrator.ingest.beside import left_out
 from orchestrator.ingest.bring import Bringing, write_rejected
 from orchestrator.ingest.folder import Upload
 from orchestrator.plan.plan import Plan
-from orchestrator.resources.share import Resources, too_large
+from orchestrator.resources.share import Resources
+from orchestrator.resources.tiling import too_large
 from orchestrator.run.claim import Claim
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage, Inputs, Rejected

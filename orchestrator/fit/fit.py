@@ -21,6 +21,7 @@ from orchestrator.fit.record import Evaluation, FitRecord, fit_keys, read_record
 from orchestrator.fit.step import step_of
 from orchestrator.fit.subject import Subject
 from orchestrator.run.context import RunContext
+from orchestrator.run.layout import FitLayout
 from orchestrator.settings import Config
 from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.networks.cost import multiply_adds
@@ -73,8 +74,14 @@ def run_fit(
         NodeLeavingError: ``must_leave`` returned True; the fit can resume elsewhere from its checkpoint.
     """
     keys = fit_keys(context, job)
+    if job.tile is not None:
+        # Once the tiles are one image, the fits that it was made of may be gone.
+        whole = fit_keys(context, replace(job, tile=None))
+        finished = read_record(context.store, whole, job.until)
+        if finished is not None and _is_whole(context, whole, finished):
+            return finished
     finished = read_record(context.store, keys, job.until)
-    if finished is not None and (finished.state != "done" or context.store.exists(keys.arrays(str(finished.arrays)))):
+    if finished is not None and _is_whole(context, keys, finished):
         return finished
     if finished is not None:
         # The record's arrays are gone; perhaps somebody deleted damaged ones. The fit is done again.
@@ -82,6 +89,11 @@ def run_fit(
     with share_of_memory(context, job):
         prepared = _PreparedFit(context, job, problem or Problem(context, job.image), subject_of)
         return _finish(context, job, prepared, BlockRunner(context, keys.checkpoint, on_progress, must_leave, clock))
+
+
+def _is_whole(context: RunContext, keys: FitLayout, record: FitRecord) -> bool:
+    """Whether the outputs that a record names are there."""
+    return record.state != "done" or context.store.exists(keys.arrays(str(record.arrays)))
 
 
 def _finish(context: RunContext, job: FitJob, prepared: "_PreparedFit", runner: BlockRunner) -> FitRecord:
@@ -122,9 +134,9 @@ class _PreparedFit:
 
     def __init__(self, context: RunContext, job: FitJob, problem: Problem, subject_of: Callable[[], Subject]) -> None:
         config = context.config
-        view = problem.view(job.view)
+        view = problem.view(job.view) if job.tile is None else problem.tile_view(job.tile)
         self._job, self.subject = job, subject_of()
-        self._step = multiply_adds(self.subject.network, *fitted_sides(config, job.image, job.view))
+        self._step = multiply_adds(self.subject.network, *fitted_sides(config, job.fitted, job.view))
         reference = problem.reference
         self._peak = problem.peak
         # Only an observer sees the reference; the fit reads nothing back from it.
@@ -134,7 +146,7 @@ class _PreparedFit:
         )
         self.fit = Fit(
             self.subject.network,
-            problem.measurement(view),
+            problem.measurement(view) if job.tile is None else problem.tile_measurement(job.tile),
             config.task.make().operator,
             FitSettings(
                 iterations=self.subject.iterations,

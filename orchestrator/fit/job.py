@@ -1,12 +1,13 @@
 """A fit to do, as data. This module imports little, for processes that compute nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.run.inputs import InputImage
 from workers.names import FitName
 
 if TYPE_CHECKING:
+    from workers.tiles import Tile
     from workers.views import ViewName
 
 
@@ -25,6 +26,7 @@ class FitJob:
         contest: the arm whose asynchronous halving may stop the fit; None if none may.
         gpus: the share of a GPU that the fit reserves.
         alone: whether the fit has a GPU, or a machine, for itself because it ran out of memory before.
+        tile: the tile that is fitted of an image which is cut; None fits all of the view.
         together: the images on which the job searches a chain's masks together; it then does nothing else.
     """
 
@@ -36,3 +38,16 @@ class FitJob:
     gpus: float = 0.0
     alone: bool = False
     together: tuple[InputImage, ...] = ()
+    tile: "Tile | None" = None
+
+    @property
+    def place(self) -> str:
+        """The view, and the tile of it, as part of the fit's keys."""
+        return self.view if self.tile is None else f"{self.view}-{self.tile}"
+
+    @property
+    def fitted(self) -> InputImage:
+        """The image as large as its tile is."""
+        if self.tile is None:
+            return self.image
+        return replace(self.image, height=self.tile.height, width=self.tile.width)

@@ -39,14 +39,14 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _what_would_fit(context: RunContext, job: FitJob) -> str:
     """Write the message, which says how large an image would fit into the memory that is free now."""
     config, scale = context.config, context.config.task.scale
-    needed = fit_bytes(config, job.image, job.view, job.name)
+    needed = fit_bytes(config, job.fitted, job.view, job.name)
     if context.device == "cpu":
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
         torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info()
     crop, downscale = config.cohort.crop_px, config.cohort.downscale_px
-    sides = view_size(job.view, job.image.height, job.image.width, crop_px=crop, downscale_px=downscale, scale=scale)
+    sides = view_size(job.view, job.fitted.height, job.fitted.width, crop_px=crop, downscale_px=downscale, scale=scale)
     height, length = (scale * side for side in sides)
     # More memory may be free now than a moment ago, but the advice must be smaller than the size that did not fit.
     side = min((0.8 * free / needed) ** 0.5, 0.7) * (height * length) ** 0.5

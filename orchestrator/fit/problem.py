@@ -16,6 +16,7 @@ from orchestrator.run.inputs import InputImage, read_input
 from workers.objective import Measurement
 from workers.seeds import seed_of
 from workers.tasks import Observation, enlarge, observe
+from workers.tiles import Tile, Tiling
 from workers.views import View, ViewName, select_view
 
 Array = NDArray[np.float32]
@@ -147,6 +148,24 @@ class Problem:
             downscale_px=config.cohort.downscale_px,
             scale=config.task.scale,
         )
+
+    def tile_view(self, tile: Tile) -> View:
+        """The view of a tile of the whole image."""
+        return View("full", tile.top, tile.left, tile.height, tile.width, tile.height, tile.width)
+
+    def tile_measurement(self, tile: Tile) -> Measurement:
+        """Return a tile of what a fit of the whole image may see, and of the pixels that are held out from it.
+
+        So a pixel that is hidden from a tile is hidden from its neighbours. Where the operator reaches over an edge of
+        the tile within the image, nothing counts as known.
+        """
+        whole, rows_and_columns = self.measurement(self.view("full")), tile.slices
+        reach = self._context.config.task.make().operator.reach
+        judged = Tiling(self.image.height, self.image.width, (tile,), reach).judged(tile)
+        known = judged if whole.known is None else judged & whole.known[rows_and_columns]
+        hidden = whole.held_out[rows_and_columns] & known
+        pixels = np.ascontiguousarray(whole.pixels[:, *rows_and_columns])
+        return Measurement(pixels, hidden, None if known.all() else known)
 
     def measurement(self, view: View) -> Measurement:
         """Return the pixels of a view that a fit may see and those that are held out: the same for all candidates."""

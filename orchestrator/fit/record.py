@@ -33,6 +33,9 @@ class Evaluation:
     psnr_revealed: float | None = None
 
 
+FitState = Literal["done", "failed", "paused"]
+
+
 @dataclass(frozen=True)
 class FitRecord:
     """The record of a fit that ended, or paused at a rung. `workers.fitting.FitResult` documents the other fields.
@@ -53,7 +56,7 @@ class FitRecord:
 
     candidate: Name
     view: ViewName
-    state: Literal["done", "failed", "paused"]
+    state: FitState
     reason: str | None = None
     held_out_error: float | None = None
     held_out_standard_error: float | None = None
@@ -101,7 +104,7 @@ STEP_RECORDS = RecordFormat("the way of a fit's steps", StepRecord, (same_fields
 
 def fit_keys(context: RunContext, job: FitJob) -> FitLayout:
     """Return the keys of a fit's objects."""
-    return context.layout.fit(job.image.id, job.view, job.name)
+    return context.layout.fit(job.image.id, job.place, job.name)
 
 
 def read_record(store: Store, keys: FitLayout, until: int | None = None) -> FitRecord | None:

@@ -39,7 +39,7 @@ def step_of(context: RunContext, job: FitJob, network: Network, iterations: int)
         return Step.TORCH
     if context.config.fit.step != "auto":
         return Step(context.config.fit.step)
-    sides = fitted_sides(context.config, job.image, job.view)
+    sides = fitted_sides(context.config, job.fitted, job.view)
     if iterations < _LONG_FIT or not is_worth_a_trial(network, *sides):
         return usual_step(context.device)
     store, key = context.store, fit_keys(context, job).step

@@ -16,7 +16,7 @@ from orchestrator.errors import DamagedError, ImageRejectedError, NewerFormatErr
 from orchestrator.fit.record import FIT_RECORDS, STEP_RECORDS
 from orchestrator.images.png import check_chunks
 from orchestrator.run.attempt import HOLDERS, STANDINGS, STOP_REQUESTS
-from orchestrator.run.decisions import DECISIONS, RUNGS
+from orchestrator.run.decisions import DECISIONS, RUNGS, TILINGS
 from orchestrator.run.formats import RecordFormat
 from orchestrator.run.inputs import INPUTS, check_content
 from orchestrator.run.layout import bank_root
@@ -163,6 +163,7 @@ _RECORDS: Mapping[Kind, RecordFormat[Any]] = {
     Kind.PAUSE: FIT_RECORDS,
     Kind.STEP: STEP_RECORDS,
     Kind.RUNG: RUNGS,
+    Kind.TILING: TILINGS,
     Kind.PICK: DECISIONS,
     Kind.ROWS: ROWS,
     Kind.RETRIED: ROWS,

@@ -10,10 +10,10 @@ from orchestrator.keep.decide import Known, named_banks, named_inputs, runs_to_g
 from orchestrator.keep.delete import remove
 from orchestrator.keep.names import known_runs
 from orchestrator.run.claim import Claim
-from orchestrator.run.layout import BANKS, IMAGES, PROBES, RUNS, UPKEEP, RunLayout
+from orchestrator.run.layout import BANKS, IMAGES, PROBES, RUNS, RunLayout
 from orchestrator.run.marker import hold_if_marked
 from orchestrator.run.record import is_run_name
-from orchestrator.run.upkeep import PRUNE, check_upkeep, upkeep
+from orchestrator.run.upkeep import PRUNE, UPKEEP, check_upkeep, upkeep
 from orchestrator.store import Entry, Store
 
 DAY_S = 86400.0

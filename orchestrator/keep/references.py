@@ -241,7 +241,8 @@ class References:
     def of_fit(self, key: str, place: Place, record: FitRecord) -> Iterator[Damage]:
         """What the record of a fit names that is not there."""
         fit = FitLayout(key.rpartition("/")[0])
-        if (str(record.candidate), str(record.view)) != (place.fit, place.view):
+        view = (place.view or "").partition("-")[0]
+        if (str(record.candidate), str(record.view)) != (place.fit, view):
             yield self.remedies.again(key, Wrong.DAMAGED, "it is the record of another fit")
         elif record.state == "done" and record.arrays is not None and fit.arrays(record.arrays) not in self.keys:
             reason = "the record of a fit names these outputs and curves, and they are not there"

@@ -15,7 +15,7 @@ from orchestrator.run.places import Kind, Place, place_of
 
 _TOLERATED = frozenset({Kind.STATE, Kind.STOP, Kind.LOG, Kind.PREVIEW, Kind.RETRIED, Kind.CLEANUP})
 """Kinds that nothing else needs; `resume` goes on without them."""
-_OF_UNFINISHED = frozenset({Kind.CHECKPOINT, Kind.PAUSE, Kind.STEP})
+_OF_UNFINISHED = frozenset({Kind.CHECKPOINT, Kind.PAUSE, Kind.STEP, Kind.TILING})
 """Kinds that only an unfinished image needs."""
 _NEEDLESS = "nothing needs it: --repair removes it"
 _BY_HAND = {

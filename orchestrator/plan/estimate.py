@@ -121,11 +121,15 @@ def estimate(plan: Plan, store: Store) -> Estimate:
             if arm.is_lottery:
                 continue
             most = config.iterations(arm.view)
-            cohort, full = iteration(arm, *sides), iteration(arm, image.height, image.width)
+            # Tiles overlap, so all of them take longer than the image; but they do not wait for each other.
+            tiles = plan.tilings[image.id].tiles if image.id in plan.tilings else (image,)
+            alone = iteration(arm, tiles[0].height, tiles[0].width)
+            full = alone * len(tiles)
+            cohort, of_one = (full, alone) if arm.view == "full" else (iteration(arm, *sides),) * 2
             fit_seconds += cohort_iterations(arm, most, config.cohort.keep_share) * cohort
             fit_seconds += full_iterations(config, arm) * full
-            alone = (min(arm.refits, 1) + config.fit.reveal) * config.fit.iterations
-            longest = max(longest, most * cohort + alone * full)
+            refitted = (min(arm.refits, 1) + config.fit.reveal) * config.fit.iterations
+            longest = max(longest, most * of_one + refitted * alone)
         lottery = next((arm for arm in plan.arms if arm.is_lottery), None)
         if lottery is not None:
             rounds = len(rounds_in(config, plan.arms)) * (1 + config.fit.reveal)

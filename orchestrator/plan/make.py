@@ -18,7 +18,8 @@ from orchestrator.plan.checks import (
 )
 from orchestrator.plan.plan import Plan, config_of
 from orchestrator.prune.moved import check_tickets
-from orchestrator.resources.share import Resources, resolve_resources, this_machine, too_large
+from orchestrator.resources.share import Resources, resolve_resources, this_machine
+from orchestrator.resources.tiling import too_large
 from orchestrator.run.inputs import Inputs, Rejected, Source, read_inputs
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import check_run_name, new_run_name, read_run

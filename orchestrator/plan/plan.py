@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,12 +15,14 @@ from orchestrator.arms.resolve import arms_of
 from orchestrator.errors import UserMistakeError
 from orchestrator.ingest.folder import Looking, Upload
 from orchestrator.resources.share import Resources
+from orchestrator.resources.tiling import tilings
 from orchestrator.run.inputs import InputImage, Inputs, Rejected, Source
 from orchestrator.run.record import RunRecord
 from orchestrator.settings import Config
 from orchestrator.settings.effort import Sizing
 from orchestrator.settings.trust import KEPT, code_settings
 from orchestrator.text import printable, shortened
+from workers.tiles import Tiling
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,25 @@ class Plan:
         now = flat(self.config.model_dump(mode="json"))
         return [f"{key}={json.dumps(value)}" for key, value in now.items() if before.get(key) != value]
 
+    @cached_property
+    def tilings(self) -> Mapping[str, Tiling]:
+        """The tiles of the images that are cut, by their ids; empty where the machines are not known."""
+        return {} if self.resources is None else tilings(self.config, self.images, self.resources)
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles the images that are cut have in all."""
+        return sum(len(tiling.tiles) for tiling in self.tilings.values())
+
     @property
     def trials(self) -> int:
-        """The largest number of fits of the run (arms may share fits); every round of a lottery's chains counts."""
+        """The largest number of fits of the run (arms may share fits); every round of a lottery's chains counts, and
+        every tile."""
         chains = sum(arm.size for arm in self.arms if arm.is_lottery)
         rounds = len(rounds_in(self.config, self.arms))
-        return self.count * (self.cohort_size - chains + rounds + self.full_fits)
+        at_full_size = sum(arm.refits or arm.size for arm in self.arms)
+        more = (self.tiles - len(self.tilings)) * at_full_size
+        return self.count * (self.cohort_size - chains + rounds + self.full_fits) + more
 
 
 def config_of(record: RunRecord) -> Config:

@@ -194,15 +194,6 @@ def bytes_per_pixel(config: Config, channels: int) -> float:
     return max(fit_bytes_per_pixel(name, channels, config.network.width, depth) for name in names)
 
 
-def too_large(config: Config, images: Sequence[InputImage], resources: Resources) -> dict[str, str]:
-    """The ids of the images whose full-size fits would not fit into a trial's memory, each with the reason."""
-    per_pixel = {channels: bytes_per_pixel(config, channels) for channels in {image.channels for image in images}}
-    reasons = {
-        image.id: why_too_large(image, config.task.scale, per_pixel[image.channels], resources) for image in images
-    }
-    return {image: reason for image, reason in reasons.items() if reason is not None}
-
-
 def why_too_large(image: InputImage, scale: int, per_pixel: float, resources: Resources) -> str | None:
     """The reason why an image's full-size fit would not fit into a trial's memory; None if it does."""
     needed = per_pixel * scale**2 * padded_side(image.height, scale) * padded_side(image.width, scale)

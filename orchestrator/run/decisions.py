@@ -9,11 +9,16 @@ from typing import Any
 
 from orchestrator.run.formats import RecordFormat, same_fields
 from orchestrator.run.names import Name
+from workers.tiles import Tiling
 
 DECISIONS: RecordFormat[dict[str, Any]] = RecordFormat("the decision", dict[str, Any], (same_fields,))
 """How an arm chose: the fields of `orchestrator.pick.decide.Decision`, ``cohort`` (a list of candidate and score) and
 ``ended_by_halving`` (names). Format 0: the same fields without a number.
 """
+
+
+TILINGS = RecordFormat("the tiles of an image", Tiling, ())
+"""The tiles of an image that is cut: decided once, since machines differ in memory."""
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,19 @@ images/<hh>/<sha256><suffix>                        images, references and masks
 runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; never changed
           /claims/<number>/holder.json, state.json, log.txt    the driver, the state of the run, and the log
           /scores/<image id>.parquet                candidate, a column for each metric
-          /fits/<image id>/<view>/<candidate>/step.json, checkpoint.pt, reveal.pt, rung-<n>.json
+          /fits/<image id>/<view>[-<tile>]/<candidate>/step.json, checkpoint.pt, reveal.pt, rung-<n>.json
                                            | result.json, arrays-<hash>.npz
-          /rungs/<image id>/<arm>-<iterations>.json the members of a cohort that went on
+          /tilings/<image id>.json, /rungs/<image id>/<arm>-<iterations>.json    its tiles; who went on from a rung
           /picks/<image id>/<arm>.json              the decision and its reasons
           /cohorts/<image id>.parquet               the packed record of all its fits
           /tickets/<source>/<round>.ticket          lottery tickets: masks, by where they were found; <chain>.start.pt
           /restored/<arm>/<best|pick|mean|stack|spread>/<name> restored images; where fits disagree
           /previews/<image id>/[<arm>/]<what>.png   small pictures for the report
-          /rows/<image id>.json                     its rows of the results; the mark that it is finished
-          /retried/<image id>/<number>.json         its rows before it was given another try; nothing reads them
+          /rows/<image id>.json, /retried/<image id>/<number>.json    its rows, which mark it as finished; earlier ones
           /cleanups/<image id>                      while a finished image's fits are deleted
           /results.csv, results.parquet, comparison.csv, report/index.html, report/results-<number>.html
           /study/table.parquet, table.csv, study.json, index.html; lottery/sparsity.csv, transfer.csv
-store.json                                          what makes the store this very one
-probes/<random>                                     for a moment, while a store is tried
+store.json; probes/<random>                         what makes the store this very one; while a store is tried
 upkeep/claims/<number>/holder.json, state.json      who deletes what runs share, or brings a run in from outside
 """
 
@@ -260,6 +258,10 @@ class RunLayout:
         """The ticket of a round, found on the image of this id, or on all of them."""
         return f"{self.all_tickets}/{slug(source)}/{name}.ticket"
 
+    def tiling(self, image: str) -> str:
+        """The tiles of an image that is too large for one fit."""
+        return f"{self.root}/tilings/{image}.json"
+
     def rungs(self, image: str) -> str:
         """All decisions at rungs of an image."""
         return f"{self.root}/rungs/{image}"
@@ -339,16 +341,3 @@ class RunLayout:
     def report_file(self, name: str) -> str:
         """A page of results beside the report page."""
         return f"{self.all_reports}/{name}"
-
-
-@dataclass(frozen=True)
-class _UpkeepLayout(RunLayout):
-    """The keys of the claim on a store's upkeep (`orchestrator.run.upkeep`)."""
-
-    @property
-    def root(self) -> str:
-        """Beside the runs."""
-        return self.run
-
-
-UPKEEP = _UpkeepLayout("upkeep")

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     ARRAYS = "the outputs of a fit"
     CHECKPOINT = "a checkpoint"
     RUNG = "the decision at a rung"
+    TILING = "the tiles of an image"
     PICK = "the decision of an arm"
     COHORT = "the packed record of an image"
     TICKET = "a ticket"
@@ -80,6 +81,7 @@ _PATTERNS = tuple(
         (Kind.CHECKPOINT, rf"{_FIT}(checkpoint|reveal|finding-\d+)\.pt"),
         (Kind.OTHER, rf"{_FIT}[^/]+"),
         (Kind.RUNG, rf"rungs/{_IMAGE}/{_ARM}-\d+\.json"),
+        (Kind.TILING, rf"tilings/{_IMAGE}\.json"),
         (Kind.PICK, rf"picks/{_IMAGE}/{_ARM}\.json"),
         (Kind.COHORT, rf"cohorts/{_IMAGE}\.parquet"),
         # Tickets lie by the slug of what they were found on, which is no image's id.

@@ -13,14 +13,27 @@ So one of the two always sees the other, whichever came first.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from orchestrator.errors import SupersededError, UserMistakeError
 from orchestrator.run.attempt import RunState, last_attempt, latest
 from orchestrator.run.claim import Claim, take, wait_until_free
-from orchestrator.run.layout import UPKEEP
+from orchestrator.run.layout import RunLayout
 from orchestrator.run.marker import hold
 from orchestrator.store import Store
 
+
+@dataclass(frozen=True)
+class _UpkeepLayout(RunLayout):
+    """The keys of the claim on a store's upkeep."""
+
+    @property
+    def root(self) -> str:
+        """Beside the runs."""
+        return self.run
+
+
+UPKEEP = _UpkeepLayout("upkeep")
 PRUNE = "prune"
 
 

@@ -11,9 +11,12 @@ from orchestrator.collect.collect import mark_cleanup
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import FitRecord, fit_keys, record_once
 from orchestrator.run.context import RunContext
+from orchestrator.run.decisions import TILINGS
+from orchestrator.run.inputs import InputImage
 from orchestrator.run.rows import Row, rows_record
 from orchestrator.schedule.actions import EndImage
 from orchestrator.schedule.queue import Finished
+from workers.tiles import Tiling
 
 
 class StoreLedger:
@@ -23,10 +26,25 @@ class StoreLedger:
         context: The run.
         arms: Its methods.
         confirm: Makes sure that this driver holds the run at this moment, or raises.
+        cut: Returns the tiles that an image would be cut into on the machines at hand; None where it would not.
     """
 
-    def __init__(self, context: RunContext, arms: tuple[Arm, ...], confirm: Callable[[], None]) -> None:
-        self._context, self._arms, self._confirm = context, arms, confirm
+    def __init__(
+        self,
+        context: RunContext,
+        arms: tuple[Arm, ...],
+        confirm: Callable[[], None],
+        cut: Callable[[InputImage], Tiling | None] = lambda image: None,
+    ) -> None:
+        self._context, self._arms, self._confirm, self._cut = context, arms, confirm, cut
+
+    def tiling(self, image: InputImage) -> Tiling | None:
+        """Return the tiles that an image is cut into; None where it is not. The first attempt's count."""
+        store, key, wanted = self._context.store, self._context.layout.tiling(image.id), self._cut(image)
+        if wanted is not None:
+            return TILINGS.create_or_read(store, key, wanted)
+        # An earlier attempt may have had machines with less memory.
+        return TILINGS.read(store, key) if store.exists(key) else None
 
     def failed(self, job: FitJob, reason: str) -> bool:
         """Record that a fit has failed for good; return False if another attempt has written a result meanwhile.

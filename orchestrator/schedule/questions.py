@@ -7,15 +7,17 @@ from orchestrator.collect.fits import Chosen
 from orchestrator.run.inputs import InputImage
 from orchestrator.score.score import Scored
 from workers.names import FitName
+from workers.tiles import Tiling
 
 
 @dataclass(frozen=True)
 class Score:
     """Which candidates form the cohort of each arm? None if the image has ended. ``without`` holds the parts of the
-    bank that could not be computed."""
+    bank that could not be computed, ``tiling`` the tiles of an image that is cut: each must have something to fit."""
 
     image: InputImage
     without: frozenset[str]
+    tiling: Tiling | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,17 @@ class PickNetwork:
 
 
 @dataclass(frozen=True)
+class Assemble:
+    """Make one fit of the fits of an image's tiles, which have come to iteration ``until``, or with None to their end.
+    In which state is it?"""
+
+    image: InputImage
+    name: FitName
+    tiling: Tiling
+    until: int | None
+
+
+@dataclass(frozen=True)
 class Collect:
     """Write the restored files and the rows of the image; leave previews for the report if asked."""
 
@@ -55,4 +68,4 @@ class Collect:
     previews: bool
 
 
-Question = Score | Halve | Decide | PickNetwork | Collect
+Question = Score | Halve | Decide | PickNetwork | Assemble | Collect

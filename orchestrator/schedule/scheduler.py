@@ -18,7 +18,7 @@ from orchestrator.run.rows import RowState
 from orchestrator.schedule.actions import Action, Ask, EndImage, Note, Start
 from orchestrator.schedule.banks import Banks
 from orchestrator.schedule.crashes import Crash, History, Retry, decide
-from orchestrator.schedule.questions import Collect, Halve, PickNetwork, Question, Score
+from orchestrator.schedule.questions import Assemble, Collect, Halve, PickNetwork, Question, Score
 from orchestrator.schedule.queue import Finished
 from orchestrator.schedule.tally import Tally
 from orchestrator.schedule.ways.image import ImageStage, ImageWay, MasksWanted
@@ -26,6 +26,7 @@ from orchestrator.schedule.ways.way import ArmStage
 from orchestrator.schedule.ways.wishes import FitKey
 from orchestrator.score.bank import bank_of
 from workers.names import Chain
+from workers.tiles import Tiling
 
 _LOOK_AHEAD = 1000
 
@@ -35,6 +36,9 @@ class Ledger(Protocol):
 
     def failed(self, job: FitJob, reason: str) -> bool:
         """Record that a fit has failed for good; return False if another attempt has written a result meanwhile."""
+
+    def tiling(self, image: InputImage) -> Tiling | None:
+        """Return the tiles that an image is cut into, as an earlier attempt has recorded them; None for none."""
 
     def stopped(self, finished: Finished) -> None:
         """Record how far a fit came before its contest stopped it."""
@@ -111,7 +115,7 @@ class Scheduler:
             way = self._waiting.popleft()
             if self._banks.is_ready(bank_of(self._plan.config, way.image)):
                 self._active[way.image.id] = way
-                actions += self._settle(way.begin(self._banks.without))
+                actions += self._settle(way.begin(self._banks.without, self._ledger.tiling(way.image)))
             else:
                 not_yet.append(way)
         self._waiting.extendleft(reversed(not_yet))
@@ -151,10 +155,12 @@ class Scheduler:
         if job.together:
             return self._on_search_ended(finished)
         way, key = self._active.get(job.image.id), (job.view, job.name)
-        if way is None or not way.fits.running(key):
+        if way is None or not way.waits_for(job):
             return []
         if finished.crash is not None:
             return self._on_crash(way, key, job, finished.crash)
+        if job.tile is not None:
+            return self._settle(way.on_tile(job, paused=finished.state == "paused"))
         if finished.state == "stopped":
             self._ledger.stopped(finished)
             return self._settle(way.on_stopped(key, finished.iteration))
@@ -165,8 +171,8 @@ class Scheduler:
         return self._settle(way.on_fit(key))
 
     def _on_crash(self, way: ImageWay, key: FitKey, job: FitJob, crash: Crash) -> list[Action]:
-        again, history = self._again(job, crash, way.fits.history(key))
-        way.fits.crashed(key, history)
+        again, history = self._again(job, crash, way.history(job))
+        way.on_crash(job, history)
         if self.draining:
             return []
         if again is not None:
@@ -174,6 +180,8 @@ class Scheduler:
             return [Note(note), Start((again,), first=True)]
         done = not self._ledger.failed(job, crash.reason)
         notes = [] if done else [Note(f"{job.image.name}: the fit of {job.name} failed: {crash.reason}")]
+        if job.tile is not None:
+            return [*notes, *self._settle(way.on_tile(job))]
         way.fits.ended(key, done=done)
         return [*notes, *self._settle(way.on_fit(key))]
 
@@ -187,18 +195,21 @@ class Scheduler:
             self._uncount(way)
             self._leave(way)
             return [Note(f"{way.image.name}: another driver has finished it")]
-        if isinstance(question, Score):
-            return self._settle(way.on_scored(answer))
         if isinstance(question, Collect):
             self._leave(way)
             self._tally.add("collected")
             return []
-        if isinstance(question, PickNetwork):
-            return self._settle(way.on_network_picked(answer))
-        arm = way.way_of(question.arm)
-        return self._settle(
-            way.on_answer(arm, arm.on_halved(answer) if isinstance(question, Halve) else arm.on_decided(answer))
-        )
+        if isinstance(question, Score):
+            actions = way.on_scored(answer)
+        elif isinstance(question, PickNetwork):
+            actions = way.on_network_picked(answer)
+        elif isinstance(question, Assemble):
+            actions = way.on_assembled(question.name, answer)
+        else:
+            arm = way.way_of(question.arm)
+            wishes = arm.on_halved(answer) if isinstance(question, Halve) else arm.on_decided(answer)
+            actions = way.on_answer(arm, wishes)
+        return self._settle(actions)
 
     def on_no_answer(self, ask: Ask, reason: str, *, lost: bool, rejected: bool = False) -> list[Action]:
         """React to a question without an answer: its worker was ``lost``, the image is ``rejected``, or the work
@@ -229,6 +240,7 @@ class Scheduler:
             Stage("score", tally.done("scored"), tally.total("scored"), images[ImageStage.SCORING]),
             Stage("cohort", tally.done("cohort"), tally.total("cohort"), fits(ArmStage.COHORT)),
             Stage("full size", tally.done("full"), tally.total("full"), fits(ArmStage.FULL)),
+            Stage("tiles", tally.done("tiles"), tally.total("tiles")),
             Stage("images", tally.done("collected"), tally.total("collected"), images[ImageStage.COLLECTING]),
         ]
         return [stage for stage in stages if stage.total]
@@ -296,6 +308,7 @@ class Scheduler:
             self._tally.expect("cohort", -self._plan.cohort_size)
         decided = sum(arm.arm.refits for arm in way.ways if arm.decision is not None)
         self._tally.expect("full", decided - self._plan.full_fits)
+        self._tally.expect("tiles", 0 if way.tiles is None else -way.tiles.left)
         self._tally.expect("collected", -1)
 
     def _leave(self, way: ImageWay) -> None:

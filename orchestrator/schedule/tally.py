@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Literal
 
-Counted = Literal["bank", "scored", "cohort", "full", "collected"]
+Counted = Literal["bank", "scored", "cohort", "full", "tiles", "collected"]
 
 
 class Tally:

@@ -10,6 +10,7 @@ from orchestrator.collect.collect import delete_leftovers
 from orchestrator.errors import RayLostError
 from orchestrator.plan.plan import Plan
 from orchestrator.resources.share import Resources
+from orchestrator.resources.tiling import tilings
 from orchestrator.run.claim import Claim
 from orchestrator.run.context import RunContext
 from orchestrator.run.layout import RunLayout
@@ -94,7 +95,12 @@ def loop_of(
     # All images arrive, or all are there.
     images = [image for image in plan.images if image.id not in ended] if arrivals is None else []
     # Claims ask the store with little patience; a driver in mid-run has that of the run's work.
-    ledger = StoreLedger(context, plan.arms, partial(claim.check, now=True, through=context.store))
+    ledger = StoreLedger(
+        context,
+        plan.arms,
+        partial(claim.check, now=True, through=context.store),
+        lambda image: tilings(config, [image], share.resources).get(image.id),
+    )
     banks = _banks(context, plan, [bank_of(config, image) for image in images], tally)
     return Loop(
         scheduler=Scheduler(

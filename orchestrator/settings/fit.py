@@ -47,6 +47,15 @@ class Fit(Section):
         description="share of the iterations up to the stop for which a fit at full size goes on with all pixels, once"
         " hidden ones have decided everything; 0 for none",
     )
+    tile: Annotated[int, Field(ge=32, multiple_of=32)] | Literal["auto", "none"] = Field(
+        "auto",
+        description="the side, in pixels of the restored image, of the tiles that a fit at full size is cut into; auto:"
+        " the largest that fits into a trial's memory, where the image does not; none: such an image is rejected"
+        " (docs/tasks.md)",
+    )
+    overlap: int = Field(
+        64, ge=2, description="pixels of the restored image that neighbouring tiles share, up to half a tile"
+    )
     average: float = Field(0.99, ge=0, lt=1, description="weight of the past in the running average of the outputs")
     learning_rate: float = Field(0.01, gt=0, le=1, description="of Adam")
     input_noise: float = Field(1 / 30, ge=0, description="standard deviation of the noise added to the input each step")

@@ -6,9 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.networks.search import SIDE_MULTIPLE, SMALLEST_SIDE
 from workers.operators import Blur, Downsample, Identity, Operator, gaussian_kernel, motion_kernel
-from workers.tiles import Tile, Tiling, side_for, side_multiple, smallest_side, tiling_of
+from workers.tiles import Tile, Tiling, tiling_of
 
 
 @st.composite
@@ -68,19 +67,6 @@ def test_a_step_between_tiles_becomes_a_slope() -> None:
     assert (line[32:] == 1).all()
     assert (np.diff(line) >= 0).all()
     assert np.diff(line).max() < 0.25
-
-
-@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
-@given(pixels=st.floats(0, 1e8))
-def test_the_largest_side_fits_and_networks_accept_it(scale: int, pixels: float) -> None:
-    side, step = side_for(pixels, scale), side_multiple(scale)
-    if side:
-        assert (scale * side) ** 2 <= pixels
-        assert scale * side % SIDE_MULTIPLE == 0
-        assert scale * side >= SMALLEST_SIDE
-        assert (scale * (side + step)) ** 2 > pixels
-    else:
-        assert (scale * smallest_side(scale)) ** 2 > pixels
 
 
 @pytest.mark.parametrize(("overlap", "reach"), [(0, 0), (17, 0), (8, 4)])

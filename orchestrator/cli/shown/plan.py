@@ -111,7 +111,7 @@ def plan_object(plan: "Plan", store: Store, config_name: str, forecast: Forecast
         "store": store.url,
         "images": len(plan.images),
         "rejected": [{"name": each.name, "reason": each.reason} for each in plan.rejected],
-        "tiles": 0,
+        "tiles": plan.tiles,
         "candidates": plan.candidates,
         "arms": [arm.name for arm in plan.arms],
         "trials": plan.trials,
@@ -170,6 +170,11 @@ def print_plan(plan: "Plan", store: Store, config_name: str, forecast: Forecast)
         print(f"arm         {_arm(arm, config)}{_paid(arm, config)}")
     for name, learnt in _learnt_on(plan):
         print(f"            {name}: its networks were learnt on {printable(learnt)}: no test of them")
+    if plan.tiles:
+        most = max(plan.tilings.values(), key=lambda tiling: len(tiling.tiles))
+        tile = most.tiles[0].of_restored(config.task.scale)
+        cut = counted(len(plan.tilings), "image") + (" is" if len(plan.tilings) == 1 else " are")
+        print(f"tiles       {plan.tiles}: {cut} cut, into tiles of {tile.width}x{tile.height} pixels at most")
     print(f"trials      at most {plan.trials}; arms share the fits that they have in common")
     print(f"store       {store.url}, at most {size_of(forecast.store_bytes)} more")
     where = "CPU" if expected.device == "cpu" else "GPU" if expected.parallel == 1 else f"{expected.parallel} GPUs"

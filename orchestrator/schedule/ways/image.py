@@ -1,22 +1,26 @@
 """The way of an image from its turn to its rows. It turns its arms' wishes into actions and shares their fits."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from orchestrator.arms.arm import Arm
 from orchestrator.fit.job import FitJob
+from orchestrator.fit.record import FitState
 from orchestrator.run.inputs import InputImage
 from orchestrator.schedule.actions import Action, Ask, Start
-from orchestrator.schedule.questions import Collect, PickNetwork, Score
+from orchestrator.schedule.crashes import History
+from orchestrator.schedule.questions import Assemble, Collect, PickNetwork, Score
 from orchestrator.schedule.tally import Tally
 from orchestrator.schedule.ways.lottery import LotteryWay
 from orchestrator.schedule.ways.shared import Begin, Served, SharedFits
+from orchestrator.schedule.ways.tiles import TileFits
 from orchestrator.schedule.ways.way import ArmStage, Way
 from orchestrator.schedule.ways.wishes import FitKey, Want, WantMasks, Wish
 from orchestrator.score.score import Scored
 from orchestrator.settings import Config
-from workers.names import Chain
+from workers.names import Chain, FitName
+from workers.tiles import Tiling
 
 
 class ImageStage(Enum):
@@ -64,6 +68,7 @@ class ImageWay:
         gpu_share: Callable[[InputImage, FitKey], float],
         tally: Tally,
     ) -> None:
+        self.tiles: TileFits | None = None
         self.image, self.stage = image, ImageStage.WAITING
         self.ways: list[Way] = []
         self.fits: SharedFits[Way] = SharedFits()
@@ -76,10 +81,31 @@ class ImageWay:
         """Whether the image has ended, so that no event matters to it any more."""
         return self.stage is ImageStage.ENDED
 
-    def begin(self, without: frozenset[str]) -> list[Action | MasksWanted]:
-        """Score the image, whose turn it is."""
+    def begin(self, without: frozenset[str], tiling: Tiling | None = None) -> list[Action | MasksWanted]:
+        """Score the image, whose turn it is; its fits at full size are cut into these tiles, if any."""
         self.stage = ImageStage.SCORING
-        return [Ask(Score(self.image, without))]
+        self.tiles = None if tiling is None else TileFits(tiling)
+        return [Ask(Score(self.image, without, tiling))]
+
+    def waits_for(self, job: FitJob) -> bool:
+        """Whether the end of a job's trial still matters."""
+        key = (job.view, job.name)
+        if job.tile is None:
+            return self.fits.running(key)
+        return self.tiles is not None and self.tiles.running(key, job.tile)
+
+    def history(self, job: FitJob) -> History:
+        """How often trials of a job have crashed."""
+        key = (job.view, job.name)
+        return self.fits.history(key) if self.tiles is None or job.tile is None else self.tiles.history(key, job.tile)
+
+    def on_crash(self, job: FitJob, history: History) -> None:
+        """Take note of the crashes of a job."""
+        key = (job.view, job.name)
+        if self.tiles is None or job.tile is None:
+            self.fits.crashed(key, history)
+        else:
+            self.tiles.crashed(key, job.tile, history)
 
     def on_scored(self, cohorts: Mapping[str, Sequence[Scored]]) -> list[Action | MasksWanted]:
         """Begin the ways of all arms, whose cohorts are known now."""
@@ -100,6 +126,25 @@ class ImageWay:
     def on_fit(self, key: FitKey) -> list[Action | MasksWanted]:
         """React to a trial that has paused or ended, after `SharedFits` has taken note of it."""
         return self._serve([key])
+
+    def on_tile(self, job: FitJob, *, paused: bool = False) -> list[Action | MasksWanted]:
+        """React to a tile that has ended, or ``paused``: once all have, they are made one fit."""
+        key = (job.view, job.name)
+        if self.tiles is None or job.tile is None:
+            raise ValueError(f"the image {self.image.id} is not cut")
+        self._tally.add("tiles")
+        if not self.tiles.ended(key, job.tile, paused=paused):
+            return []
+        return [Ask(Assemble(self.image, job.name, self.tiles.tiling, job.until))]
+
+    def on_assembled(self, name: FitName, state: FitState) -> list[Action | MasksWanted]:
+        """React to tiles that are one fit now, which is in this state."""
+        key: FitKey = ("full", name)
+        if state == "paused":
+            self.fits.paused(key)
+        else:
+            self.fits.ended(key, done=state == "done")
+        return self.on_fit(key)
 
     def on_stopped(self, key: FitKey, iteration: int) -> list[Action | MasksWanted]:
         """End a fit for the arms of its contest, which has stopped it; for other arms that want it, it begins again."""
@@ -148,7 +193,7 @@ class ImageWay:
             # Images that are nearly finished go before images that have just begun, so that the first results come
             # early.
             urgent = any(way.stage is ArmStage.FULL for each in begin for way in each.waiting)
-            actions.append(Start(tuple(self._job(each) for each in begin), first=urgent))
+            actions.append(Start(tuple(job for each in begin for job in self._jobs(each)), first=urgent))
         for each in served:
             actions += self._on_served(each)
         return [*actions, *self._advance()] if served else actions
@@ -156,6 +201,18 @@ class ImageWay:
     def _on_served(self, served: Served[Way]) -> list[Action | MasksWanted]:
         wishes = served.who.on_fit(served.key[1], done=served.done)
         return self._carry([(served.who, wish) for wish in wishes])
+
+    def _jobs(self, begin: Begin[Way]) -> Iterator[FitJob]:
+        """The trials of a fit: one, or one for each tile."""
+        job = self._job(begin)
+        if self.tiles is None or job.view != "full":
+            yield job
+            return
+        tiles = self.tiles.begin(begin.key)
+        self._tally.expect("tiles", len(tiles))
+        for tile in tiles:
+            of_tile = replace(job, tile=tile)
+            yield replace(of_tile, gpus=self._gpu_share(of_tile.fitted, begin.key))
 
     def _job(self, begin: Begin[Way]) -> FitJob:
         view, name = begin.key

@@ -23,7 +23,7 @@ from workers.names import PriorName
     [
         ("none", set()),
         ("full", {("full", A), ("full", B)}),
-        ("all", {("crop", A), ("crop", B), ("crop", C), ("full", A), ("full", B)}),
+        ("all", {("crop", A), ("crop", B), ("crop", C), ("full", A), ("full", B), ("full-0-0-32x32", A)}),
     ],
 )
 def test_only_the_fits_that_are_wanted_are_kept(
@@ -31,6 +31,8 @@ def test_only_the_fits_that_are_wanted_are_kept(
 ) -> None:
     bench = make_bench(make_config(keep={"fits": keep}), encoded())
     leave_all(bench)
+    # A tile's fit is no more than a part of one that is kept.
+    bench.store.put(bench.context.layout.fit(bench.image.id, "full-0-0-32x32", PriorName(A)).result, b"")
     other = Bench(bench.context, replace(bench.image, id="other"))
     leave(other, "crop", A, 0.5)
     collected(bench, [B, A])

@@ -9,8 +9,8 @@ from orchestrator.keep import prune as module
 from orchestrator.keep.delete import delete_run
 from orchestrator.keep.prune import prune
 from orchestrator.run.attempt import Holder, RunState
-from orchestrator.run.layout import UPKEEP, RunLayout, probe_key
-from orchestrator.run.upkeep import upkeep, wait_for_prune
+from orchestrator.run.layout import RunLayout, probe_key
+from orchestrator.run.upkeep import UPKEEP, upkeep, wait_for_prune
 from orchestrator.store import LocalStore, Store
 from tests.orchestrator.keep.conftest import LARGE, OTHER, SMALL, LeaveRun, Picture, contents, died, keys_of
 

@@ -332,13 +332,21 @@ def test_an_image_that_would_not_fit_into_memory_is_rejected_before_anything_run
     for name, side in (("small", 64), ("large", 640)):
         (images / f"{name}.png").write_bytes(encoded(side, side))
     monkeypatch.setattr("orchestrator.plan.make.this_machine", lambda: Machine(cpus=1, memory=64 * 2**20))
-    plan = make_plan(store, make_config(), Source(str(images)))
+    whole = make_config(fit={"tile": "none"})
+    plan = make_plan(store, whole, Source(str(images)))
     assert [image.name for image in plan.images] == ["small.png"]
     assert plan.rejected[0].name == "large.png"
     assert "too large" in plan.rejected[0].reason
+    assert plan.tiles == 0
+    cut = make_plan(store, make_config(), Source(str(images)))
+    assert [image.name for image in cut.images] == ["large.png", "small.png"]
+    assert not cut.rejected
+    # Every tile of each of two fits at full size is a trial.
+    assert cut.tiles > 1
+    assert cut.trials == 2 * plan.trials + 2 * (cut.tiles - 1)
     (images / "small.png").unlink()
     with pytest.raises(UserMistakeError, match=r"large\.png"):
-        make_plan(store, make_config(), Source(str(images)))
+        make_plan(store, whole, Source(str(images)))
 
 
 # For machines that are not this one.

@@ -12,7 +12,6 @@ from orchestrator.resources.share import (
     fit_bytes,
     resolve_resources,
     this_machine,
-    too_large,
     why_too_large,
     with_gpus_seen,
 )
@@ -253,13 +252,3 @@ def test_an_image_made_sharper_takes_the_memory_of_its_restored_size(make_config
         for task in ({"name": "denoise"}, {"name": "super-resolve", "factor": 4})
     )
     assert sharper == pytest.approx(16 * plain)
-
-
-def test_images_that_are_too_large_are_named_with_the_reason_by_their_id(make_config: MakeConfig) -> None:
-    large = replace(SMALL, id="b", name="b.png", height=4000, width=4000)
-    tight = Resources(1, 1, "cpu", 0.0, 4 * GB)
-    reasons = too_large(make_config(), [SMALL, large], tight)
-    assert list(reasons) == ["b"]
-    assert reasons["b"].startswith("too large: fitting 4000x4000 pixels")
-    # Where nobody knows the memory, nothing is refused.
-    assert too_large(make_config(), [SMALL, large], replace(tight, trial_memory=math.inf)) == {}

@@ -26,6 +26,7 @@ PLACES = [
     (FIT.checkpoint, Place(Kind.CHECKPOINT, **OF_FIT)),
     (FIT.finding(3), Place(Kind.CHECKPOINT, **OF_FIT)),
     (LAYOUT.rung("a-01234567", "one-two", 8), Place(Kind.RUNG, "a-01234567", "one-two")),
+    (LAYOUT.tiling("a-01234567"), Place(Kind.TILING, "a-01234567")),
     (LAYOUT.pick("a-01234567", "one-two"), Place(Kind.PICK, "a-01234567", "one-two")),
     (LAYOUT.cohort("a-01234567"), Place(Kind.COHORT, "a-01234567")),
     (LAYOUT.ticket("a-01234567", NAME), Place(Kind.TICKET)),  # type: ignore[arg-type]

@@ -6,8 +6,7 @@ import pytest
 from orchestrator.errors import SupersededError
 from orchestrator.run import claim as module
 from orchestrator.run.attempt import HOLDERS, Holder, RunState, Standing, last_attempt
-from orchestrator.run.layout import UPKEEP
-from orchestrator.run.upkeep import PRUNE, check_upkeep, upkeep, wait_for_prune
+from orchestrator.run.upkeep import PRUNE, UPKEEP, check_upkeep, upkeep, wait_for_prune
 from orchestrator.store import LocalStore
 from tests.orchestrator.conftest import ELSEWHERE
 

@@ -13,6 +13,7 @@ from orchestrator.schedule.ledger import StoreLedger
 from orchestrator.schedule.queue import Finished
 from tests.orchestrator.conftest import CANDIDATES, Bench, Encoded, MakeBench, MakeConfig
 from workers.names import parse_name
+from workers.tiles import Tiling, tiling_of
 
 NAME = parse_name(CANDIDATES[0])
 
@@ -41,6 +42,19 @@ def test_a_failure_is_recorded_once_and_a_result_that_is_there_counts_more(bench
     bench.store.create(fit_keys(bench.context, other).result, done.to_json())
     assert not ledger.failed(other, "it crashed three times")
     assert read_record(bench.store, fit_keys(bench.context, other)) == done
+
+
+def test_the_tiles_that_an_image_was_first_cut_into_count(bench: Bench) -> None:
+    first, second = tiling_of(40, 48, 32, 8), tiling_of(40, 48, 16, 8)
+
+    def ledger_with(tiling: Tiling | None) -> StoreLedger:
+        return StoreLedger(bench.context, (), lambda: None, lambda image: tiling)
+
+    assert ledger_of(bench).tiling(bench.image) is None
+    assert ledger_with(first).tiling(bench.image) == first
+    # Later drivers may have machines with less memory, or with more.
+    for now in (second, None):
+        assert ledger_with(now).tiling(bench.image) == first
 
 
 def test_a_fit_that_a_contest_stopped_is_recorded_where_it_was(bench: Bench) -> None:

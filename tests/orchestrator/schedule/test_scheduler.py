@@ -25,6 +25,10 @@ RUNS: dict[str, Config] = {
     "two arms that share fits": settings(arm("one", full_fits=2), arm("two", "dip", "deep-decoder-32", full_fits=1)),
     "halving": settings(arm("halved", halving="synchronous", full_fits=2), arm("whole", "dip", "dip-inpaint")),
     "contests": settings(arm("contest", halving="asha", full_fits=2), arm("whole", "dip", "deep-decoder-32")),
+    "tiles": settings(arm("one", full_fits=2), arm("two", "dip", view="full"), fit={"iterations": 800, "tile": 64}),
+    "tiles in rungs": settings(
+        arm("one", view="full", halving="synchronous"), arm("two", full_fits=2), fit={"iterations": 800, "tile": 64}
+    ),
     "lotteries": settings("lottery-imp", "lottery-random", "lottery-dense", arm("one", full_fits=1)),
     "lotteries of the pick": settings(
         "lottery-imp", "lottery-snip", arm("one"), lottery={"network": "picked", "rounds": 2}
@@ -113,8 +117,8 @@ def test_what_is_heard_twice_or_too_late_changes_nothing(run: str, seed: int) ->
 
     def twice(finished: Finished) -> Any:
         actions = told(finished)
-        running = {(job.image.id, job.view, job.name) for job in (*world.waiting, *world.running)}
-        again = (finished.job.image.id, finished.job.view, finished.job.name)
+        running = {(job.image.id, job.place, job.name) for job in (*world.waiting, *world.running)}
+        again = (finished.job.image.id, finished.job.place, finished.job.name)
         started = any(again == world._id(job) for action in actions for job in getattr(action, "jobs", ()))
         if again not in running and not started and not finished.job.together:
             heard.append(finished)

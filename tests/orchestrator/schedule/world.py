@@ -3,6 +3,7 @@ image workers and machines do.
 """
 
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,13 +16,14 @@ from orchestrator.run.inputs import InputImage, Inputs, Source
 from orchestrator.schedule.actions import Action, Ask, Compute, EndImage, Note, Start
 from orchestrator.schedule.banks import Banks
 from orchestrator.schedule.crashes import MACHINES_THAT_MAY_BE_LOST, Cause, Crash
-from orchestrator.schedule.questions import Collect, Decide, Halve, PickNetwork, Question, Score
+from orchestrator.schedule.questions import Assemble, Collect, Decide, Halve, PickNetwork, Question, Score
 from orchestrator.schedule.queue import Finished
 from orchestrator.schedule.scheduler import Scheduler
 from orchestrator.schedule.tally import Tally
 from orchestrator.score.score import Scored
 from orchestrator.settings import Config
 from workers.names import Chain, FitName, PriorName, Round
+from workers.tiles import Tiling, tiling_of
 
 NETWORKS = ("dip", "dip-inpaint", "deep-decoder-64", "deep-decoder-128", "deep-decoder-32")
 RETRIES = 2
@@ -107,6 +109,12 @@ class World:
         won = not (self.late_results and self.chance.random() < 0.3)
         self.results[self._id(job)] = not won
         return won
+
+    def tiling(self, image: InputImage) -> Tiling | None:
+        """Cuts the images where the settings ask for it."""
+        if self.plan.config.fit.tile == "auto":
+            return None
+        return tiling_of(image.height, image.width, int(self.plan.config.fit.tile), 16)
 
     def stopped(self, finished: Finished) -> None:
         """Records where a contest stopped a fit."""
@@ -226,7 +234,9 @@ class World:
                 }
             case Halve(of, _, cohort, iterations):
                 for name in cohort:
-                    assert self._came(of, "crop", name, iterations), f"{name} was asked about before its rung"
+                    assert self._came(of, question.arm.view, name, iterations), (
+                        f"{name} was asked about before its rung"
+                    )
                 return [name for name in cohort if self.chance.random() < 0.7] or [cohort[0]]
             case Decide(of, by, cohort, ended):
                 order, failed = [], {}
@@ -237,11 +247,25 @@ class World:
                 return Decision(by.rule, order, failed)
             case PickNetwork(_, chosen):
                 return chosen.full[0].network if chosen.full else None
+            case Assemble():
+                return self._assembled(question)
             case Collect(of, chosen, _):
                 for each in chosen:
                     for name in each.full if each.arm.view != "full" else ():
                         assert (of.id, "full", name) in self.results, f"{name} is collected and has not ended"
                 return []
+
+    def _assembled(self, question: Assemble) -> str:
+        of, name, until = question.image, question.name, question.until
+        places = [f"full-{tile}" for tile in question.tiling.tiles]
+        for place in places:
+            assert self._came(of, place, name, until or sys.maxsize), f"{name} is assembled too early"
+        whole, tiles = (of.id, "full", name), [(of.id, place, name) for place in places]
+        if until is not None and not all(tile in self.results for tile in tiles):
+            self.paused[whole] = until
+            return "paused"
+        self.results[whole] = all(self.results[tile] for tile in tiles)
+        return "done" if self.results[whole] else "failed"
 
     def _came(self, of: InputImage, view: str, name: FitName, iterations: int) -> bool:
         mine = (of.id, view, name)
@@ -258,7 +282,7 @@ class World:
     @staticmethod
     def _id(job: FitJob) -> FitId:
         together = isinstance(job.name, Chain) and job.together
-        return ("all images" if together else job.image.id, job.view, job.name)
+        return ("all images" if together else job.image.id, job.place, job.name)
 
     def assert_all_ended(self) -> None:
         """Every image has exactly one set of rows, and nothing is left over."""
