@@ -44,13 +44,12 @@ class What(TypedDict, total=False):
         references: the folder of clean images of the same names and sizes, which only PSNR and SSIM are computed from.
         masks: inpainting: the folder of masks of the images' names and sizes.
         mask_known: which of a mask's pixels are known, ``white`` (default) or ``black``.
-        task: the degradation: ``denoise``, ``inpaint``, ``super-resolve``, ``deblur`` or ``jpeg``.
-        sigma: denoise, deblur: the Gaussian noise that ``simulate`` adds, in 8-bit grey levels from 0 to 255, or the
-            interval (low, high) that it is drawn from for each image.
+        task: the degradation by name (docs/tasks.md).
+        sigma: the Gaussian noise that ``simulate`` adds, in 8-bit grey levels, or the interval that it is drawn from.
         factor: super-resolve: how many times larger the restored image is: 2, 3, 4 or 8.
-        kernel: deblur: ``"gaussian SIGMA"``, ``"motion LENGTH DEGREES"`` (pixels), a .npy or text file, or rows of
-            numbers.
+        kernel: deblur: ``"gaussian SIGMA"``, ``"motion LENGTH DEGREES"`` (pixels), a .npy or text file, or rows.
         quality: jpeg: the quality at which ``simulate`` compresses, from 1 to 95.
+        measurements, matrix: compressed-sensing: how many values are measured, and the kind of the matrix.
         effort: the sizes, ``quick``, ``standard`` or ``thorough``; where neither it nor ``config`` is given, the sizes
             suit the machine (docs/tasks.md).
         config: a file of settings, or the name of one that ships.
@@ -67,6 +66,8 @@ class What(TypedDict, total=False):
     factor: int | None
     kernel: str | Sequence[Sequence[float]] | None
     quality: int | None
+    measurements: int | None
+    matrix: str | None
     effort: Effort | None
     config: str | Path | None
     settings: Assigned

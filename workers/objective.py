@@ -5,7 +5,7 @@ loss (`workers.lottery`), so the search for a mask sees no hidden pixel either.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from workers.networks import Network, noise_input
 from workers.operators import Operator
 from workers.seeds import generator_of
 from workers.stopping import held_out_mask
-from workers.views import pad
+from workers.views import pad, padded_side
 
 _MOST_HIDDEN = 0.2
 
@@ -27,7 +27,8 @@ class Measurement:
 
     ``pixels`` is (C, h, w) in [0, 1], ``held_out`` (h, w) true where hidden, ``known`` (h, w) true where measured
     (None: everywhere); hidden pixels are known ones. All have the measurement's own size; the fit pads them by
-    reflection, so a hidden pixel's mirror images are hidden too.
+    reflection, so a hidden pixel's mirror images are hidden too. Of an image that is measured as a whole ``pixels`` is
+    (P, 1, m), and nothing is padded.
     """
 
     pixels: NDArray[np.float32]
@@ -85,25 +86,27 @@ class Objective:
         self._operator = operator
         self._input_noise = input_noise
         scale = operator.scale
-        self._target = torch.from_numpy(pad(measurement.pixels, scale=scale)[None]).to(self.device)
-        height, width = (scale * side for side in self._target.shape[2:])
-        self.size = (1, self._target.shape[1], height, width)
-        self.inside = [scale * side for side in measurement.pixels.shape[1:]]
+        self._target = self._padded(measurement.pixels)[None]
+        channels, *self.inside = operator.whole or (len(measurement.pixels), *measurement.pixels.shape[1:])
+        height, width = (scale * padded_side(side, scale) for side in self.inside)
+        self.inside = [scale * side for side in self.inside]
+        self.size = (1, channels, height, width)
         self._loss_weight, self._monitor_weight = self._weights()
         self._generator = generator_of("fit noise", seed, device=self.device)
         self._input = noise_input(*network.input_shape(height, width), generator_of("fit input", seed)).to(self.device)
+
+    def _padded(self, values: NDArray[Any]) -> Tensor:
+        """Values (C, h, w) of the measurement, extended as networks need them; not those of the image as a whole."""
+        extended = values if self._operator.whole else pad(values, scale=self._operator.scale)
+        return torch.from_numpy(extended).to(self.device)
 
     def _weights(self) -> tuple[Tensor, Tensor]:
         """Per-pixel weights whose sum with squared differences is the mean over the kept,
         and over the hidden, pixels.
         """
         measurement = self.measurement
-
-        def padded(mask: NDArray[np.bool_]) -> Tensor:
-            return torch.from_numpy(pad(mask[None], scale=self._operator.scale)).to(self.device)
-
-        hidden = padded(measurement.held_out)
-        known = torch.ones_like(hidden) if measurement.known is None else padded(measurement.known)
+        hidden = self._padded(measurement.held_out[None])
+        known = torch.ones_like(hidden) if measurement.known is None else self._padded(measurement.known[None])
         height, width = measurement.pixels.shape[1:]
         inside = torch.zeros_like(hidden)
         inside[:, :height, :width] = True

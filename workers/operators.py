@@ -1,7 +1,8 @@
 """Forward models: the operator A that turns an image x into its measurement, y = A(x) + noise.
 
-A restoration fits a network's output to y through A. All operators are linear, keep constants, and treat an image's
-channels separately. Tensors are (N, C, H, W).
+A restoration fits a network's output to y through A. All operators are linear. Those of this module keep constants and
+treat an image's channels separately; `workers.sensing` has those that measure the image as a whole. Tensors are
+(N, C, H, W).
 """
 
 import hashlib
@@ -38,8 +39,13 @@ class Operator(Protocol):
     def reach(self) -> int:
         """How far, in pixels of the measurement, a border changes what is measured near it."""
 
+    @property
+    def whole(self) -> tuple[int, int, int] | None:
+        """The shape (C, H, W) of the image, where every measured value depends on all of it; else None."""
+
     def __call__(self, image: Tensor) -> Tensor:
-        """A(x), differentiable: (N, C, H, W) to (N, C, H / scale, W / scale), of the same floating type and device."""
+        """A(x), differentiable: (N, C, H, W) to (N, C, H / scale, W / scale), of the same floating type and device; or
+        to whatever is measured of the image as a whole."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Identity:
     scale: ClassVar[int] = 1
     symmetric: ClassVar[bool] = True
     reach: ClassVar[int] = 0
+    whole: ClassVar[None] = None
 
     def __call__(self, image: Tensor) -> Tensor:
         """The image itself."""
@@ -79,6 +86,7 @@ class Downsample:
     factor: int
     kernel: DownsampleKernel = "lanczos2"
     symmetric: ClassVar[bool] = True
+    whole: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         if self.factor < 1:
@@ -132,6 +140,7 @@ class Blur:
     kernel: NDArray[Any] = field(repr=False, compare=False)
     name: str = field(init=False)
     scale: ClassVar[int] = 1
+    whole: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", _normalised(self.kernel))

@@ -69,7 +69,7 @@ def _cohort(config: Config, base: Arm, wish: ArmSettings) -> Arm:
         size = min(wish.size or base.size, *(len(each.networks) for each in lists))
         networks = cohort_of(lists, size)
     # Where there is nothing to choose from, the cohort is the result.
-    view = "full" if size == 1 else wish.view or base.view
+    view = "full" if size == 1 or config.task.kind.sees_whole else wish.view or base.view
     # The paper's rule needs the images of all its members; a single member cannot be ended; and halving uses held-out
     # pixels, which correlated noise misleads.
     noise = config.pick.noise

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from orchestrator.api import What
 from orchestrator.settings.effort import EFFORTS
-from orchestrator.settings.task import TaskName
+from orchestrator.settings.task import MatrixName, TaskName
 
 
 def add_images(parser: argparse.ArgumentParser, *, simulate: bool, required: bool = True) -> None:
@@ -34,8 +34,8 @@ def add_task(parser: argparse.ArgumentParser, *, default: str) -> None:
         "--sigma",
         type=_levels,
         metavar="S",
-        help="denoise, deblur: Gaussian noise that --simulate adds, in 8-bit grey levels, or LOW,HIGH to draw a level"
-        " for each image; a fit does not need the level",
+        help="denoise, deblur, compressed-sensing: Gaussian noise that --simulate adds, in 8-bit grey levels, or"
+        " LOW,HIGH to draw a level for each image; a fit does not need the level",
     )
     section.add_argument("--masks", metavar="DIR", help="inpaint: masks of the images' names and sizes")
     section.add_argument(
@@ -59,6 +59,14 @@ def add_task(parser: argparse.ArgumentParser, *, default: str) -> None:
         metavar="Q",
         help="jpeg: the quality at which --simulate compresses, 1 to 95 (default: 10)",
     )
+    section.add_argument(
+        "--measurements", type=int, metavar="M", help="compressed-sensing: how many values of an image are measured"
+    )
+    section.add_argument(
+        "--matrix",
+        choices=get_args(MatrixName),
+        help="compressed-sensing: the kind of the measurement matrix (default: gaussian)",
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser, *, without: str, arms: bool = False) -> None:
@@ -79,7 +87,7 @@ def add_settings(parser: argparse.ArgumentParser, *, without: str, arms: bool = 
         "--config",
         metavar="FILE",
         help="settings: a YAML file, or the name of one that ships: quickstart, denoise, inpaint, super-resolve,"
-        " lottery",
+        " compressed-sensing, lottery",
     )
     add_assignments(section, "override a setting; repeatable; docs/settings.md lists them")
     if arms:
@@ -140,6 +148,8 @@ def what_of(options: argparse.Namespace) -> What:
         factor=options.factor,
         kernel=options.kernel,
         quality=options.quality,
+        measurements=options.measurements,
+        matrix=options.matrix,
         effort=options.effort,
         config=options.config,
         settings=options.assignments,

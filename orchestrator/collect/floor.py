@@ -1,5 +1,6 @@
 """The classical floor of an image: what filters of seconds make of it, for a run to be better than."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +55,8 @@ def floor_of(
     """
     if not config.classical.use or not hidden.any():
         return NO_FLOOR
-    if observation.pixels[0].size * config.task.scale**2 > config.classical.max_pixels:
+    size = math.prod((observation.shape or observation.pixels.shape)[1:])
+    if size * config.task.scale**2 > config.classical.max_pixels:
         return Floor([], [Failure("", "it has more pixels than classical.max_pixels, so it was not filtered")], None)
     if noise is not None:
         return _filtered(config, image, observation, hidden, noise.value)
@@ -78,7 +80,7 @@ def _filtered(
 
     def error(member: Member) -> float:
         image, optimism = member.as_delivered(noise)
-        seen = measure(task.operator, image)[:, hidden]
+        seen = measure(task.operator_of(observation), image)[:, hidden]
         return float(np.square(seen - observation.pixels[:, hidden], dtype=np.float64).mean()) + 2 * optimism
 
     return Floor(members, failures, min(members, key=error, default=None), noise)

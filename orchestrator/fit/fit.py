@@ -147,7 +147,7 @@ class _PreparedFit:
         self.fit = Fit(
             self.subject.network,
             problem.measurement(view) if job.tile is None else problem.tile_measurement(job.tile),
-            config.task.make().operator,
+            config.task.make().operator_of(problem.observation),
             FitSettings(
                 iterations=self.subject.iterations,
                 patience=self.subject.patience,

@@ -135,14 +135,19 @@ class Problem:
     def unrestored(self) -> Array:
         """The image without a restoration, at the restored image's size: the observation, enlarged if it is smaller."""
         scale = self._context.config.task.scale
-        return self.observation.pixels if scale == 1 else enlarge(self.observation.pixels, scale)
+        return self.degraded if scale == 1 else enlarge(self.degraded, scale)
+
+    @cached_property
+    def degraded(self) -> Array:
+        """The observation as an image (C, h, w), which is scored, and of which parts are fitted."""
+        return self._context.config.task.make().picture(self.observation)
 
     def view(self, name: ViewName) -> View:
         """Select the view of a fit, from the degraded image alone."""
         config = self._context.config
         return select_view(
             name,
-            self.observation.pixels,
+            self.degraded,
             known=self.observation.known,
             crop_px=config.cohort.crop_px,
             downscale_px=config.cohort.downscale_px,
@@ -171,13 +176,16 @@ class Problem:
         """Return the pixels of a view that a fit may see and those that are held out: the same for all candidates."""
         config = self._context.config
         random = np.random.default_rng(seed_of(config.seed, self.image.id, "held-out", view.name))
-        pixels, known = view.take(self.observation.pixels, self.observation.known)
+        # Measurements of the whole image have no part that a view could take. They are few, so no more are hidden.
+        whole = config.task.kind.sees_whole
+        seen = (self.observation.pixels, self.observation.known)
+        pixels, known = seen if whole else view.take(*seen)
         return Measurement.hiding(
             pixels,
             known,
             random,
             share=config.fit.held_out,
-            fewest=config.fit.held_out_pixels,
+            fewest=1 if whole else config.fit.held_out_pixels,
             shaped=self.image.mask is not None and self.image.rules >= _SHAPED,
         )
 

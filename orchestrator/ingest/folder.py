@@ -32,6 +32,7 @@ from orchestrator.ingest.partners import Kind, Partners, partner_mistake, size_t
 from orchestrator.run.inputs import InputImage, Rejected
 from orchestrator.run.layout import image_id
 from orchestrator.text import counted, printable
+from workers.tasks.task import Task
 
 _KINDS: tuple[Kind, ...] = ("reference", "mask")
 
@@ -74,7 +75,8 @@ class Looking:
         references, masks: The folders of their references and masks. They, and the run's own ``store``, may lie among
             the images: their files are none.
         white_is_known: Which of a mask's pixels are known.
-        simulate: Whether the images are clean and serve as their own references.
+        simulate: The task that degrades the images, which are clean then and serve as their own references; None where
+            they are degraded.
         scale: How many times larger the restored image is than the degraded one.
         max_pixels: The size of the largest image that is decoded.
         store: The folder of the run's store, if it is one.
@@ -95,7 +97,7 @@ class Looking:
         references: str | Path | None = None,
         masks: str | Path | None = None,
         white_is_known: bool = True,
-        simulate: bool = False,
+        simulate: Task | None = None,
         scale: int = 1,
         max_pixels: int,
         store: Path | None = None,
@@ -123,7 +125,7 @@ class Looking:
             self._names = [relative_name(path, self._folder) for path in self._paths]
             self._partners = self._found_partners(given)
         self._white_is_known, self._simulate, self._scale = white_is_known, simulate, scale
-        self._max_pixels, self._masked = max_pixels, mask_folder is not None and not simulate
+        self._max_pixels, self._masked = max_pixels, mask_folder is not None and simulate is None
         self._restored, self._ids = RestoredNames(self._names, self._paths), dict[str, int]()
         self._seen = 0
         clean, holes = (
@@ -225,8 +227,8 @@ class Looking:
         if isinstance(image, Rejected):
             self._check_folder(path)
             return image
-        if self._simulate and min(image.shape[1:]) < self._scale:
-            return Rejected(image.name, f"{size_text(image.shape)}: too small to be made {self._scale} times smaller")
+        if self._simulate is not None and (reason := self._simulate.why_not(image.shape)) is not None:
+            return Rejected(image.name, f"{size_text(image.shape)}: {reason}")
         for kind, partners in self._partners.items():
             partner = together.reference if kind == "reference" else together.mask
             if partner is None:

@@ -176,6 +176,18 @@ def check_lotteries(config: Config, *, references: bool) -> None:
         raise UserMistakeError("lottery.target=clean: there are no clean images; give --references, or --simulate")
 
 
+def check_measured(config: Config, *, simulate: bool) -> None:
+    """Check that there are measurements: files hold pixels, so those of a whole image are simulated.
+
+    Raises:
+        UserMistakeError: they are not.
+    """
+    if config.task.kind.sees_whole and not simulate:
+        raise UserMistakeError(
+            f"--simulate: the task {config.task.name} measures clean images itself; give --simulate with them"
+        )
+
+
 def check_masks(config: Config, *, given: bool, simulate: bool) -> None:
     """Check the masks: inpainting needs them, or a simulation that makes holes; no other task takes any.
 

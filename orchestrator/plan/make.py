@@ -11,6 +11,7 @@ from orchestrator.plan.checks import (
     check_lotteries,
     check_mask_colour,
     check_masks,
+    check_measured,
     check_same_inputs,
     check_together,
     check_unchanged,
@@ -58,6 +59,7 @@ def make_plan(
     """
     name = new_run_name() if run is None else check_run_name(run)
     check_masks(config, given=source.masks is not None, simulate=simulate)
+    check_measured(config, simulate=simulate)
     check_lotteries(config, references=simulate or source.references is not None)
     resources = None if resolve is None else resolve(config)
     continued = read_run(store, name) if store.exists(RunLayout(name).record) else None
@@ -71,7 +73,7 @@ def make_plan(
         references=source.references,
         masks=source.masks,
         white_is_known=source.white_is_known,
-        simulate=simulate,
+        simulate=config.task.make() if simulate else None,
         scale=config.task.scale,
         max_pixels=config.ingest.max_pixels,
         store=None if "://" in store.url else Path(store.url),

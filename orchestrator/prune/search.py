@@ -220,7 +220,7 @@ class Search:
         config = self.context.config
         problem = self.problem if image == self.job.image else Problem(self.context, image)
         if config.lottery.target == "observed":
-            return problem.measurement(problem.view("full")), config.task.make().operator
+            return problem.measurement(problem.view("full")), config.task.make().operator_of(problem.observation)
         # With this setting the masks are not blind; the results say so.
         if problem.reference is None:
             raise TicketError("lottery.target=clean: the image has no clean reference")

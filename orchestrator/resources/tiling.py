@@ -36,8 +36,9 @@ def cut(config: Config, image: InputImage, per_pixel: float, resources: Resource
     """
     scale, wanted = config.task.scale, config.fit.tile
     why_not = why_too_large(image, scale, per_pixel, resources)
-    # The rounds of a chain share one mask, which is found on the whole image.
-    is_cut = wanted != "none" and not any(arm.is_lottery for arm in arms_of(config))
+    # The rounds of a chain share one mask, which is found on the whole image; and no tile has measurements of its own.
+    whole = config.task.kind.sees_whole or any(arm.is_lottery for arm in arms_of(config))
+    is_cut = wanted != "none" and not whole
     if not is_cut or (wanted == "auto" and why_not is None):
         return why_not
     most = side_within(resources.trial_memory / per_pixel, scale) if wanted == "auto" else int(wanted) // scale

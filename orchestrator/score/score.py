@@ -90,7 +90,7 @@ def _computed_scores(
         scores[LEARNT] = learnt_scores(config, candidates)
     spec = bank_of(config, image)
     if spec is not None:
-        fingerprint = image_fingerprint(Problem(context, image).observation.pixels, spec)
+        fingerprint = image_fingerprint(Problem(context, image).degraded, spec)
         parts = [
             (part, None if part.key in without else open_part(context.store, part))
             for part in bank_parts(config, spec, candidates)

@@ -25,7 +25,7 @@ from orchestrator.settings.reading import apply_assignment, change, resolve
 Effort = Literal["quick", "standard", "thorough"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
-TASK_OPTIONS = ("sigma", "factor", "kernel", "quality")
+TASK_OPTIONS = ("sigma", "factor", "kernel", "quality", "measurements", "matrix")
 """The settings of tasks that have an option of their own."""
 
 _SIZES = (

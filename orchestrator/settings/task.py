@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import workers.tasks
 
 GreyLevels = Annotated[float, Field(ge=0, le=255)]
-TaskName = Literal["denoise", "inpaint", "super-resolve", "deblur", "jpeg"]
+MatrixName = Literal["gaussian", "hadamard", "dct", "fourier"]
+TaskName = Literal["denoise", "inpaint", "super-resolve", "deblur", "jpeg", "compressed-sensing"]
 
 
 def _read_kernel(value: object, info: ValidationInfo) -> object:
@@ -58,8 +59,8 @@ class Task(Section):
     )
     sigma: GreyLevels | tuple[GreyLevels, GreyLevels] | None = Field(
         None,
-        description="denoise, deblur: Gaussian noise that --simulate adds, in 8-bit grey levels; [low, high] draws a"
-        " level for each image; null: 25 (denoise) or 0 (deblur)",
+        description="denoise, deblur, compressed-sensing: Gaussian noise that --simulate adds, in 8-bit grey levels;"
+        " [low, high] draws a level for each image; null: 25 (denoise) or 0",
     )
     peak: float = Field(30, gt=0, description="denoise: photons in a white pixel where --simulate adds Poisson noise")
     missing: float = Field(0.5, ge=0, lt=1, description="inpaint: share of the pixels that --simulate removes")
@@ -75,12 +76,23 @@ class Task(Section):
         description="deblur: the blur's kernel: 'gaussian SIGMA' or 'motion LENGTH DEGREES' in pixels, rows of numbers,"
         " or a .npy or text file of them",
     )
+    measurements: int | None = Field(
+        None, ge=1, description="compressed-sensing: how many values of an image are measured"
+    )
+    matrix: MatrixName = Field("gaussian", description="compressed-sensing: the kind of the measurement matrix")
+    matrix_seed: int = Field(0, ge=0, description="compressed-sensing: the seed of the measurement matrix")
     quality: int = Field(10, ge=1, le=95, description="jpeg: the quality at which --simulate compresses")
 
     @model_validator(mode="after")
     def _levels_in_order(self) -> typing.Self:
         if isinstance(self.sigma, tuple) and self.sigma[0] > self.sigma[1]:
             raise ValueError("task.sigma: the interval's ends must ascend")
+        return self
+
+    @model_validator(mode="after")
+    def _measured(self) -> typing.Self:
+        if self.name == "compressed-sensing" and self.measurements is None:
+            raise ValueError("task.measurements: compressed sensing needs a number of them (--measurements M)")
         return self
 
     @property

@@ -57,6 +57,7 @@ class Watched:
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
         self.name, self.scale, self.symmetric = operator.name, operator.scale, operator.symmetric
+        self.whole = operator.whole
         self.looked_at = torch.zeros(0)
 
     def __call__(self, image: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from workers.classical.denoise import denoised
 from workers.classical.enlarge import enlarged
 from workers.classical.inpaint import painted
 from workers.classical.member import Array, Denoiser, Failure, Given, Member
+from workers.classical.sensing import sensed
 from workers.tasks.task import Observation
 
 SMALLEST = 16
@@ -22,6 +23,7 @@ FAMILIES: Mapping[str, Callable[[Given], Iterator[tuple[str, Callable[[], Member
     "inpaint": painted,
     "super-resolve": enlarged,
     "deblur": sharpened,
+    "compressed-sensing": sensed,
 }
 """The filters of each task, by its name."""
 
@@ -42,7 +44,8 @@ def restore_classically(given: Given, more: Mapping[str, Denoiser] | None = None
     """
     members: list[Member] = []
     failures: list[Failure] = []
-    if min(given.observation.pixels.shape[1:]) < SMALLEST:
+    observation = given.observation
+    if min((observation.shape or observation.pixels.shape)[1:]) < SMALLEST:
         return members, failures
     own = ((name, partial(_own, name, denoiser, given)) for name, denoiser in (more or {}).items())
     family = FAMILIES.get(given.task.name)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
+from workers.tasks.compressed_sensing import CompressedSensing
 from workers.tasks.deblur import Deblur
 from workers.tasks.degrading import enlarge, measure, observe
 from workers.tasks.denoise import Denoise
@@ -18,6 +19,7 @@ from workers.tasks.task import Observation, PickRule, Task
 
 __all__ = [
     "TASKS",
+    "CompressedSensing",
     "Deblur",
     "Denoise",
     "Inpaint",
@@ -32,7 +34,9 @@ __all__ = [
     "observe",
 ]
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Denoise, Inpaint, SuperResolve, Deblur, Jpeg)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (Denoise, Inpaint, SuperResolve, Deblur, Jpeg, CompressedSensing)
+}
 """All tasks by name. A class carries the traits of its task."""
 
 

@@ -48,6 +48,10 @@ class SuperResolve(Task):
             raise ValueError(f"an image of {height} x {width} pixels is too small to be scaled down by {self.factor}")
         return height - height % self.factor, width - width % self.factor
 
+    def why_not(self, shape: tuple[int, int, int]) -> str | None:
+        """A side is smaller than the factor."""
+        return f"too small to be made {self.factor} times smaller" if min(shape[1:]) < self.factor else None
+
     def simulate(self, clean: NDArray[np.float32], random: np.random.Generator) -> Observation:
         """The down-sampled image, clipped to [0, 1]: kernels with negative weights overshoot at edges."""
         height, width = self.whole(*clean.shape[1:])

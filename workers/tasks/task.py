@@ -26,12 +26,14 @@ class Observation:
     """An image as it was observed.
 
     Attributes:
-        pixels: (C, h, w) in [0, 1], 0 where unknown.
+        pixels: (C, h, w) in [0, 1], 0 where unknown; of a task that measures the whole image (P, 1, m), of any size.
         known: (h, w), true where observed; None where everything is.
+        shape: (C, H, W) of the image, where a task measures it as a whole; else None.
     """
 
     pixels: NDArray[np.float32]
     known: NDArray[np.bool_] | None = None
+    shape: tuple[int, int, int] | None = None
 
 
 class Task(ABC):
@@ -56,6 +58,7 @@ class Task(ABC):
         room: how far the restored image may go beyond the range of what was measured, in such ranges: a blur takes the
             peaks away, and a hole may hold more than its surroundings.
         why_not_small: why a cohort cannot be fitted to the image made small; None where it can.
+        sees_whole: whether every measured value depends on the whole image, so that no part of it can be fitted either.
     """
 
     name: ClassVar[str]
@@ -68,14 +71,30 @@ class Task(ABC):
     needs_masks: ClassVar[bool] = False
     enlarges: ClassVar[bool] = False
     why_not_small: ClassVar[str | None] = None
+    sees_whole: ClassVar[bool] = False
     room: ClassVar[float] = 0.0
 
     @property
     def operator(self) -> "Operator":
-        """The forward model; only known pixels of its result are compared with the observation."""
+        """The forward model; only known pixels of its result are compared with the observation.
+
+        Where a task measures the image as a whole it leads from the image to the observation's `picture`.
+        """
         from workers.operators import Identity  # noqa: PLC0415
 
         return Identity()
+
+    def operator_of(self, observation: Observation) -> "Operator":
+        """The forward model of this observation: from the image to its pixels."""
+        return self.operator
+
+    def picture(self, observation: Observation) -> NDArray[np.float32]:
+        """The observation as an image without restoration: (C, h, w)."""
+        return observation.pixels
+
+    def why_not(self, shape: tuple[int, int, int]) -> str | None:
+        """Why a clean image of the shape (C, H, W) cannot be degraded; None where it can."""
+        return None
 
     @abstractmethod
     def simulate(self, clean: NDArray[np.float32], random: np.random.Generator) -> Observation:

@@ -440,6 +440,10 @@ def test_a_dry_run_of_named_networks_scores_no_candidates(run: Command, images: 
             ["--arms", "dup", "--set", "task.sigma=-1", "--set", "fit.stopping=late"],
             ["--arms: no arm is called 'dup'", "task.sigma: ", "fit.stopping: "],
         ),
+        (
+            ["--task", "compressed-sensing", "--measurements", "9"],
+            ["--simulate: the task compressed-sensing measures clean images itself; give --simulate with them"],
+        ),
         (["--masks", "images"], ["--masks: the task is denoise, which has no holes"]),
         (
             ["--set", "task.name=inpaint"],

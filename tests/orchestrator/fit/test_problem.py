@@ -253,3 +253,22 @@ def test_hidden_pixels_have_the_shape_of_the_holes_in_a_users_mask(
     # Runs begun before, and masks of single pixels here and there, have single hidden ones.
     assert together(before) < 0.3
     assert together(scattered) < 0.3
+
+
+def test_measurements_of_the_whole_image_are_fitted_whole_and_a_twentieth_is_hidden(
+    make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    config = make_config(task={"name": "compressed-sensing", "measurements": 100})
+    bench = make_bench(config, encoded(), simulate=True)
+    problem = Problem(bench.context, bench.image)
+    clean = decode(encoded()).pixels
+    assert problem.observation.shape == clean.shape
+    seen = measured(bench.context, bench.image, "full")
+    np.testing.assert_array_equal(seen.pixels, problem.observation.pixels)
+    assert seen.held_out.shape == (1, 100)
+    assert seen.held_out.sum() == 5
+    # As an image it has the size of the restored one, which the reference is compared with.
+    assert problem.unrestored.shape == clean.shape
+    view = problem.view("full")
+    assert problem.reference is not None
+    np.testing.assert_array_equal(view.take(problem.reference)[0], clean)

@@ -20,6 +20,7 @@ from orchestrator.ingest.folder import Looking, Upload, read_folder
 from orchestrator.run.inputs import InputImage, Rejected
 from tests.orchestrator.conftest import Encoded
 from tests.orchestrator.images.files import pillow_file
+from workers.tasks import Denoise, SuperResolve
 
 LIMIT = 1_000_000
 _real_read = ingest._read
@@ -53,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def images_of(folder: Path, references: Path | None = None, *, simulate: bool = False) -> list[InputImage]:
-    uploads, _ = read_folder(folder, references=references, simulate=simulate, max_pixels=LIMIT)
+    uploads, _ = read_folder(folder, references=references, simulate=Denoise() if simulate else None, max_pixels=LIMIT)
     return [upload.image for upload in uploads]
 
 
@@ -385,7 +386,7 @@ def test_a_dot_in_a_folders_name_is_no_extension(folder: Path, put: Make, tmp_pa
 
 def test_in_a_simulation_an_image_is_its_own_reference(folder: Path, put: Make) -> None:
     put("a.png")
-    (upload,), _ = read_folder(folder, simulate=True, max_pixels=LIMIT)
+    (upload,), _ = read_folder(folder, simulate=Denoise(), max_pixels=LIMIT)
     assert upload.image.reference == upload.image.file
     assert upload.reference_path is None
 
@@ -432,9 +433,7 @@ def test_references_and_masks_go_together(folder: Path, put: Make, tmp_path: Pat
     put("a.png")
     put("a.png", folder="clean")
     put("a.tif", folder="masks", kind="TIFF", channels=1)
-    (upload,), _ = read_folder(
-        folder, references=tmp_path / "clean", masks=tmp_path / "masks", simulate=False, max_pixels=LIMIT
-    )
+    (upload,), _ = read_folder(folder, references=tmp_path / "clean", masks=tmp_path / "masks", max_pixels=LIMIT)
     assert (upload.reference_path, upload.mask_path) == (tmp_path / "clean/a.png", tmp_path / "masks/a.tif")
 
 
@@ -455,7 +454,7 @@ def test_a_reference_of_a_small_image_has_the_size_of_the_restored_one(folder: P
 def test_a_simulation_of_small_images_makes_them_small_and_rejects_those_that_vanish(folder: Path, put: Make) -> None:
     put("a.png", height=10, width=9)
     put("thin.png", height=3, width=9)
-    (upload,), (rejected,) = read_folder(folder, simulate=True, scale=4, max_pixels=LIMIT)
+    (upload,), (rejected,) = read_folder(folder, simulate=SuperResolve(4), scale=4, max_pixels=LIMIT)
     assert (upload.image.height, upload.image.width) == (2, 2)
     assert upload.image.reference == upload.image.file
     assert rejected.name == "thin.png"

@@ -39,7 +39,14 @@ def test_only_images_that_are_cut_have_tiles_and_none_is_too_large(make_config: 
     assert tilings(config, [SMALL, LARGE], machine(math.inf)) == {}
 
 
-@pytest.mark.parametrize("changes", [{"fit": {"tile": "none"}}, {"arms": ["lottery-imp"]}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fit": {"tile": "none"}},
+        {"arms": ["lottery-imp"]},
+        {"task": {"name": "compressed-sensing", "measurements": 100}},
+    ],
+)
 def test_images_that_may_not_be_cut_are_too_large_with_the_reason(
     make_config: MakeConfig, changes: dict[str, Any]
 ) -> None:

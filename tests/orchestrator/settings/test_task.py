@@ -10,7 +10,7 @@ from orchestrator.settings.task import TaskName
 from tests.orchestrator.conftest import MakeConfig
 from tests.orchestrator.settings.given import mistakes, written
 from workers.operators import Blur, Downsample, Identity, gaussian_kernel, motion_kernel
-from workers.tasks import TASKS, Deblur, Denoise, Inpaint, Jpeg, SuperResolve
+from workers.tasks import TASKS, CompressedSensing, Deblur, Denoise, Inpaint, Jpeg, SuperResolve
 from workers.tasks.deblur import kernel_of
 
 
@@ -78,6 +78,11 @@ def test_the_image_grows_by_the_factor_in_super_resolution_alone() -> None:
         ({"name": "deblur", "kernel": "motion 9 45", "sigma": 3}, Deblur(motion_kernel(9, 45), 3)),
         ({"name": "deblur", "kernel": [[1, 2, 4]]}, Deblur(np.array([[1, 2, 4]]))),
         ({"name": "jpeg", "quality": 30}, Jpeg(30)),
+        ({"name": "compressed-sensing", "measurements": 500}, CompressedSensing(500)),
+        (
+            {"name": "compressed-sensing", "measurements": 9, "matrix": "dct", "matrix_seed": 2, "sigma": 5},
+            CompressedSensing(9, "dct", 2, 5),
+        ),
     ],
 )
 def test_the_settings_name_the_task(make_config: MakeConfig, settings: dict[str, Any], task: object) -> None:
@@ -89,6 +94,13 @@ def test_the_operator_is_the_tasks(make_config: MakeConfig) -> None:
     assert make_config(task={"name": "super-resolve", "factor": 3}).task.make().operator == Downsample(3)
     kernel = [[0, 1, 2]]
     assert make_config(task={"name": "deblur", "kernel": kernel}).task.make().operator == Blur(np.array(kernel))
+
+
+def test_compressed_sensing_needs_a_number_of_measurements() -> None:
+    assert mistakes("task.name=compressed-sensing") == [
+        "task.measurements: compressed sensing needs a number of them (--measurements M)"
+    ]
+    assert mistakes("task.name=compressed-sensing", "task.measurements=0")[0].startswith("task.measurements: ")
 
 
 def test_every_task_has_its_name_in_the_settings_and_its_arguments_too() -> None:
