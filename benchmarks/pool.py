@@ -81,6 +81,13 @@ def observed(task: str, picture: str, side: int) -> tuple[np.ndarray, Observatio
     return clean, observation, Measurement.hiding(observation.pixels, observation.known, random)
 
 
+def with_known(image: np.ndarray, observation: Observation) -> np.ndarray:
+    """An image as a user gets it: with the known pixels of an inpainting."""
+    if observation.known is None:
+        return image
+    return np.where(observation.known, observation.pixels, image).astype(np.float32)
+
+
 def path_of(options: argparse.Namespace, task: str, picture: str, network: str) -> Path:
     """Where a fit is kept."""
     folder: Path = options.folder
@@ -167,11 +174,11 @@ def listed(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     for task in options.tasks:
         for picture in options.pictures:
-            clean = clean_picture(picture, options.side)
+            clean, observation, _ = observed(task, picture, options.side)
             for network, fit in kept(options, task, picture).items():
                 figures = {
-                    "psnr": psnr(fit["delivered"], clean),
-                    "psnr_at_stop": psnr(fit["output"], clean),
+                    "psnr": psnr(with_known(fit["delivered"], observation), clean),
+                    "psnr_at_stop": psnr(with_known(fit["output"], observation), clean),
                     "psnr_oracle_stop": float(fit["psnr_curve"].max()),
                 }
                 rest = {name: fit[name].item() for name in FIGURES}

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.pool import TASKS, kept, observed
+from benchmarks.pool import TASKS, kept, observed, with_known
 from workers.classical import Given, Member, restore_classically
 from workers.fingerprints import BankSpec, bank_metrics, compute_bank, image_fingerprint, score_bank, square_size
 from workers.quality import psnr
@@ -61,9 +61,7 @@ class Scene:
 
     def shown(self, image: NDArray[np.floating]) -> float:
         """PSNR of an image as a user gets it: with the known pixels of an inpainting kept."""
-        known = self.observation.known
-        kept = image if known is None else np.where(known, self.observation.pixels, image)
-        return psnr(kept.astype(np.float32), self.clean)
+        return psnr(with_known(image.astype(np.float32), self.observation), self.clean)
 
     @cached_property
     def psnr(self) -> dict[str, float]:

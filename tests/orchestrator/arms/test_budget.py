@@ -66,7 +66,7 @@ def test_what_is_counted_are_the_iterations_of_all_fits_of_an_arm(make_config: M
         ("nas-dip", 330, 2, 2),
         ("nas-dip", 10**9, 3, 2),
         ("portfolio", 250, 2, 2),
-        ("portfolio", 10**9, 3, 3),
+        ("portfolio", 10**9, 6, 6),
         ("isnas-dip", 245, 3, 1),
         ("dip", 125, 1, 1),
         ({"name": "mine", "networks": ["dip", *CANDIDATES], "view": "full"}, 400, 3, 2),
