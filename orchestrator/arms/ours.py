@@ -66,7 +66,7 @@ def _seeds(config: Config) -> Arm:
 def _portfolio(config: Config) -> Arm:
     """The first networks of a list learnt from past fits, all at full size, all members of the stack.
 
-    Three of them came within 0.01 dB of the best of all (three pictures), so there is nothing to choose on a crop.
+    Three of them do nearly as well as all that were tried (docs/results.md), so there is nothing to choose on a crop.
     """
     return replace(_blind(config, "portfolio"), size=_FIRST, view="full", full_fits=_FIRST)
 
