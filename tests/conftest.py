@@ -37,6 +37,9 @@ def data() -> Path:
 
 _start = isolated._start
 _kept: dict[int, list[ProcessPoolExecutor]] = defaultdict(list)
+_started: list[ProcessPoolExecutor] = []
+"""All of them, so that the garbage collector never finds one. An iterator that nobody holds gives its process back
+when it is collected; by then the process would have been told to end, because its weak reference is dead."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +47,10 @@ def kept_processes() -> Iterator[None]:
     """Processes that read images are kept for the next test: each would have its imports to do."""
 
     def start(memory: int) -> ProcessPoolExecutor:
-        process = _kept[memory].pop() if _kept[memory] else _start(memory)
+        if _kept[memory]:
+            process = _kept[memory].pop()
+        else:
+            _started.append(process := _start(memory))
         process.submit(os.chdir, Path.cwd()).result()
 
         def shutdown(*_: Any, **__: Any) -> None:
@@ -62,9 +68,8 @@ def kept_processes() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _kept_processes_end() -> Iterator[None]:
     yield
-    for processes in _kept.values():
-        for process in processes:
-            ProcessPoolExecutor.shutdown(process)
+    for process in _started:
+        ProcessPoolExecutor.shutdown(process)
 
 
 # The tests run in as many processes as there are cores: threads of theirs would only wait for each other.
