@@ -1,7 +1,8 @@
 """How the driver's memory grows with the number of images, and how many trials a second Tune hands out.
 
 A real run over many small images, each fit a single iteration of the smallest network, so that only the orchestration
-is measured. Memory is the resident set, sampled twice a second, of the driver and of all its processes together.
+is measured. Memory is the resident set, sampled twice a second, of the driver, of the process that keeps Ray's own
+records (the GCS), and of all processes together.
 """
 
 import argparse
@@ -43,6 +44,14 @@ def resident(process: psutil.Process) -> int:
         return 0
 
 
+def is_gcs(process: psutil.Process) -> bool:
+    """Whether a process keeps Ray's own records; False if it is gone."""
+    try:
+        return process.name() == "gcs_server"
+    except psutil.NoSuchProcess:
+        return False
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -64,16 +73,18 @@ def main() -> None:
         ]
         started = time.monotonic()
         run = subprocess.Popen([*command, "--store", str(Path(folder, "store"))], stdout=subprocess.DEVNULL)
-        driver, peak, peak_of_all = psutil.Process(run.pid), 0, 0
+        driver, peak, peak_of_gcs, peak_of_all = psutil.Process(run.pid), 0, 0, 0
         while run.poll() is None:
+            others = driver.children(recursive=True)
             peak = max(peak, resident(driver))
-            peak_of_all = max(peak_of_all, sum(map(resident, [driver, *driver.children(recursive=True)])))
+            peak_of_gcs = max([peak_of_gcs, *(resident(each) for each in others if is_gcs(each))])
+            peak_of_all = max(peak_of_all, sum(map(resident, [driver, *others])))
             time.sleep(0.5)
         seconds = time.monotonic() - started
     print(
         f"{options.images} images, {2 * options.images} trials: exit {run.returncode}, {seconds:.0f} s,"
-        f" driver {peak / 2**20:.0f} MiB at most, all processes {peak_of_all / 2**30:.1f} GiB at most (shared pages"
-        " counted in each)"
+        f" driver {peak / 2**20:.0f} MiB at most, GCS {peak_of_gcs / 2**20:.0f} MiB at most, all processes"
+        f" {peak_of_all / 2**30:.1f} GiB at most (shared pages counted in each)"
     )
 
 
