@@ -320,7 +320,7 @@ def _bombs() -> Iterator[Case]:
     wide = raw_tiff(2**31 - 1, 2**31 - 1, bytes(64))
     yield rejected("a TIFF of 2 billion pixels a side", "wide.tif", wide, limit)
     samples = raw_tiff(8, 8, bytes(64), (277, 3, 1, 65535))
-    yield rejected("a TIFF of 65,535 samples a pixel", "deep.tif", samples, "it has 65535 channels")
+    yield rejected("a TIFF of 65,535 samples a pixel", "deep.tif", samples, "it has 65,535 channels")
     depth = raw_tiff(8, 8, bytes(64), (32997, 4, 1, 1 << 30))
     yield rejected("a TIFF of a billion planes", "planes.tif", depth, "has 1073741824 pages")
     counts = raw_tiff(8, 8, bytes(64), (273, 4, 1 << 28, 8), (279, 4, 1 << 28, 8))
