@@ -188,7 +188,7 @@ def _looked_again(store: Store, record: RunRecord, source: Source) -> tuple[Sequ
         references=source.references,
         masks=source.masks,
         white_is_known=source.white_is_known,
-        simulate=record.simulate,
+        simulate=config.task.make() if record.simulate else None,
         scale=config.task.scale,
         max_pixels=config.ingest.max_pixels,
         store=None if "://" in store.url else Path(store.url),

@@ -72,6 +72,10 @@ class Problem:
     def observation(self) -> Any:
         return self.picture and SimpleNamespace(pixels=self.image, known=None)
 
+    @property
+    def degraded(self) -> Any:
+        return self.observation.pixels
+
     def view(self, name: str) -> str:
         return name
 

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from workers.deterministic import deterministic_operations
 from workers.fitting import Fit, FitSettings
 from workers.networks import NAS_DIP, prior_of
+from workers.networks.steps import Step
 from workers.objective import Measurement
 from workers.operators import Identity, gaussian_kernel, motion_kernel
 from workers.quality import PsnrObserver
@@ -101,7 +102,8 @@ def make_fit(prior: str, task: Task | None = None, *, device: str = "cpu", width
         network,
         measurement,
         task.operator,
-        FitSettings(**settings),
+        # The way of a GPU.
+        FitSettings(step=Step.TORCH, **settings),
         seed=3,
         device=device,
         observers=[PsnrObserver(reference, device)],

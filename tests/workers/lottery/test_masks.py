@@ -48,7 +48,7 @@ def same(one: Masks, other: Masks) -> bool:
 
 def test_all_convolutions_are_prunable_in_order_and_nothing_else() -> None:
     network = dip()
-    every = [name for name, layer in network.named_modules() if type(layer) is nn.Conv2d]
+    every = [name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)]
     assert list(prunable(network)) == every
     assert all(network.get_submodule(name) is conv for name, conv in prunable(network).items())
 
