@@ -25,6 +25,7 @@ SETTINGS = (
     "fit.iterations=1",
     "pick.full_fits=1",
     "keep.fits=none",
+    "classical.use=false",
 )
 
 
