@@ -94,6 +94,16 @@ def test_what_is_judged_does_not_depend_on_hidden_pixels(case: str) -> None:
         assert judged[0].tobytes() == judged[1].tobytes()
 
 
+def test_what_is_judged_follows_no_noise_of_the_hidden_pixels_and_what_is_delivered_does() -> None:
+    clean = waves(64, 64)
+    told = given(Denoise(25), clean, SIGMA**2)
+    noise = (told.observation.pixels - clean)[:, told.hidden]
+    for member in restore_classically(told)[0]:
+        judged, delivered = ((image - clean)[:, told.hidden] for image in (member.judged, member.delivered))
+        assert abs(float(np.mean(judged * noise))) < 0.04 * SIGMA**2
+        assert float(np.mean(delivered * noise)) > 0.08 * SIGMA**2
+
+
 @pytest.mark.parametrize("matrix", ["gaussian", "hadamard", "dct", "fourier"])
 def test_what_is_judged_of_measurements_has_not_seen_the_hidden_ones(
     matrix: str, monkeypatch: pytest.MonkeyPatch
