@@ -39,12 +39,13 @@ TASKS: Mapping[str, Task] = {
     "super-resolve": SuperResolve(2),
 }
 FIGURES = ("held_out_error", "stop", "iterations", "multiply_adds", "seconds")
-_RANDOM = 8
+RANDOM = 8
+"""The last networks of a pool are so many that were drawn at random."""
 
 
 def networks(width: int) -> tuple[str, ...]:
     """DIP in three draws, NAS-DIP's networks and another draw of one, a good candidate, and eight at random."""
-    drawn = sample_candidates(_RANDOM, seed=7, width=width)
+    drawn = sample_candidates(RANDOM, seed=7, width=width)
     inpaint = NAS_DIP["inpaint"]
     known = (*draws_of("dip", 3), *draws_of(inpaint, 2), NAS_DIP["denoise"], NAS_DIP["super-resolve"])
     return (*known, "107-0110010001110110101000000", *(candidate.id for candidate in drawn))

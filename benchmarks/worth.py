@@ -18,7 +18,7 @@ from scipy import stats
 
 from benchmarks.common import print_table
 from benchmarks.images import LEARNT_ON
-from benchmarks.pool import networks, parser_of
+from benchmarks.pool import RANDOM, networks, parser_of
 from benchmarks.scenes import Figures, Scene
 from orchestrator.figures.portfolio import greedy
 from workers.networks.priors import NAS_DIP, draws_of
@@ -34,7 +34,7 @@ Way = Callable[[Scene], Sequence[tuple[str, ...]]]
 
 def random_of(width: int) -> tuple[str, ...]:
     """The networks of a pool that were drawn at random."""
-    return networks(width)[-8:]
+    return networks(width)[-RANDOM:]
 
 
 def portfolio(scenes: Sequence[Scene], size: int) -> list[str]:

@@ -74,9 +74,8 @@ def stack_of(
 
     Fits that end with all pixels are judged before, at their stops, and filters by an image that was made without the
     hidden pixels. So neither has seen them, and what is combined in the end has seen them all. That compares like with
-    like: once they are seen, the true squared error there falls by about 30 % of a fit's, and of a filter's (noise of
-    sigma 25, 64 px; docs/results.md). Fits that hide pixels to the end are compared with what filters deliver, whose
-    optimism is known (`workers.stacking.HeldOut`).
+    like: to have seen them helps both (docs/classical.md has figures). Fits that hide pixels to the end are compared
+    with what filters deliver, whose optimism is known (`workers.stacking.HeldOut`).
 
     Args:
         evidence: The observation of the image, and the pixels of it that are hidden.

@@ -87,9 +87,10 @@ def denoised(given: Given) -> Iterator[tuple[str, Callable[[], Member]]]:
 def _member(name: str, kind: _Kind, given: Given) -> Member:
     began = time.perf_counter()
     pixels = _channels_last(given)
-    unseen = _by_hidden_pixels(name, kind, given, pixels, began)
+    unseen = _by_hidden_pixels(kind, given, pixels)
     if given.noise is None:
-        return unseen
+        delivered = _channels_first(kind.apply(pixels, unseen.sigma, unseen.strength))
+        return Member(name, unseen.strength, unseen.judged, delivered, 0.0, time.perf_counter() - began)
     sigma = max(_LEAST_SIGMA, given.noise**0.5)
     random = np.random.default_rng(given.seed)
     known = given.observation.known
@@ -118,9 +119,17 @@ def _with_divergence(
     return output, float(np.mean(probe * (moved - output)) / step)
 
 
-def _by_hidden_pixels(name: str, kind: _Kind, given: Given, pixels: Doubles, began: float) -> Member:
-    """By the least error on hidden pixels that were filled in before (Batson and Royer 2019): what is judged, and what
-    is delivered where nothing is known of the noise."""
+@dataclass(frozen=True, eq=False)
+class _Unseen:
+    """What a filter makes without the hidden pixels, and the strength and noise that it was told."""
+
+    judged: Array
+    strength: float
+    sigma: float
+
+
+def _by_hidden_pixels(kind: _Kind, given: Given, pixels: Doubles) -> _Unseen:
+    """By the least error on hidden pixels that were filled in before (Batson and Royer 2019)."""
     noise = noise_variance(given.observation.pixels)
     sigma = max(_LEAST_SIGMA, 0.0 if noise is None else noise.value**0.5)
     filled = given.without_hidden.pixels.transpose(1, 2, 0).astype(np.float64)
@@ -130,8 +139,7 @@ def _by_hidden_pixels(name: str, kind: _Kind, given: Given, pixels: Doubles, beg
         for strength in kind.strengths
     ]
     strength = kind.strengths[int(np.argmin(errors))]
-    judged, delivered = (_channels_first(kind.apply(image, sigma, strength)) for image in (filled, pixels))
-    return Member(name, strength, judged, delivered, 0.0, time.perf_counter() - began)
+    return _Unseen(_channels_first(kind.apply(filled, sigma, strength)), strength, sigma)
 
 
 def _channels_last(given: Given) -> Doubles:

@@ -33,7 +33,6 @@ class CompressedSensing(Task):
     matrix_seed: int = 0
     sigma: NoiseLevel = 0.0
     name: ClassVar[str] = "compressed-sensing"
-    room: ClassVar[float] = 0.5
     sees_whole: ClassVar[bool] = True
     why_not_small: ClassVar[str | None] = "every measurement is of the whole image"
 

@@ -12,7 +12,7 @@ from orchestrator.run.inputs import Source
 from orchestrator.score.bank import bank_of, bank_parts, compute_part
 from orchestrator.settings import Config
 from orchestrator.store import LocalStore
-from tests.orchestrator.conftest import CANDIDATES, Encoded, MakeConfig
+from tests.orchestrator.conftest import CANDIDATES, MakeConfig
 
 
 @pytest.fixture(autouse=True)
@@ -28,19 +28,6 @@ def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "orchestrator.plan.estimate._seconds_per_iteration", lambda plan, name, side, device: side**2 / 1e6
     )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, encoded: Encoded) -> Path:
-    path = tmp_path / "images"
-    path.mkdir()
-    (path / "a.png").write_bytes(encoded(40, 48))
-    return path
 
 
 @pytest.fixture

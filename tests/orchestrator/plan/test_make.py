@@ -27,11 +27,6 @@ from workers.names import Chain
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
-
-
-@pytest.fixture
 def folder(tmp_path: Path, encoded: Encoded) -> Path:
     path = tmp_path / "images"
     path.mkdir()

@@ -1,27 +1,12 @@
 from pathlib import Path
 
-import pytest
-
 from orchestrator.arms.candidates import candidates_of
 from orchestrator.plan.make import make_plan
 from orchestrator.plan.room import store_bytes
 from orchestrator.run.inputs import Source
 from orchestrator.score.bank import bank_of, bank_parts, compute_part
 from orchestrator.store import LocalStore
-from tests.orchestrator.conftest import CANDIDATES, Encoded, MakeConfig
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, encoded: Encoded) -> Path:
-    path = tmp_path / "images"
-    path.mkdir()
-    (path / "a.png").write_bytes(encoded(40, 48))
-    return path
+from tests.orchestrator.conftest import CANDIDATES, MakeConfig
 
 
 def test_every_output_that_is_kept_counts(store: LocalStore, folder: Path, make_config: MakeConfig) -> None:
