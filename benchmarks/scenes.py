@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.pool import TASKS, kept, observed, with_known
+from orchestrator.collect.combining import delivered_of
+from orchestrator.run.rows import Delivered
 from workers.classical import Given, Member, restore_classically
 from workers.fingerprints import BankSpec, bank_metrics, compute_bank, image_fingerprint, score_bank, square_size
 from workers.quality import psnr
 from workers.seeds import seed_of
 from workers.space import Candidate
-from workers.stacking import HeldOut, best_of, mean_of, stacked
+from workers.stacking import Combination, HeldOut, best_of, mean_of, stacked
 from workers.tasks import measure
 
 Figures = dict[str, float]
@@ -100,11 +102,10 @@ class Scene:
         figures["stack with filters"] = self.shown(
             np.tensordot(together.weights, np.stack([*images, *(each.delivered for each in filters)]), 1)
         )
-        errors = {way: each.error for way, each in found.items() if way != "stack"}
-        errors |= {"stack with filters": together.error, "classical": floor.combined(best_of).error}
-        values = figures | {"classical": self.classical}
-        best = min(errors, key=lambda way: np.inf if (error := errors[way]) is None else error.value)
-        return figures | {"delivered": values[best]}
+        ways: dict[Delivered, Combination] = {"pick": found["pick"], "mean": found["mean"], "stack": together}
+        delivered = delivered_of(ways | {"classical": floor.combined(best_of)})
+        values = figures | {"stack": figures["stack with filters"], "classical": self.classical}
+        return figures | {"delivered": values[delivered]}
 
     def cost(self, names: Iterable[str]) -> tuple[float, float]:
         """Multiply-adds (in 10^12) and CPU seconds of some fits."""

@@ -39,11 +39,24 @@ class Combination:
 
     Attributes:
         weights: (K,), not negative, with sum 1; 0 for members that are not finite.
-        error: cross-validated mean squared error on the held-out pixels; None where it cannot be known.
+        squared: (n,), its cross-validated squared error on each held-out pixel, the mean of the channels.
     """
 
     weights: Array
-    error: Estimate | None
+    squared: Array
+
+    @property
+    def error(self) -> Estimate | None:
+        """The mean squared error with its standard error; None with fewer than two pixels."""
+        return _estimate(self.squared)
+
+    def is_clearly_better(self, other: "Combination") -> bool:
+        """Whether its mean squared error is the lesser one by more than a standard error of the difference.
+
+        Both have the noise of the same pixels in them, so their difference is far more certain than either.
+        """
+        difference = _estimate(other.squared - self.squared)
+        return difference is not None and difference.value > difference.standard_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,13 +204,13 @@ class HeldOut:
         equal = np.full(members, 1 / members)
         if count < _FEWEST:
             squared = self._squared(equal, np.ones(count, dtype=np.bool_))
-            return Combination(self._all(equal), _estimate(squared))
+            return Combination(self._all(equal), squared)
         moments = self._moments()
         squared = np.empty(count)
         for fold in range(FOLDS):
             judged = self._fold_of == fold
             squared[judged] = self._squared(weighting(moments.without(fold)), judged)
-        return Combination(self._all(weighting(moments)), _estimate(squared))
+        return Combination(self._all(weighting(moments)), squared)
 
     def _moments(self) -> Moments:
         channels = self._errors.shape[1]

@@ -1,7 +1,7 @@
 """The images that the fits of an arm combine to, and which of them is delivered."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +18,6 @@ from workers.stacking import Combination, HeldOut, Weighting, best_of, equal, me
 Array = NDArray[np.float32]
 
 
-WAYS: tuple[Delivered, ...] = ("pick", "mean", "stack", "classical")
-"""Whatever may be delivered, the simplest first; a search that gains nothing over a filter is the least of reasons to
-deliver the filter's image."""
-
-
 @dataclass(frozen=True, eq=False)
 class Stack:
     """The stack of an arm's fits and of the classical filters, and how it compares.
@@ -31,18 +26,15 @@ class Stack:
         output: the combined output (C, H, W).
         weights: of the networks and filters that are in it, by name; the heaviest first.
         errors: cross-validated errors on the held-out pixels of everything that could be delivered; None where unknown.
+        delivered: what is (`delivered_of`).
         noise: the noise's variance, which is part of every error.
     """
 
     output: Array
     weights: dict[str, float]
     errors: dict[Delivered, Estimate | None]
+    delivered: Delivered
     noise: float = 0.0
-
-    @property
-    def delivered(self) -> Delivered:
-        """What has the least error; of equal ones the simplest."""
-        return min(WAYS, key=lambda way: np.inf if (value := self.value_of(way)) is None else value)
 
     def value_of(self, way: Delivered) -> float | None:
         """An error without its standard error."""
@@ -58,6 +50,24 @@ class Stack:
         if own is None or other is None or min(own, other) <= self.noise:
             return None
         return 10 * math.log10((other - self.noise) / (own - self.noise))
+
+
+def delivered_of(ways: Mapping[Delivered, Combination]) -> Delivered:
+    """Which of the combinations is delivered: the stack, unless the pick, the mean or a filter is better.
+
+    A stack could be any of the others. It is not for a reason that cross-validation found, so pick or mean must be
+    clearly better to be delivered. Of equal ones the simplest is. Whatever a filter's image gains is enough, for no run
+    delivers what seems worse than a filter.
+    """
+    if ways["stack"].error is None:
+        return "pick"
+    simpler: list[Delivered] = ["pick", "mean"]
+    least = min(simpler, key=lambda way: ways[way].squared.mean())
+    stack, other = ways["stack"], ways[least]
+    takes = other.is_clearly_better(stack) or other.squared.mean() == stack.squared.mean()
+    chosen: Delivered = least if takes else "stack"
+    floor = ways.get("classical")
+    return "classical" if floor is not None and floor.squared.mean() < ways[chosen].squared.mean() else chosen
 
 
 def stack_of(
@@ -111,12 +121,13 @@ def stack_of(
         return HeldOut(restored[some], measured, random, optimism[some]).combined(weighting)
 
     stack = combined(stacked, slice(None))
-    errors: dict[Delivered, Estimate | None] = {
-        "pick": combined(best_of, slice(averaged)).error,
-        "mean": combined(equal if steady else mean_of(noise), slice(averaged)).error,
-        "stack": stack.error,
-        "classical": combined(best_of, slice(len(members), None)).error if filters else None,
+    ways: dict[Delivered, Combination] = {
+        "pick": combined(best_of, slice(averaged)),
+        "mean": combined(equal if steady else mean_of(noise), slice(averaged)),
+        "stack": stack,
     }
+    if filters:
+        ways["classical"] = combined(best_of, slice(len(members), None))
     output: NDArray[np.float64] | float = 0.0
     weights = {}
     for place, weight in _heaviest_first(stack):
@@ -127,7 +138,8 @@ def stack_of(
             name, pixels = filters[place - len(members)].name, filters[place - len(members)].delivered
         output = output + weight * pixels.astype(np.float64)
         weights[name.replace(" ", "-")] = weight
-    return Stack(np.asarray(output, dtype=np.float32), weights, errors, noise)
+    errors = {way: each.error for way, each in ways.items()}
+    return Stack(np.asarray(output, dtype=np.float32), weights, errors, delivered_of(ways), noise)
 
 
 def _on(hidden: NDArray[np.bool_], output: Array) -> Array:

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from orchestrator.collect import evidence as evidence_module
-from orchestrator.collect.combining import Stack
+from orchestrator.collect.combining import delivered_of
 from orchestrator.collect.evidence import Evidence
 from orchestrator.collect.floor import Floor
 from orchestrator.fit.record import Evaluation
@@ -15,8 +15,8 @@ from orchestrator.run.rows import Delivered, Row
 from tests.orchestrator.collect.left import A, B, C, collected, leave, named, pixels, restored
 from tests.orchestrator.conftest import Bench, Encoded, MakeBench, MakeConfig
 from workers.classical import Member
-from workers.noise import Estimate
 from workers.quality import psnr
+from workers.stacking import Combination
 
 
 def bench_of(make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded, **changes: Any) -> Bench:
@@ -168,22 +168,51 @@ def test_the_reference_changes_neither_weights_nor_what_is_delivered(
     assert restored(without, "best") == best
 
 
+def squared_with(mean: float, spread: float, seed: int) -> NDArray[np.float64]:
+    """Squared errors on 100 pixels with exactly this mean and standard deviation."""
+    drawn = np.random.default_rng(seed).normal(size=100)
+    squared: NDArray[np.float64] = mean + spread * (drawn - drawn.mean()) / drawn.std(ddof=1)
+    return squared
+
+
 @pytest.mark.parametrize(
-    ("errors", "delivered"),
+    ("pick", "mean", "stack", "classical", "delivered"),
     [
-        ((0.1, 0.2, 0.3), "pick"),
-        ((0.2, 0.1, 0.3), "mean"),
-        ((0.3, 0.2, 0.1), "stack"),
-        ((0.1, 0.1, 0.1), "pick"),
-        ((None, None, None), "pick"),
+        (0.3, 0.2, 0.1, None, "stack"),
+        (0.3, 0.2, 0.1, 0.4, "stack"),
+        # The standard error of a difference of 100 pixels with a spread of 0.1 is 0.01.
+        (0.195, 0.3, 0.2, None, "stack"),
+        (0.185, 0.3, 0.2, None, "pick"),
+        (0.3, 0.195, 0.2, None, "stack"),
+        (0.3, 0.185, 0.2, None, "mean"),
+        (0.185, 0.18, 0.2, None, "mean"),
+        # A filter is as good a reason as any: what a run delivers never seems worse than a filter.
+        (0.3, 0.3, 0.2, 0.1999, "classical"),
+        (0.185, 0.3, 0.2, 0.1849, "classical"),
+        (0.185, 0.3, 0.2, 0.186, "pick"),
+        (0.3, 0.3, 0.2, 0.2, "stack"),
     ],
 )
-def test_the_least_error_is_delivered_and_of_equal_ones_the_simplest(
-    errors: tuple[float | None, ...], delivered: Delivered
+def test_the_stack_is_delivered_unless_another_is_clearly_better_or_a_filter_at_all(
+    pick: float, mean: float, stack: float, classical: float | None, delivered: Delivered
 ) -> None:
-    ways: tuple[Delivered, ...] = ("pick", "mean", "stack")
-    known = {way: None if error is None else Estimate(error, 0.01) for way, error in zip(ways, errors, strict=True)}
-    assert Stack(np.zeros((1, 1, 1), np.float32), {}, known).delivered == delivered
+    ways = {"stack": Combination(np.ones(1), squared_with(stack, 0.0, 0))}
+    others = {"pick": pick, "mean": mean} | ({} if classical is None else {"classical": classical})
+    for seed, (way, error) in enumerate(others.items()):
+        ways[way] = Combination(np.ones(1), squared_with(error, 0.1, seed))
+    assert delivered_of(ways) == delivered
+
+
+@pytest.mark.parametrize("pixels", [1, 100])
+def test_of_what_is_equal_the_simplest_is_delivered(pixels: int) -> None:
+    same = Combination(np.ones(1), np.full(pixels, 0.1))
+    ways = dict.fromkeys(("pick", "mean", "stack", "classical"), same)
+    assert delivered_of(ways) == "pick"
+
+
+def test_one_pixel_says_nothing_of_a_filter() -> None:
+    fits = dict.fromkeys(("pick", "mean", "stack"), Combination(np.ones(1), np.array([0.1])))
+    assert delivered_of(fits | {"classical": Combination(np.ones(1), np.array([0.01]))}) == "pick"
 
 
 def test_psnr_of_the_stack_is_that_of_its_image(
