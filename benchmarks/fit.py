@@ -50,10 +50,12 @@ def measurement(clean: np.ndarray, seed: int = 0) -> Measurement:
     return Measurement(noisy, held_out_mask(*noisy.shape[1:], 0.05, random))
 
 
-def our_fit(prior: str, side: int, width: int, device: str, *, deterministic: bool = False) -> Callable[[int], None]:
-    """A function that runs a number of iterations of ours."""
+def our_fit(
+    prior: str, side: int, width: int, device: str, *, deterministic: bool = False, step: Step | None = None
+) -> Callable[[int], None]:
+    """A function that runs a number of iterations of ours, by default in the way that a long fit takes."""
     network = prior_of(prior).build(3, width, input_channels=3, generator=generator_of("benchmark"))
-    step = chosen_step(network, side, device)
+    step = step or chosen_step(network, side, device)
     settings = FitSettings(iterations=10**9, patience=10**9, deterministic=deterministic, step=step)
     fit = Fit(network, measurement(picture(side)), Identity(), settings, seed=0, device=device)
 

@@ -12,7 +12,7 @@ from workers.networks.fold import doubled_convolution
 from workers.networks.fold import pays as pays_folded
 from workers.networks.resize import double
 from workers.networks.steps import Step
-from workers.networks.winograd import pays, winograd
+from workers.networks.winograd import may_pay, pays, winograd
 
 _Activation = nn.ReLU | nn.LeakyReLU
 
@@ -128,3 +128,9 @@ def prepare(network: nn.Module, step: Step) -> None:
             layer.step = step
     layout = torch.contiguous_format if step is Step.CONTIGUOUS else torch.channels_last
     network.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def differing_steps(network: nn.Module) -> list[Step]:
+    """Return the ways that differ for a network: without large convolutions of 3x3 WINOGRAD is CHANNELS_LAST."""
+    by_winograd = any(isinstance(layer, Convolution) and may_pay(layer.weight) for layer in network.modules())
+    return [step for step in Step if by_winograd or step is not Step.WINOGRAD]

@@ -38,7 +38,12 @@ _CHANNELS, _SIDE = 64, 32
 def pays(weight: Tensor, height: int, width: int) -> bool:
     """Whether `winograd` can compute a convolution to this size of output, and may be faster."""
     whole = height % _OUT == width % _OUT == 0
-    return whole and weight.shape[2] == _KERNEL and min(weight.shape[:2]) >= _CHANNELS and min(height, width) >= _SIDE
+    return whole and may_pay(weight) and min(height, width) >= _SIDE
+
+
+def may_pay(weight: Tensor) -> bool:
+    """Whether `winograd` may be faster at some size of output."""
+    return weight.shape[2] == _KERNEL and min(weight.shape[:2]) >= _CHANNELS
 
 
 def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
