@@ -110,7 +110,7 @@ def submit(
     Args:
         images: The folder; its images are degraded, or clean where they are to be degraded first.
         simulate: The images are clean: degrade them by the task, restore them, report PSNR.
-        arms: The methods that restore every image, by name; None takes those of the settings (`isnas-dip-blind`).
+        arms: The methods that restore every image, by name; None takes those of the settings or the effort.
         options: See `What` and `Where`.
 
     Returns:

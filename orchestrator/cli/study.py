@@ -43,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     section.add_argument("--networks", type=int, metavar="N", help="the most networks of a list (default: 6)")
     section.add_argument(
-        "--per-cost", action="store_true", help="order by the gain per multiply-add, instead of by the gain"
+        "--price",
+        type=float,
+        metavar="DB",
+        help="how many dB more a network of average cost must gain than one for nothing; dearer ones in proportion"
+        " (default: 0)",
     )
     add_task(parser, default="denoise; of --portfolio, that of the table")
     add_settings(parser, without="what suits the machine; the plan says which and why")
@@ -58,8 +62,10 @@ def act(options: argparse.Namespace) -> int:
         return learn_and_show(options)
     if options.images is None or options.candidates is None:
         raise UserMistakeError("give --images and --candidates, or --portfolio to learn from finished fits")
-    given = {"--output": options.output, "--leave-out": options.leave_out, "--networks": options.networks}
-    wrong = [name for name, value in {**given, "--per-cost": options.per_cost or None}.items() if value is not None]
+    given = {"--output": options.output, "--leave-out": options.leave_out, "--networks": options.networks,
+        "--price": options.price,
+    }
+    wrong = [name for name, value in given.items() if value is not None]
     if wrong:
         raise UserMistakeError(f"{', '.join(wrong)}: goes with --portfolio")
     check_json(options)

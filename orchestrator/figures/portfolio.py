@@ -127,13 +127,13 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def learn(fits: Sequence[PastFit], *, size: int, per_cost: bool = False) -> list[Learnt]:
+def learn(fits: Sequence[PastFit], *, size: int, price: float = 0.0) -> list[Learnt]:
     """The lists that these fits give: for every task and band of noise, and one for any task.
 
     Args:
         fits: of any tasks, in any order; the answer does not depend on it.
         size: the most networks of a list.
-        per_cost: whether the gain of a network counts per multiply-add of its fits.
+        price: in dB, of `greedy`.
 
     Raises:
         UserMistakeError: no fit has a PSNR, or costs are needed and not known.
@@ -141,14 +141,14 @@ def learn(fits: Sequence[PastFit], *, size: int, per_cost: bool = False) -> list
     usable = [fit for fit in fits if math.isfinite(fit.psnr)]
     if not usable:
         raise UserMistakeError("no fit has a PSNR: a portfolio is learnt from fits of pictures with clean references")
-    if per_cost and not all(math.isfinite(fit.cost) for fit in usable):
-        raise UserMistakeError("the fits have no multiply_adds, so no gain per cost; leave out --per-cost")
+    if price and not all(math.isfinite(fit.cost) for fit in usable):
+        raise UserMistakeError("the fits have no multiply_adds, so they have no price; leave out --price")
     groups: dict[tuple[str, tuple[float, float] | None], list[PastFit]] = {}
     for fit in usable:
         groups.setdefault((fit.task, band_of(fit.sigma)), []).append(fit)
     ordered = sorted(groups, key=lambda key: (key[0], key[1] or (-1.0, 0.0)))
-    lists = [_learnt(task, noise, groups[task, noise], size, per_cost) for task, noise in ordered]
-    return [*lists, _learnt(ANY, None, usable, size, per_cost)]
+    lists = [_learnt(task, noise, groups[task, noise], size, price) for task, noise in ordered]
+    return [*lists, _learnt(ANY, None, usable, size, price)]
 
 
 def band_of(sigma: float | None) -> tuple[float, float] | None:
@@ -156,16 +156,16 @@ def band_of(sigma: float | None) -> tuple[float, float] | None:
     return None if not sigma else next((band for band in BANDS if band[0] <= sigma < band[1]), BANDS[-1])
 
 
-def _learnt(task: str, noise: tuple[float, float] | None, fits: Sequence[PastFit], size: int, per_cost: bool) -> Learnt:
+def _learnt(task: str, noise: tuple[float, float] | None, fits: Sequence[PastFit], size: int, price: float) -> Learnt:
     pool = Pool.of(fits)
-    order = pool.order(size, per_cost=per_cost)
+    order = pool.order(size, price=price)
     return Learnt(
         task,
         noise,
         tuple(sorted({image for *_, image in pool.cases})),
         len(fits),
         tuple((pool.networks[at], gain) for at, gain in order),
-        pool.left_out(size, per_cost=per_cost),
+        pool.left_out(size, price=price),
         float(np.nanmax(pool.psnr, axis=1).mean()),
     )
 
@@ -209,18 +209,18 @@ class Pool:
         cost = np.array([math.fsum(sorted(costs[network])) / len(costs[network]) for network in networks])
         return cls(cases, networks, psnr, error, cost)
 
-    def order(self, size: int, *, per_cost: bool = False) -> list[tuple[int, float]]:
+    def order(self, size: int, *, price: float = 0.0) -> list[tuple[int, float]]:
         """The places of the networks of a list, in order, with the gain of each in dB."""
-        return greedy(self.psnr, self.cost, size, per_cost=per_cost)
+        return greedy(self.psnr, self.cost, size, price=price)
 
-    def left_out(self, size: int, *, per_cost: bool = False) -> tuple[float, ...]:
+    def left_out(self, size: int, *, price: float = 0.0) -> tuple[float, ...]:
         """Mean PSNR of the pick among the first 1, 2, ... of a list that was learnt without the image's name."""
         found = []
         for image in sorted({case[2] for case in self.cases}):
             own = np.array([case[2] == image for case in self.cases])
             if own.all():
                 return ()
-            order = [at for at, _ in greedy(self.psnr[~own], self.cost, size, per_cost=per_cost)]
+            order = [at for at, _ in greedy(self.psnr[~own], self.cost, size, price=price)]
             found += [
                 [_picked(psnr, error, order[:count]) for count in range(1, len(order) + 1)]
                 for psnr, error in zip(self.psnr[own], self.held_out_error[own], strict=True)
@@ -237,19 +237,20 @@ def _picked(psnr: NDArray[np.float64], error: NDArray[np.float64], members: Sequ
 
 
 def greedy(
-    psnr: NDArray[np.float64], cost: NDArray[np.float64], size: int, *, per_cost: bool = False
+    psnr: NDArray[np.float64], cost: NDArray[np.float64], size: int, *, price: float = 0.0
 ) -> list[tuple[int, float]]:
     """Networks in the order in which each most raises the mean over cases of the best PSNR so far.
 
     A network without a fit on a case counts as the case's worst there. Networks that raise nothing follow by their mean
-    PSNR, since a stack gains by good members. Gains that differ by less than 0.001 dB are equal; then the cheaper
-    network goes first, then the first by place.
+    PSNR, since a stack gains by good members. Gains and means are less the price. What differs by less
+    than 0.001 dB is equal; then the cheaper network goes first, then the first by place.
 
     Args:
         psnr: (cases, networks) in dB, NaN where there is no fit.
         cost: multiply-adds by network, NaN where not known.
         size: how many are wanted.
-        per_cost: whether gains count per multiply-add.
+        price: how many dB more a network must gain that costs as much as the networks do on average, than one for
+            nothing. A dearer one must gain more in proportion.
 
     Returns:
         The places of the networks, with the gain of each in dB, at most ``size``.
@@ -257,14 +258,14 @@ def greedy(
     worst = np.nanmin(psnr, axis=1, keepdims=True)
     values = np.where(np.isnan(psnr), worst, psnr) - worst
     dear = np.where(np.isnan(cost), math.inf, cost)
+    prices = price * dear / float(np.nanmean(cost)) if price else np.zeros(len(dear))
     best, left = np.zeros(len(values)), list(range(values.shape[1]))
     order: list[tuple[int, float]] = []
     while left and len(order) < size:
         gains = {at: float(np.maximum(values[:, at] - best, 0).mean()) for at in left}
-        means = {at: float(values[:, at].mean()) for at in left}
-        worth = gains if max(gains.values()) >= _GAIN else means
-        unit = {at: float(cost[at] / np.nanmax(cost)) if per_cost else 1.0 for at in left}
-        score = {at: worth[at] / unit[at] for at in left}
+        worth = {at: gains[at] - float(prices[at]) for at in left}
+        means = {at: float(values[:, at].mean() - prices[at]) for at in left}
+        score = worth if max(worth.values()) >= _GAIN else means
         top = max(score.values())
         chosen = min((at for at in left if score[at] > top - _GAIN), key=lambda at: (dear[at], at))
         order.append((chosen, gains[chosen]))

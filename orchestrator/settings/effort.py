@@ -3,7 +3,8 @@
 An effort is a set of sizes: how many candidates are scored, how many networks are fitted, how wide they are and how
 long they are fitted. The sizes of ``quick`` are those of configs/quickstart.yaml; the sizes of ``standard`` are the
 papers', those of configs/TASK.yaml where there is one and else of configs/denoise.yaml; ``thorough`` has what
-`_THOROUGH` adds to them.
+`_THOROUGH` adds to them. Where nothing else says which arms, ``quick`` fits a portfolio: at its sizes that restores as
+well as a search, for less (docs/results.md). Who sets what only a search has, such as ``score.candidates``, gets one.
 
 Settings come from four places. A later one overrides an earlier one: the file of ``--config``, ``--effort``, the
 options of the task, ``--set``.
@@ -33,6 +34,10 @@ _SIZES = (
     *("fit.iterations", "fit.patience", "fit.average", "fit.block", "pick.full_fits"),
 )
 """The settings that an effort decides."""
+
+_SEARCH = ("score", "cohort")
+"""The sections of settings that are a search's, but for `_ANY_ARM`."""
+_ANY_ARM = "cohort.budget"
 
 _THOROUGH: Mapping[str, int] = {"score.candidates": 2000, "cohort.size": 30, "pick.full_fits": 5}
 
@@ -79,7 +84,7 @@ class Wanted:
         task = self._task_name()
         base: str | Config = self.base if self.base is not None else file_of(effort or "quick", task)
         sizes = [] if effort is None else _sizes(effort, task)
-        assignments = [*sizes, *self._task_assignments(), *self.assignments]
+        assignments = [*self._portfolio(effort), *sizes, *self._task_assignments(), *self.assignments]
         if isinstance(base, Config):
             config = change(base, assignments, trust=self.trust, typed=self._typed())
         else:
@@ -121,6 +126,13 @@ class Wanted:
         options = {} if "task" in overridden else {f"task.{name}": name for name in self.task}
         named = {setting: f"--{'task' if name == 'name' else name}" for setting, name in options.items()}
         return {setting: option for setting, option in named.items() if setting not in overridden} | dict(self.typed)
+
+    def _portfolio(self, effort: Effort | None) -> list[str]:
+        """The arm of an effort, where it has one and neither arms nor anything of a search were asked for."""
+        names = [assignment.partition("=")[0].strip() for assignment in self.assignments]
+        searches = any(name.partition(".")[0] in _SEARCH and name != _ANY_ARM for name in names)
+        asked = self.base is not None or self.arms is not None or searches
+        return ['arms=["portfolio"]'] if effort == "quick" and not asked else []
 
     def _check_options(self, config: Config) -> None:
         # Imported here: --help needs no arrays.

@@ -1,6 +1,7 @@
 """Learn portfolios from tables of fits, show them, and write them."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,13 +31,16 @@ def learn_and_show(options: argparse.Namespace) -> int:
 
     if options.networks is not None and options.networks < 1:
         raise UserMistakeError("--networks: one at least")
+    price = options.price or 0.0
+    if not 0 <= price < math.inf:
+        raise UserMistakeError("--price: a number of dB, 0 or more")
     left_out = {name.strip() for name in (options.leave_out or "").split(",") if name.strip()}
     fits = [fit for table in options.portfolio for fit in _fits(options, table)]
     unknown = sorted(left_out - {fit.image for fit in fits})
     if unknown:
         raise UserMistakeError(f"--leave-out: the tables have no picture {', '.join(map(printable, unknown))}")
     kept = [fit for fit in fits if fit.image not in left_out]
-    lists = learn(kept, size=options.networks or _NETWORKS, per_cost=options.per_cost)
+    lists = learn(kept, size=options.networks or _NETWORKS, price=price)
     for each in lists:
         _show(each)
     models = learn_models(kept)
@@ -89,7 +93,7 @@ def _write(path: Path, lists: "Sequence[Learnt]", models: "Sequence[Model]", opt
     words = ["study", "--portfolio", *options.portfolio]
     words += ["--leave-out", options.leave_out] if options.leave_out else []
     words += ["--networks", str(options.networks)] if options.networks else []
-    words += ["--per-cost"] if options.per_cost else []
+    words += ["--price", str(options.price)] if options.price else []
     source = f"python -m orchestrator {' '.join(map(printable, words))}"
     head = (
         "# Networks in the order in which the arm `portfolio` takes them (docs/arms.md). gain: what a network adds\n"

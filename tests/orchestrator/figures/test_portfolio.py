@@ -89,11 +89,18 @@ def test_of_equal_gains_the_cheaper_goes_first_and_what_raises_nothing_follows_b
     assert [at for at, _ in greedy(psnr, np.array([2.0, NAN, 9.0, 0.1]), 1)] == [0]
 
 
-def test_a_gain_may_count_per_multiply_add() -> None:
-    psnr = np.array([[28.0, 27.0, 20.0]])
-    cost = np.array([4.0, 1.0, 1.0])
-    assert greedy(psnr, cost, 1)[0][0] == 0
-    assert greedy(psnr, cost, 1, per_cost=True)[0][0] == 1
+def test_a_price_puts_a_cheap_network_before_a_dear_one_that_gains_little_more() -> None:
+    # Costs of 2, 0.5 and 0.5 of the average: 0.75 dB between the first two at a price of 0.5 dB.
+    psnr, cost = np.array([[28.0, 27.5, 20.0]]), np.array([4.0, 1.0, 1.0])
+    assert [at for at, _ in greedy(psnr, cost, 3, price=0.5)] == [1, 0, 2]
+    assert [at for at, _ in greedy(psnr, cost, 3, price=0.3)] == [0, 1, 2]
+    # Then what the dear one adds, half a dB, must be worth its price too; or else a good mean must.
+    assert [at for at, _ in greedy(psnr, cost, 3, price=6.0)] == [1, 2, 0]
+
+
+def test_gains_are_told_without_the_price() -> None:
+    order = greedy(np.array([[28.0, 27.5, 20.0]]), np.array([4.0, 1.0, 1.0]), 2, price=0.5)
+    assert [gain for _, gain in order] == pytest.approx([7.5, 0.5])
 
 
 def test_a_network_without_a_fit_counts_as_the_worst() -> None:
@@ -215,4 +222,4 @@ def test_nothing_is_learnt_without_references_nor_by_costs_that_are_not_known() 
     with pytest.raises(UserMistakeError, match="no fit has a PSNR"):
         learn([fit("a", "dip", NAN)], size=3)
     with pytest.raises(UserMistakeError, match="no multiply_adds"):
-        learn([fit("a", "dip", 30.0)], size=3, per_cost=True)
+        learn([fit("a", "dip", 30.0)], size=3, price=0.1)

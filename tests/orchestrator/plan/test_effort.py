@@ -13,6 +13,7 @@ def on(*machines: Machine, gpus_may_come: bool = False) -> Resolve:
     return partial(resolve_resources, machines=machines, gpus_may_come=gpus_may_come)
 
 
+QUICK = 'arms=["portfolio"]'
 LAPTOP = on(Machine(2, 8 * 2**30))
 SERVER = on(Machine(128, 2**40))
 GPU = on(Machine(8, 2**36, 1, 80 * 2**30))
@@ -37,7 +38,7 @@ SMALL_GPU = on(Machine(8, 2**36, 1, 4 * 2**30))
 def test_the_effort_suits_the_machines(machines: Resolve | None, effort: str, why: str) -> None:
     sizing, config = choose_effort(Wanted(), machines)
     assert (sizing.effort, sizing.why) == (effort, why)
-    assert config == resolve("quickstart" if effort == "quick" else "denoise")
+    assert config == (resolve("quickstart", [QUICK]) if effort == "quick" else resolve("denoise"))
     assert sizing.settings == ("quickstart" if effort == "quick" else "denoise")
 
 

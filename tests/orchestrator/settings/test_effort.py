@@ -34,6 +34,10 @@ def test_an_old_spelling_has_the_settings_that_it_had(case: dict[str, Any]) -> N
     settings = flat(asked.resolve(None if asked.base is not None else "quick").model_dump(mode="json"))
     before = OLD["plain"] | case["changes"]
     before["arms"] = [{"portfolio": None, **arm} for arm in before["arms"]]
+    if asked.base is None and asked.arms is None:
+        # That an effort says what to fit is new.
+        assert [arm["name"] for arm in settings.pop("arms")] == ["portfolio"]
+        del before["arms"]
     # A setting that did not exist then is at its default.
     assert {name: settings[name] for name in before} == before
     assert all(settings[name] == flat(Config().model_dump(mode="json"))[name] for name in settings.keys() - before)
@@ -73,6 +77,26 @@ def test_set_overrides_task_and_effort_and_these_override_the_file(effort: Effor
     assert Wanted(str(mine), assignments=["task.name=inpaint"], task={"name": "deblur"}).resolve(None).task.name == (
         "inpaint"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "arms"),
+    [
+        (Wanted(), ["portfolio"]),
+        (Wanted(task={"name": "inpaint"}, assignments=["fit.iterations=60", "cohort.budget=9000"]), ["portfolio"]),
+        (Wanted(assignments=["score.candidates=500"]), ["isnas-dip-blind"]),
+        (Wanted(assignments=["cohort.size = 8"]), ["isnas-dip-blind"]),
+        (Wanted(assignments=['arms=["random"]']), ["random"]),
+        (Wanted(arms="dip,isnas-dip-blind"), ["dip", "isnas-dip-blind"]),
+        (Wanted("quickstart"), ["isnas-dip-blind"]),
+        (Wanted(Config()), ["isnas-dip-blind"]),
+    ],
+)
+def test_quick_fits_a_portfolio_unless_arms_or_settings_of_a_search_are_given(asked: Wanted, arms: list[str]) -> None:
+    assert [arm.name for arm in asked.resolve("quick").arms] == arms
+    for effort in ("standard", "thorough"):
+        expected = ["isnas-dip-blind"] if arms == ["portfolio"] else arms
+        assert [arm.name for arm in asked.resolve(check_effort(effort)).arms] == expected
 
 
 def test_the_settings_of_another_run_are_a_base_too() -> None:

@@ -44,9 +44,9 @@ def test_a_study_of_the_store_is_a_table_too(table: Path, tmp_path: Path, capsys
     store = LocalStore(tmp_path / "store")
     store.put(RunLayout("nas").study("table.parquet"), table.read_bytes())
     where = ["--store", str(tmp_path / "store")]
-    assert main(["study", *where, "--portfolio", "nas", str(table), "--task", "inpaint", "--per-cost"]) == 2
+    assert main(["study", *where, "--portfolio", "nas", str(table), "--task", "inpaint", "--price", "1"]) == 2
     assert capsys.readouterr().err == (
-        "study: the fits have no multiply_adds, so no gain per cost; leave out --per-cost\n"
+        "study: the fits have no multiply_adds, so they have no price; leave out --price\n"
     )
     assert main(["study", *where, "--portfolio", "nas", "--task", "inpaint"]) == 0
     assert capsys.readouterr().out.startswith("inpaint: 12 fits of 3 pictures\n")
@@ -58,11 +58,14 @@ def test_mistakes_are_lines(table: Path, tmp_path: Path, capsys: pytest.CaptureF
     for words, line in (
         (["--portfolio", "nope"], "--portfolio nope: there is no such file, and no such study in this store; give a"),
         ([*of_table, "--networks", "0"], "--networks: one at least"),
+        ([*of_table, "--price", "-1"], "--price: a number of dB, 0 or more"),
+        ([*of_table, "--price", "nan"], "--price: a number of dB, 0 or more"),
         ([*of_table, "--leave-out", "cat,dog"], "--leave-out: the tables have no picture dog"),
         ([*of_table, "--output", str(tmp_path)], f"--output {tmp_path}: Is a directory"),
         (["--portfolio", str(table)], f"--portfolio {table}: it has no column task; say by --task of which task"),
         (["--images", "x"], "give --images and --candidates, or --portfolio to learn from finished fits"),
         (["--images", "x", "--candidates", "3", "--output", "f"], "--output: goes with --portfolio"),
+        (["--images", "x", "--candidates", "3", "--price", "1"], "--price: goes with --portfolio"),
     ):
         assert main(["study", *store, *words]) == 2
         told = capsys.readouterr().err
