@@ -62,7 +62,10 @@ def act(options: argparse.Namespace) -> int:
         return learn_and_show(options)
     if options.images is None or options.candidates is None:
         raise UserMistakeError("give --images and --candidates, or --portfolio to learn from finished fits")
-    given = {"--output": options.output, "--leave-out": options.leave_out, "--networks": options.networks,
+    given = {
+        "--output": options.output,
+        "--leave-out": options.leave_out,
+        "--networks": options.networks,
         "--price": options.price,
     }
     wrong = [name for name, value in given.items() if value is not None]
