@@ -156,7 +156,8 @@ def test_a_checkpoint_that_lacks_any_part_is_begun_anew(make: Any) -> None:
     saved = saved_by(make)
     work = make()
     for path in places(saved):
-        if path == ("format",):
+        # Of a list, such as that of the optimiser's weights, two stand for all.
+        if path == ("format",) or any(isinstance(key, int) and key > 1 for key in path):
             continue
         damaged = copy.deepcopy(saved)
         parent = at(damaged, path[:-1])

@@ -71,7 +71,7 @@ def test_each_task_has_filters_and_the_best_is_better_than_the_degraded_image(ca
 @pytest.mark.parametrize("case", CASES)
 def test_equal_arguments_give_equal_bytes(case: str) -> None:
     task, noise, _ = CASES[case]
-    one, other = (restore_classically(given(task, waves(), noise))[0] for _ in range(2))
+    one, other = (restore_classically(given(task, waves(32, 32), noise))[0] for _ in range(2))
     for a, b in zip(one, other, strict=True):
         assert (a.name, a.strength, a.divergence) == (b.name, b.strength, b.divergence)
         assert a.delivered.tobytes() == b.delivered.tobytes()
@@ -188,8 +188,8 @@ def test_a_tiny_image_has_no_filters(shape: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_an_image_of_one_colour_stays_so(value: float) -> None:
-    pixels = np.full((3, 32, 32), value, np.float32)
-    hidden = np.zeros((32, 32), np.bool_)
+    pixels = np.full((3, 24, 24), value, np.float32)
+    hidden = np.zeros((24, 24), np.bool_)
     hidden[::5, ::5] = True
     for noise in (0.0, None):
         members, failures = restore_classically(Given(Observation(pixels), hidden, Denoise(25), noise, 0))
@@ -228,7 +228,7 @@ def test_a_users_own_filter_of_another_task_is_judged_by_what_it_makes_without_t
     ("denoiser", "reason"),
     [
         (lambda *_: 1 / 0, "ZeroDivisionError: division by zero"),
-        (lambda *_: np.zeros((3, 5, 5)), "ValueError: it returned an array of shape (3, 5, 5), and not of (3, 48, 48)"),
+        (lambda *_: np.zeros((3, 5, 5)), "ValueError: it returned an array of shape (3, 5, 5), and not of (3, 24, 24)"),
         (lambda observation, _: observation.pixels * np.nan, "its image has values that are no numbers"),
         (lambda *_: "x", "could not convert string to float"),
     ],
@@ -236,7 +236,7 @@ def test_a_users_own_filter_of_another_task_is_judged_by_what_it_makes_without_t
 def test_a_filter_that_fails_says_why_and_the_others_stay(
     denoiser: Callable[[Observation, float], np.ndarray], reason: str
 ) -> None:
-    members, failures = restore_classically(given(Denoise(25), waves(), SIGMA**2), {"mine": denoiser})
+    members, failures = restore_classically(given(Denoise(25), waves(24, 24), SIGMA**2), {"mine": denoiser})
     assert len(members) == 3
     (failure,) = failures
     assert failure.name == "mine"
