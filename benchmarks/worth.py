@@ -20,12 +20,19 @@ from benchmarks.common import print_table
 from benchmarks.images import LEARNT_ON
 from benchmarks.pool import RANDOM, networks, parser_of
 from benchmarks.scenes import Figures, Scene
-from orchestrator.figures.portfolio import greedy
+from orchestrator.figures.learnt import learn_models, predict
+from orchestrator.figures.portfolio import PastFit, greedy
+from orchestrator.settings.portfolio import ANY
+from workers.features import features_of
 from workers.networks.priors import NAS_DIP, draws_of
 from workers.quality import psnr
 
 RUNGS = (25, 50, 75, 100, 150, 200, 300)
 RANDOM_MEMBERS = 3
+PRICE = 0.5
+"""In dB, of the lists that ship (`orchestrator.figures.portfolio.greedy`)."""
+
+ALL = "all 16"
 _MOST_SUBSETS = 70
 
 Way = Callable[[Scene], Sequence[tuple[str, ...]]]
@@ -37,17 +44,30 @@ def random_of(width: int) -> tuple[str, ...]:
     return networks(width)[-RANDOM:]
 
 
-def portfolio(scenes: Sequence[Scene], size: int) -> list[str]:
-    """Networks in the order in which they add most to the mean over scenes of the best PSNR so far."""
+def portfolio(scenes: Sequence[Scene], size: int, price: float = PRICE) -> list[str]:
+    """Networks in the order in which they add most to the mean over scenes of the best PSNR so far, less a price."""
     pool = sorted(name for name in scenes[0].psnr if "-draw-" not in name)
     values = np.array([[scene.psnr[name] for name in pool] for scene in scenes])
     costs = np.mean([[scene.cost([name])[0] for name in pool] for scene in scenes], axis=0)
-    return [pool[place] for place, _ in greedy(values, costs, size)]
+    return [pool[place] for place, _ in greedy(values, costs, size, price=price)]
 
 
 def by_metric(scene: Scene, names: Iterable[str], size: int) -> tuple[str, ...]:
     """The networks of least metric."""
     return tuple(sorted(names, key=lambda name: scene.scores[name])[:size])
+
+
+def by_learnt(scene: Scene, names: Sequence[str], size: int, learnt: Sequence[Scene]) -> tuple[str, ...]:
+    """The networks that the metric ``learnt`` puts first, by the fits of other pictures."""
+    others = [each for each in learnt if each.picture != scene.picture]
+    fits = [
+        PastFit("any", None, other.picture, name, np.nan, float(fit["held_out_error"]), np.nan)
+        for other in others
+        for name, fit in other.fits.items()
+    ]
+    model = learn_models(fits)[-1]
+    predicted = {name: predict(model.weights, features_of(name) or {}) for name in names}
+    return tuple(sorted(names, key=lambda name: -predicted[name])[:size])
 
 
 def raced(scene: Scene, names: Sequence[str], rung: int, survivors: int) -> tuple[str, ...]:
@@ -78,9 +98,9 @@ def ways_of(width: int, learnt: Sequence[Scene]) -> dict[str, Way]:
     random = random_of(width)
     nas_dip, inpaint = tuple(NAS_DIP.values()), NAS_DIP["inpaint"]
 
-    def from_portfolio(size: int) -> Way:
+    def from_portfolio(size: int, price: float = PRICE) -> Way:
         def chosen(scene: Scene) -> list[tuple[str, ...]]:
-            return [tuple(portfolio([each for each in learnt if each.picture != scene.picture], size))]
+            return [tuple(portfolio([each for each in learnt if each.picture != scene.picture], size, price))]
 
         return chosen
 
@@ -91,12 +111,14 @@ def ways_of(width: int, learnt: Sequence[Scene]) -> dict[str, Way]:
         "nas-dip, 3": lambda _: [nas_dip],
         f"random, {RANDOM_MEMBERS} of 8": lambda _: list(combinations(random, RANDOM_MEMBERS)),
         f"isnas-dip-blind, {RANDOM_MEMBERS} of 8": lambda scene: [by_metric(scene, random, RANDOM_MEMBERS)],
+        f"learnt, {RANDOM_MEMBERS} of 8": lambda scene: [by_learnt(scene, random, RANDOM_MEMBERS, learnt)],
         f"race of 8, {RANDOM_MEMBERS} go on at 100": lambda scene: [raced(scene, random, 100, RANDOM_MEMBERS)],
         "portfolio, 1": from_portfolio(1),
         "portfolio, 2": from_portfolio(2),
         "portfolio, 3": from_portfolio(3),
         "portfolio, 4": from_portfolio(4),
-        "all 16": lambda scene: [tuple(scene.fits)],
+        "portfolio without a price, 3": from_portfolio(3, 0.0),
+        ALL: lambda scene: [tuple(scene.fits)],
     }
 
 
@@ -130,6 +152,12 @@ def choosing(scenes: Sequence[Scene], learnt: Sequence[Scene], width: int) -> No
         rows.append([name, f"{cost:.2f}", f"{seconds:.0f}", *means, interval(over), interval(ahead)])
     header = ["way", "10^12 multiply-adds", "CPU s", "pick", "mean", "stack", "delivered"]
     print_table([*header, "delivered over classical", "stack over the pick of nas-dip"], rows)
+    near = []
+    for name, figures in found.items():
+        pairs = list(zip(figures, found[ALL], strict=True))
+        shares = [f"{fmean(each[what] / whole[what] for each, whole in pairs):.0%}" for what in ("cost", "seconds")]
+        near.append([name, *shares, interval([each["delivered"] - whole["delivered"] for each, whole in pairs])])
+    print_table(["way", "share of all's multiply-adds", "of its seconds", f"delivered over {ALL}"], near)
 
 
 def variance(scenes: Sequence[Scene]) -> None:

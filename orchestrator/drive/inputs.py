@@ -52,10 +52,10 @@ def tell_of(plan: Plan, resources: Resources, listener: Listener) -> None:
         listener.note(f"{reject.name}: rejected: {reject.reason}")
     if plan.beside:
         listener.note(f"{left_out(plan.beside)}: what belongs to the images, and none of them")
+    scored = f", {counted(plan.candidates, 'candidate')}" if plan.candidates else ""
     listener.note(
-        f"run {plan.run}: {counted(plan.count, 'image')}, {counted(plan.candidates, 'candidate')},"
-        f" at most {counted(plan.trials, 'fit')}; {resources.parallel} at a time on {resources.device},"
-        f" {counted(resources.threads, 'thread')} each"
+        f"run {plan.run}: {counted(plan.count, 'image')}{scored}, at most {counted(plan.trials, 'fit')};"
+        f" {resources.parallel} at a time on {resources.device}, {counted(resources.threads, 'thread')} each"
     )
 
 
