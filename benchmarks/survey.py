@@ -26,7 +26,7 @@ from benchmarks.common import machine, print_table
 from benchmarks.fit import chosen_step, our_fit, plain_loop
 from benchmarks.step_floor import bytes_per_second, floors_ms, medians, products_per_second
 from workers.networks import prior_of
-from workers.networks.steps import Step
+from workers.networks.layers import differing_steps
 from workers.seeds import generator_of
 from workers.space import upsamplers, valid_upsamplers
 
@@ -39,11 +39,11 @@ def measured(folder: Path, cell: int, options: argparse.Namespace) -> dict[str, 
     file = folder / f"{prior}-{width}-{side}.json"
     if file.exists():
         return dict(json.loads(file.read_text()))
-    ways = {step.value: partial(our_fit, step=step) for step in Step}
+    network = prior_of(prior).build(3, width, input_channels=3, generator=generator_of("benchmark"))
+    ways = {step.value: partial(our_fit, step=step) for step in differing_steps(network)}
     makers = {"plain": plain_loop, **ways}
     runs = [make(prior, side, width, "cpu") for make in makers.values()]
     times = dict(zip(makers, medians(runs, options.iterations, options.rounds), strict=True))
-    network = prior_of(prior).build(3, width, input_channels=3, generator=generator_of("benchmark"))
     chosen = chosen_step(network, side, "cpu").value
     arithmetic, memory = floors_ms(prior, width, side)
     figures = {"cell": cell, "width": width, "side": side, **{f"{name}_ms": ms for name, ms in times.items()}}
@@ -96,7 +96,7 @@ def write_table(folder: Path, file: Path) -> None:
     rows = [json.loads(each.read_text()) for each in folder.glob("*.json")]
     rows.sort(key=lambda row: (row["width"], row["side"], row["cell"]))
     with file.open("w", newline="") as table:
-        writer = csv.DictWriter(table, rows[0])
+        writer = csv.DictWriter(table, max(rows, key=len))
         writer.writeheader()
         writer.writerows(
             {name: round(value, 1) if isinstance(value, float) else value for name, value in row.items()}

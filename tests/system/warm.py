@@ -2,7 +2,7 @@
 
 Each worker of each run is a process that would spend three CPU-seconds on imports, and a small run has six of them.
 Nothing else about them differs: they have the arguments, the environment and the folder that Ray gives them, and
-import Ray, this project's code and hooks themselves.
+import Ray, what of this project's code needs it, and hooks themselves.
 """
 
 import gc
@@ -23,11 +23,13 @@ from typing import Any
 
 from tests.system.hook import write_hook
 
-# What takes long to import and is not this project's. Not Ray: its library reads the environment when it is loaded,
-# and that of a worker is its own.
+# What takes long to import. Not Ray: its library reads the environment when it is loaded, and that of a worker is its
+# own; and its random numbers, of which it makes identifiers, would be equal in all workers. Nor what a hook may act on.
 _IMPORTS = (
     *("torch", "scipy.ndimage", "pandas", "pyarrow.parquet", "pydantic", "yaml", "PIL.Image", "tifffile"),
-    *("skimage.metrics", "requests", "google.protobuf", "jsonschema", "rich.console", "fsspec", "filelock"),
+    *("skimage.metrics", "requests", "google.protobuf", "jsonschema", "rich.layout", "fsspec", "filelock", "psutil"),
+    *("orchestrator.settings", "orchestrator.images", "workers.restoration", "workers.fingerprints"),
+    *("workers.stacking", "workers.classical", "workers.tiles", "workers.lottery.tickets"),
 )
 
 # What Ray runs for each worker in the place of its own `default_worker.py`. It imports next to nothing.
