@@ -1,4 +1,4 @@
-# make install | demo | test | test-system | lint | clean : everything lives in .venv and needs Python 3.11 or newer, nothing else.
+# make install | demo | test | test-system | gpu | lint | clean : everything lives in .venv and needs Python 3.11 or newer, nothing else.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +9,7 @@ DEMO := demo
 # longer, and without any every process would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test pytest test-system lint clean
+.PHONY: install demo test pytest test-system gpu lint clean
 
 install: $(VENV)/.installed
 
@@ -43,6 +43,13 @@ pytest: $(VENV)/.installed-dev
 # openssh-server, rsync and iproute2.
 test-system: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/cluster_system tests/system/test_store_trouble.py -s
+
+# On a machine with a GPU, within eight minutes: what only a GPU can show, then its tables (docs/gpu.md). It needs torch,
+# numpy, scipy, scikit-image and pytest; no Ray: make gpu BIN=/usr/bin takes those of the machine.
+GPU := gpu
+gpu:
+	$(BIN)/python -m pytest -o addopts= --noconftest -p no:cacheprovider -W default -m gpu tests/workers/test_recording.py tests/workers/test_deterministic.py
+	$(BIN)/python -m benchmarks.gpu --out $(GPU) --minutes 6
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -2,23 +2,23 @@
 fitted to the same small image.
 
 Small fits leave most of a large GPU idle. They can share it within one process, each recorded and replayed in a CUDA
-stream of its own, or all together in one graph with a branch for each; or from processes of their own, as trials do
-that reserve shares of a GPU. The processes take turns on the GPU unless NVIDIA's MPS runs.
+stream of its own; or from processes of their own. The processes take turns on the GPU unless NVIDIA's MPS runs.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
-from itertools import cycle
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from statistics import median
 
 import torch
 
+from benchmarks.fit import measurement, picture
 from benchmarks.gpu_common import Row, Setting, attempt, release, wait
-from benchmarks.gpu_step import StaticFit, runner, set_switches, static_fit
+from benchmarks.gpu_step import fit_of, runner, set_switches
+from workers.fitting import Fit
+from workers.recording import WARM_UP
 from workers.space import sample_candidates
 
 Advance = Callable[[int], object]
@@ -58,52 +58,27 @@ class Cohort:
 
         return self.rate(advance, self.few)
 
-    def members(self, words: set[str]) -> list[StaticFit]:
-        """Fits that are not recorded yet."""
-        set_switches(words)
+    def members(self, words: str) -> list[Fit]:
+        """Recorded fits, once they have run."""
         setting = self.setting
-        return [static_fit(prior, setting.sides[0], setting.width, setting.device, words) for prior in self.priors]
+        measured = measurement(picture(setting.sides[0]))
+        return [fit_of(prior, measured, setting.width, setting.device, f"graph {words}") for prior in self.priors]
 
-    def recorded(self, words: set[str]) -> tuple[list[StaticFit], float]:
-        """Recorded fits, and the seconds that recording took."""
-        members = self.members(words)
-        started = time.perf_counter()
-        for member in members:
-            member.record()
-        return members, time.perf_counter() - started
-
-    def in_streams(self, members: Sequence[StaticFit], count: int) -> float:
-        """The rate of recorded members that are replayed in turn, in ``count`` streams; on a CPU, one after another."""
-        lanes = [torch.cuda.Stream() if self.setting.on_gpu else None for _ in range(count)]
+    def side_by_side(self, members: Sequence[Fit]) -> float:
+        """The rate of members that all begin a block of iterations before any of them is waited for."""
 
         def advance(iterations: int) -> None:
-            for _ in range(iterations):
-                for lane, member in zip(cycle(lanes), members, strict=False):
-                    with torch.cuda.stream(lane) if lane else nullcontext():
-                        member.advance(1)
+            for settle in [member.launch(iterations) for member in members]:
+                settle()
 
         return self.rate(advance, self.many)
 
-    def in_branches(self) -> float:
-        """The rate of one graph in which every member is a branch."""
-        members = self.members(set())
-        for member in members:
-            member.warm_up()
-        lanes = [torch.cuda.Stream() for _ in members]
-        graph, trunk = torch.cuda.CUDAGraph(), torch.cuda.Stream()
-        for member in members:
-            graph.register_generator_state(member.generator)
-        with torch.cuda.graph(graph, stream=trunk):
-            for lane, member in zip(lanes, members, strict=True):
-                lane.wait_stream(trunk)
-                with torch.cuda.stream(lane):
-                    member.step()
-            for lane in lanes:
-                trunk.wait_stream(lane)
+    def one_by_one(self, members: Sequence[Fit]) -> float:
+        """The rate of the same members, each waited for before the next begins."""
 
         def advance(iterations: int) -> None:
-            for _ in range(iterations):
-                graph.replay()
+            for member in members:
+                member.advance(iterations)
 
         return self.rate(advance, self.many)
 
@@ -159,26 +134,25 @@ def cohort(setting: Setting) -> Iterator[Row]:
             "s to record": seconds,
         }
 
-    for kind in ("plain", "ours", "static"):
+    for kind in ("plain", "ours"):
         rate = attempt(lambda kind=kind: all_of_them.in_turn(kind))
         if kind == "plain" and isinstance(rate, float):
             plain = rate
         yield row(f"{kind}, one after another", rate)
-    streams: dict[str, tuple[int, ...]] = {"": (1, 4, 8, 15), "bf16": (15,), "tuned": (1, 15), "bf16 tuned": (15,)}
-    for words, counts in streams.items():
-        recorded = attempt(lambda words=words: all_of_them.recorded(set(words.split())))
-        if isinstance(recorded, str):
-            yield row(f"graph {words}".strip(), recorded)
-            continue
-        members, seconds = recorded
-        for count in counts:
-            rate = attempt(lambda members=members, count=count: all_of_them.in_streams(members, count))
-            yield row(f"{f'graph {words}'.strip()}, {count} stream{'s' * (count > 1)}", rate, seconds)
-        del recorded, members
+    for words in ("", "bf16", "tuned"):
+        members, way = all_of_them.members(words), f"graph {words}".strip()
+        started = time.perf_counter()
+        for member in members:
+            member.advance(WARM_UP + 1)
+        seconds = time.perf_counter() - started
+        yield row(f"{way}, one after another", attempt(lambda m=members: all_of_them.one_by_one(m)), seconds)
+        yield row(f"{way}, side by side", attempt(lambda m=members: all_of_them.side_by_side(m)), seconds)
+        failures = {member.steps.failure for member in members} - {None}
+        if failures:
+            yield row(f"{way}: not recorded", "; ".join(sorted(map(str, failures)))[:200])
+        del members
         release()
     set_switches(set())
-    if setting.on_gpu:
-        yield row("one graph with a branch for each", attempt(all_of_them.in_branches))
     for count in (2,) if setting.tiny else (4, 8):
         rates = attempt(lambda count=count: all_of_them.in_processes(count))
         for kind, rate in zip(("ours", "graph"), rates if isinstance(rates, tuple) else [rates] * 2, strict=True):

@@ -10,13 +10,14 @@ from skimage import io
 
 from benchmarks.fit import measurement, picture
 from benchmarks.gpu_common import Row, Setting, attempt, release, typical, wait
-from benchmarks.gpu_step import NEVER, WARM_UP, StaticFit, runner, set_switches, static_fit
+from benchmarks.gpu_step import fit_of, runner, set_switches
 from workers.fingerprints import BankSpec, bank_metrics, compute_bank, untrained_output
-from workers.fitting import Fit, FitSettings
+from workers.fitting import FitSettings
 from workers.networks import NAS_DIP, noise_input, prior_of
 from workers.networks.memory import fit_bytes_per_pixel
 from workers.operators import Identity
 from workers.quality import psnr
+from workers.recording import WARM_UP
 from workers.seeds import generator_of
 from workers.space import Candidate, sample_candidates
 
@@ -32,7 +33,6 @@ EVERY = (
     "ours",
     "ours fp32",
     "ours tuned",
-    "static",
     "graph",
     "graph fp32",
     "graph tuned",
@@ -40,7 +40,6 @@ EVERY = (
     "graph bf16 tuned",
     "graph contiguous",
     "graph bf16 contiguous",
-    "graph unwatched",
     "ours deterministic",
     "graph deterministic",
     "graph deterministic unfilled",
@@ -85,38 +84,22 @@ def ceilings(setting: Setting) -> Iterator[Row]:
 
 
 def agreement(setting: Setting) -> Iterator[Row]:
-    """How far the curves of held-out errors of `StaticFit` are from those of `Fit`; they
-    should differ only by rounding.
+    """How far the curves of held-out errors of recorded fits are from those of others; they should differ only by
+    rounding.
     """
-    iterations = 20
-    set_switches({"fp32"})
+    iterations, measured = 20, measurement(picture(setting.sides[0]))
     for prior in NETWORKS[:2]:
-        first, again = (
-            Fit(
-                prior_of(prior).build(3, setting.width, input_channels=3, generator=generator_of("benchmark")),
-                measurement(picture(setting.sides[0])),
-                Identity(),
-                FitSettings(iterations=NEVER, patience=NEVER),
-                seed=0,
-                device=setting.device,
-            )
-            for _ in range(2)
-        )
-        first.advance(iterations)
-        expected = np.array(first.result().held_out_curve)
-        again.advance(iterations)
-        curves = {"ours again": np.array(again.result().held_out_curve)}
-        for kind in ("static", "graph"):
-            fit = static_fit(prior, setting.sides[0], setting.width, setting.device, {"fp32"})
-            if kind == "graph":
-                fit.record()
-            fit.advance(iterations - int(fit.iteration))
-            curves[kind] = fit.curve[:iterations].cpu().numpy()
-        for kind, curve in curves.items():
-            difference = np.abs(curve / expected - 1)
+        curves = []
+        for how in ("ours fp32", "ours fp32", "graph fp32", "ours fp32 deterministic", "graph fp32 deterministic"):
+            fit = fit_of(prior, measured, setting.width, setting.device, how)
+            fit.advance(iterations)
+            curves.append((how, fit.steps.failure or "", np.array(fit.result().held_out_curve)))
+        for how, failure, curve in curves[1:]:
+            difference = np.abs(curve / curves[3 if "deterministic" in how else 0][2] - 1)
             yield {
                 "network": prior,
-                "way": kind,
+                "way": how,
+                "not recorded": failure,
                 "largest difference, 3 iterations": float(difference[:3].max()),
                 f"{iterations} iterations": float(difference.max()),
             }
@@ -157,35 +140,31 @@ def full_fit(setting: Setting) -> Iterator[Row]:
     """One denoising fit of DIP's network with the project's settings, stopped blind."""
     side, most = (64, 40) if setting.tiny else (512, 3000)
     clean = clean_picture(setting.image, side)
-    for way in ("graph tuned", "graph bf16 tuned"):
-        words = set(way.split()[1:])
-        set_switches(words)
-        weights = generator_of("benchmark")
-        network = prior_of("dip").build(3, setting.width, input_channels=3, generator=weights)
+    measured = measurement(clean)
+    for how in ("graph", "graph bf16"):
+        patience = FitSettings().patience
+        fit = fit_of("dip", measured, setting.width, setting.device, how, iterations=most, patience=patience)
         started = time.perf_counter()
-        measured = measurement(clean)
-        fit = StaticFit(network, measured, words, device=setting.device, patience=FitSettings().patience).record()
-        wait(setting.device)
+        fit.advance(WARM_UP + 1)
         recorded = time.perf_counter()
-        done = WARM_UP
-        while done < most and not fit.stopping.stopped:
-            block = min(50, most - done)
-            fit.advance(block)
-            done += block
+        while not fit.finished:
+            fit.advance(50)
         seconds = time.perf_counter() - recorded
+        result = fit.result()
         yield {
             "image": setting.image.name if setting.image else "astronaut",
             "px": str(side),
-            "way": way,
-            "iterations": str(done),
+            "way": how,
+            "not recorded": fit.steps.failure or "",
+            "iterations": str(fit.iteration),
             "s to record": recorded - started,
             "s to fit": seconds,
-            "ms/iteration": seconds / (done - WARM_UP) * 1000,
+            "ms/iteration": seconds / max(1, fit.iteration - WARM_UP - 1) * 1000,
             "PSNR, noisy": psnr(measured.pixels, clean),
-            "where stopped": psnr(fit.stopping.best_output[0].cpu().numpy(), clean),
-            "stopped at": str(int(fit.stopping.best_iteration)),
+            "where stopped": psnr(result.output, clean),
+            "stopped at": str(result.stop_iteration),
         }
-        del fit, network
+        del fit
         release()
     set_switches(set())
 

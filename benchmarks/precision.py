@@ -14,13 +14,11 @@ import torch
 
 from benchmarks.common import machine, print_table
 from benchmarks.fit import measurement, picture
-from benchmarks.gpu_common import Row, cell, wait
-from benchmarks.gpu_step import StaticFit, set_switches
-from workers.networks import prior_of
+from benchmarks.gpu_common import Row, cell
+from benchmarks.gpu_step import fit_of, set_switches
 from workers.quality import psnr
-from workers.seeds import generator_of
 
-PRECISIONS = {"fp32": {"fp32"}, "fp32-again": {"fp32"}, "tf32": set(), "bf16": {"bf16"}}
+PRECISIONS = {"fp32": "fp32", "fp32-again": "fp32", "tf32": "", "bf16": "bf16"}
 """Names to words of `benchmarks.gpu_step`."""
 PRIORS = ("dip", "6-0001110011010100011001101")
 
@@ -33,22 +31,20 @@ def compare(
     for prior in priors:
         for seed in range(seeds):
             for precision in precisions:
-                words = PRECISIONS[precision]
-                set_switches(words)
-                weights = generator_of("benchmark", seed)
-                network = prior_of(prior).build(3, width, input_channels=3, generator=weights)
+                how = f"graph {PRECISIONS[precision]}"
                 measured = measurement(clean, seed)
-                fit = StaticFit(network, measured, words, device=device, seed=seed, iterations=iterations).record()
-                fit.advance(iterations - int(fit.iteration))
-                wait(device)
+                fit = fit_of(prior, measured, width, device, how, seeds=[seed], iterations=iterations)
+                while not fit.finished:
+                    fit.advance(50)
+                result = fit.result()
                 yield {
                     "network": prior,
                     "seed": str(seed),
                     "precision": precision,
-                    "PSNR where stopped": psnr(fit.stopping.best_output[0].cpu().numpy(), clean),
-                    "stopped at": str(int(fit.stopping.best_iteration)),
-                    "held-out error": float(fit.stopping.best_criterion),
-                    "PSNR of the last": psnr(fit.average[0].cpu().numpy(), clean),
+                    "PSNR where stopped": psnr(result.output, clean),
+                    "stopped at": str(result.stop_iteration),
+                    "held-out error": result.held_out_error,
+                    "PSNR of the last": psnr(fit.state_dict()["average"][0].cpu().numpy(), clean),
                 }
     set_switches(set())
 

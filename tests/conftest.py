@@ -77,9 +77,12 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs first, and of them the longest file.
+    """Whole runs first, and of them the longest file; without a GPU its tests are skipped.
 
     With two workers, to which files go whole and in this order, both then end at about the same time.
     """
     system = str(Path(__file__).parent / "system")
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="there is no GPU"))
     items.sort(key=lambda item: (item.path.name != "test_resume.py", not str(item.path).startswith(system)))

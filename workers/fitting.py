@@ -1,33 +1,29 @@
 """Fitting a deep image prior to one degraded image (arXiv 1711.10925), stopped blind.
 
 An untrained network turns a fixed noise input into an image; Adam fits that image, seen through the degradation, to the
-measurement. At every step fresh noise is added to the input, and an exponential average of the outputs is the restored
-image. The network learns structure before it learns noise, so it must be stopped in time: see `workers.stopping`.
-
-With outputs x_1, x_2, ... and weight b of the past, the average after t steps is
-
-    (1 - b) (x_t + b x_{t-1} + ... + b^{t-1} x_1) / (1 - b^t).
-
-The divisor is the sum of the weights (Adam corrects its moments alike: Kingma and Ba 2015, section 3). Without it, as
-in the papers' code, the average begins at x_1: the untrained output keeps the weight b^{t-1}, which at b = 0.99 is 37 %
-after 100 steps. The average would then say more about the start than about the fit.
+measurement. At every step fresh noise is added to the input, and an exponential average of the outputs
+(`workers.averaging`) is the restored image. The network learns structure before it learns noise, so it must be stopped
+in time: see `workers.stopping`.
 
 The stopping rule of the settings ends a fit. Then the pixels that were hidden for it are of use, too: `Fit.reveal` goes
 on with all of them (`workers.reveal`). Every fit also keeps the output at the least moving variance of its
 outputs. That output is used where noise turns out to be correlated and held-out pixels mislead.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workers.averaging import RunningAverage
 from workers.correlation import residual_correlation
+from workers.descent import descend
 from workers.deterministic import deterministic_operations
 from workers.networks import Network
 from workers.networks.layers import prepare
@@ -36,6 +32,9 @@ from workers.noise import held_out_estimate, measured_weights
 from workers.objective import Measurement, Objective
 from workers.operators import Operator
 from workers.optimiser import adam
+from workers.precision import Precision, convolutions_in
+from workers.quality import Observer
+from workers.recording import CudaRecorder, Recorder, Steps
 from workers.reveal import Beginning, Reveal, StateAtStop
 from workers.stopping import RULES, Patience
 
@@ -64,6 +63,7 @@ class FitSettings:
         deterministic: use only operations that add in a fixed order; see `workers.deterministic`. CPU fits do not need
             it.
         step: the way to compute the steps; all agree to rounding. None takes the usual one of the device.
+        precision: the numbers in which the network is computed.
     """
 
     iterations: int = 3000
@@ -77,19 +77,7 @@ class FitSettings:
     reveal: float = 0.25
     deterministic: bool = False
     step: Step | None = None
-
-
-class Observer(Protocol):
-    """Looks at a fit from outside; see `workers.quality.PsnrObserver`."""
-
-    def __call__(self, average: Tensor) -> None:
-        """Take in the averaged output (1, C, H, W) after an iteration."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The observer's part of a checkpoint."""
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from a checkpoint."""
+    precision: Precision = Precision.TF32
 
 
 @dataclass(frozen=True)
@@ -123,9 +111,24 @@ class FitResult:
 class Fit:
     """One network being fitted to one image, advanced in blocks of iterations.
 
-    Inside a block nothing waits for the device: losses, averages and the stopping rules stay there. A `state_dict`
-    between blocks holds everything; a fit that loads it continues exactly as the first would have (bit for bit on a CPU
-    with the same number of threads, and with ``deterministic`` on an equal GPU).
+    Inside a block nothing waits for the device: losses, averages, counters and the stopping rules stay there, and
+    change in place, so that a GPU can record a step and replay it (`workers.recording`). A `state_dict` between blocks
+    holds everything; a fit that loads it continues exactly as the first would have (bit for bit on a CPU with the same
+    number of threads, and with ``deterministic`` on an equal GPU).
+
+    Args:
+        network: it is fitted in place.
+        measurement: what the fit may see.
+        operator: how the image was measured.
+        settings: see there.
+        seed: of the noise.
+        device: where everything is computed.
+        observers: they look at every averaged output.
+        recorder: records the steps; None takes the device's own if ``settings.step`` says so.
+
+    Attributes:
+        iteration: how many iterations the device has been given.
+        steps: what runs them.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class Fit:
         seed: int,
         device: torch.device | str = "cpu",
         observers: Sequence[Observer] = (),
+        recorder: Recorder | None = None,
     ) -> None:
         self.settings = settings
         self.device = torch.device(device)
@@ -149,17 +153,23 @@ class Fit:
         )
         self.blind = bool(measurement.held_out.any())
         self.network = network.to(self.device)
-        prepare(self.network, settings.step or usual_step(self.device.type))
+        step = settings.step or usual_step(self.device.type)
+        prepare(self.network, step)
         self._optimizer = adam(self.network.parameters(), settings.learning_rate)
-        self._average: Tensor | None = None
+        if recorder is None and step is Step.GRAPH and self.device.type == "cuda":
+            recorder = CudaRecorder(self.device)
+        self._recorder = recorder
+        self.steps = Steps(self._step, self._objective, recorder)
         image = torch.zeros(self._objective.size, device=self.device)
+        self._average = RunningAverage(image, settings.average, debias=settings.debias)
         self._rule = RULES[settings.stopping]
         self._variance = self._rule.variance(image)
         self._stopping = Patience(settings.patience, image)
         self._steady = Patience(settings.iterations, image)
         # Only where hidden pixels stop the fit they have nothing left to decide afterwards.
         reveals = settings.reveal and self.blind and settings.stopping == "held-out"
-        self._at_stop = StateAtStop(self.network) if reveals else None
+        asks = recorder is None and self.device.type == "cpu"
+        self._at_stop = StateAtStop(self.network, asks=asks) if reveals else None
         self._curve: list[float] = []
         self._stopped = False
 
@@ -174,18 +184,34 @@ class Fit:
         Raises:
             FitDivergedError: the error is not a finite number.
         """
+        return self.launch(iterations)()
+
+    def launch(self, iterations: int) -> Callable[[], float]:
+        """Begin what `advance` does, and let a GPU do it; the function that is returned waits for it and ends it."""
+        iterations = min(iterations, self.settings.iterations - self.iteration)
         with self._operations():
-            errors = [self._step() for _ in range(min(iterations, self.settings.iterations - self.iteration))]
-        self._curve += torch.stack(errors).tolist()
+            figures = self.steps.run(iterations)
+        self.iteration += iterations
+        return partial(self._settle, figures)
+
+    def _settle(self, figures: Sequence[Tensor]) -> float:
+        self.steps.wait()
+        errors, *observed = torch.stack(list(figures)).unbind(1)
+        self._curve += errors.tolist()
+        for observer, values in zip(self._observers, observed, strict=True):
+            observer.keep(values)
         self._stopped = bool(self._stopping.stopped)
         # Iterations of a block after the rule has stopped are no part of the fit.
         if not np.isfinite(self._curve[: self._length]).all():
             raise FitDivergedError(f"the held-out error was no longer finite within iteration {self.iteration}")
         return self._curve[self._best_iteration - 1]
 
-    def _operations(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _operations(self) -> Iterator[None]:
         """The context in which everything on the device is computed."""
-        return deterministic_operations() if self.settings.deterministic else nullcontext()
+        fixed = deterministic_operations() if self.settings.deterministic else nullcontext()
+        with convolutions_in(self.settings.precision), fixed:
+            yield
 
     @property
     def _length(self) -> int:
@@ -198,36 +224,19 @@ class Fit:
         return int(self._stopping.best_iteration) or self.iteration
 
     def _step(self) -> Tensor:
-        output = self.network(self._objective.input())
-        loss = self._objective.loss(output)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        self.iteration += 1
+        """One iteration; returns the held-out error and the observers' figures. It is the same work every time."""
+        output = descend(self.network, self._optimizer, self._objective, self.settings.precision)
         with torch.no_grad():
-            output = output.detach()
-            if self._average is None:
-                self._average = output.contiguous().clone()
-            else:
-                self._average = self._average.lerp(output, self._newest(self.iteration))
-            error = self._objective.held_out_error(self._average)
+            self._average.update(output)
+            average, count = self._average.value, self._average.count
+            error = self._objective.held_out_error(average)
             variance = self._variance.update(output)
             # Iterations of a block after the rule has stopped are no part of the fit.
-            self._steady.update(self.iteration, variance.masked_fill(self._stopping.stopped, torch.inf), self._average)
-            self._stopping.update(self.iteration, self._rule.criterion(error, variance), self._average)
+            self._steady.update(count, variance.masked_fill(self._stopping.stopped, torch.inf), average)
+            self._stopping.update(count, self._rule.criterion(error, variance), average)
             if self._at_stop is not None:
-                self._at_stop.take(self.network, self._optimizer, self._stopping.best_iteration == self.iteration)
-            for observer in self._observers:
-                observer(self._average)
-        return error
-
-    def _newest(self, iteration: int) -> float:
-        """The weight of the newest output in the average after an iteration.
-
-        The debiased average needs no memory of its own: a_t = a_{t-1} + w_t (x_t - a_{t-1}), w_t = (1 - b) / (1 - b^t).
-        """
-        past = self.settings.average
-        return (1 - past) / (1 - past**iteration) if self.settings.debias else 1 - past
+                self._at_stop.take(self.network, self._optimizer, self._stopping.best_iteration == count)
+            return torch.stack([error, *(observer(average) for observer in self._observers)])
 
     def reveal(self) -> Reveal | None:
         """The iterations with all pixels that follow the stop; None where hidden pixels did not stop the fit, or the
@@ -240,10 +249,17 @@ class Fit:
         if self._at_stop is None or not stop:
             return None
         self._at_stop.put_back(self.network, self._optimizer, stop)
+        self.steps.forget()
         hidden = self._objective.measurement
         everything = replace(hidden, held_out=np.zeros_like(hidden.held_out))
+        self._average.go_on(self._stopping.best_output, stop)
         beginning = Beginning(
-            self._stopping.best_output, stop, self.settings.reveal, newest=self._newest, operations=self._operations
+            self._average,
+            stop,
+            self.settings.reveal,
+            precision=self.settings.precision,
+            operations=self._operations,
+            recorder=self._recorder,
         )
         objective = Objective(
             self.network,
@@ -281,8 +297,7 @@ class Fit:
 
     def _at_best(self, rule: Patience) -> tuple[NDArray[np.float32], Tensor]:
         """The output where the rule's value was least, at the image's size and as the network gave it."""
-        assert self._average is not None  # noqa: S101 - a fit has a result after its first iteration
-        padded = rule.best_output if rule.best_iteration else self._average
+        padded = rule.best_output if rule.best_iteration else self._average.value
         height, width = self._objective.inside
         return padded[0, :, :height, :width].cpu().numpy().copy(), padded
 
@@ -299,7 +314,7 @@ class Fit:
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "generator": self._objective.state_dict(),
-            "average": self._average,
+            "average": self._average.value if self.iteration else None,
             "stopping": self._stopping.state_dict(),
             "steady": self._steady.state_dict(),
             "variance": self._variance.state_dict(),
@@ -315,7 +330,9 @@ class Fit:
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._objective.load_state_dict(state["generator"])
-        self._average = None if state["average"] is None else state["average"].to(self.device)
+        if state["average"] is not None:
+            self._average.go_on(state["average"], self.iteration)
+        self.steps.forget()
         self._stopping.load_state_dict(state["stopping"])
         self._steady.load_state_dict(state["steady"])
         self._variance.load_state_dict(state["variance"])

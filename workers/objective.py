@@ -69,6 +69,7 @@ class Objective:
     Attributes:
         size: (1, C, H, W) of the restored image, padded to what networks accept.
         inside: (H, W) of the restored image without what was padded.
+        generator: draws the noise of every step, on the device.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Objective:
         self.inside = [scale * side for side in self.inside]
         self.size = (1, channels, height, width)
         self._loss_weight, self._monitor_weight = self._weights()
-        self._generator = generator_of("fit noise", seed, device=self.device)
+        self.generator = generator_of("fit noise", seed, device=self.device)
         self._input = noise_input(*network.input_shape(height, width), generator_of("fit input", seed)).to(self.device)
 
     def _padded(self, values: NDArray[Any]) -> Tensor:
@@ -120,7 +121,7 @@ class Objective:
 
     def input(self) -> Tensor:
         """The noise input with fresh noise added, as at every step: (1, C', H, W)."""
-        noise = torch.empty_like(self._input).normal_(0, self._input_noise, generator=self._generator)
+        noise = torch.empty_like(self._input).normal_(0, self._input_noise, generator=self.generator)
         return self._input + noise
 
     def loss(self, output: Tensor) -> Tensor:
@@ -139,8 +140,13 @@ class Objective:
 
     def state_dict(self) -> Tensor:
         """The state of the noise; all else is a function of the arguments."""
-        return self._generator.get_state()
+        return self.generator.get_state()
 
     def load_state_dict(self, state: Tensor) -> None:
         """Go on from a `state_dict`."""
-        self._generator.set_state(state.cpu())
+        self.generator.set_state(state.cpu())
+
+    def renew_generator(self, state: Tensor) -> None:
+        """Draw from another generator in this state."""
+        self.generator = torch.Generator(self.device)
+        self.load_state_dict(state)

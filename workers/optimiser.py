@@ -12,9 +12,16 @@ class _Adam(torch.optim.Adam):
 
     step = torch.no_grad()(getattr(torch.optim.Adam.step, "__wrapped__", torch.optim.Adam.step))
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state. Whether a GPU can record a step is said by this machine, not by the one before."""
+        capturable = self.defaults["capturable"]
+        super().load_state_dict(state)
+        for group in self.param_groups:
+            group["capturable"] = capturable
+
 
 def adam(parameters: Iterable[Tensor], learning_rate: float) -> torch.optim.Adam:
-    """Make Adam (Kingma and Ba, arXiv 1412.6980) with PyTorch's defaults and its fused step.
+    """Make Adam (Kingma and Ba, arXiv 1412.6980) with PyTorch's defaults and its fused step, which a GPU can record.
 
     The first optimiser of a process makes PyTorch import its compiler, for two CPU-seconds, only to keep that away from
     some methods. Nothing here is compiled, so these methods are said to be kept away from it already. Where another
@@ -25,4 +32,5 @@ def adam(parameters: Iterable[Tensor], learning_rate: float) -> torch.optim.Adam
         plain = getattr(method, "__wrapped__", None)
         if plain is not None:
             vars(plain).setdefault("__dynamo_disable", plain)
-    return _Adam(parameters, lr=learning_rate, fused=True)
+    parameters = list(parameters)
+    return _Adam(parameters, lr=learning_rate, fused=True, capturable=any(each.is_cuda for each in parameters))

@@ -1,7 +1,7 @@
 """How close a restored image is to a clean reference. Nothing that fits, stops or picks may use this."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -63,38 +63,58 @@ def ssim(restored: NDArray[np.float32], reference: NDArray[np.float32]) -> float
     )
 
 
+class Observer(Protocol):
+    """Looks at a fit from outside, as `PsnrObserver` does."""
+
+    def __call__(self, average: Tensor) -> Tensor:
+        """A figure (a scalar) of the averaged output (1, C, H, W) after an iteration. It is a part of the step, so it
+        must neither ask the device nor remember anything.
+        """
+
+    def keep(self, figures: Tensor) -> None:
+        """Take in the figures of the next iterations."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The observer's part of a checkpoint."""
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint."""
+
+
 class PsnrObserver:
     """Watches a fit from outside and keeps the PSNR of its averaged output at every iteration.
 
-    It serves the oracle figures only: a fit calls its observers and reads nothing back.
+    It serves the oracle figures only: a fit calls its observers and decides nothing by them.
     """
 
     def __init__(self, reference: NDArray[np.float32], device: torch.device | str, peak: float = 1.0) -> None:
         self._peak = peak
         self._mean = torch.nanmean if np.isnan(reference).any() else torch.mean
         self._reference = torch.from_numpy(reference).to(device)
-        self._mse: list[Tensor] = []
+        self._mse = torch.zeros(0, device=device)
 
     @torch.no_grad()
-    def __call__(self, average: Tensor) -> None:
-        """Take in the averaged output (1, C, H, W) after an iteration, padding included; the
-        reference's size is compared.
+    def __call__(self, average: Tensor) -> Tensor:
+        """The mean squared error (a scalar) of the averaged output (1, C, H, W) after an iteration, padding included;
+        the reference's size is compared.
         """
         _, height, width = self._reference.shape
-        self._mse.append(self._mean((average[0, :, :height, :width] - self._reference).square()))
+        return self._mean((average[0, :, :height, :width] - self._reference).square())
+
+    def keep(self, errors: Tensor) -> None:
+        """Take in the errors of the next iterations, as `__call__` gave them."""
+        self._mse = torch.cat([self._mse, errors])
 
     def curve(self) -> list[float]:
         """PSNR in dB after each iteration."""
-        if not self._mse:
-            return []
-        mse = (torch.stack(self._mse) / self._peak**2).clamp_min(_RESOLUTION)
+        mse = (self._mse / self._peak**2).clamp_min(_RESOLUTION)
         values: list[float] = (-10 * torch.log10(mse)).tolist()
         return values
 
     def state_dict(self) -> dict[str, Tensor]:
         """The curve so far, for a checkpoint."""
-        return {"mse": torch.stack(self._mse) if self._mse else torch.zeros(0)}
+        return {"mse": self._mse}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from a `state_dict`."""
-        self._mse = list(state["mse"].to(self._reference.device))
+        self._mse = state["mse"].to(self._reference.device)

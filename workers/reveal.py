@@ -21,8 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from workers.averaging import RunningAverage
+from workers.descent import descend
 from workers.networks import Network
 from workers.objective import Objective
+from workers.precision import Precision
+from workers.recording import Recorder, Steps
 
 
 class StateAtStop:
@@ -30,9 +34,14 @@ class StateAtStop:
 
     They are copied whenever an iteration is the best. Asking the device whether it is would stop a GPU's queue, so
     there the copy is a choice element by element.
+
+    Args:
+        network: the network of the fit.
+        asks: whether the device is asked, which on a CPU saves the copies.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, asks: bool) -> None:
+        self._asks = asks
         size = sum(parameter.numel() for parameter in network.parameters())
         device = next(network.parameters()).device
         self._kept = torch.zeros(3 * size, device=device)
@@ -40,8 +49,8 @@ class StateAtStop:
     @torch.no_grad()
     def take(self, network: Network, optimizer: Optimizer, when: Tensor) -> None:
         """Take the present state if ``when`` (a boolean scalar) is true."""
-        if when.device.type != "cpu":
-            self._kept = torch.where(when, torch.cat(_parts(network, optimizer)), self._kept)
+        if not self._asks:
+            torch.where(when, torch.cat(_parts(network, optimizer)), self._kept, out=self._kept)
         elif when:
             torch.cat(_parts(network, optimizer), out=self._kept)
 
@@ -79,18 +88,20 @@ class Beginning:
     """What a reveal begins with.
 
     Attributes:
-        average: the averaged output (1, C, H, W) at the stop, padded.
+        average: of the outputs (1, C, H, W) up to the stop, padded; it goes on.
         stop: the iteration of the stop, counted from 1.
         share: the share of ``stop`` that is to come, in (0, 1].
-        newest: the weight of the newest output in the running average after an iteration, as in the fit.
+        precision: that of the fit.
         operations: makes the context in which everything on the device is computed.
+        recorder: records the steps, or None.
     """
 
-    average: Tensor
+    average: RunningAverage
     stop: int
     share: float
-    newest: Callable[[int], float]
+    precision: Precision
     operations: Callable[[], AbstractContextManager[None]]
+    recorder: Recorder | None
 
 
 class Reveal:
@@ -111,7 +122,8 @@ class Reveal:
         self.network, self._optimizer, self._objective, self._beginning = network, optimizer, objective, beginning
         self.iteration = 0
         self.iterations = max(1, math.ceil(beginning.share * beginning.stop))
-        self._average = beginning.average.clone()
+        self._average = beginning.average
+        self.steps = Steps(self._step, objective, beginning.recorder)
 
     @property
     def finished(self) -> bool:
@@ -123,21 +135,30 @@ class Reveal:
 
         It is not a finite number where the fit has diverged.
         """
+        return self.launch(iterations)()
+
+    def launch(self, iterations: int) -> Callable[[], float]:
+        """Begin what `advance` does, and let a GPU do it; the function that is returned waits for it and ends it."""
+        iterations = min(iterations, self.iterations - self.iteration)
         with self._beginning.operations():
-            for _ in range(min(iterations, self.iterations - self.iteration)):
-                output = self.network(self._objective.input())
-                self._optimizer.zero_grad(set_to_none=True)
-                self._objective.loss(output).backward()  # type: ignore[no-untyped-call]
-                self._optimizer.step()
-                self.iteration += 1
-                newest = self._beginning.newest(self._beginning.stop + self.iteration)
-                self._average = self._average.lerp(output.detach(), newest)
-            return float(self._objective.held_out_error(self._average))
+            self.steps.run(iterations)
+        self.iteration += iterations
+        return self._settle
+
+    def _settle(self) -> float:
+        self.steps.wait()
+        with self._beginning.operations():
+            return float(self._objective.held_out_error(self._average.value))
+
+    def _step(self) -> Tensor:
+        """One iteration; the value that it leaves is the average's count."""
+        self._average.update(descend(self.network, self._optimizer, self._objective, self._beginning.precision))
+        return self._average.count
 
     def output(self) -> NDArray[np.float32] | None:
         """The averaged output (C, H, W); None where the fit has diverged."""
         height, width = self._objective.inside
-        output: NDArray[np.float32] = self._average[0, :, :height, :width].cpu().numpy().copy()
+        output: NDArray[np.float32] = self._average.value[0, :, :height, :width].cpu().numpy().copy()
         return output if np.isfinite(output).all() else None
 
     def state_dict(self) -> dict[str, Any]:
@@ -147,7 +168,7 @@ class Reveal:
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "generator": self._objective.state_dict(),
-            "average": self._average,
+            "average": self._average.value,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -156,4 +177,5 @@ class Reveal:
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._objective.load_state_dict(state["generator"])
-        self._average = state["average"].to(self._average.device)
+        self._average.go_on(state["average"], self._beginning.stop + self.iteration)
+        self.steps.forget()

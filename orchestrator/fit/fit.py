@@ -25,6 +25,7 @@ from orchestrator.run.layout import FitLayout
 from orchestrator.settings import Config
 from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.networks.cost import multiply_adds
+from workers.precision import Precision
 from workers.quality import PsnrObserver, psnr
 from workers.reveal import Reveal
 from workers.stopping import StoppingRule, rule_of
@@ -160,6 +161,7 @@ class _PreparedFit:
                 reveal=self._reveal(config, job),
                 # On a CPU every operation is deterministic, and the plain ones are faster.
                 deterministic=config.fit.deterministic and context.device != "cpu",
+                precision=Precision(config.fit.precision if context.device != "cpu" else "fp32"),
                 step=step_of(context, job, self.subject.network, self.subject.iterations),
             ),
             seed=self.subject.seed,

@@ -96,7 +96,7 @@ FIT_RECORDS = RecordFormat("the record of a fit", FitRecord, (same_fields,))
 class StepRecord:
     """The way in which all attempts at a fit compute their steps, by its name in `workers.networks.steps`."""
 
-    step: Literal["torch", "channels-last", "contiguous", "winograd"]
+    step: Literal["torch", "channels-last", "contiguous", "winograd", "graph"]
 
 
 STEP_RECORDS = RecordFormat("the way of a fit's steps", StepRecord, (same_fields,))

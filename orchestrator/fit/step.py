@@ -15,6 +15,9 @@ from workers.networks import Network, parameter_count
 from workers.networks.steps import Step, usual_step
 from workers.networks.trial import fastest_step, is_worth_a_trial
 
+_RECORDED = 5
+"""The first rules whose steps on a GPU are recorded and replayed."""
+
 _QUICK = 4
 """The first rules (`InputImage.rules`) whose steps on a CPU are not all PyTorch's own operations."""
 
@@ -35,10 +38,14 @@ def step_of(context: RunContext, job: FitJob, network: Network, iterations: int)
         network: Its network; it is left as it is.
         iterations: The largest number of iterations.
     """
-    if context.device != "cpu" or job.image.rules < _QUICK:
+    wanted = context.config.fit.step
+    if context.device != "cpu":
+        recorded = wanted in ("auto", Step.GRAPH) and job.image.rules >= _RECORDED
+        return Step.GRAPH if recorded else Step.TORCH
+    if job.image.rules < _QUICK:
         return Step.TORCH
-    if context.config.fit.step != "auto":
-        return Step(context.config.fit.step)
+    if wanted not in ("auto", Step.GRAPH):
+        return Step(wanted)
     sides = fitted_sides(context.config, job.fitted, job.view)
     if iterations < _LONG_FIT or not is_worth_a_trial(network, *sides):
         return usual_step(context.device)

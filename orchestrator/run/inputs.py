@@ -13,7 +13,7 @@ from orchestrator.store import Store
 from orchestrator.text import printable
 
 SPREAD_SUFFIX = ".tif"
-RULES = 4
+RULES = 5
 """The present rules by which files become pixels (docs/images.md) and pixels are fitted. Rules 0 are those of the first
 version.
 
@@ -22,7 +22,7 @@ the running average of a fit does not begin at the untrained output. By rules 3 
 equal has one channel, metadata are kept, noise is examined in all directions (docs/tasks.md), fits at full size end
 with all pixels (`workers.reveal`) and are stacked (`workers.stacking`), initial weights do not depend on the view, and
 hidden pixels have the shape of the holes in a user's mask. By rules 4 steps on a CPU are computed in a quicker way
-(`workers.networks.steps`), with other roundings.
+(`workers.networks.steps`), with other roundings. By rules 5 steps on a GPU are recorded and replayed.
 """
 
 _OF_CONTENT = re.compile(rf"(?s:.*/)?{IMAGES}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(?:\.[a-z0-9]{{1,8}})?")
@@ -91,9 +91,9 @@ def _first_rules(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "images": [{**image, "rules": 0} for image in value["images"]]}
 
 
-INPUTS = RecordFormat("the list of inputs", Inputs, (same_fields, _first_rules, same_fields, same_fields, same_fields))
+INPUTS = RecordFormat("the list of inputs", Inputs, (same_fields, _first_rules, *(same_fields,) * 4))
 """Format 0: the fields of format 1 without a number. Format 1: without the rules by which files are read. Formats 2 to
-4: the same fields, but their readers know no rules above 1, 2 and 3.
+5: the same fields, but their readers know no rules above 1, 2, 3 and 4.
 """
 
 

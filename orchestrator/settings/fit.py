@@ -64,11 +64,16 @@ class Fit(Section):
         description="on a GPU, use only operations that add in a fixed order: equal bytes on equal GPUs with equal"
         " versions, but slower; a CPU always does (docs/reliability.md)",
     )
-    step: Literal["auto", "torch", "channels-last", "contiguous", "winograd"] = Field(
+    step: Literal["auto", "torch", "channels-last", "contiguous", "winograd", "graph"] = Field(
         "auto",
-        description="the way to compute a step on a CPU; all agree to rounding. 'auto': long fits try them out and"
-        " record the fastest, so another run may come to other roundings; short ones take channels-last"
-        " (docs/performance.md)",
+        description="the way to compute a step; all agree to rounding. 'auto': on a CPU long fits try them out and"
+        " record the fastest, so another run may come to other roundings, and short ones take channels-last; a GPU"
+        " takes graph, and knows only that and torch (docs/performance.md)",
+    )
+    precision: Literal["tf32", "fp32", "bf16"] = Field(
+        "tf32",
+        description="on a GPU, the numbers of convolutions: TF32 as PyTorch has it, float32, or bfloat16 by autocast,"
+        " which needs less memory; a CPU always computes in float32 (docs/gpu.md)",
     )
     block: int = Field(50, ge=1, description="iterations between two looks at the clock; changes no result")
     checkpoint_s: float = Field(60, gt=0, description="seconds of work between checkpoints")

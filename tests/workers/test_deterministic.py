@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from workers import recording
 from workers.deterministic import deterministic_operations
 from workers.fitting import Fit, FitSettings
 from workers.networks import NAS_DIP, prior_of
@@ -89,8 +90,18 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.stack([0.5 + 0.4 * np.sin(rows + columns), 0.5 + 0.4 * np.cos(rows)]).astype(np.float32)
 
 
-def make_fit(prior: str, task: Task | None = None, *, device: str = "cpu", width: int = 4, **settings: Any) -> Fit:
-    """A fit with an observer; of 60 x 66 pixels, two channels."""
+def make_fit(
+    prior: str,
+    task: Task | None = None,
+    *,
+    device: str = "cpu",
+    width: int = 4,
+    settings: FitSettings | None = None,
+    recorder: recording.Recorder | None = None,
+    **others: Any,
+) -> Fit:
+    """A fit with an observer; of 60 x 66 pixels, two channels. Its settings, or those in which it is an ordinary one
+    of a GPU."""
     task, random = task or Denoise(25), np.random.default_rng(0)
     observed = task.simulate(picture(60, 66), random)
     sides = observed.pixels.shape[1:]
@@ -102,11 +113,11 @@ def make_fit(prior: str, task: Task | None = None, *, device: str = "cpu", width
         network,
         measurement,
         task.operator,
-        # The way of a GPU.
-        FitSettings(step=Step.TORCH, **settings),
+        settings or FitSettings(step=Step.TORCH, **others),
         seed=3,
         device=device,
         observers=[PsnrObserver(reference, device)],
+        recorder=recorder,
     )
 
 
@@ -294,7 +305,7 @@ def test_pytorchs_own_switches_are_on_during_a_deterministic_fit_and_then_as_bef
     assert seen == [before] * 4 + [(2, False)] * 4
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("prior", [*PRIORS, BICUBIC, f"315-{SKIPS}"])
 @pytest.mark.parametrize(
     "task", [Denoise(25), SuperResolve(4), Deblur(gaussian_kernel(1.0))], ids=lambda task: task.name

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from workers.correlation import CORRELATED
-from workers.fitting import Fit, FitDivergedError, FitResult, FitSettings, Observer
+from workers.fitting import Fit, FitDivergedError, FitResult, FitSettings
 from workers.networks import Network, build
 from workers.networks.blocks import initialise
 from workers.networks.priors import prior_of
 from workers.objective import Measurement
 from workers.operators import Blur, Downsample, Identity, Operator, gaussian_kernel, motion_kernel
-from workers.quality import PsnrObserver, psnr
+from workers.quality import Observer, PsnrObserver, psnr
 from workers.seeds import generator_of
 from workers.space import Candidate
 from workers.stopping import held_out_mask

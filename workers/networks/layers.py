@@ -123,14 +123,17 @@ def _folding(layer: nn.Module) -> tuple[Tensor | None, Tensor | None]:
 
 def prepare(network: nn.Module, step: Step) -> None:
     """Make a network compute its steps in a way, in place; its weights stay the same."""
+    operations = Step.TORCH if step is Step.GRAPH else step
     for layer in network.modules():
         if isinstance(layer, Convolution | Resize | NearestCell):
-            layer.step = step
+            layer.step = operations
     layout = torch.contiguous_format if step is Step.CONTIGUOUS else torch.channels_last
     network.to(memory_format=layout)  # type: ignore[call-overload]
 
 
 def differing_steps(network: nn.Module) -> list[Step]:
-    """Return the ways that differ for a network: without large convolutions of 3x3 WINOGRAD is CHANNELS_LAST."""
+    """Return the ways that differ for a network on a CPU, where GRAPH is TORCH: without large convolutions of 3x3
+    WINOGRAD is CHANNELS_LAST."""
     by_winograd = any(isinstance(layer, Convolution) and may_pay(layer.weight) for layer in network.modules())
-    return [step for step in Step if by_winograd or step is not Step.WINOGRAD]
+    same = {Step.GRAPH} if by_winograd else {Step.GRAPH, Step.WINOGRAD}
+    return [step for step in Step if step not in same]

@@ -12,14 +12,16 @@ class Step(StrEnum):
         CHANNELS_LAST: on channels-last memory, but for the gradients of weights of large convolutions.
         CONTIGUOUS: on contiguous memory.
         WINOGRAD: as CHANNELS_LAST, with large convolutions of 3x3 by Winograd's algorithm.
+        GRAPH: as TORCH; a GPU records a step and replays it (`workers.recording`).
     """
 
     TORCH = "torch"
     CHANNELS_LAST = "channels-last"
     CONTIGUOUS = "contiguous"
     WINOGRAD = "winograd"
+    GRAPH = "graph"
 
 
 def usual_step(device: str) -> Step:
     """The way that is taken where none was tried out: most small networks are fastest by it."""
-    return Step.CHANNELS_LAST if device == "cpu" else Step.TORCH
+    return Step.CHANNELS_LAST if device == "cpu" else Step.GRAPH

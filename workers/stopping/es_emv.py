@@ -34,7 +34,7 @@ class RunningVariance:
         # The variance starts at zero, which would be its own minimum: it counts only once the start's weight in mean
         # and variance, (1 - alpha)^t, has fallen below exp(-3), that is 5%.
         self._warm_up = math.ceil(3 / alpha)
-        self._seen = 0
+        self._seen = torch.zeros((), dtype=torch.int64, device=output_like.device)
         self._mean = torch.zeros_like(output_like)
         self._variance = torch.zeros((), dtype=output_like.dtype, device=output_like.device)
 
@@ -42,23 +42,22 @@ class RunningVariance:
     def update(self, output: Tensor) -> Tensor:
         """Take in the next output; returns the mean variance of its values (a scalar), infinity while it warms up."""
         self._seen += 1
-        if self._seen == 1:
-            self._mean = output.clone()
-        else:
-            deviation = output - self._mean
-            self._variance = (1 - self.alpha) * (self._variance + self.alpha * deviation.square().mean())
-            self._mean = self._mean + self.alpha * deviation
-        return self._variance if self._seen > self._warm_up else torch.full_like(self._variance, torch.inf)
+        first = self._seen == 1
+        deviation = output - self._mean
+        grown = (1 - self.alpha) * (self._variance + self.alpha * deviation.square().mean())
+        self._variance.copy_(torch.where(first, 0.0, grown))
+        torch.where(first, output, self._mean + self.alpha * deviation, out=self._mean)
+        return torch.where(self._seen > self._warm_up, self._variance, torch.inf)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that `load_state_dict` needs to continue as if nothing had happened."""
-        return {"seen": torch.tensor(self._seen), "mean": self._mean, "variance": self._variance}
+        return {"seen": self._seen, "mean": self._mean, "variance": self._variance}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from a `state_dict` of one made with the same arguments."""
-        self._seen = int(state["seen"])
-        self._variance = state["variance"].to(self._mean.device)
-        self._mean = state["mean"].to(self._mean.device)
+        self._seen.copy_(state["seen"])
+        self._variance.copy_(state["variance"])
+        self._mean.copy_(state["mean"])
 
 
 class ExponentialVarianceRule(StoppingRule):

@@ -33,7 +33,7 @@ class WindowedVariance:
         self.window = window
         self.stride = stride
         windows = window // stride
-        self._seen = 0
+        self._seen = torch.zeros((), dtype=torch.int64, device=output_like.device)
         self._means = torch.zeros((windows, *output_like.shape), dtype=output_like.dtype, device=output_like.device)
         self._sums = torch.zeros(windows, dtype=output_like.dtype, device=output_like.device)
 
@@ -41,30 +41,26 @@ class WindowedVariance:
     def update(self, output: Tensor) -> Tensor:
         """Take in the next output; returns the variance (a scalar, per value), infinity where no window ends."""
         variance = torch.full_like(self._sums[0], torch.inf)
-        for index in range(len(self._means)):
+        for index, (mean, total) in enumerate(zip(self._means, self._sums, strict=True)):
+            # A window that has not begun is computed, too, and begins anew with its first output.
             before = self._seen - index * self.stride
-            if before < 0:
-                break
             count = before % self.window + 1
-            if count == 1:
-                self._means[index] = output
-                self._sums[index] = 0
-            else:
-                deviation = output - self._means[index]
-                self._means[index] += deviation / count
-                self._sums[index] += deviation.square().mean() * ((count - 1) / count)
-            if count == self.window:
-                variance = self._sums[index] / self.window
+            deviation = output - mean
+            grown = total + deviation.square().mean() * ((count - 1).double() / count).to(total.dtype)
+            torch.where(count == 1, output, mean + deviation / count, out=mean)
+            total.copy_(torch.where(count == 1, 0.0, grown))
+            ends = (before >= 0) & (count == self.window)
+            variance = torch.where(ends, total / self.window, variance)
         self._seen += 1
         return variance
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that `load_state_dict` needs to continue as if nothing had happened."""
-        return {"seen": torch.tensor(self._seen), "means": self._means.clone(), "sums": self._sums.clone()}
+        return {"seen": self._seen, "means": self._means, "sums": self._sums}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from a `state_dict` of one made with the same arguments."""
-        self._seen = int(state["seen"])
+        self._seen.copy_(state["seen"])
         self._means.copy_(state["means"])
         self._sums.copy_(state["sums"])
 

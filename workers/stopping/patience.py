@@ -11,6 +11,8 @@ class Patience:
     argmin(e_f..e_t) >= patience, and its answer is the output at the argmin. A criterion that is not finite is never
     the least, so one that is infinite while it warms up neither stops a fit nor is its result.
 
+    Everything changes in place, so that a GPU can record an update and replay it.
+
     Attributes:
         best_criterion: the least criterion so far; infinity before the first finite one.
         best_iteration: its iteration, counted from 1; 0 before the first finite one.
@@ -28,14 +30,14 @@ class Patience:
         self.best_output = torch.zeros_like(output)
 
     @torch.no_grad()
-    def update(self, iteration: int, criterion: Tensor, output: Tensor) -> None:
+    def update(self, iteration: int | Tensor, criterion: Tensor, output: Tensor) -> None:
         """Take in the criterion (a scalar tensor) and the output of ``iteration``, counted from 1."""
         better = torch.isfinite(criterion) & (criterion < self.best_criterion) & ~self.stopped
-        self.best_criterion = torch.where(better, criterion, self.best_criterion)
-        self.best_iteration = torch.where(better, iteration, self.best_iteration)
-        self.best_output = torch.where(better, output, self.best_output)
+        self.best_criterion.copy_(torch.where(better, criterion, self.best_criterion))
+        self.best_iteration.copy_(torch.where(better, iteration, self.best_iteration))
+        torch.where(better, output, self.best_output, out=self.best_output)
         begun = self.best_iteration > 0
-        self.stopped = self.stopped | (begun & (iteration - self.best_iteration >= self.patience))
+        self.stopped |= begun & (iteration - self.best_iteration >= self.patience)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything `load_state_dict` needs to go on as if nothing had happened."""
@@ -44,4 +46,4 @@ class Patience:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from a `state_dict`."""
         for name, value in state.items():
-            setattr(self, name, value.to(self.best_output.device))
+            getattr(self, name).copy_(value)

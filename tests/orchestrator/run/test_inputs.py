@@ -21,7 +21,7 @@ def test_a_list_of_an_older_version_keeps_the_rules_by_which_its_files_were_read
         older = {key: each for key, each in value.items() if key != "format"} | ({"format": 1} if number else {})
         (image,) = INPUTS.from_json(json.dumps(older)).images
         assert image.rules == 0
-    for number in (2, 3, 4):
+    for number in (2, 3, 4, 5):
         value["images"][0]["rules"] = number - 1
         assert INPUTS.from_json(json.dumps(value | {"format": number})).images[0].rules == number - 1
     assert INPUTS.from_json(INPUTS.to_json(Inputs([IMAGE], []))).images[0].rules == RULES
