@@ -21,6 +21,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def duration(seconds: float) -> str:
+    """Seconds for people: ``8 s``, ``3 min 20 s``, ``2 h 05 min``, ``4 d 3 h``."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
+    if whole < 60:
+        return f"{whole} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{hours} h {minutes_left:02} min" if hours < 48 else f"{days} d {hours_left} h"
+
+
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A table with a header; None is empty.
 

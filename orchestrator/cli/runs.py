@@ -4,10 +4,10 @@ import argparse
 import json
 
 from orchestrator.cli.common import store_of
-from orchestrator.cli.shown.units import duration, size_of
+from orchestrator.cli.shown.units import size_of
 from orchestrator.keep.sizes import sizes
 from orchestrator.run.record import list_runs
-from orchestrator.text import counted, printable
+from orchestrator.text import counted, duration, printable
 
 _SHOWN = 100
 

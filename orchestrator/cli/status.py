@@ -4,12 +4,11 @@ import argparse
 import json
 
 from orchestrator.cli.common import store_of
-from orchestrator.cli.shown.units import duration
 from orchestrator.run.attempt import machines_of
 from orchestrator.run.layout import RunLayout
 from orchestrator.run.record import RunRecord, read_run
 from orchestrator.run.versions import mixture
-from orchestrator.text import printable
+from orchestrator.text import duration, printable
 
 EXAMPLES = """\
 examples:

@@ -7,6 +7,7 @@ from orchestrator.drive.cluster import joined_ray, resolve_on_cluster
 from orchestrator.drive.driver import Outcome, execute
 from orchestrator.drive.handover import Cluster, Job, bring_over, check_reachable_from_machines, hand_over
 from orchestrator.errors import UserMistakeError
+from orchestrator.plan.advice import advice_at_start
 from orchestrator.plan.make import resolve_here
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.request import Request
@@ -49,6 +50,7 @@ def drive_here(request: Request, listener: Listener, *, address: str | None, das
         # Before anything starts, make sure that the store can do all that a run needs.
         check_store(request.store, probe_key())
         _note_sizing(plan, listener)
+        _note_length(request, plan, listener)
         listener.note("starting Ray ...")
         return execute(request.store, plan, listener, dashboard=dashboard)
     with joined_ray(address):
@@ -71,6 +73,8 @@ def begin_in_background(request: Request, listener: Listener, *, address: str | 
     # Only the driver joins the cluster, so its machines are not known here.
     plan = request.plan(resolve_here if address is None else None)
     after = _make_ready(request.store, plan, listener)
+    if address is None:
+        _note_length(request, plan, listener)
     bring_over(request.store, plan, listener)
     driver = drive_in_background(
         request.store, plan.run, plan.driver_settings, after=after, address=address, dashboard=dashboard
@@ -119,3 +123,10 @@ def _make_ready(store: Store, plan: Plan, listener: Listener) -> int:
 def _note_sizing(plan: Plan, listener: Listener) -> None:
     if plan.sizing is not None and plan.sizing.effort is not None:
         listener.note(f"effort {plan.sizing.effort}: {plan.sizing.why}")
+
+
+def _note_length(request: Request, plan: Plan, listener: Listener) -> None:
+    """Say what would do instead of a run that takes longer than a day on this machine."""
+    advice = advice_at_start(request, plan)
+    if advice is not None:
+        listener.note(advice.sentence)

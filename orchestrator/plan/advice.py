@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from orchestrator.plan.estimate import Estimate, estimate
+from orchestrator.plan.estimate import Estimate, estimate, most_seconds
 from orchestrator.plan.make import Resolve, resolve_here
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.request import NewRun, Request
 from orchestrator.settings.effort import EFFORTS, Effort
+from orchestrator.text import duration
 
 DAY_S = 86_400.0
 
@@ -36,6 +37,19 @@ class Advice:
         """Whether the run takes a day at most with that effort."""
         return self.effort_seconds <= DAY_S
 
+    @property
+    def sentence(self) -> str:
+        """How long it takes, and what would do instead."""
+        ways = []
+        if self.effort is not None:
+            within = "" if self.is_effort_enough else "still "
+            ways.append(f"--effort {self.effort} takes {within}at most {duration(self.effort_seconds)}")
+        if self.machines is not None:
+            ways.append(f"{self.machines} machines like this one take at most a day (docs/clusters.md)")
+        if not ways:
+            ways.append("faster machines would do, such as those with a GPU, or smaller sizes (docs/tasks.md)")
+        return f"this takes at most {duration(self.seconds)} on this machine: {'; '.join(ways)}"
+
 
 def advise(here: Estimate, smaller: Iterator[tuple[Effort, Estimate]]) -> Advice | None:
     """Say what would do instead of a run that takes longer than a day; None if it does not.
@@ -62,6 +76,18 @@ def advice_for(request: Request, plan: Plan, here: Estimate, resolve: Resolve = 
     """
     smaller = _smaller(request, plan, resolve) if isinstance(request, NewRun) else iter(())
     return advise(here, smaller)
+
+
+def advice_at_start(request: Request, plan: Plan) -> Advice | None:
+    """The advice for a run that is about to begin on this machine. Nothing is timed where counting shows that the run
+    takes a day at most on any.
+    """
+    # What is resumed has been begun in spite of advice, and is partly done.
+    if not isinstance(request, NewRun) or plan.continued is not None or not plan.images:
+        return None
+    if most_seconds(plan) <= DAY_S:
+        return None
+    return advice_for(request, plan, estimate(plan, request.store))
 
 
 def _smaller(request: NewRun, plan: Plan, resolve: Resolve) -> Iterator[tuple[Effort, Estimate]]:

@@ -1,6 +1,7 @@
 """Estimate from a few timed steps how long a run will take here; a dry run shows it with the plan."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import median
@@ -20,7 +21,9 @@ from orchestrator.score.bank import bank_of, missing_parts
 from orchestrator.store import Store
 from workers.fingerprints import BankSpec, compute_bank
 from workers.fitting import Fit, FitSettings
+from workers.networks.cost import prior_multiply_adds
 from workers.networks.priors import prior_of
+from workers.networks.search import SMALLEST_SIDE
 from workers.objective import Measurement
 from workers.operators import Identity, Operator
 from workers.recording import WARM_UP
@@ -32,6 +35,9 @@ from workers.views import padded_side, view_size
 _SIDES = (64, 128)
 _STEPS = 4
 _NETWORKS = 3
+_LEAST_SPEED = 1e9
+"""Multiply-adds a second that a thread does at least: the slowest steps measured did six times as many
+(docs/performance.md)."""
 
 
 @dataclass(frozen=True)
@@ -93,20 +99,21 @@ def _seconds_per_fingerprint(candidates: list[Candidate], spec: BankSpec, operat
     return (time.perf_counter() - started) / len(candidates) * spec.draws
 
 
-def estimate(plan: Plan, store: Store) -> Estimate:
-    """Time a few steps of a few candidates at two sizes and extrapolate linearly to the plan's images.
+def _timed_candidates(plan: Plan) -> list[Candidate]:
+    return candidates_of(plan.config)[:_NETWORKS] if plan.candidates else []
 
-    The estimate is for the device at hand that the plan would use.
+
+def _fits(plan: Plan, seconds: Callable[[str, int], float]) -> tuple[float, float]:
+    """How long one trial would need for all fits, and the longest chain of fits that wait for each other.
+
+    ``seconds`` are those of an iteration of a network, by its name, on a square of so many restored pixels a side.
     """
-    config = plan.config
-    device: Literal["cpu", "cuda"] = "cpu" if plan.resources is None else plan.resources.device
-    torch.set_num_threads(min(config.resources.threads, cpu_count()))
-    candidates = candidates_of(config)[:_NETWORKS] if plan.candidates else []
+    config, candidates = plan.config, _timed_candidates(plan)
     scale = config.task.scale
 
     @cache
     def timed(name: str) -> tuple[float, ...]:
-        return tuple(_seconds_per_iteration(plan, name, side, device) for side in _SIDES)
+        return tuple(seconds(name, side) for side in _SIDES)
 
     def iteration(arm: Arm, height: int, width: int) -> float:
         names = arm.all_networks or [candidate.id for candidate in candidates]
@@ -139,6 +146,20 @@ def estimate(plan: Plan, store: Store) -> Estimate:
             chains = steps * iteration(lottery, image.height, image.width)
             fit_seconds += chains
             longest = max(longest, chains / sum(arm.size for arm in plan.arms if arm.is_lottery))
+    return fit_seconds * plan.count / max(1, len(plan.images)), longest
+
+
+def estimate(plan: Plan, store: Store) -> Estimate:
+    """Time a few steps of a few candidates at two sizes and extrapolate linearly to the plan's images.
+
+    The estimate is for the device at hand that the plan would use. Images whose files have not been looked at yet are
+    taken to be like those that have.
+    """
+    config = plan.config
+    device: Literal["cpu", "cuda"] = "cpu" if plan.resources is None else plan.resources.device
+    torch.set_num_threads(min(config.resources.threads, cpu_count()))
+    candidates = _timed_candidates(plan)
+    fit_seconds, longest = _fits(plan, lambda name, side: _seconds_per_iteration(plan, name, side, device))
     banks = {spec for image in plan.images if (spec := bank_of(config, image)) is not None}
     score_seconds = 0.0
     for spec in banks:
@@ -150,3 +171,14 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     if device == "cuda":
         parallel = min(parallel, max(1, torch.cuda.device_count()))
     return Estimate(score_seconds, fit_seconds, parallel, longest, device)
+
+
+def most_seconds(plan: Plan) -> float:
+    """A bound of the time that the fits of a plan take on any CPU, counted and not timed."""
+    width, channels = plan.config.network.width, plan.images[0].channels
+    depth = plan.config.network.input_depth(channels)
+
+    def slowly(name: str, side: int) -> float:
+        return prior_multiply_adds(name, channels, width, depth) * (side / SMALLEST_SIDE) ** 2 / _LEAST_SPEED
+
+    return _fits(plan, slowly)[0] / (plan.resources.parallel if plan.resources else 1)

@@ -101,6 +101,7 @@ def write_report(
         lottery=_lottery(store, layout, rows, figures, lotteries),
         unreadable=unreadable,
         mixed=mixture(machines_of(store, layout)),
+        spent=_spent(record),
     )
     written = {layout.report}
     for file, page in render_results(report):
@@ -128,6 +129,14 @@ def _decision(store: Store, key: str) -> dict[str, Any] | None:
 def _weight(shown: ImageReport) -> int:
     made = [png for arm in shown.arms for png in (arm.restored, arm.mean, arm.spread)]
     return sum(len(png) for png in [shown.degraded, shown.reference, *made] if png is not None)
+
+
+def _spent(record: RunRecord) -> str | None:
+    """The hours that a run has used, and their price, in words."""
+    hours = record.usage.get("machine_hours", 0.0)
+    if not hours:
+        return None
+    return f"{hours:.3g} machine hours" + ("" if record.cost is None else f", at a cost of {record.cost:.2f}")
 
 
 def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: Sequence[Row]) -> ImageReport | None:

@@ -134,6 +134,7 @@ class RunReport:
         lottery: The lottery tickets; None where none were drawn.
         unreadable: What could not be read, a line each.
         mixed: Which versions the run is made with, if with several.
+        spent: The machine hours that it has used, and their price if that is known; None where they are not known.
     """
 
     run: str
@@ -150,6 +151,7 @@ class RunReport:
     lottery: LotteryReport | None = None
     unreadable: Sequence[str] = ()
     mixed: str | None = None
+    spent: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.shown.units import duration
 from orchestrator.run.progress import Stage
-from orchestrator.text import printable
+from orchestrator.text import duration, printable
 
 PLAIN_EVERY_S = 10.0
 

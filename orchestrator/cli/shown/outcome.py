@@ -5,14 +5,13 @@ from collections.abc import Sequence
 
 from orchestrator.cli.common import command_for
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.shown.units import duration
 from orchestrator.figures.worth import sentence, worth_of
 from orchestrator.run.inputs import image_ids
 from orchestrator.run.layout import Restored, RunLayout
 from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState
 from orchestrator.store import Store
-from orchestrator.text import counted
+from orchestrator.text import counted, duration
 
 _ARMS_LISTED = 9
 

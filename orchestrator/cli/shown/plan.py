@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.shown.units import duration, size_of
+from orchestrator.cli.shown.units import size_of
 from orchestrator.store import Store
-from orchestrator.text import counted, printable
+from orchestrator.text import counted, duration, printable
 
 if TYPE_CHECKING:
     from orchestrator.arms.arm import Arm
@@ -121,28 +121,15 @@ def plan_object(plan: "Plan", store: Store, config_name: str, forecast: Forecast
         "gpu_hours": forecast.time.gpu_hours,
         "store_bytes": forecast.store_bytes,
         "cost": None if price is None else forecast.time.cost(price),
-        "advice": None if forecast.advice is None else advice_of(forecast.advice),
+        "advice": None if forecast.advice is None else forecast.advice.sentence,
     }
-
-
-def advice_of(advice: "Advice") -> str:
-    """What would do instead of a run that takes longer than a day, in a sentence."""
-    ways = []
-    if advice.effort is not None:
-        within = "" if advice.is_effort_enough else "still "
-        ways.append(f"--effort {advice.effort} takes {within}at most {duration(advice.effort_seconds)}")
-    if advice.machines is not None:
-        ways.append(f"{advice.machines} machines like this one take at most a day (docs/clusters.md)")
-    if not ways:
-        ways.append("faster machines would do, such as those with a GPU, or smaller sizes (docs/tasks.md)")
-    return f"this takes at most {duration(advice.seconds)} on this machine: {'; '.join(ways)}"
 
 
 def print_plan(plan: "Plan", store: Store, config_name: str, forecast: Forecast) -> None:
     """Print the work of a plan, and how long it would take."""
     config, expected = plan.config, forecast.time
     if forecast.advice is not None:
-        print(f"long        {advice_of(forecast.advice)}")
+        print(f"long        {forecast.advice.sentence}")
     sizes = Counter(f"{image.width}x{image.height}x{image.channels}" for image in plan.images)
     shown = ", ".join(f"{count} of {size}" if count > 1 else size for size, count in sizes.most_common(_SHOWN))
     more = f" and {len(sizes) - _SHOWN} more sizes" if len(sizes) > _SHOWN else ""

@@ -1,17 +1,4 @@
-"""Figures for people: durations, clock times, sizes, decibels."""
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: ``8 s``, ``3 min 20 s``, ``2 h 05 min``, ``4 d 3 h``."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes_left = divmod(minutes, 60)
-    days, hours_left = divmod(hours, 24)
-    if whole < 60:
-        return f"{whole} s"
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{hours} h {minutes_left:02} min" if hours < 48 else f"{days} d {hours_left} h"
+"""Figures for people: clock times, sizes, decibels."""
 
 
 def clock_time(seconds: float) -> str:

@@ -12,7 +12,7 @@ import pytest
 from orchestrator import __version__
 from orchestrator.cli import COMMANDS, main
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.shown.units import decibels, duration
+from orchestrator.cli.shown.units import decibels
 from orchestrator.drive.following import Followed
 from orchestrator.drive.handover import Job
 from orchestrator.errors import UserMistakeError
@@ -23,6 +23,7 @@ from orchestrator.run.record import RunRecord
 from orchestrator.run.rows import Row, RowState, rows_to_json
 from orchestrator.run.versions import project_version
 from orchestrator.store import LocalStore
+from orchestrator.text import duration
 from tests.orchestrator.conftest import CANDIDATES, ELSEWHERE, Encoded, leave_run
 
 ROW = Row("a.png", "isnas-dip-blind", RowState.RESTORED, candidate=CANDIDATES[0], stop_iteration=5, seconds=8.0)

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,14 @@ def test_what_cannot_be_read_is_left_out_of_the_page_which_says_why(tmp_path: Pa
     for why in ("rows/x.json is damaged", "cohort: ", "has format 9", "one.json is damaged"):
         assert why in page
     assert "3 more images have their results in the table above" in page
+
+
+def test_the_page_says_what_a_run_has_cost(store: Store) -> None:
+    put_inputs(store, ["a"])
+    put_image(store, "a", [restored("a")])
+    used = replace(record(), usage={"machine_hours": 1.25})
+    for price, said in ((None, "1.25 machine hours."), (2.0, "1.25 machine hours, at a cost of 2.50.")):
+        write(store, replace(used, config={**used.config, "resources": {"price_per_hour": price}}), [restored("a")])
+        assert f"The run took {said}" in page(store)
+    write(store, record(), [restored("a")])
+    assert "machine hours" not in page(store)
