@@ -22,7 +22,6 @@ from benchmarks.pool import RANDOM, networks, parser_of
 from benchmarks.scenes import Figures, Scene
 from orchestrator.figures.learnt import learn_models, predict
 from orchestrator.figures.portfolio import PastFit, greedy
-from orchestrator.settings.portfolio import ANY
 from workers.features import features_of
 from workers.networks.priors import NAS_DIP, draws_of
 from workers.quality import psnr
