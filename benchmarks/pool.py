@@ -26,6 +26,7 @@ from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.networks.cost import multiply_adds
 from workers.networks.priors import NAS_DIP, draws_of, prior_of
 from workers.objective import Measurement
+from workers.quality import PsnrObserver, psnr
 from workers.seeds import generator_of, seed_of
 from workers.space import sample_candidates
 from workers.tasks import Denoise, Inpaint, Observation, SuperResolve, Task
@@ -49,29 +50,6 @@ def networks(width: int) -> tuple[str, ...]:
     inpaint = NAS_DIP["inpaint"]
     known = (*draws_of("dip", 3), *draws_of(inpaint, 2), NAS_DIP["denoise"], NAS_DIP["super-resolve"])
     return (*known, "107-0110010001110110101000000", *(candidate.id for candidate in drawn))
-
-
-class ErrorCurve:
-    """Observes the squared error of the averaged output to the clean picture, after every iteration."""
-
-    def __init__(self, clean: np.ndarray, device: str) -> None:
-        self._clean, self._errors = torch.from_numpy(clean).to(device), list[torch.Tensor]()
-
-    def __call__(self, average: torch.Tensor) -> None:
-        """Take in an average (1, C, H, W)."""
-        _, height, width = self._clean.shape
-        self._errors.append((average[0, :, :height, :width] - self._clean).square().mean())
-
-    def psnr(self) -> np.ndarray:
-        """PSNR after every iteration, in dB."""
-        return -10 * torch.log10(torch.stack(self._errors).double()).cpu().numpy()
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Nothing: these fits are not interrupted."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Nothing likewise."""
 
 
 def observed(task: str, picture: str, side: int) -> tuple[np.ndarray, Observation, Measurement]:
@@ -103,7 +81,7 @@ def fitted(options: argparse.Namespace, task: str, picture: str, network: str) -
         channels, options.width, input_channels=3, generator=generator_of("pool weights", picture, network)
     )
     cost = multiply_adds(built, *(padded_side(side) for side in clean.shape[1:]))
-    curve = ErrorCurve(clean, options.device)
+    curve = PsnrObserver(clean, options.device)
     settings = FitSettings(options.iterations, patience=options.patience, average=options.average)
     fit = Fit(
         built,
@@ -130,7 +108,7 @@ def fitted(options: argparse.Namespace, task: str, picture: str, network: str) -
         "delivered": delivered,
         "held_out_error": np.array(np.nan if result.held_out_error is None else result.held_out_error),
         "held_out_curve": np.array(result.held_out_curve, np.float32),
-        "psnr_curve": curve.psnr()[: result.iterations].astype(np.float32),
+        "psnr_curve": np.array(curve.curve()[: result.iterations], np.float32),
         "stop": np.array(result.stop_iteration),
         "iterations": np.array(iterations),
         "multiply_adds": np.array(cost * iterations),
@@ -171,8 +149,6 @@ def kept(options: argparse.Namespace, task: str, picture: str) -> dict[str, dict
 
 def listed(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row for each finished fit."""
-    from workers.quality import psnr  # noqa: PLC0415
-
     for task in options.tasks:
         for picture in options.pictures:
             clean, observation, _ = observed(task, picture, options.side)

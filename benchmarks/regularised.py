@@ -68,9 +68,13 @@ class Watch:
     def __init__(self, denoised: Denoised) -> None:
         self._denoised = denoised
 
-    def __call__(self, average: Tensor) -> None:
-        """Take in an average (1, C, H, W)."""
+    def __call__(self, average: Tensor) -> Tensor:
+        """Take in an average (1, C, H, W); there is no figure of it."""
         self._denoised.observe(average)
+        return average.new_zeros(())
+
+    def keep(self, figures: Tensor) -> None:
+        """Nothing is kept."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Nothing: these fits are not interrupted."""
