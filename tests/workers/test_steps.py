@@ -1,3 +1,5 @@
+from functools import cache
+
 import pytest
 import torch
 
@@ -25,12 +27,17 @@ def gradients(network: Network, step: Step) -> list[torch.Tensor]:
     return [output.detach(), *(parameter.grad for parameter in network.parameters() if parameter.grad is not None)]
 
 
+@cache
+def pytorchs(name: str) -> list[torch.Tensor]:
+    return gradients(network_of(name), Step.TORCH)
+
+
 @pytest.mark.parametrize("step", [step for step in Step if step is not Step.TORCH])
 @pytest.mark.parametrize(
     "name", OF_EVERY_KIND + [f"{cell}-1000010110000000000000000" for cell in valid_upsamplers()[::9]]
 )
 def test_all_ways_agree_for_a_network_to_rounding(name: str, step: Step) -> None:
-    theirs, ours = (gradients(network_of(name), each) for each in (Step.TORCH, step))
+    theirs, ours = pytorchs(name), gradients(network_of(name), step)
     assert len(ours) == len(theirs)
     for found, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
