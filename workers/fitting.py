@@ -159,7 +159,7 @@ class Fit:
         if recorder is None and step is Step.GRAPH and self.device.type == "cuda":
             recorder = CudaRecorder(self.device)
         self._recorder = recorder
-        self.steps = Steps(self._step, self._objective, recorder)
+        self.steps = Steps(self._objective, recorder)
         image = torch.zeros(self._objective.size, device=self.device)
         self._average = RunningAverage(image, settings.average, debias=settings.debias)
         self._rule = RULES[settings.stopping]
@@ -190,7 +190,7 @@ class Fit:
         """Begin what `advance` does, and let a GPU do it; the function that is returned waits for it and ends it."""
         iterations = min(iterations, self.settings.iterations - self.iteration)
         with self._operations():
-            figures = self.steps.run(iterations)
+            figures = self.steps.run(self._step, iterations)
         self.iteration += iterations
         return partial(self._settle, figures)
 
@@ -330,8 +330,8 @@ class Fit:
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._objective.load_state_dict(state["generator"])
-        if state["average"] is not None:
-            self._average.go_on(state["average"], self.iteration)
+        average = torch.zeros_like(self._average.value) if state["average"] is None else state["average"]
+        self._average.go_on(average, self.iteration)
         self.steps.forget()
         self._stopping.load_state_dict(state["stopping"])
         self._steady.load_state_dict(state["steady"])

@@ -76,24 +76,34 @@ class Steps:
     Where recording fails, they go on from Python.
 
     Args:
-        step: one iteration; returns a tensor of values to keep.
-        objective: the only source of the step's random numbers.
+        objective: the only source of the steps' random numbers.
         recorder: records the step; None starts all from Python.
 
     Attributes:
         failure: why the step could not be recorded; None if it could, or nobody tried.
     """
 
-    def __init__(self, step: Callable[[], Tensor], objective: Objective, recorder: Recorder | None) -> None:
-        self._step, self._objective, self._recorder = step, objective, recorder
+    def __init__(self, objective: Objective, recorder: Recorder | None) -> None:
+        self._objective, self._recorder = objective, recorder
         self._recorded: tuple[Callable[[], None], Tensor] | None = None
         self._done = 0
         self.failure: str | None = None
 
-    def run(self, steps: int) -> list[Tensor]:
-        """Put so many steps into the device's queue; returns the values of each."""
+    def run(self, step: Callable[[], Tensor], times: int) -> list[Tensor]:
+        """Put a step, always the same, into the device's queue so many times.
+
+        It is not kept: what it belongs to would have a part that refers back to it, and would leave its memory to the
+        garbage collector.
+
+        Args:
+            step: one iteration; returns a tensor of values to keep.
+            times: how often.
+
+        Returns:
+            The values of each time.
+        """
         with nullcontext() if self._recorder is None else self._recorder.beside():
-            return [self._next() for _ in range(steps)]
+            return [self._next(step) for _ in range(times)]
 
     def wait(self) -> None:
         """Wait until the device has done them."""
@@ -104,21 +114,21 @@ class Steps:
         """Forget the recorded step, which holds its memory: the tensors that it changes are replaced by others."""
         self._recorded, self._done = None, 0
 
-    def _next(self) -> Tensor:
+    def _next(self, step: Callable[[], Tensor]) -> Tensor:
         if self._recorder is not None and self._recorded is None and self._done == WARM_UP and self.failure is None:
-            self._record(self._recorder)
+            self._record(step, self._recorder)
         if self._recorded is not None:
             replay, values = self._recorded
             replay()
             # The next step writes to the same memory.
             return values.clone()
         self._done = min(self._done + 1, WARM_UP)
-        return self._step()
+        return step()
 
-    def _record(self, recorder: Recorder) -> None:
+    def _record(self, step: Callable[[], Tensor], recorder: Recorder) -> None:
         noise = self._objective.state_dict()
         try:
-            self._recorded = recorder.record(self._step, self._objective.generator)
+            self._recorded = recorder.record(step, self._objective.generator)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

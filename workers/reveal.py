@@ -123,7 +123,7 @@ class Reveal:
         self.iteration = 0
         self.iterations = max(1, math.ceil(beginning.share * beginning.stop))
         self._average = beginning.average
-        self.steps = Steps(self._step, objective, beginning.recorder)
+        self.steps = Steps(objective, beginning.recorder)
 
     @property
     def finished(self) -> bool:
@@ -141,7 +141,7 @@ class Reveal:
         """Begin what `advance` does, and let a GPU do it; the function that is returned waits for it and ends it."""
         iterations = min(iterations, self.iterations - self.iteration)
         with self._beginning.operations():
-            self.steps.run(iterations)
+            self.steps.run(self._step, iterations)
         self.iteration += iterations
         return self._settle
 

@@ -1,7 +1,7 @@
 """Run work in blocks of iterations, with progress reports and checkpoints."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from orchestrator.errors import DamagedError, NodeLeavingError, NotFoundError
 from orchestrator.fit.checkpoint import Resumable, take_up, to_bytes
@@ -59,13 +59,21 @@ class BlockRunner:
         self._started = self._saved = self._clock()
 
     def run(self, work: Resumable, last: int, finished: Callable[[], bool]) -> None:
-        """Advance the work until it is finished or has reached iteration ``last``.
+        """Do what `blocks` does, without a pause."""
+        for _ in self.blocks(work, last, finished):
+            pass
+
+    def blocks(self, work: Resumable, last: int, finished: Callable[[], bool]) -> Iterator[None]:
+        """Advance the work until it is finished or has reached iteration ``last``. Pause in every block once it has
+        begun: a GPU does it meanwhile, and blocks of other works can begin.
 
         Raises:
             NodeLeavingError: the machine is being taken away; there is a checkpoint.
         """
         while not finished() and work.iteration < last:
-            error = work.advance(min(self.block, last - work.iteration))
+            settle = work.launch(min(self.block, last - work.iteration))
+            yield
+            error = settle()
             self._on_progress(work.iteration, error)
             leaving = self._must_leave()
             due = self._clock() - self._saved >= self._checkpoint_s

@@ -27,8 +27,9 @@ class Resumable(Protocol):
 
     iteration: int
 
-    def advance(self, iterations: int) -> float:
-        """Do at most so many more iterations; return the error that progress reports show."""
+    def launch(self, iterations: int) -> Callable[[], float]:
+        """Begin at most so many more iterations; the function that is returned ends them and returns the error that
+        progress reports show."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state."""

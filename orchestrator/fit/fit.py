@@ -6,8 +6,9 @@ Nothing here knows Ray.
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from traceback import clear_frames
 
 import numpy as np
 
@@ -45,6 +46,10 @@ def stopping_of(config: Config) -> StoppingRule:
     return rule_of(config.fit.stopping, correlated=config.task.kind.correlated_noise)
 
 
+Fitting = Generator[None, None, FitRecord]
+"""A fit under way: it pauses in every block, while a GPU does it, and returns its record."""
+
+
 def run_fit(
     context: RunContext,
     job: FitJob,
@@ -74,6 +79,50 @@ def run_fit(
         ImageRejectedError: the image cannot be used.
         NodeLeavingError: ``must_leave`` returned True; the fit can resume elsewhere from its checkpoint.
     """
+    fitting = fit_in_blocks(
+        context, job, subject_of, problem=problem, on_progress=on_progress, must_leave=must_leave, clock=clock
+    )
+    while True:
+        try:
+            next(fitting)
+        except StopIteration as end:
+            record: FitRecord = end.value
+            return record
+
+
+def side_by_side(fittings: Sequence[Fitting]) -> list[FitRecord | Exception]:
+    """Do fits together: each begins its next block while a GPU still does those of the others.
+
+    Returns:
+        What became of each: its record, or why there is none. One that fails does not disturb the others.
+    """
+    results: dict[int, FitRecord | Exception] = {}
+    while len(results) < len(fittings):
+        for place, fitting in enumerate(fittings):
+            if place not in results:
+                try:
+                    next(fitting)
+                except StopIteration as end:
+                    results[place] = end.value
+                except Exception as error:
+                    # Its traceback would keep what the fit had in memory, beside the others.
+                    for each in (error, error.__context__):
+                        clear_frames(None if each is None else each.__traceback__)
+                    results[place] = error
+    return [results[place] for place in range(len(fittings))]
+
+
+def fit_in_blocks(
+    context: RunContext,
+    job: FitJob,
+    subject_of: Callable[[], Subject],
+    *,
+    problem: Problem | None = None,
+    on_progress: Callable[[int, float], None] = lambda iteration, error: None,
+    must_leave: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Fitting:
+    """Do what `run_fit` does, with a pause in every block."""
     keys = fit_keys(context, job)
     if job.tile is not None:
         # Once the tiles are one image, the fits that it was made of may be gone.
@@ -89,7 +138,8 @@ def run_fit(
         context.store.delete(keys.result)
     with share_of_memory(context, job):
         prepared = _PreparedFit(context, job, problem or Problem(context, job.image), subject_of)
-        return _finish(context, job, prepared, BlockRunner(context, keys.checkpoint, on_progress, must_leave, clock))
+        runner = BlockRunner(context, keys.checkpoint, on_progress, must_leave, clock)
+        return (yield from _finish(context, job, prepared, runner))
 
 
 def _is_whole(context: RunContext, keys: FitLayout, record: FitRecord) -> bool:
@@ -97,13 +147,13 @@ def _is_whole(context: RunContext, keys: FitLayout, record: FitRecord) -> bool:
     return record.state != "done" or context.store.exists(keys.arrays(str(record.arrays)))
 
 
-def _finish(context: RunContext, job: FitJob, prepared: "_PreparedFit", runner: BlockRunner) -> FitRecord:
+def _finish(context: RunContext, job: FitJob, prepared: "_PreparedFit", runner: BlockRunner) -> Fitting:
     store, keys, fit = context.store, fit_keys(context, job), prepared.fit
     following: BlockRunner | None = None
     runner.restore(fit)
     last = fit.settings.iterations if job.until is None else job.until
     try:
-        runner.run(fit, last, lambda: fit.finished)
+        yield from runner.blocks(fit, last, lambda: fit.finished)
         if not fit.finished:
             # The checkpoint is written first, so that it exists wherever the record does.
             runner.save(fit)
@@ -113,7 +163,7 @@ def _finish(context: RunContext, job: FitJob, prepared: "_PreparedFit", runner: 
         if reveal is not None:
             following = runner.following(keys.reveal, at=fit.settings.iterations)
             following.restore(reveal)
-            following.run(reveal, reveal.iterations, lambda: reveal.finished)
+            yield from following.blocks(reveal, reveal.iterations, lambda: reveal.finished)
             seconds += following.seconds
         record, arrays = prepared.outcome(seconds, reveal)
         data = arrays.to_bytes()
@@ -223,6 +273,7 @@ class _PreparedFit:
             seconds=round(seconds, 3),
             evaluation=evaluation,
             multiply_adds=(result.iterations + shown) * self._step,
+            unrecorded=self.fit.steps.failure,
         )
         curves = (np.array(values, dtype=np.float32) for values in (result.held_out_curve, curve))
         given = () if revealed is None else (revealed,)

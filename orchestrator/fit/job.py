@@ -27,6 +27,7 @@ class FitJob:
         gpus: the share of a GPU that the fit reserves.
         alone: whether the fit has a GPU, or a machine, for itself because it ran out of memory before.
         tile: the tile that is fitted of an image which is cut; None fits all of the view.
+        beside: the share of a GPU that the fits which run beside it in the same trial reserve.
         together: the images on which the job searches a chain's masks together; it then does nothing else.
     """
 
@@ -39,6 +40,7 @@ class FitJob:
     alone: bool = False
     together: tuple[InputImage, ...] = ()
     tile: "Tile | None" = None
+    beside: float = 0.0
 
     @property
     def place(self) -> str:

@@ -15,14 +15,15 @@ from workers.views import view_size
 
 @contextlib.contextmanager
 def share_of_memory(context: RunContext, job: FitJob) -> Iterator[None]:
-    """Limit the job to its share of GPU memory; turn out-of-memory into an error that says which size would fit.
+    """Limit the job, and what runs beside it, to their share of GPU memory; turn out-of-memory into an error that says
+    which size would fit.
 
     Raises:
         FitOutOfMemoryError: there is too little memory.
     """
     if context.device != "cpu" and job.gpus:
         # Ray does not enforce shares of a GPU. This limit keeps a fit from taking the memory of another.
-        torch.cuda.set_per_process_memory_fraction(1.0 if job.alone else job.gpus)
+        torch.cuda.set_per_process_memory_fraction(1.0 if job.alone else min(1.0, job.gpus + job.beside))
     try:
         yield
     except (MemoryError, RuntimeError) as error:

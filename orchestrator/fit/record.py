@@ -49,9 +49,11 @@ class FitRecord:
         parameters: how many parameters were fitted; for a pruned network those that are left.
         sparsity: the share of all convolution weights that is pruned; None for a prior.
         blind: False if the network was found on a clean reference.
-        seconds: the time spent computing, over all attempts that left a checkpoint.
+        seconds: the time spent computing, over all attempts that left a checkpoint; fits side by side have each the
+            time that they took together.
         multiply_adds: what the iterations cost on any machine (`workers.networks.cost`); None where it is not known.
         arrays: the name of this record's outputs and curves.
+        unrecorded: why a GPU started the steps from Python and did not record them; None where it did, or was not to.
     """
 
     candidate: Name
@@ -72,6 +74,7 @@ class FitRecord:
     arrays: str | None = None
     evaluation: Evaluation | None = None
     multiply_adds: int | None = None
+    unrecorded: str | None = None
 
     def to_json(self) -> bytes:
         """Return the record as plain JSON."""

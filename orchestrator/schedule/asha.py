@@ -52,7 +52,7 @@ class ContestsOfImages(FIFOScheduler):  # type: ignore[misc]
         """Decide whether a fit goes on; a fit that has a result, or is about to leave it, is never ended."""
         contest = self._contest_of(trial)
         # The last rung may be the end itself, which a fit reports before its result is in the store.
-        if contest is None or "fit_state" in result or result["iteration"] >= self._iterations:
+        if contest is None or "fit_states" in result or result["iteration"] >= self._iterations:
             return str(self.CONTINUE)
         return str(contest.on_trial_result(tune_controller, trial, result))
 

@@ -38,7 +38,9 @@ class RayCrew:
         self._context, self._resources = context, resources
         self.node: str = ray.get_runtime_context().get_node_id()
         self._here = NodeAffinitySchedulingStrategy(self.node, soft=False)
-        self._queue: Any = ray.remote(num_cpus=0, scheduling_strategy=self._here)(JobQueue).remote()
+        self._queue: Any = ray.remote(num_cpus=0, scheduling_strategy=self._here)(JobQueue).remote(
+            side_by_side=context.config.resources.side_by_side
+        )
         # On a cluster the trials run elsewhere, and there may be many more of them.
         trials = cpu_count() if joined else resources.parallel
         self._workers = ImageWorkers(context, max(1, trials // _TRIALS_PER_WORKER), self._here)

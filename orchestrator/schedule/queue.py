@@ -10,6 +10,7 @@ from typing import Literal
 
 from orchestrator.fit.job import FitJob
 from orchestrator.schedule.crashes import Crash
+from workers.names import Chain
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class QueueStanding:
     waiting: int
 
 
+def _can_share(job: FitJob) -> bool:
+    """Whether a fit may be one of several in a trial."""
+    return not (job.alone or job.together or job.contest is not None or isinstance(job.name, Chain))
+
+
 PATIENCE_S = 5.0
 """How many seconds a session without work keeps CPUs that others wait for."""
 
@@ -53,10 +59,17 @@ class JobQueue:
     """The fits that may start and the results of those that did. A run has one; its driver fills and drains it.
 
     Every fit that was added is waiting, running, or reported as finished exactly once.
+
+    Args:
+        bound: see `set_bound`.
+        clock: returns the time in seconds.
+        side_by_side: the most fits of one trial.
     """
 
-    def __init__(self, bound: int = 1000, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self, bound: int = 1000, clock: Callable[[], float] = time.monotonic, *, side_by_side: int = 1
+    ) -> None:
+        self._clock, self._side_by_side = clock, side_by_side
         self._last_taken = clock()
         self._waiting: deque[FitJob] = deque()
         self._running: dict[FitJob, int] = {}
@@ -142,6 +155,19 @@ class JobQueue:
         if self._closed or (not self._may_idle and idle > PATIENCE_S):
             return "leave"
         return "wait"
+
+    async def take_beside(self, session: int, job: FitJob) -> tuple[FitJob, ...]:
+        """Take the next fits, if they can share a GPU with a job in one trial: fits of networks that reserve the same
+        share, as many as there is room for. Work that must be alone, in a contest or of a chain is not among them."""
+        taken: list[FitJob] = []
+        room = min(self._side_by_side, int(1 / job.gpus + 1e-3)) if job.gpus and _can_share(job) else 1
+        while self._waiting and 1 + len(taken) < room and len(self._running) < self._bound:
+            following = self._waiting[0]
+            if not _can_share(following) or following.gpus != job.gpus:
+                break
+            taken.append(self._waiting.popleft())
+            self._running[following] = session
+        return tuple(taken)
 
     async def leave(self, session: int) -> None:
         """Take note that a session takes no more fits; those that it runs go on."""

@@ -1,5 +1,6 @@
 """A session of Tune as a Ray task: its limits, its place, and its start in a process that alone imports Tune."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +26,11 @@ class SessionSpec:
     cpus: float
     place: str
 
-    def resources(self, job: FitJob, all_cpus: float) -> dict[str, float]:
-        """Return what a fit reserves. A fit that must be alone reserves a whole GPU, or without GPUs all CPUs of a
-        machine."""
+    def resources(self, job: FitJob, all_cpus: float, beside: Sequence[FitJob] = ()) -> dict[str, float]:
+        """Return what a trial reserves for a fit and those beside it. A fit that must be alone reserves a whole GPU, or
+        without GPUs all CPUs of a machine."""
         if not job.alone:
-            return {"cpu": self.cpus, "gpu": job.gpus}
+            return {"cpu": self.cpus, "gpu": sum((each.gpus for each in beside), job.gpus)}
         return {"cpu": self.cpus, "gpu": 1.0} if job.gpus else {"cpu": all_cpus, "gpu": 0.0}
 
 

@@ -21,7 +21,7 @@ from orchestrator.fit.job import FitJob
 from orchestrator.resources.scratch import scratch, sweep
 from orchestrator.run.context import RunContext
 from orchestrator.schedule.asha import ContestsOfImages
-from orchestrator.schedule.crashes import crash_of
+from orchestrator.schedule.crashes import Crash, crash_of
 from orchestrator.schedule.queue import Finished
 from orchestrator.schedule.session import SessionSpec
 
@@ -38,7 +38,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         super().__init__(metric="iteration", mode="max")
         self._queue, self._session, self._left = queue, session, trials
 
-    def suggest(self, trial_id: str) -> dict[str, FitJob] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial's settings; None while there is no work; FINISHED when this session takes no more."""
         answer = ray.get(self._queue.take.remote(self._session)) if self._left else "leave"
         if answer == "leave":
@@ -47,7 +47,10 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         if answer == "wait":
             return None
         self._left -= 1
-        return {"job": cast(FitJob, answer)}
+        job = cast(FitJob, answer)
+        # Only fits on GPUs have others beside them, so nobody else asks.
+        beside = ray.get(self._queue.take_beside.remote(self._session, job)) if job.gpus else ()
+        return {"job": job, "beside": beside}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Do nothing: the search learns nothing from a trial, and the callback reports it to the queue."""
@@ -67,33 +70,53 @@ class ReportToQueue(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report that the trial has its resources."""
-        ray.get(self._queue.begin.remote(trial.config["job"]))
+        for job in _jobs_of(trial.config):
+            ray.get(self._queue.begin.remote(job))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report that the trial's function returned, or that its contest stopped it."""
-        last = trial.last_result
-        # A trial that ended by itself has reported its state; otherwise its contest stopped it.
-        finished = Finished(
-            trial.config["job"],
-            last.get("fit_state", "stopped"),
-            iteration=last.get("iteration", 0),
-            held_out_error=last.get("held_out_error"),
-            seconds=last.get("time_total_s", 0.0),
-        )
-        ray.get(self._queue.finish.remote(finished))
+        for finished in ended(trial.config, trial.last_result):
+            ray.get(self._queue.finish.remote(finished))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report that the trial crashed."""
         text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace") if trial.error_file else ""
-        ray.get(self._queue.finish.remote(Finished(trial.config["job"], "failed", crash=crash_of(text))))
+        for finished in ended(trial.config, trial.last_result or {}, crash_of(text)):
+            ray.get(self._queue.finish.remote(finished))
 
 
-def fit_trial(config: dict[str, FitJob], context: RunContext) -> None:
-    """Do one job; this is the trainable."""
+def _jobs_of(config: dict[str, Any]) -> list[FitJob]:
+    """The jobs of a trial."""
+    return [config["job"], *config["beside"]]
+
+
+def ended(config: dict[str, Any], last: dict[str, Any], crash: Crash | None = None) -> list[Finished]:
+    """Return what became of the jobs of a trial, by its last report and, if its function raised, its crash.
+
+    A trial that ended by itself has reported the state of every fit that has a record. What has none has crashed, or
+    its contest stopped it.
+    """
+    jobs = _jobs_of(config)
+    states = last.get("fit_states", [None] * len(jobs))
+    return [
+        Finished(
+            job,
+            state or ("stopped" if crash is None else "failed"),
+            crash=None if state else crash,
+            iteration=last.get("iteration", 0),
+            held_out_error=last.get("held_out_error"),
+            seconds=last.get("time_total_s", 0.0),
+        )
+        for job, state in zip(jobs, states, strict=True)
+    ]
+
+
+def fit_trial(config: dict[str, Any], context: RunContext) -> None:
+    """Do one job, or several side by side; this is the trainable."""
     # Imported here: the queue and the sessions run in processes of their own that do not need torch.
     from orchestrator.schedule import trial  # noqa: PLC0415
 
-    trial.fit_trial(config["job"], context)
+    trial.fit_trial(_jobs_of(config), context)
 
 
 def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec) -> None:
@@ -108,7 +131,10 @@ def run_session(context: RunContext, queue: Any, session: int, spec: SessionSpec
     sweep(Path(spec.place))
     with scratch("session", Path(spec.place)) as folder:
         tune.Tuner(
-            tune.with_resources(trainable, lambda config: spec.resources(config["job"], max(spec.cpus, most_cpus()))),
+            tune.with_resources(
+                trainable,
+                lambda config: spec.resources(config["job"], max(spec.cpus, most_cpus()), config["beside"]),
+            ),
             tune_config=tune.TuneConfig(
                 search_alg=QueueSearcher(queue, session, spec.trials),
                 scheduler=ContestsOfImages.of(context.config),

@@ -27,6 +27,12 @@ class Resources(Section):
         description="where candidates are scored when fits use GPUs; auto: on GPUs, unless most CPUs are in machines"
         " without GPUs",
     )
+    side_by_side: int = Field(
+        8,
+        ge=1,
+        description="the most fits that one trial does side by side on a GPU, if all reserve shares of it and no"
+        " contest may stop one; 1: a trial for each; on a CPU each has its own",
+    )
     retries: int = Field(2, ge=0, description="how often a crashed fit is retried")
     store_patience_s: float = Field(
         120,

@@ -5,7 +5,7 @@ at one fit give different arrays. So an attempt cannot pass for another's.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -108,6 +108,9 @@ class _Fit:
     def finished(self) -> bool:
         return self.iteration >= self.settings.iterations
 
+    def launch(self, iterations: int) -> Callable[[], float]:
+        return partial(self.advance, iterations)
+
     def advance(self, iterations: int) -> float:
         self.kernel.sleep(iterations * ITERATION_S)
         if self._diverges:
@@ -132,6 +135,9 @@ class _Reveal:
     @property
     def finished(self) -> bool:
         return self.iteration >= self.iterations
+
+    def launch(self, iterations: int) -> Callable[[], float]:
+        return partial(self.advance, iterations)
 
     def advance(self, iterations: int) -> float:
         self.kernel.sleep(iterations * ITERATION_S)

@@ -1,7 +1,9 @@
 """The searches for the masks of a lottery, replaced by waiting: a mask says what it was found from."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,6 +73,9 @@ class _Work:
     def __init__(self, network: Network, objectives: Any, **_: object) -> None:
         self.network, self.iteration = network, 0
         self._kernel, self._of = objectives[0].kernel, [each.image for each in objectives]
+
+    def launch(self, iterations: int) -> Callable[[], float]:
+        return partial(self.advance, iterations)
 
     def advance(self, iterations: int) -> float:
         self._kernel.sleep(iterations * STEP_S)

@@ -1,3 +1,4 @@
+import copy
 import io
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -160,6 +161,15 @@ def test_a_fit_of_the_search_space_restored_from_a_checkpoint_ends_byte_equal() 
     second.load_state_dict(torch.load(file, weights_only=True))
     second.advance(14)
     assert_equal(second.result(), calm.result())
+
+
+def test_a_fit_that_takes_back_its_first_state_begins_anew() -> None:
+    settings = FitSettings(iterations=6, patience=6)
+    fit, other = make_fit(settings, observe=True), make_fit(settings, observe=True)
+    first = copy.deepcopy(fit.state_dict())
+    fit.advance(4)
+    fit.load_state_dict(first)
+    assert_equal(run(fit), run(other))
 
 
 def test_a_fit_that_was_stopped_is_still_when_it_is_restored() -> None:

@@ -1,6 +1,8 @@
 """Steps that are recorded and replayed, here on a CPU by a tape."""
 
+import gc
 import io
+import weakref
 from dataclasses import astuple, replace
 from typing import Any
 
@@ -114,6 +116,19 @@ def test_the_tape_refuses_what_a_gpu_would(what: str) -> None:
     fit.launch(5)
     assert fit.steps.failure is not None
     assert what == "remembers" or "asks the device" in fit.steps.failure
+
+
+@pytest.mark.parametrize("recorder", [None, Tape()], ids=["started", "recorded"])
+def test_a_fit_leaves_its_memory_as_soon_as_nobody_has_it(recorder: Tape | None) -> None:
+    fit = make_fit(SMALL, settings=SETTINGS, recorder=recorder)
+    fit.advance(5)
+    gone = weakref.ref(fit)
+    gc.disable()
+    try:
+        del fit
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.gpu

@@ -1,6 +1,7 @@
 """One set of weights fitted to several images at once, for masks that serve them all (arXiv 2410.24187, Multi-LIP)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,6 +40,10 @@ class JointFit:
         # Layout and optimiser are those of a fit, so that the weights are too.
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = adam(self.network.parameters(), learning_rate)
+
+    def launch(self, iterations: int) -> Callable[[], float]:
+        """The function that is returned does what `advance` does."""
+        return partial(self.advance, iterations)
 
     def advance(self, iterations: int) -> float:
         """Run ``iterations`` more, at least one; returns the sum of the losses at the last.

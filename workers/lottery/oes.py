@@ -14,7 +14,8 @@ only weights of convolutions are masked, as by every other method, so that masks
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -91,6 +92,10 @@ class MaskSearch:
         self._strength = strength_for(weights) if strength is None else strength
         self._logits = {name: torch.zeros_like(weight, requires_grad=True) for name, weight in self._weights.items()}
         self._optimizer = adam(self._logits.values(), learning_rate)
+
+    def launch(self, iterations: int) -> Callable[[], float]:
+        """The function that is returned does what `advance` does."""
+        return partial(self.advance, iterations)
 
     def advance(self, iterations: int) -> float:
         """Run ``iterations`` more, at least one; returns the loss at the last, with the pull towards the prior.

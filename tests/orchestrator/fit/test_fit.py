@@ -731,3 +731,45 @@ def test_a_fit_reads_every_input_once(
     assert run_fit(bench.context, job_of(bench)).evaluation is not None
     inputs = ["a-0123abcd.png"] if simulate else ["a-0123abcd.png", "a-0123abcd.ref"]
     assert keys == [image_key(name) for name in inputs]
+
+
+def fitting(bench: Bench, job: FitJob, **how: Any) -> fit.Fitting:
+    assert isinstance(job.name, PriorName)
+    subject_of = partial(prior_subject, bench.context, job.image, job.view, job.name)
+    return fit.fit_in_blocks(bench.context, job, subject_of, clock=still, **how)
+
+
+def test_fits_side_by_side_are_as_each_alone_and_the_failure_of_one_is_its_own(
+    bench: Bench, make_bench: MakeBench, make_config: MakeConfig, encoded: Encoded
+) -> None:
+    jobs = [job_of(bench, candidate=candidate) for candidate in CANDIDATES[:2]]
+    order: list[int] = []
+
+    def crash(iteration: int, error: float) -> None:
+        raise MemoryError
+
+    def fittings(of: Bench) -> list[fit.Fitting]:
+        both = [
+            fitting(of, job, on_progress=lambda *_, place=place: order.append(place)) for place, job in enumerate(jobs)
+        ]
+        return [both[0], fitting(of, job_of(of, candidate=CANDIDATES[2]), on_progress=crash), both[1]]
+
+    first, failed, second = fit.side_by_side(fittings(bench))
+    assert isinstance(failed, FitOutOfMemoryError)
+    # Each does a block in turn.
+    assert order[:4] == [0, 1, 0, 1]
+    other = make_bench(make_config(), encoded(noise_seed=1), encoded())
+    for job, record in zip(jobs, (first, second), strict=True):
+        assert replace(run_fit(other.context, job, clock=still), arrays=None) == replace(record, arrays=None)
+        assert_equal_arrays(arrays_of(bench, job), arrays_of(other, job))
+
+
+def test_fits_side_by_side_resume_one_by_one(bench: Bench) -> None:
+    jobs = [job_of(bench, candidate=candidate) for candidate in CANDIDATES[:2]]
+    left = fit.side_by_side([fitting(bench, job, must_leave=lambda: True) for job in jobs])
+    assert all(isinstance(each, NodeLeavingError) for each in left)
+    assert all(bench.store.exists(fit_keys(bench.context, job).checkpoint) for job in jobs)
+    begun: list[int] = []
+    record = run_fit(bench.context, jobs[0], on_progress=lambda iteration, error: begun.append(iteration), clock=still)
+    assert record.state == "done"
+    assert min(begun) > bench.context.config.fit.block

@@ -429,15 +429,15 @@ def test_a_search_on_several_images_looks_up_as_often_as_one_on_one(
 
 def diverging_from(monkeypatch: pytest.MonkeyPatch, kind: type[Any], call: int) -> None:
     """From block number ``call`` on, work of this kind diverges."""
-    advance, calls = kind.advance, count(1)
+    launch, calls = kind.launch, count(1)
 
-    def diverging(self: Any, iterations: int) -> float:
+    def diverging(self: Any, iterations: int) -> Callable[[], float]:
         if next(calls) >= call:
             raise FitDivergedError("the loss is no number")
-        value: float = advance(self, iterations)
-        return value
+        settle: Callable[[], float] = launch(self, iterations)
+        return settle
 
-    monkeypatch.setattr(kind, "advance", diverging)
+    monkeypatch.setattr(kind, "launch", diverging)
 
 
 def test_a_chain_ends_where_a_round_has_no_result_for_the_next(

@@ -66,14 +66,14 @@ def test_a_fit_without_a_contest_is_never_ended(contests: ContestsOfImages) -> N
     good, bad = (*entered(contests, "good"), *entered(contests, "bad", contest=None))
     told(contests, good, 10, 0.1)
     assert told(contests, bad, 10, 0.9) == CONTINUE
-    contests.on_trial_complete(None, bad, {"iteration": 80, "fit_state": "done"})
+    contests.on_trial_complete(None, bad, {"iteration": 80, "fit_states": ["done"]})
     contests.on_trial_remove(None, bad)
 
 
 def test_a_fit_that_has_a_result_is_not_ended_any_more(contests: ContestsOfImages) -> None:
     good, bad = entered(contests, "good", "bad")
     told(contests, good, 20, 0.1)
-    last = {"iteration": 20, "held_out_error": 0.9, "fit_state": "done"}
+    last = {"iteration": 20, "held_out_error": 0.9, "fit_states": ["done"]}
     assert contests.on_trial_result(None, bad, last) == CONTINUE
     contests.on_trial_complete(None, bad, last)
 

@@ -268,3 +268,46 @@ def test_what_has_ended_or_was_given_back_runs_no_more() -> None:
         assert await queue.standing() == QueueStanding(1, 0.25, {0.25: 1}, 0)
 
     run(story())
+
+
+def test_fits_that_share_a_gpu_are_taken_together() -> None:
+    async def story() -> None:
+        queue = JobQueue(side_by_side=3)
+        shared = [replace(job(number), gpus=0.25) for number in range(8)]
+        contest, whole = replace(job(8), gpus=0.25, contest="isnas"), replace(job(9), gpus=1.0)
+        await queue.put([*shared[:6], contest, whole, shared[6]], first=False)
+        assert await queue.take(0) == shared[0]
+        assert await queue.take_beside(0, shared[0]) == (shared[1], shared[2])
+        assert await queue.take(0) == shared[3]
+        # What follows may be stopped by a contest.
+        assert await queue.take_beside(0, shared[3]) == (shared[4], shared[5])
+        for alone in (contest, whole, shared[6]):
+            assert await queue.take(0) == alone
+            assert await queue.take_beside(0, alone) == ()
+        assert await queue.under_way() == 9
+        await queue.finish(Finished(shared[1], "done"))
+        assert sorted(map(str, await queue.give_back(0))) == sorted(
+            map(str, [shared[0], *shared[2:6], contest, whole, shared[6]])
+        )
+
+    run(story())
+
+
+def test_no_more_fits_share_a_gpu_than_there_is_room_for_and_none_a_cpu() -> None:
+    async def story() -> None:
+        queue = JobQueue(side_by_side=8)
+        halves = [replace(job(number), gpus=0.5) for number in range(3)]
+        await queue.put([*halves, job(3), job(4)], first=False)
+        assert await queue.take(0) == halves[0]
+        assert await queue.take_beside(0, halves[0]) == (halves[1],)
+        assert await queue.take(0) == halves[2]
+        assert await queue.take_beside(0, halves[2]) == ()
+        assert await queue.take(0) == job(3)
+        assert await queue.take_beside(0, job(3)) == ()
+        bounded = JobQueue(bound=2, side_by_side=8)
+        await bounded.put([replace(job(number), gpus=0.125) for number in range(4)], first=False)
+        first = await bounded.take(0)
+        assert isinstance(first, FitJob)
+        assert len(await bounded.take_beside(0, first)) == 1
+
+    run(story())

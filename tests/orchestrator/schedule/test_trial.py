@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import FitOutOfMemoryError
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.record import FitRecord
 from orchestrator.fit.subject import Subject
@@ -51,3 +52,29 @@ def test_a_chain_is_carried_out_as_a_whole(bench: Bench, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(trial, "run_chain", chain)
     assert trial.run_job(bench.context, FitJob(bench.image, "full", CHAIN)).seconds == 7.0
+
+
+def test_several_fits_are_one_trial(bench: Bench) -> None:
+    jobs = [FitJob(bench.image, "full", PriorName(name), gpus=0.25) for name in (NETWORK, "deep-decoder-6")]
+    records = trial.run_side_by_side(bench.context, jobs)
+    assert [(each.candidate, each.state) for each in records if isinstance(each, FitRecord)] == [
+        (job.name, "done") for job in jobs
+    ]
+
+
+def test_a_trial_reports_every_record_before_the_first_failure_ends_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [FitJob(bench.image, "full", PriorName(NETWORK), until=until, gpus=0.25) for until in (None, 1, 2)]
+    reports: list[dict[str, Any]] = []
+    results = [
+        FitRecord(jobs[0].name, "full", "done", iterations=9),
+        FitOutOfMemoryError("too little"),
+        FitRecord(jobs[2].name, "full", "paused", iterations=2),
+    ]
+    monkeypatch.setattr(trial, "run_side_by_side", lambda *_, **__: results)
+    monkeypatch.setattr(trial, "check_code", lambda code: None)
+    monkeypatch.setattr(trial.tune, "report", reports.append)
+    with pytest.raises(FitOutOfMemoryError, match="too little"):
+        trial.fit_trial(jobs, bench.context)
+    assert reports == [{"iteration": 9, "fit_states": ["done", None, "paused"]}]
