@@ -169,11 +169,10 @@ def banding(residual: NDArray[Any], weights: NDArray[np.bool_] | None = None) ->
         weights: (H, W), true where a pixel counts. None: all.
     """
     counted = np.ones(residual.shape[1:], dtype=np.bool_) if weights is None else weights
-    x = residual.astype(np.float64)
-    return _constant_along_rows(x, counted), _constant_along_rows(x.transpose(0, 2, 1), counted.T)
+    return _constant_along_rows(residual, counted), _constant_along_rows(residual.transpose(0, 2, 1), counted.T)
 
 
-def _constant_along_rows(x: NDArray[np.float64], counted: NDArray[np.bool_]) -> Banding:
+def _constant_along_rows(x: NDArray[Any], counted: NDArray[np.bool_]) -> Banding:
     if x.shape[1] < _FEWEST_ROWS or x.shape[2] < _PARTS * _NARROWEST_PART:
         return _NO_BANDING
     known = np.array_split(counted[:-3] & counted[1:-2] & counted[2:-1] & counted[3:], _PARTS, axis=1)
@@ -182,12 +181,15 @@ def _constant_along_rows(x: NDArray[np.float64], counted: NDArray[np.bool_]) -> 
     counts = counts[:, usable]
     if counts.shape[1] < _FEWEST_ROWS:
         return _NO_BANDING
-    differences = x[:, :-3] - 3 * x[:, 1:-2] + 3 * x[:, 2:-1] - x[:, 3:]
-    parts = [
-        np.where(there, part, np.nan)[:, usable]
-        for part, there in zip(np.array_split(differences, _PARTS, axis=2), known, strict=True)
-    ]
-    means = [np.nanmean(np.sign(part), axis=2) for part in parts]
+
+    def parts() -> Iterator[NDArray[np.float64]]:
+        """The third differences of one part of the rows after the other: those of a photograph take much memory."""
+        for part, there in zip(np.array_split(x, _PARTS, axis=2), known, strict=True):
+            y = part.astype(np.float64)
+            differences = y[:, :-3] - 3 * y[:, 1:-2] + 3 * y[:, 2:-1] - y[:, 3:]
+            yield np.where(there, differences, np.nan)[:, usable]
+
+    means = [np.nanmean(np.sign(part), axis=2) for part in parts()]
     agreement = np.sort(np.mean([means[one] * means[other] for one, other in _APART], axis=(0, 1)))
     # A few rows with an edge along them do not count.
     cut = int(_TRIM * agreement.size)
@@ -196,7 +198,7 @@ def _constant_along_rows(x: NDArray[np.float64], counted: NDArray[np.bool_]) -> 
     beyond = float(agreement[cut : agreement.size - cut].mean()) - _BY_CHANCE * by_chance
     if beyond <= 0:
         return _NO_BANDING
-    levels = [np.nanmedian(part, axis=2) for part in parts]
+    levels = [np.nanmedian(part, axis=2) for part in parts()]
     variance = float(np.mean([levels[one] * levels[other] for one, other in _APART])) / _GAIN
     error = max(0.0, variance) * math.sqrt(_RELATIVE_VARIANCE / agreement.size)
     return Banding(math.sin(math.pi / 2 * min(1.0, beyond)), max(0.0, variance), error)

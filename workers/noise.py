@@ -98,26 +98,26 @@ def noise_variance(pixels: NDArray[Any], weights: NDArray[np.bool_] | None = Non
     _, height, width = pixels.shape
     if min(height, width) < 2:
         return None
-    details = diagonal_details(pixels)
     rows, columns = (min(_TILES, max(1, side // _SMALLEST_TILE)) for side in (height, width))
-    counts = np.ones(details.shape[1:], dtype=np.bool_) if weights is None else whole_blocks(weights)
-    samples = [
-        tile[:, counted]
-        for band, of_band in zip(np.array_split(details, rows, axis=1), np.array_split(counts, rows), strict=True)
-        for tile, counted in zip(
-            np.array_split(band, columns, axis=2), np.array_split(of_band, columns, axis=1), strict=True
-        )
-    ]
-    most = max(sample.shape[1] for sample in samples)
-    samples = [sample for sample in samples if sample.shape[1] >= max(1, min(most, _FEWEST_DETAILS))]
-    if not samples:
+    counts = np.ones((height - 1, width - 1), dtype=np.bool_) if weights is None else whole_blocks(weights)
+    parts = [np.array_split(of_band, columns, axis=1) for of_band in np.array_split(counts, rows)]
+    numbers = [int(np.count_nonzero(part)) for of_band in parts for part in of_band]
+    fewest = max(1, min(max(numbers), _FEWEST_DETAILS))
+    values, top = [], 0
+    for of_band in parts:
+        # The details of all of a photograph would take much memory.
+        band = diagonal_details(pixels[:, top : top + len(of_band[0]) + 1])
+        top += len(of_band[0])
+        for tile, counted in zip(np.array_split(band, columns, axis=2), of_band, strict=True):
+            if np.count_nonzero(counted) >= fewest:
+                sample = tile[:, counted]
+                values.append(np.mean([(_median_magnitude(each) / QUARTILE_OF_NORMAL) ** 2 for each in sample]))
+    if not values:
         return None
-    tiles = np.array(
-        [np.mean([(_median_magnitude(channel) / QUARTILE_OF_NORMAL) ** 2 for channel in sample]) for sample in samples]
-    )
+    tiles, details = np.array(values), sum(number for number in numbers if number >= fewest)
     value = float(np.median(tiles))
     # Channels are not counted as further samples: their noise may be the same.
-    by_chance = value**2 * _RELATIVE_VARIANCE * tiles.size / sum(sample.shape[1] for sample in samples)
+    by_chance = value**2 * _RELATIVE_VARIANCE * tiles.size / details
     beyond_chance = max(0.0, float(tiles.var(ddof=1)) - by_chance) if tiles.size > 1 else 0.0
     # The median of many normal values varies by pi / 2 more than their mean.
     error = math.sqrt(math.pi / 2 * by_chance / tiles.size + beyond_chance)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _RESOLUTION = 2.0**-48
+_LARGE = 2**24
+"""An image of so many values is compared by rows, so that it need not be there in float64 as a whole."""
+_ROWS = 256
 
 
 def psnr(restored: NDArray[Any], reference: NDArray[Any], peak: float = 1.0) -> float:
@@ -19,11 +22,23 @@ def psnr(restored: NDArray[Any], reference: NDArray[Any], peak: float = 1.0) -> 
     Differences below float32's resolution of 2^-24 (root mean square) count as that, so equal images give 144.5 dB and
     not infinity.
     """
-    squares = np.square(restored.astype(np.float64) - reference.astype(np.float64))
-    mse = float(squares.mean())
-    if math.isnan(mse):
-        mse = float(np.nanmean(squares))
-    return -10 * math.log10(max(mse / peak**2, _RESOLUTION))
+    return -10 * math.log10(max(_mean_square(restored, reference) / peak**2, _RESOLUTION))
+
+
+def _mean_square(restored: NDArray[Any], reference: NDArray[Any]) -> float:
+    """The mean squared difference where the reference is no NaN."""
+    if restored.size < _LARGE:
+        squares = np.square(restored.astype(np.float64) - reference.astype(np.float64))
+        mean = float(squares.mean())
+        return float(np.nanmean(squares)) if math.isnan(mean) else mean
+    total, count = 0.0, 0
+    for top in range(0, restored.shape[-2], _ROWS):
+        rows = (..., slice(top, top + _ROWS), slice(None))
+        squares = np.square(restored[rows].astype(np.float64) - reference[rows].astype(np.float64))
+        compared = ~np.isnan(squares)
+        total += float(squares.sum(where=compared))
+        count += int(np.count_nonzero(compared))
+    return total / count if count else math.nan
 
 
 def luma(x: NDArray[Any]) -> NDArray[Any]:

@@ -18,6 +18,9 @@ from workers.stacking import Combination, HeldOut, Weighting, best_of, equal, me
 Array = NDArray[np.float32]
 
 
+_STRIP = 256
+
+
 @dataclass(frozen=True, eq=False)
 class Stack:
     """The stack of an arm's fits and of the classical filters, and how it compares.
@@ -128,18 +131,25 @@ def stack_of(
     }
     if filters:
         ways["classical"] = combined(best_of, slice(len(members), None))
-    output: NDArray[np.float64] | float = 0.0
+    output: NDArray[np.float64] | None = None
     weights = {}
     for place, weight in _heaviest_first(stack):
         if place < len(members):
-            arrays = fits.arrays(members[place])
-            name, pixels = str(members[place].record.candidate), arrays.steady if steady else arrays.delivered
+            name = str(members[place].record.candidate)
+            pixels = fits.delivered(members[place], steady=steady)
         else:
             name, pixels = filters[place - len(members)].name, filters[place - len(members)].delivered
-        output = output + weight * pixels.astype(np.float64)
+        output = np.zeros(pixels.shape) if output is None else output
+        for rows in strips(pixels.shape[1]):
+            output[:, rows] += weight * pixels[:, rows].astype(np.float64)
         weights[name.replace(" ", "-")] = weight
     errors = {way: each.error for way, each in ways.items()}
     return Stack(np.asarray(output, dtype=np.float32), weights, errors, delivered_of(ways), noise)
+
+
+def strips(height: int) -> Iterator[slice]:
+    """The rows of an image in strips: a photograph in float64 takes much memory, and several of it more."""
+    return (slice(top, top + _STRIP) for top in range(0, height, _STRIP))
 
 
 def _on(hidden: NDArray[np.bool_], output: Array) -> Array:

@@ -106,12 +106,17 @@ class Fits:
     def output(self, fit: Fitted, *, steady: bool) -> Array:
         """Read the restored image (C, H, W) that hidden pixels judge: where the fit was stopped, or where its outputs
         varied least (``steady``)."""
-        arrays = self.arrays(fit)
+        arrays = self._arrays(fit, "steady" if steady else "output")
         return arrays.steady if steady else arrays.output
 
-    def arrays(self, fit: Fitted) -> FitArrays:
-        """Read all outputs of a fit that has a result."""
-        return read_arrays(self._context.store, self._keys(fit.record.view, fit.record.candidate), fit.record)
+    def delivered(self, fit: Fitted, *, steady: bool) -> Array:
+        """Read the restored image (C, H, W) that has seen most (`FitArrays.delivered`), or the ``steady`` one."""
+        revealed = None if steady else self._arrays(fit, "revealed").revealed
+        return revealed if revealed is not None and revealed.size else self.output(fit, steady=steady)
+
+    def _arrays(self, fit: Fitted, *only: str) -> FitArrays:
+        """Read some arrays of a fit that has a result: all of those of a photograph would take much memory."""
+        return read_arrays(self._context.store, self._keys(fit.record.view, fit.record.candidate), fit.record, only)
 
     def _keys(self, view: ViewName, name: FitName) -> FitLayout:
         return fit_keys(self._context, FitJob(self._image, view, name))
@@ -125,7 +130,7 @@ class Fits:
             record = replace(record, multiply_adds=record.iterations * cost)
         if record is None or record.state != "done":
             return None if record is None else Fitted(record)
-        arrays = self.arrays(Fitted(record))
+        arrays = self._arrays(Fitted(record), "held_out", "psnr")
         return Fitted(record, arrays.held_out, arrays.psnr)
 
     def _last_pause(self, keys: FitLayout, pauses: Iterable[int]) -> FitRecord | None:

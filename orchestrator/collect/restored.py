@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.collect.combining import Stack, stack_of
+from orchestrator.collect.combining import Stack, stack_of, strips
 from orchestrator.collect.evidence import Evidence
 from orchestrator.collect.fits import Fits, Fitted
 from orchestrator.collect.floor import NAME as CLASSICAL
@@ -44,10 +44,8 @@ def restore(
             fits have equal weights in the mean.
         previews: Whether to write small pictures for the report too.
     """
-    arrays = [fits.arrays(fit) for fit in best]
     # Errors and noise are those of the outputs at the stops; what is delivered has seen all pixels.
-    judged = arrays[0].steady if correlated else arrays[0].output
-    outputs = [each.steady if correlated else each.delivered for each in arrays]
+    judged = fits.output(best[0], steady=correlated)
     estimated = evidence.noise(judged)
     noise = 0.0 if estimated is None else estimated.value
     floor = evidence.floor(None if correlated else estimated)
@@ -63,13 +61,14 @@ def restore(
         floor=floor,
         steady=correlated,
     )
+    outputs = [fits.delivered(fit, steady=correlated) for fit in best]
     made: dict[Delivered, Array] = {"pick": outputs[0]}
     spread: Array | None = None
     if len(outputs) > 1:
         errors = [None if correlated else fit.record.held_out_error for fit in best]
         weights = inverse_error_weights(np.array(errors, dtype=np.float64), noise)
-        made["mean"] = np.average(outputs, axis=0, weights=weights).astype(np.float32)
-        spread = np.std(outputs, axis=0, dtype=np.float64).mean(axis=0, keepdims=True).astype(np.float32)
+        made["mean"], spread = mean_and_spread(outputs, weights)
+        del outputs[1:]
     if stack is not None:
         made["stack"] = stack.output
     if floor.best is not None:
@@ -83,6 +82,17 @@ def restore(
     row = replace(row, note="; ".join(_notes(row, floor, seen=correlated and stack is not None)) or None)
     _write(evidence, row, made, spread, previews=previews)
     return _with_figures(row, evidence, made, stack)
+
+
+def mean_and_spread(outputs: Sequence[Array], weights: NDArray[np.float64]) -> tuple[Array, Array]:
+    """The weighted mean (C, H, W) of outputs, and where they disagree (1, H, W)."""
+    mean = np.empty_like(outputs[0])
+    spread = np.empty((1, *mean.shape[1:]), np.float32)
+    for rows in strips(mean.shape[1]):
+        strip = [output[:, rows] for output in outputs]
+        mean[:, rows] = np.average(strip, axis=0, weights=weights)
+        spread[:, rows] = np.std(strip, axis=0, dtype=np.float64).mean(axis=0, keepdims=True)
+    return mean, spread
 
 
 def _notes(row: Row, floor: Floor, *, seen: bool) -> Iterator[str]:

@@ -95,9 +95,8 @@ def round_rows(choice: Chosen, picked: Row, fits: Fits, evidence: Evidence, *, p
             reason = choice.decision.failed.get(name) if fit is None else fit.record.reason
             rows.append(replace(row, reason=reason))
             continue
-        arrays = fits.arrays(fit)
-        judged = arrays.steady if correlated else arrays.output
-        pixels = evidence.with_known(arrays.steady if correlated else arrays.delivered)
+        judged = fits.output(fit, steady=correlated)
+        pixels = evidence.with_known(fits.delivered(fit, steady=correlated))
         if previews and chain.initialisation == 0:
             context.store.put(context.layout.round_preview(image.id, arm, number), preview(evidence.shown(pixels)))
         if str(name) != picked.candidate:

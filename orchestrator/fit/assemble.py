@@ -2,23 +2,24 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import median, median_low
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from orchestrator.errors import ImageRejectedError
-from orchestrator.fit.arrays import FitArrays, read_arrays
+from orchestrator.fit.arrays import FitArrays, packed, read_arrays
 from orchestrator.fit.job import FitJob
 from orchestrator.fit.problem import Problem
 from orchestrator.fit.record import Evaluation, FitRecord, FitState, fit_keys, read_record, record_once
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from workers.names import FitName
-from workers.noise import held_out_estimate
+from workers.noise import Estimate, held_out_estimate
 from workers.quality import psnr
 from workers.tiles import Tile, Tiling
 
@@ -72,8 +73,7 @@ def assemble(context: RunContext, image: InputImage, tiling: Tiling, name: FitNa
     if until is not None and any(record.state == "paused" for record in ended):
         paused = replace(common, state="paused", held_out_error=_mean([r.held_out_error for r in ended]))
         return record_once(store, keys.rung(until), paused).state
-    record, arrays = _Whole(context, image, tiling, jobs, ended).made(common)
-    data = arrays.to_bytes()
+    record, data = _Whole(context, image, tiling, jobs, ended).made(common)
     record = replace(record, arrays=hashlib.sha256(data).hexdigest()[:16])
     store.put(keys.arrays(str(record.arrays)), data)
     return record_once(store, keys.result, record).state
@@ -125,40 +125,56 @@ class _Whole:
         self._problem = Problem(context, image)
         self._sizes = [tile.height * tile.width for tile in tiling.tiles]
 
-    def made(self, common: FitRecord) -> tuple[FitRecord, FitArrays]:
-        """The record and the arrays, from the figures that are known already."""
-        output, steady = self._blended(lambda each: each.output), self._blended(lambda each: each.steady)
-        revealed = None if common.revealed is None else self._blended(lambda each: each.delivered)
-        curves = [(each.held_out, each.psnr) for each in self._arrays()]
-        held_out = _carried([curve for curve, _ in curves], self._sizes)
-        quality = self._quality([curve for _, curve in curves])
-        measured, hidden = self._problem.observation.pixels, self._hidden
-        with torch.no_grad():
-            seen = self._context.config.task.make().operator(torch.from_numpy(output)[None])[0].numpy()
-        estimate = held_out_estimate(seen, measured, hidden)
+    def made(self, common: FitRecord) -> tuple[FitRecord, bytes]:
+        """The record, from the figures that are known already, and the arrays as they are stored.
+
+        One output after the other is made, compared and packed: those of a photograph take much memory.
+        """
+        self._estimate: Estimate | None = None
+        self._psnr: dict[str, float] = {}
+        data = packed(self._made(revealed=common.revealed is not None))
+        estimate = self._estimate
         error = None if estimate is None or not math.isfinite(estimate.standard_error) else estimate.standard_error
         record = replace(
             common,
             held_out_error=None if estimate is None else estimate.value,
             held_out_standard_error=error,
-            evaluation=self._evaluation(output, steady, revealed),
+            evaluation=self._evaluation(),
         )
-        given = () if revealed is None else (revealed,)
-        return record, FitArrays(output, steady, held_out, quality, *given)
+        return record, data
+
+    def _made(self, *, revealed: bool) -> Iterator[tuple[str, Array]]:
+        """The arrays by their names in `FitArrays`, in its order; takes note of their figures."""
+        output = self._blended("output")
+        with torch.no_grad():
+            seen = self._context.config.task.make().operator(torch.from_numpy(output)[None])[0].numpy()
+        self._estimate = held_out_estimate(seen, self._problem.observation.pixels, self._hidden)
+        del seen
+        yield "output", output
+        del output
+        yield "steady", self._blended("steady")
+        curves = [(each.held_out, each.psnr) for each in self._arrays("held_out", "psnr")]
+        yield "held_out", _carried([curve for curve, _ in curves], self._sizes)
+        yield "psnr", self._quality([curve for _, curve in curves])
+        yield "revealed", self._blended("revealed") if revealed else np.zeros(0, np.float32)
 
     @property
     def _hidden(self) -> NDArray[np.bool_]:
         return self._problem.measurement(self._problem.view("full")).held_out
 
-    def _arrays(self) -> Iterator[FitArrays]:
+    def _arrays(self, *only: str) -> Iterator[FitArrays]:
         for job, record in zip(self._jobs, self._records, strict=True):
-            yield read_arrays(self._context.store, fit_keys(self._context, job), record)
+            yield read_arrays(self._context.store, fit_keys(self._context, job), record, only)
 
-    def _blended(self, of: Callable[[FitArrays], Array]) -> Array:
-        parts: Iterator[tuple[Tile, Array]] = (
-            (tile, of(each)) for tile, each in zip(self._tiling.tiles, self._arrays(), strict=True)
-        )
-        return self._tiling.blend(parts, self._image.channels, self._context.config.task.scale)
+    def _blended(self, name: Literal["output", "steady", "revealed"]) -> Array:
+        # A tile may have no output that has seen all pixels: what it delivers is where it was stopped.
+        names = ("output", "revealed") if name == "revealed" else (name,)
+        arrays = (each.delivered if name == "revealed" else getattr(each, name) for each in self._arrays(*names))
+        parts: Iterator[tuple[Tile, Array]] = zip(self._tiling.tiles, arrays, strict=True)
+        blended = self._tiling.blend(parts, self._image.channels, self._context.config.task.scale)
+        if self._problem.reference is not None:
+            self._psnr[name] = psnr(blended, self._problem.reference, self._problem.peak)
+        return blended
 
     def _quality(self, curves: Sequence[Array]) -> Array:
         """The PSNR of all tiles together after each iteration; empty without a reference."""
@@ -168,18 +184,17 @@ class _Whole:
         quality: Array = (-10 * np.log10(errors)).astype(np.float32)
         return quality
 
-    def _evaluation(self, output: Array, steady: Array, revealed: Array | None) -> Evaluation | None:
-        reference, peak = self._problem.reference, self._problem.peak
+    def _evaluation(self) -> Evaluation | None:
         own = [each.evaluation for each in self._records]
-        if reference is None or any(each is None for each in own):
+        if self._problem.reference is None or any(each is None for each in own):
             return None
         known = [each for each in own if each is not None]
         return Evaluation(
-            psnr=psnr(output, reference, peak),
-            psnr_steady=psnr(steady, reference, peak),
+            psnr=self._psnr["output"],
+            psnr_steady=self._psnr["steady"],
             psnr_oracle_stop=self._together([each.psnr_oracle_stop for each in known]) or 0.0,
             psnr_last=self._together([each.psnr_last for each in known]),
-            psnr_revealed=None if revealed is None else psnr(revealed, reference, peak),
+            psnr_revealed=self._psnr.get("revealed"),
         )
 
     def _together(self, values: Sequence[float | None]) -> float | None:

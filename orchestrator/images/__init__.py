@@ -58,6 +58,10 @@ __all__ = [
 ]
 
 
+_STRIP = 256
+"""So many rows of a photograph are changed at once."""
+
+
 def decode(
     data: bytes,
     *,
@@ -161,8 +165,10 @@ def preview(pixels: NDArray[np.floating[Any]], max_side: int = 512) -> bytes:
     """
     channels, height, width = pixels.shape
     mode, shown = {1: ("L", 1), 2: ("L", 1), 4: ("CMYK", 4)}.get(channels, ("RGB", 3))
-    bounded = np.clip(np.nan_to_num(pixels[:shown], nan=0.0), 0.0, 1.0)
-    samples = np.moveaxis(np.rint(bounded * 255).astype(np.uint8), 0, -1)
+    samples = np.empty((height, width, shown), np.uint8)
+    for top in range(0, height, _STRIP):
+        strip = np.clip(np.nan_to_num(pixels[:shown, top : top + _STRIP], nan=0.0), 0.0, 1.0)
+        samples[top : top + _STRIP] = np.moveaxis(np.rint(strip * 255), 0, -1)
     image = Image.frombytes(mode, (width, height), samples.tobytes())
     if mode == "CMYK":
         image = image.convert("RGB")

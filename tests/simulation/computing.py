@@ -192,7 +192,7 @@ class _Prepared:
         return record, SimpleNamespace(to_bytes=lambda: json.dumps(found).encode())
 
 
-def _read_arrays(store: Any, keys: Any, record: FitRecord) -> FitArrays:
+def _read_arrays(store: Any, keys: Any, record: FitRecord, only: Any = ()) -> FitArrays:
     """As `orchestrator.fit.arrays.read_arrays`."""
     found = json.loads(store.get(keys.arrays(str(record.arrays))))
     output = np.full((1, 2, 2), found["value"], np.float32)

@@ -18,6 +18,17 @@ def test_psnr_agrees_with_scikit_image() -> None:
     assert psnr(noisy, clean) == pytest.approx(peak_signal_noise_ratio(clean, noisy, data_range=1), rel=1e-5)
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_photograph_is_compared_by_rows(monkeypatch: pytest.MonkeyPatch, *, missing: bool) -> None:
+    clean, noisy = images()
+    if missing:
+        clean[:, 3:9, 5:20] = np.nan
+    at_once = psnr(noisy, clean)
+    monkeypatch.setattr("workers.quality._LARGE", 1)
+    monkeypatch.setattr("workers.quality._ROWS", 7)
+    assert psnr(noisy, clean) == pytest.approx(at_once, rel=1e-12)
+
+
 def test_equal_images_have_the_highest_psnr_and_an_ssim_of_one() -> None:
     clean, _ = images()
     assert psnr(clean, clean) == pytest.approx(144.5, abs=0.01)

@@ -1,9 +1,11 @@
+import tracemalloc
 from io import BytesIO
 
 import numpy as np
 import tifffile
 from PIL import Image
 
+from orchestrator.collect.restored import mean_and_spread
 from orchestrator.run.rows import Row, RowState
 from tests.orchestrator.collect.left import A, B, collected, leave, leave_all, pixels, restored
 from tests.orchestrator.conftest import Encoded, MakeBench, MakeConfig
@@ -160,3 +162,17 @@ def test_super_resolution_writes_a_larger_image_with_its_alpha(
     # The given image next to it is shown as large.
     key = bench.context.layout.preview(bench.image.id, "degraded")
     assert pixels(bench.store.get(key)).shape == (40, 48, 3)
+
+
+def test_the_mean_of_photographs_takes_little_memory_and_is_numpys() -> None:
+    random = np.random.default_rng(0)
+    outputs = [random.random((3, 1100, 200), dtype=np.float32) for _ in range(3)]
+    weights = np.array([0.2, 0.3, 0.5])
+    tracemalloc.start()
+    mean, spread = mean_and_spread(outputs, weights)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert mean.tobytes() == np.average(outputs, axis=0, weights=weights).astype(np.float32).tobytes()
+    assert spread.tobytes() == np.std(outputs, axis=0, dtype=np.float64).mean(axis=0).astype(np.float32).tobytes()
+    # All of them at once, in float64, would be fourteen photographs in float32.
+    assert peak < 6 * mean.nbytes

@@ -1,6 +1,7 @@
 import gc
 import struct
 import sys
+import tracemalloc
 import zlib
 from dataclasses import replace
 from io import BytesIO
@@ -1049,3 +1050,13 @@ def test_a_png_without_pixels_is_rejected() -> None:
     data = files.raw_png((3, 3), 8, 0, []).replace(b"IDAT", b"idAT")
     with pytest.raises(ImageRejectedError, match="it holds no pixels"):
         decode(data)
+
+
+def test_a_preview_of_a_photograph_takes_little_memory() -> None:
+    photograph = np.random.default_rng(0).random((3, 1100, 500), dtype=np.float32)
+    tracemalloc.start()
+    preview(photograph)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # All of it at once would be three photographs in float32.
+    assert peak < 2 * photograph.nbytes
