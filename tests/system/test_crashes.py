@@ -47,12 +47,12 @@ def act(module):
         return fit(context, job, subject_of, on_progress=progress, **options)
 
     module.run_fit = poisoned
-    advance = module.Fit.advance
+    launch = module.Fit.launch
 
     def diverging(self, iterations):
         if getattr(self.network, "_poisoned", False):
             raise module.FitDivergedError("the held-out error was no longer finite within iteration 5")
-        return advance(self, iterations)
+        return launch(self, iterations)
 
     # The networks are made in the module that a fit is given its subject by.
     import orchestrator.fit.subject as subject
@@ -70,7 +70,7 @@ def act(module):
 
         return Marked()
 
-    module.Fit.advance, subject.prior_of = diverging, marked
+    module.Fit.launch, subject.prior_of = diverging, marked
 """
 
 

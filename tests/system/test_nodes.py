@@ -22,7 +22,7 @@ import ray
 
 
 def act(module):
-    fit = module.run_fit
+    fit = module.fit_in_blocks
 
     def told(context, job, subject_of, **options):
         assert context.device == "cuda"
@@ -31,7 +31,7 @@ def act(module):
             print(node, os.environ["CUDA_VISIBLE_DEVICES"], job.gpus, file=file)
         return fit(dataclasses.replace(context, device="cpu"), job, subject_of, **options)
 
-    module.run_fit = told
+    module.fit_in_blocks = told
 """
 
 
