@@ -103,7 +103,12 @@ class Steps:
             The values of each time.
         """
         with nullcontext() if self._recorder is None else self._recorder.beside():
-            return [self._next(step) for _ in range(times)]
+            try:
+                return [self._next(step) for _ in range(times)]
+            except BaseException:
+                # What is queued would write to memory that others are given once this fit is gone.
+                self.wait()
+                raise
 
     def wait(self) -> None:
         """Wait until the device has done them."""

@@ -45,10 +45,11 @@ class Tape:
         replays: how often recorded steps were replayed.
         recorded: how many steps were recorded.
         queued: how often work was put beside that of others.
+        waited: how often it was waited for.
     """
 
     def __init__(self, refuses: str | None = None) -> None:
-        self.replays = self.recorded = self.queued = 0
+        self.replays = self.recorded = self.queued = self.waited = 0
         self._refuses = refuses
 
     def beside(self) -> AbstractContextManager[None]:
@@ -56,7 +57,7 @@ class Tape:
         return nullcontext()
 
     def wait(self) -> None:
-        pass
+        self.waited += 1
 
     def record(self, step: Callable[[], Tensor], generator: torch.Generator) -> tuple[Callable[[], None], Tensor]:
         if self._refuses is not None:

@@ -118,6 +118,16 @@ def test_the_tape_refuses_what_a_gpu_would(what: str) -> None:
     assert what == "remembers" or "asks the device" in fit.steps.failure
 
 
+def test_what_is_queued_is_waited_for_where_a_step_raises() -> None:
+    fit = make_fit(SMALL, settings=SETTINGS, recorder=(tape := Tape()))
+    fit.advance(1)
+    assert (tape.queued, tape.waited) == (1, 1)
+    fit.network.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit.launch(2)
+    assert (tape.queued, tape.waited) == (2, 2)
+
+
 @pytest.mark.parametrize("recorder", [None, Tape()], ids=["started", "recorded"])
 def test_a_fit_leaves_its_memory_as_soon_as_nobody_has_it(recorder: Tape | None) -> None:
     fit = make_fit(SMALL, settings=SETTINGS, recorder=recorder)
