@@ -25,8 +25,9 @@ DATA = Path(__file__).parent / "data"
 # Every run of the tests tries new examples. What failed once is kept in .hypothesis and tried again first, and the
 # failure says how to repeat it anywhere. HYPOTHESIS_EXAMPLES=fixed tries the same examples each time. A machine may be
 # busy, so no example has a deadline.
-settings.register_profile("new", settings.get_profile("default"), derandomize=False, deadline=None, print_blob=True)
-settings.register_profile("fixed", settings.get_profile("default"), derandomize=True, deadline=None)
+_of_all = settings(settings.get_profile("default"), deadline=None, max_examples=60)
+settings.register_profile("new", _of_all, derandomize=False, print_blob=True)
+settings.register_profile("fixed", _of_all, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_EXAMPLES", "new"))
 
 
