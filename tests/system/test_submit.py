@@ -4,6 +4,7 @@ import csv
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -12,31 +13,24 @@ import pytest
 import tifffile
 from PIL import Image
 
+from orchestrator.ingest import bring
+from orchestrator.ingest.bring import bring_one
+from orchestrator.ingest.folder import Upload
+from orchestrator.run.layout import image_key
+from orchestrator.store import Store
 from tests.system.conftest import PATIENCE_S, RESULT_KEYS, TINY, CommandLine, save_rgb, smooth
 
-# An image that is there when the run is planned and gone when it is worked on.
-VANISHING = """
-import sys
-from orchestrator.cli import main
-from orchestrator.ingest import bring
-from orchestrator.run.layout import image_key
 
-bring_one = bring.bring_one
-
-def sabotaged(store, upload, **options):
+def without_gone(store: Store, upload: Upload, **options: Any) -> str | None:
+    """Bring an image; one that is there when the run is planned is gone when it is worked on."""
     why_not = bring_one(store, upload, **options)
     if upload.image.name == "gone.png":
         store.delete(image_key(upload.image.file))
     return why_not
 
-bring.bring_one = sabotaged
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-"""
-
 
 def test_a_folder_of_mixed_images_is_restored_and_what_cannot_be_is_one_row_each(
-    cli: CommandLine, ray_address: str
+    cli: CommandLine, ray_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli = CommandLine(cli.folder, ray_address)
     photos = cli.folder / "photos"
@@ -51,9 +45,8 @@ def test_a_folder_of_mixed_images_is_restored_and_what_cannot_be_is_one_row_each
     (photos / "broken.png").write_bytes(whole[: len(whole) // 2])
     Image.fromarray(np.full((1, 1), 90, np.uint8)).save(photos / "pixel.bmp")
 
-    (cli.folder / "vanishing.py").write_text(VANISHING)
-    submit = cli.submit("--images", "photos", "--run", "mixed")
-    done = cli.run([submit[0], "vanishing.py", *submit[submit.index("submit") :]])
+    monkeypatch.setattr(bring, "bring_one", without_gone)
+    done = cli.here(cli.submit("--images", "photos", "--run", "mixed"))
 
     assert done.returncode == 65, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
