@@ -176,16 +176,20 @@ LONGER = (
     "fit.iterations=120",
     "fit.patience=120",
     "fit.checkpoint_s=0.2",
+    "fit.tile=64",
     "keep.fits=all",
 )
 
 
 @pytest.fixture(scope="package")
 def calm(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> CommandLine:
-    """A folder with two images, ``noisy``, and an undisturbed run of them with LONGER settings, ``calm``."""
+    """A folder with two images, ``noisy``, and an undisturbed run of them with LONGER settings, ``calm``.
+
+    The second image is cut into two tiles.
+    """
     cli = CommandLine(tmp_path_factory.mktemp("calm"))
-    for number, name in enumerate(("a", "b")):
-        save_rgb(cli.folder / f"noisy/{name}.png", phase=number, noise=0.1)
+    for number, (name, height) in enumerate({"a": 64, "b": 70}.items()):
+        save_rgb(cli.folder / f"noisy/{name}.png", height, phase=number, noise=0.1)
     joined = CommandLine(cli.folder, ray_address)
     done = cli.here(joined.submit("--images", "noisy", "--run", "calm", settings=LONGER))
     assert done.returncode == 0, done.stderr
@@ -206,7 +210,7 @@ def act(module):
 
         def progress(iteration, error):
             with open(os.environ["TRACE"], "a") as file:
-                print(node, job.image.id, job.view, job.name, iteration, file=file)
+                print(node, job.image.id, job.place, job.name, iteration, file=file)
             on_progress(iteration, error)
 
         return fit(context, job, subject_of, on_progress=progress, **options)
@@ -237,10 +241,17 @@ def curves(folder: Path) -> dict[str, list[dict[str, object]]]:
 
 
 def assert_as_calm(cli: CommandLine, run: str) -> None:
-    """A run of the calm one's images and settings has left the same, whatever happened to it."""
+    """A run of the calm one's images and settings has left the same, whatever happened to it.
+
+    There is a row for each image, also for the one of tiles.
+    """
     for what in ("restored", "picks", "scores"):
         assert files_below(folder_of(cli, run) / what) == files_below(folder_of(cli, "calm") / what), what
     assert curves(folder_of(cli, run)) == curves(folder_of(cli, "calm"))
+    rows = list((folder_of(cli, run) / "rows").glob("*.json"))
+    assert len(rows) == len(list((cli.folder / "noisy").iterdir()))
+    tiles = {path.name for path in (folder_of(cli, run) / "fits").glob("*/full-*")}
+    assert tiles == {"full-0-0-64x64", "full-6-0-64x64"}
 
 
 def smooth(height: int, width: int, channels: int, phase: float = 0) -> np.ndarray:
