@@ -4,6 +4,7 @@ They are in one file because they share the calm run, which each process of the 
 """
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -176,6 +177,15 @@ def test_a_run_outlives_its_drivers(calm: CommandLine, ray_address: str) -> None
     assert state_of(calm, "shot") == "finished"
     again = calm.here(calm.command("cancel", "shot"))
     assert (again.returncode, "finished" in again.stdout) == (0, True)
+
+
+def test_a_plan_says_how_much_is_stored(calm: CommandLine) -> None:
+    plan = calm.submit("--images", "noisy", "--dry-run", "--json", "--store", "empty", "--run", "other", settings=LONGER)
+    said = json.loads(calm.here(plan).stdout)["store_bytes"]
+    store = calm.folder / "dip-store"
+    kept = [folder_of(calm, "calm"), store / "fingerprints", store / "images"]
+    stored = sum(path.stat().st_size for folder in kept for path in folder.rglob("*") if path.is_file())
+    assert stored <= said <= 2 * stored, (stored, said)
 
 
 def overtake_and_drain(calm: CommandLine, submit: list[str]) -> None:
