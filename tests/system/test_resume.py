@@ -180,7 +180,7 @@ def test_a_run_outlives_its_drivers(calm: CommandLine, ray_address: str) -> None
 
 
 def test_a_plan_says_how_much_is_stored(calm: CommandLine) -> None:
-    plan = calm.submit("--images", "noisy", "--dry-run", "--json", "--store", "empty", "--run", "other", settings=LONGER)
+    plan = calm.submit("--images", "noisy", "--dry-run", "--json", "--store", "none", "--run", "other", settings=LONGER)
     said = json.loads(calm.here(plan).stdout)["store_bytes"]
     store = calm.folder / "dip-store"
     kept = [folder_of(calm, "calm"), store / "fingerprints", store / "images"]
