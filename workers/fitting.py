@@ -25,13 +25,14 @@ from workers.averaging import RunningAverage
 from workers.correlation import residual_correlation
 from workers.descent import descend
 from workers.deterministic import deterministic_operations
+from workers.fit_result import FitResult
 from workers.networks import Network
 from workers.networks.layers import prepare
 from workers.networks.steps import Step, usual_step
 from workers.noise import held_out_estimate, measured_weights
 from workers.objective import Measurement, Objective
 from workers.operators import Operator
-from workers.optimiser import adam
+from workers.optimiser import adam_of_groups
 from workers.precision import Precision, convolutions_in
 from workers.quality import Observer
 from workers.recording import CudaRecorder, Recorder, Steps
@@ -78,34 +79,6 @@ class FitSettings:
     deterministic: bool = False
     step: Step | None = None
     precision: Precision = Precision.TF32
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """The result of a fit. All of it is known without a clean image.
-
-    Attributes:
-        output: the averaged output (C, H, W) at ``stop_iteration``, where the stopping rule's value was least.
-        held_out_error: mean squared error of ``output`` on the held-out pixels; None where none could be held out.
-        held_out_standard_error: the standard error of that mean; None where fewer than two pixels could be held out.
-        stop_iteration: counted from 1.
-        iterations: how many iterations belong to the fit: up to where the rule stopped.
-        held_out_curve: the error on held-out pixels after each of them.
-        steady_output: the averaged output at ``steady_iteration``, where the outputs' moving variance was least.
-        steady_iteration: counted from 1.
-        residual_correlation: how far the residual of ``steady_output`` is from independent noise; None where there are
-            too few pixels. See `workers.correlation.residual_correlation`.
-    """
-
-    output: NDArray[np.float32]
-    held_out_error: float | None
-    held_out_standard_error: float | None
-    stop_iteration: int
-    iterations: int
-    held_out_curve: list[float]
-    steady_output: NDArray[np.float32]
-    steady_iteration: int
-    residual_correlation: float | None
 
 
 class Fit:
@@ -155,16 +128,18 @@ class Fit:
         self.network = network.to(self.device)
         step = settings.step or usual_step(self.device.type)
         prepare(self.network, step)
-        self._optimizer = adam(self.network.parameters(), settings.learning_rate)
+        self._optimizer = adam_of_groups(self.network.rates(settings.learning_rate))
         if recorder is None and step is Step.GRAPH and self.device.type == "cuda":
             recorder = CudaRecorder(self.device)
         self._recorder = recorder
         self.steps = Steps(self._objective, recorder)
         image = torch.zeros(self._objective.size, device=self.device)
-        self._average = RunningAverage(image, settings.average, debias=settings.debias)
+        self._average = RunningAverage(self._outputs(image), settings.average, debias=settings.debias)
+        # The number of the output that was the best, of a network that gives several side by side.
+        self._best = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._rule = RULES[settings.stopping]
         self._variance = self._rule.variance(image)
-        self._stopping = Patience(settings.patience, image)
+        self._stopping = Patience(settings.patience, image, begins=self.network.turn or 0)
         self._steady = Patience(settings.iterations, image)
         # Only where hidden pixels stop the fit they have nothing left to decide afterwards.
         reveals = settings.reveal and self.blind and settings.stopping == "held-out"
@@ -188,7 +163,11 @@ class Fit:
 
     def launch(self, iterations: int) -> Callable[[], float]:
         """Begin what `advance` does, and let a GPU do it; the function that is returned waits for it and ends it."""
-        iterations = min(iterations, self.settings.iterations - self.iteration)
+        turn, iterations = self.network.turn, min(iterations, self.settings.iterations - self.iteration)
+        if turn is not None and self.iteration < turn:
+            iterations = min(iterations, turn - self.iteration)
+        elif turn == self.iteration:
+            self._choose()
         with self._operations():
             figures = self.steps.run(self._step, iterations)
         self.iteration += iterations
@@ -216,7 +195,8 @@ class Fit:
     @property
     def _length(self) -> int:
         """Iterations that belong to the fit: up to where the rule stopped."""
-        return self._best_iteration + self.settings.patience if self._stopped else self.iteration
+        begun = max(self._best_iteration, self._stopping.begins)
+        return begun + self.settings.patience if self._stopped else self.iteration
 
     @property
     def _best_iteration(self) -> int:
@@ -228,15 +208,32 @@ class Fit:
         output = descend(self.network, self._optimizer, self._objective, self.settings.precision)
         with torch.no_grad():
             self._average.update(output)
-            average, count = self._average.value, self._average.count
-            error = self._objective.held_out_error(average)
-            variance = self._variance.update(output)
+            count = self._average.count
+            number, error, average = self._objective.judged(self._average.value)
+            variance = self._variance.update(output if number is None else output.index_select(0, number))
             # Iterations of a block after the rule has stopped are no part of the fit.
             self._steady.update(count, variance.masked_fill(self._stopping.stopped, torch.inf), average)
             self._stopping.update(count, self._rule.criterion(error, variance), average)
+            is_best = self._stopping.best_iteration == count
+            if number is not None:
+                self._best.copy_(torch.where(is_best, number, self._best))
             if self._at_stop is not None:
-                self._at_stop.take(self.network, self._optimizer, self._stopping.best_iteration == count)
+                self._at_stop.take(self.network, self._optimizer, is_best)
             return torch.stack([error, *(observer(average) for observer in self._observers)])
+
+    def _outputs(self, image: Tensor) -> Tensor:
+        """As many of an image (1, C, H, W) as the network gives."""
+        return image.expand(self.network.members, *image.shape[1:]).clone()
+
+    def _choose(self) -> None:
+        """Go on with the best of several outputs alone."""
+        chosen = self._average.value
+        if self.network.members > 1:
+            chosen = chosen.index_select(0, self._best)
+        self.network.choose(self._best)
+        self._average = RunningAverage(chosen, self.settings.average, debias=self.settings.debias)
+        self._average.go_on(chosen, self.iteration)
+        self.steps.forget()
 
     def reveal(self) -> Reveal | None:
         """The iterations with all pixels that follow the stop; None where hidden pixels did not stop the fit, or the
@@ -249,7 +246,7 @@ class Fit:
         if self._at_stop is None or not stop:
             return None
         self._at_stop.put_back(self.network, self._optimizer, stop)
-        self.steps.forget()
+        self._choose()
         hidden = self._objective.measurement
         everything = replace(hidden, held_out=np.zeros_like(hidden.held_out))
         self._average.go_on(self._stopping.best_output, stop)
@@ -297,7 +294,7 @@ class Fit:
 
     def _at_best(self, rule: Patience) -> tuple[NDArray[np.float32], Tensor]:
         """The output where the rule's value was least, at the image's size and as the network gave it."""
-        padded = rule.best_output if rule.best_iteration else self._average.value
+        padded = rule.best_output if rule.best_iteration else self._objective.judged(self._average.value)[2]
         height, width = self._objective.inside
         return padded[0, :, :height, :width].cpu().numpy().copy(), padded
 
@@ -315,6 +312,7 @@ class Fit:
             "optimizer": self._optimizer.state_dict(),
             "generator": self._objective.state_dict(),
             "average": self._average.value if self.iteration else None,
+            "best": self._best,
             "stopping": self._stopping.state_dict(),
             "steady": self._steady.state_dict(),
             "variance": self._variance.state_dict(),
@@ -330,6 +328,9 @@ class Fit:
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._objective.load_state_dict(state["generator"])
+        self._best.copy_(state["best"])
+        if self.network.turn is not None and self.iteration > self.network.turn:
+            self._choose()
         average = torch.zeros_like(self._average.value) if state["average"] is None else state["average"]
         self._average.go_on(average, self.iteration)
         self.steps.forget()

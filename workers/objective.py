@@ -125,12 +125,25 @@ class Objective:
         return self._input + noise
 
     def loss(self, output: Tensor) -> Tensor:
-        """Mean squared difference of an output (1, C, H, W), as it would be measured, to the kept pixels: a scalar."""
+        """Mean squared difference of an output (1, C, H, W), as it would be measured, to the kept pixels: a scalar; of
+        several outputs the sum of theirs."""
         return ((self._operator(output) - self._target).square() * self._loss_weight).sum()
 
     def held_out_error(self, output: Tensor) -> Tensor:
         """The same on the hidden pixels."""
         return ((self._operator(output) - self._target).square() * self._monitor_weight).sum()
+
+    def judged(self, outputs: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        """The best of several outputs (N, C, H, W): its number (1,), its hidden error, itself (1, C, H, W).
+
+        There is no number where there is one output alone.
+        """
+        if len(outputs) == 1:
+            return None, self.held_out_error(outputs), outputs
+        errors = ((self._operator(outputs) - self._target).square() * self._monitor_weight).sum((1, 2, 3))
+        # One that has diverged is not the best while another is left.
+        member = errors.nan_to_num(nan=torch.inf).argmin().view(1)
+        return member, errors[member[0]], outputs.index_select(0, member)
 
     def seen(self, output: Tensor) -> NDArray[np.float32]:
         """An output as it would have been measured: (C, h, w)."""

@@ -1,6 +1,6 @@
 """The optimiser of fits and of learnt masks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -21,7 +21,15 @@ class _Adam(torch.optim.Adam):
 
 
 def adam(parameters: Iterable[Tensor], learning_rate: float) -> torch.optim.Adam:
+    """Make `adam_of_groups` with one learning rate."""
+    return adam_of_groups([(list(parameters), learning_rate)])
+
+
+def adam_of_groups(groups: Sequence[tuple[Sequence[Tensor], float]]) -> torch.optim.Adam:
     """Make Adam (Kingma and Ba, arXiv 1412.6980) with PyTorch's defaults and its fused step, which a GPU can record.
+
+    Args:
+        groups: parameters, and the learning rate of each group.
 
     The first optimiser of a process makes PyTorch import its compiler, for two CPU-seconds, only to keep that away from
     some methods. Nothing here is compiled, so these methods are said to be kept away from it already. Where another
@@ -32,5 +40,7 @@ def adam(parameters: Iterable[Tensor], learning_rate: float) -> torch.optim.Adam
         plain = getattr(method, "__wrapped__", None)
         if plain is not None:
             vars(plain).setdefault("__dynamo_disable", plain)
-    parameters = list(parameters)
-    return _Adam(parameters, lr=learning_rate, fused=True, capturable=any(each.is_cuda for each in parameters))
+    on_gpu = any(each.is_cuda for parameters, _ in groups for each in parameters)
+    return _Adam(
+        [{"params": list(parameters), "lr": rate} for parameters, rate in groups], fused=True, capturable=on_gpu
+    )

@@ -42,9 +42,9 @@ class StateAtStop:
 
     def __init__(self, network: Network, *, asks: bool) -> None:
         self._asks = asks
-        size = sum(parameter.numel() for parameter in network.parameters())
-        device = next(network.parameters()).device
-        self._kept = torch.zeros(3 * size, device=device)
+        fitted = network.fitted()
+        size = sum(parameter.numel() for parameter in fitted)
+        self._kept = torch.zeros(3 * size, device=fitted[0].device)
 
     @torch.no_grad()
     def take(self, network: Network, optimizer: Optimizer, when: Tensor) -> None:
@@ -57,15 +57,19 @@ class StateAtStop:
     @torch.no_grad()
     def put_back(self, network: Network, optimizer: Optimizer, iteration: int) -> None:
         """Set network and optimiser to the state that was taken, at this iteration."""
-        parameters = list(network.parameters())
+        parameters = network.fitted()
         parts = torch.split(self._kept, [parameter.numel() for parameter in parameters] * 3)
         count = len(parameters)
+        since = float(optimizer.state[parameters[0]]["step"]) - iteration
         for place, parameter in enumerate(parameters):
-            state = optimizer.state[parameter]
-            moments = (parameter, state["exp_avg"], state["exp_avg_sq"])
+            # A parameter that is not fitted yet has no moments.
+            state = optimizer.state.get(parameter, {})
+            moments = [parameter, *([state["exp_avg"], state["exp_avg_sq"]] if state else [])]
             for number, tensor in enumerate(moments):
                 tensor.copy_(parts[number * count + place].view_as(tensor))
-            state["step"].fill_(float(iteration))
+            if state:
+                # What is fitted from a later iteration on has had fewer steps.
+                state["step"].sub_(since).clamp_(min=0)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The state that was taken."""
@@ -77,10 +81,14 @@ class StateAtStop:
 
 
 def _parts(network: Network, optimizer: Optimizer) -> list[Tensor]:
-    parameters = list(network.parameters())
-    states = [optimizer.state[parameter] for parameter in parameters]
-    tensors = [*parameters, *(state["exp_avg"] for state in states), *(state["exp_avg_sq"] for state in states)]
-    return [tensor.reshape(-1) for tensor in tensors]
+    parameters = network.fitted()
+    states = [optimizer.state.get(parameter) for parameter in parameters]
+    moments = [
+        torch.zeros_like(parameter) if state is None else state[name]
+        for name in ("exp_avg", "exp_avg_sq")
+        for parameter, state in zip(parameters, states, strict=True)
+    ]
+    return [tensor.reshape(-1) for tensor in (*parameters, *moments)]
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,13 @@ def _without_state_at_stop(saved: Saved) -> Saved:
     return {**saved, "fit": {"at_stop": {}, **fit} if "stopping" in fit else fit}
 
 
-_UPGRADES: tuple[Callable[[Saved], Saved], ...] = (_without_number, _without_state_at_stop)
+def _without_best(saved: Saved) -> Saved:
+    """Upgrade format 2, whose networks give one output each."""
+    fit = saved["fit"]
+    return {**saved, "fit": {"best": torch.zeros(1, dtype=torch.int64), **fit} if "stopping" in fit else fit}
+
+
+_UPGRADES: tuple[Callable[[Saved], Saved], ...] = (_without_number, _without_state_at_stop, _without_best)
 """Functions that upgrade each older format to the next, from format 0 on; the current format is the number of them."""
 
 _WEIGHTS_FORMAT = 1
@@ -80,7 +86,8 @@ def take_up(work: Resumable, data: bytes) -> float:
         saved = _read(data)
         seconds, state = float(saved["seconds"]), saved["fit"]
         network = getattr(work, "network", None)
-        _check(state, fresh, list(fresh["logits"].values() if network is None else network.parameters()))
+        outputs = 1 if network is None else network.members
+        _check(state, fresh, list(fresh["logits"].values()) if network is None else network.fitted(), outputs)
         work.load_state_dict(state)
     except (MemoryError, torch.OutOfMemoryError):
         raise
@@ -132,7 +139,7 @@ def _weights_without_number(saved: Saved) -> Saved:
     return saved
 
 
-def _check(state: Any, fresh: dict[str, Any], weights: Sequence[Tensor]) -> None:
+def _check(state: Any, fresh: dict[str, Any], weights: Sequence[Tensor], outputs: int) -> None:
     """Compare a state with the state of the same work before its first iteration.
 
     Raises:
@@ -153,7 +160,9 @@ def _check(state: Any, fresh: dict[str, Any], weights: Sequence[Tensor]) -> None
             _check_same(found, expected, iteration, name)
         elif iteration:
             # This is the average of the outputs, which does not exist before the first iteration.
-            _check_same(found, fresh["stopping"]["best_output"], iteration, name)
+            _check_same(found[:1], fresh["stopping"]["best_output"], iteration, name)
+            if len(found) not in (1, outputs):
+                raise ValueError(f"{name} has another shape")
 
 
 def _check_same(found: Any, expected: Any, iteration: int, name: str) -> None:
@@ -177,9 +186,12 @@ def _check_same(found: Any, expected: Any, iteration: int, name: str) -> None:
 
 
 def _check_moments(state: Any, weights: Sequence[Tensor]) -> None:
-    """Compare Adam's moments with the weights that it fits: after the first iteration every weight has moments."""
-    if not isinstance(state, Mapping) or set(state) != set(range(len(weights))):
+    """Compare Adam's moments with the weights that it fits: after the first iteration every weight has moments, but for
+    those that come later, which a generator's do."""
+    first = sum(weight.requires_grad for weight in weights)
+    there = len(state) if isinstance(state, Mapping) else -1
+    if there not in (first, len(weights)) or set(state) != set(range(there)):
         raise ValueError("the optimizer is of another network, or has come less far")
-    for place, weight in enumerate(weights):
+    for place, weight in enumerate(weights[:there]):
         like = {"step": torch.zeros(()), "exp_avg": weight, "exp_avg_sq": weight}
         _check_same(state[place], like, 0, f"optimizer.{place}")

@@ -38,7 +38,7 @@ FitState = Literal["done", "failed", "paused"]
 
 @dataclass(frozen=True)
 class FitRecord:
-    """The record of a fit that ended, or paused at a rung. `workers.fitting.FitResult` documents the other fields.
+    """The record of a fit that ended, or paused at a rung. `workers.fit_result.FitResult` documents the other fields.
 
     Attributes:
         reason: why a ``failed`` fit failed.

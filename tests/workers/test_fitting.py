@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from workers.correlation import CORRELATED
-from workers.fitting import Fit, FitDivergedError, FitResult, FitSettings
+from workers.fit_result import FitResult
+from workers.fitting import Fit, FitDivergedError, FitSettings
 from workers.networks import Network, build
 from workers.networks.blocks import initialise
 from workers.networks.priors import prior_of

@@ -75,13 +75,34 @@ def check_sides(height: int, width: int) -> None:
 
 
 class Network(nn.Module):
-    """A deep image prior: maps a noise input (N, C, h, w) to images (N, out_channels, H, W) in (0, 1)."""
+    """A deep image prior: maps a noise input (N, C, h, w) to images (N, out_channels, H, W) in (0, 1).
+
+    Attributes:
+        in_channels: depth of the noise input.
+        members: how many images it gives side by side for one noise input; the hidden pixels choose among them.
+        turn: the iterations after which it goes on with one of them alone (`choose`); None seeks all to the end.
+        size: (H, W) of its images where they have one size alone; None where they are as large as is asked for.
+    """
 
     in_channels: int
+    members: int = 1
+    turn: int | None = None
+    size: tuple[int, int] | None = None
 
     def input_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(C, h, w) of the noise input for an output of ``height`` x ``width``, multiples of 32 and at least 64."""
         return self.in_channels, height, width
+
+    def fitted(self) -> list[nn.Parameter]:
+        """The parameters that are fitted."""
+        return list(self.parameters())
+
+    def rates(self, learning_rate: float) -> list[tuple[list[nn.Parameter], float]]:
+        """The parameters that are fitted, in groups, and the learning rate of each."""
+        return [(self.fitted(), learning_rate)]
+
+    def choose(self, member: Tensor) -> None:
+        """Go on with one of its ``members`` alone, by its number, a tensor (1,)."""
 
 
 class SearchNetwork(Network):

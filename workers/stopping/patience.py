@@ -9,7 +9,8 @@ class Patience:
 
     With criteria e_1, e_2, ... of which e_f is the first finite one, the rule stops at the first t >= f with t -
     argmin(e_f..e_t) >= patience, and its answer is the output at the argmin. A criterion that is not finite is never
-    the least, so one that is infinite while it warms up neither stops a fit nor is its result.
+    the least, so one that is infinite while it warms up neither stops a fit nor is its result. Patience begins after
+    iteration ``begins``.
 
     Everything changes in place, so that a GPU can record an update and replay it.
 
@@ -21,8 +22,8 @@ class Patience:
             the host looks.
     """
 
-    def __init__(self, patience: int, output: Tensor) -> None:
-        self.patience = patience
+    def __init__(self, patience: int, output: Tensor, *, begins: int = 0) -> None:
+        self.patience, self.begins = patience, begins
         device = output.device
         self.best_criterion = torch.full((), torch.inf, device=device)
         self.best_iteration = torch.zeros((), dtype=torch.int64, device=device)
@@ -37,7 +38,7 @@ class Patience:
         self.best_iteration.copy_(torch.where(better, iteration, self.best_iteration))
         torch.where(better, output, self.best_output, out=self.best_output)
         begun = self.best_iteration > 0
-        self.stopped |= begun & (iteration - self.best_iteration >= self.patience)
+        self.stopped |= begun & (iteration - self.best_iteration.clamp(min=self.begins) >= self.patience)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything `load_state_dict` needs to go on as if nothing had happened."""
