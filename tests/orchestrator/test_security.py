@@ -151,8 +151,14 @@ def test_no_source_makes_code_of_data() -> None:
     assert all("pickle" in said for said in contract)
     # An exported run as an archive: its members are read one by one, and none is extracted.
     assert found.pop("orchestrator/keep/parcel.py") == ["imports tarfile"]
+    # An archive of arrays that is written, one array after the other.
+    assert found.pop("orchestrator/fit/arrays.py") == ["imports zipfile"]
     # Archives of arrays: their members are compared with their checksums, and none is extracted.
     assert found.pop("orchestrator/keep/content.py") == ["imports zipfile"]
+    # Weights of a generator: pickle's error is caught, archives are listed and never extracted, and a TorchScript
+    # program is one of the user's own, like a factory.
+    allowed = ["imports pickle", "imports zipfile", "calls torch.jit.load"]
+    assert found.pop("workers/generators.py") == allowed
     assert {name: said for name, said in found.items() if said} == {}
 
 

@@ -49,11 +49,11 @@ _COUNTED = {
 
 _OF_MORE_THAN_ONE = {
     "orchestrator/cli/shown/plan.py: {expected.parallel} GPUs",
-    "orchestrator/cli/shown/plan.py: {advice.machines} machines",
     "orchestrator/cli/shown/portfolio.py: {FEWEST_FITS} fits",
     "orchestrator/figures/worth.py: {worth.measured} images",
     "orchestrator/images/__init__.py: {encoding.channels} channels",
     "orchestrator/images/picture.py: {len(upright)} channels",
+    "orchestrator/plan/advice.py: {self.machines} machines",
     "orchestrator/ingest/partners.py: {other} fits",
     "orchestrator/schedule/capacity.py: {fits} fits",
     "orchestrator/schedule/capacity.py: {len(machines)} machines",

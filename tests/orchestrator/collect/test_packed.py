@@ -45,6 +45,7 @@ def test_the_packed_record_has_a_row_for_every_fit(
         "blind": True,
         "seconds": 10.0,
         "multiply_adds": 600,
+        "unrecorded": None,
     }
     assert (first["psnr"], first["psnr_steady"], first["psnr_oracle_stop"]) == (20.0, 19.0, 21.5)
     assert first["curve_iteration"] == [1, 2, 3]
