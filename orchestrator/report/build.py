@@ -132,11 +132,12 @@ def _weight(shown: ImageReport) -> int:
 
 
 def _spent(record: RunRecord) -> str | None:
-    """The hours that a run has used, and their price, in words."""
+    """The time of machines that a run has used, and its price, in words."""
     hours = record.usage.get("machine_hours", 0.0)
     if not hours:
         return None
-    return f"{hours:.3g} machine hours" + ("" if record.cost is None else f", at a cost of {record.cost:.2f}")
+    cost = "" if record.cost is None else f", at a cost of {record.cost:.2f}"
+    return f"{text.duration(hours * 3600)} of machines{cost}"
 
 
 def _image_report(store: Store, layout: RunLayout, name: str, ident: str, rows: Sequence[Row]) -> ImageReport | None:

@@ -134,7 +134,7 @@ class RunReport:
         lottery: The lottery tickets; None where none were drawn.
         unreadable: What could not be read, a line each.
         mixed: Which versions the run is made with, if with several.
-        spent: The machine hours that it has used, and their price if that is known; None where they are not known.
+        spent: The time of machines that it has used, and its price if that is known; None where it is not known.
     """
 
     run: str

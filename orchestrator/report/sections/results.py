@@ -67,10 +67,10 @@ _GUIDE = (
     (
         "Delivered",
         "delivered",
-        "What lies in the folder of restored pictures named best: the picked network's picture, the mean, the stack or"
-        " the best classical filter's picture, whichever has the least cross-validated error on the hidden pixels."
-        " Where those do not speak for the whole picture (a smaller or blurred one, correlated noise, holes of your own"
-        " mask), it is the picked network's.",
+        "What lies in the folder of restored pictures named best: the stack, unless the picked network's picture or"
+        " the mean has clearly less cross-validated error on the hidden pixels, or the best classical filter's picture"
+        " less. Where those do not speak for the whole picture (a smaller or blurred one, correlated noise, holes of"
+        " your own mask), it is the picked network's.",
     ),
     (
         "Filter",

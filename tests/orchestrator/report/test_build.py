@@ -181,8 +181,8 @@ def test_the_page_says_what_a_run_has_cost(store: Store) -> None:
     put_inputs(store, ["a"])
     put_image(store, "a", [restored("a")])
     used = replace(record(), usage={"machine_hours": 1.25})
-    for price, said in ((None, "1.25 machine hours."), (2.0, "1.25 machine hours, at a cost of 2.50.")):
+    for price, said in ((None, "1 h 15 min of machines."), (2.0, "1 h 15 min of machines, at a cost of 2.50.")):
         write(store, replace(used, config={**used.config, "resources": {"price_per_hour": price}}), [restored("a")])
-        assert f"The run took {said}" in page(store)
+        assert f"The run used {said}" in page(store)
     write(store, record(), [restored("a")])
-    assert "machine hours" not in page(store)
+    assert "of machines" not in page(store)
