@@ -11,7 +11,8 @@ Made by `python docs/make_settings.py`. The defaults are those of `denoise`, at 
 [configs/quickstart.yaml](../configs/quickstart.yaml) ([how](tasks.md#effort)).
 
 `arms[].` are the settings of an arm of your own: an entry of the list `arms`, such as
-`{name: mine, like: random, size: 5}`.
+`{name: mine, like: random, size: 5}`. `generators[].` are those of a generator of your own
+([how](tasks.md#a-trained-generator-as-the-prior)); what is said to be found is not for you to give.
 
 | setting | default | what it is |
 |---|---|---|

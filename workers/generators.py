@@ -12,15 +12,18 @@ program: it computes what its author wanted.
 """
 
 import io
+import json
 import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from workers.plugins import load
 from workers.seeds import generator_of
@@ -104,6 +107,40 @@ def facts_of(module: nn.Module, latent: Sequence[int], value_range: tuple[float,
         raise ValueError(f"its output goes from {least:.3g} to {most:.3g}, beyond its range [{low:g}, {high:g}]")
     channels, height, width = images.shape[1:]
     return Facts(found, (channels, height, width), low, high)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step of a fit takes.
+
+    Attributes:
+        kept_bytes: memory for its gradients, the weights and their moments among them.
+        multiply_adds: of convolutions and matrix products, forward and backward, for the latents alone.
+    """
+
+    kept_bytes: int
+    multiply_adds: int
+
+
+def cost_of(module: nn.Module, facts: Facts, restarts: int) -> Cost:
+    """What a step with so many latents takes."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    z = torch.zeros(restarts, *facts.latent, requires_grad=True)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        images = generate(module, z)
+        images.sum().backward()  # type: ignore[no-untyped-call]
+    # Weights, their gradients, and Adam's two moments.
+    weights = 4 * sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+    activations = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    # The images, their gradients, the average and the best of them.
+    outputs = 4 * images.numel() * images.element_size()
+    return Cost(weights + activations + outputs, counter.get_total_flops() // 2)
 
 
 def generate(module: nn.Module, z: Tensor) -> Tensor:
@@ -200,10 +237,17 @@ def _program(data: bytes) -> nn.Module:
 
 def _exported(data: bytes) -> nn.Module:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        # torch.export would unpickle these without looking at them.
+        pickled = {
+            Path(str(entry.get("path_name"))).name
+            for name in archive.namelist()
+            if name.endswith("_config.json")
+            for entry in json.loads(archive.read(name)).get("config", {}).values()
+            if entry.get("use_pickle")
+        }
         for name in archive.namelist():
-            # torch.export would unpickle these without looking at them.
-            if (content := archive.read(name))[:2] in (b"PK", b"\x80\x02"):
-                _without_code(content)
+            if name.endswith(".pt") or Path(name).name in pickled:
+                _without_code(archive.read(name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.load(io.BytesIO(data)).module()

@@ -5,6 +5,7 @@ A name is parsed once, by `parse_name`, and is a string again only in the store 
 | text | what it names |
 |---|---|
 | ``158-1111101111001110001100001``, ``dip`` | a prior, fitted as it is (`workers.networks.priors`) |
+| ``generator:faces``, ``adapted-generator:faces`` | a trained generator: its latent is fitted, or its weights too |
 | ``dip.imp.0`` | a chain: a network, a method, the number of its initialisation |
 | ``dip.imp.0.f16-5fb2ac1e`` | a chain whose masks were found elsewhere: on the image of this slug |
 | ``dip.imp.0.r05`` | a round of a chain: one fit of the pruned network |
@@ -21,6 +22,8 @@ _CHAIN = re.compile(
     r"(?P<network>[a-z0-9-]+)\.(?P<method>[a-z]+)\.(?P<initialisation>0|[1-9][0-9]{0,3})"
     r"(\.(?P<source>[a-z0-9]+(-[a-z0-9]+)+))?(\.r(?P<round>[0-9]{2}))?"
 )
+
+_GENERATOR = re.compile(r"(adapted-)?generator:([a-z0-9][a-z0-9-]{0,39})")
 
 DRAW = re.compile(r"(.+)-draw-([2-9]|[1-9][0-9]{1,2})")
 """The name of a prior in another draw: the prior's own, and the draw's number."""
@@ -85,6 +88,12 @@ class Round:
 
 FitName = PriorName | Round | Chain
 """The name of something that can be fitted. Every name has ``network``, the prior behind it, and is text by ``str``."""
+
+
+def generator_of(network: str) -> tuple[str, bool] | None:
+    """The generator that a network is, by its own name, and whether its weights are fitted too; None for others."""
+    match = _GENERATOR.fullmatch(network)
+    return (match[2], match[1] is not None) if match else None
 
 
 def without_draw(prior: str) -> str:

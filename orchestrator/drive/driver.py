@@ -27,6 +27,7 @@ from orchestrator.errors import (
     UserMistakeError,
 )
 from orchestrator.figures.run import figures_of, write_figures
+from orchestrator.fit.generators import put_generators
 from orchestrator.plan.plan import Plan
 from orchestrator.report.build import write_report
 from orchestrator.resources.facts import machine_facts
@@ -62,6 +63,7 @@ def begin(store: Store, plan: Plan, machine: dict[str, Any]) -> RunRecord:
     """
     layout = RunLayout(plan.run)
     if plan.continued is not None:
+        put_generators(store, layout, plan.config)
         _put_config(store, layout, plan.continued)
         return plan.continued
     record = RunRecord(
@@ -85,6 +87,7 @@ def begin(store: Store, plan: Plan, machine: dict[str, Any]) -> RunRecord:
     if _is_kept_busy(store, layout):
         store.delete(layout.record)
         raise _leftovers(store, layout)
+    put_generators(store, layout, plan.config)
     _put_config(store, layout, record)
     return record
 

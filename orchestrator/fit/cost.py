@@ -23,6 +23,9 @@ def prior_cost(config: Config, image: InputImage, view: ViewName, name: PriorNam
     Raises:
         InvalidCandidateError: no prior has this name.
     """
+    generator = config.generator(name.network)
+    if generator is not None:
+        return generator.multiply_adds
     height, width = fitted_sides(config, image, view)
     smallest = prior_multiply_adds(
         name.network, image.channels, config.network.width, config.network.input_depth(image.channels)

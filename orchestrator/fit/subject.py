@@ -7,6 +7,7 @@ Fitting knows no lottery. The caller of a fit hands over its subject: `prior_sub
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.fit.generators import generator_network
 from orchestrator.run.context import RunContext
 from orchestrator.run.inputs import InputImage
 from orchestrator.settings import ViewName
@@ -61,6 +62,12 @@ def prior_subject(context: RunContext, image: InputImage, view: ViewName, name: 
     config = context.config
     of_view = [] if image.rules >= _SAME_WEIGHTS else [view]
     seed = seed_of(config.seed, image.id, *of_view, str(name))
+    if config.generator(name.network) is not None:
+        generator = generator_network(context, name, generator_of("fit weights", seed))
+        # What is fitted in the end is one of the latents.
+        latents = generator.latent.numel()
+        count = sum(parameter.numel() for parameter in generator.fitted()) - latents + latents // generator.members
+        return Subject(generator, seed, config.iterations(view), config.fit.patience, count)
     network = prior_of(name.network).build(
         image.channels,
         config.network.width,

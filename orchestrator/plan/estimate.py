@@ -18,10 +18,14 @@ from orchestrator.arms.lottery import rounds_in
 from orchestrator.plan.plan import Plan
 from orchestrator.resources.cpus import cpu_count
 from orchestrator.score.bank import bank_of, missing_parts
+from orchestrator.settings.generators import read_file
 from orchestrator.store import Store
 from workers.fingerprints import BankSpec, compute_bank
 from workers.fitting import Fit, FitSettings
+from workers.generators import load_generator
+from workers.networks import Network
 from workers.networks.cost import prior_multiply_adds
+from workers.networks.generator import GeneratorNetwork, Search
 from workers.networks.priors import prior_of
 from workers.networks.search import SMALLEST_SIDE
 from workers.objective import Measurement
@@ -76,15 +80,22 @@ class Estimate:
 def _seconds_per_iteration(plan: Plan, name: str, side: int, device: str) -> float:
     """Time one iteration of a network on a square of ``side`` restored pixels, without the operator, whose share is
     small."""
-    channels = plan.images[0].channels
-    network = prior_of(name).build(
-        channels,
-        plan.config.network.width,
-        input_channels=plan.config.network.input_depth(channels),
-        generator=generator_of("estimate"),
-    )
-    pixels = np.full((channels, side, side), 0.5, dtype=np.float32)
-    hidden = held_out_mask(side, side, 0.05, np.random.default_rng(0))
+    generator = plan.config.generator(name)
+    shape = (plan.images[0].channels, side, side) if generator is None else generator.facts.shape
+    network: Network
+    if generator is None:
+        network = prior_of(name).build(
+            shape[0],
+            plan.config.network.width,
+            input_channels=plan.config.network.input_depth(shape[0]),
+            generator=generator_of("estimate"),
+        )
+    else:
+        # All its images have one size, so both sides take the same.
+        module = load_generator(read_file(generator.file), generator.factory)
+        network = GeneratorNetwork(module, generator.facts, Search(generator.restarts), generator_of("estimate"))
+    pixels = np.full(shape, 0.5, dtype=np.float32)
+    hidden = held_out_mask(*shape[1:], 0.05, np.random.default_rng(0))
     fit = Fit(network, Measurement(pixels, hidden), Identity(), FitSettings(), seed=0, device=device)
     # A GPU records a step after the first ones.
     fit.advance(1 if device == "cpu" else WARM_UP + 1)
@@ -179,6 +190,9 @@ def most_seconds(plan: Plan) -> float:
     depth = plan.config.network.input_depth(channels)
 
     def slowly(name: str, side: int) -> float:
+        generator = plan.config.generator(name)
+        if generator is not None:
+            return generator.multiply_adds / _LEAST_SPEED
         return prior_multiply_adds(name, channels, width, depth) * (side / SMALLEST_SIDE) ** 2 / _LEAST_SPEED
 
     return _fits(plan, slowly)[0] / (plan.resources.parallel if plan.resources else 1)

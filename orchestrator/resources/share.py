@@ -162,6 +162,9 @@ def fit_bytes(config: Config, image: InputImage, view: ViewName, name: FitName) 
     sides = view_size(view, image.height, image.width, crop_px=crop, downscale_px=downscale, scale=scale)
     height, width = (scale * padded_side(side, scale) for side in sides)
     depth = config.network.input_depth(image.channels)
+    generator = config.generator(name.network)
+    if generator is not None:
+        return generator.kept_bytes
     return (
         fit_bytes_per_pixel(_largest(config, name, image.channels), image.channels, config.network.width, depth)
         * height
@@ -191,7 +194,10 @@ def bytes_per_pixel(config: Config, channels: int) -> float:
     if any(arm.networks is None for arm in arms):
         names |= {candidate.id for candidate in candidates_of(config)[:_NETWORKS_LOOKED_AT]}
     depth = config.network.input_depth(channels)
-    return max(fit_bytes_per_pixel(name, channels, config.network.width, depth) for name in names)
+    generators = {name: generator for name in names if (generator := config.generator(name)) is not None}
+    found = [generator.per_pixel for generator in generators.values()]
+    found += [fit_bytes_per_pixel(name, channels, config.network.width, depth) for name in names - set(generators)]
+    return max(found)
 
 
 def why_too_large(image: InputImage, scale: int, per_pixel: float, resources: Resources) -> str | None:

@@ -34,6 +34,11 @@ def cut(config: Config, image: InputImage, per_pixel: float, resources: Resource
         per_pixel: Bytes of memory per restored pixel.
         resources: Those of a trial.
     """
+    shape = (image.channels, image.height, image.width)
+    for network in {name for arm in arms_of(config) for name in arm.all_networks}:
+        generator = config.generator(network)
+        if generator is not None and (reason := generator.why_not(shape)) is not None:
+            return reason
     scale, wanted = config.task.scale, config.fit.tile
     why_not = why_too_large(image, scale, per_pixel, resources)
     # The rounds of a chain share one mask, which is found on the whole image; and no tile has measurements of its own.

@@ -7,6 +7,7 @@ runs/<run>/run.json, config.yaml, inputs.json       the definition of a run; nev
           /scores/<image id>.parquet                candidate, a column for each metric
           /fits/<image id>/<view>[-<tile>]/<candidate>/step.json, checkpoint.pt, reveal.pt, rung-<n>.json
                                            | result.json, arrays-<hash>.npz
+          /generators/<name>                        the file of a trained generator
           /tilings/<image id>.json, /rungs/<image id>/<arm>-<iterations>.json    its tiles; who went on from a rung
           /picks/<image id>/<arm>.json              the decision and its reasons
           /cohorts/<image id>.parquet               the packed record of all its fits
@@ -223,6 +224,10 @@ class RunLayout:
     def claim(self, number: int) -> ClaimLayout:
         """The claim of a number."""
         return ClaimLayout(f"{self.claims}/{number:06}")
+
+    def generator(self, name: str) -> str:
+        """The file of a trained generator."""
+        return f"{self.root}/generators/{name}"
 
     def scores(self, image: str) -> str:
         """The scores of all candidates for an image."""

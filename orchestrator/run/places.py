@@ -17,6 +17,7 @@ class Kind(StrEnum):
     STATE = "the state of a claim"
     STOP = "the request to stop"
     LOG = "a log"
+    GENERATOR = "the file of a generator"
     SCORES = "the scores of an image"
     FIT = "the record of a fit"
     PAUSE = "the record of a paused fit"
@@ -73,6 +74,7 @@ _PATTERNS = tuple(
         (Kind.STATE, r"claims/[^/]+/state\.json"),
         (Kind.STOP, r"claims/[^/]+/cancel\.json"),
         (Kind.LOG, r"claims/[^/]+/log\.txt"),
+        (Kind.GENERATOR, r"generators/[^/]+"),
         (Kind.SCORES, rf"scores/{_IMAGE}\.parquet"),
         (Kind.FIT, rf"{_FIT}result\.json"),
         (Kind.PAUSE, rf"{_FIT}rung-\d+\.json"),

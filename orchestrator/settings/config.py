@@ -10,11 +10,13 @@ from orchestrator.settings.arms import ArmSettings, named_arm
 from orchestrator.settings.classical import Classical
 from orchestrator.settings.cohort import Cohort, Pick
 from orchestrator.settings.fit import Fit, Network
+from orchestrator.settings.generators import Generator
 from orchestrator.settings.lottery import Lottery
 from orchestrator.settings.resources import Ingest, Keep, Resources
 from orchestrator.settings.score import Score
 from orchestrator.settings.section import Section, described
 from orchestrator.settings.task import Task
+from workers.names import generator_of
 
 
 class Config(Section):
@@ -29,6 +31,7 @@ class Config(Section):
     )
     task: Task = Task()
     network: Network = Network()
+    generators: list[Generator] = Field([], description="trained generators as priors (docs/tasks.md)")
     score: Score = Score()
     cohort: Cohort = Cohort()
     fit: Fit = Fit()
@@ -42,6 +45,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> typing.Self:
         cross.check_names(self.arms)
+        cross.check_generators(self.generators, self.task, self.arms, self.lottery)
         cross.check_portfolios(self.task, self.arms)
         cross.check_widths(self.network.width, self.score, self.task, self.arms)
         cross.check_lotteries(self.lottery, self.arms, self.network.width)
@@ -49,6 +53,11 @@ class Config(Section):
         cross.check_budget(self.cohort, self.fit, self.arms)
         cross.check_views(self.task, self.cohort, self.arms)
         return self
+
+    def generator(self, network: str) -> Generator | None:
+        """The generator that a network is, by name; None for other networks."""
+        named = generator_of(network)
+        return None if named is None else next(each for each in self.generators if each.name == named[0])
 
     def iterations(self, view: str) -> int:
         """The most iterations of a fit of this view; the cohort's settings never cut a fit at full size short."""

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from orchestrator.settings.arms import ArmSettings
 from orchestrator.settings.cohort import Cohort
 from orchestrator.settings.fit import Fit
+from orchestrator.settings.generators import Generator
 from orchestrator.settings.learnt import weights_for
 from orchestrator.settings.lottery import Lottery
 from orchestrator.settings.names import check_width
 from orchestrator.settings.portfolio import lists_for
 from orchestrator.settings.score import Score
 from orchestrator.settings.task import Task
+from workers.names import generator_of
 from workers.space import Candidate
 
 _LEARNT = "learnt"
@@ -28,6 +30,25 @@ def check_names(arms: Sequence[ArmSettings]) -> None:
         raise ValueError(f"arms: {', '.join(twice)} is there twice; give one of them another name")
     if "classical" in names:
         raise ValueError("arms: 'classical' is the name of the filters (classical.use); give the arm another name")
+
+
+def check_generators(
+    generators: Sequence[Generator], task: Task, arms: Sequence[ArmSettings], lottery: Lottery
+) -> None:
+    """Every generator that an arm names is there, and the task is one that generators are priors of."""
+    there = [generator.name for generator in generators]
+    if len(set(there)) < len(there):
+        raise ValueError("generators: one name is there twice")
+    if lottery.network is not None and generator_of(lottery.network) is not None:
+        raise ValueError("lottery.network: a generator is no network of a lottery")
+    for arm in arms:
+        named = [(network, found) for network in arm.networks or () if (found := generator_of(network))]
+        for network, (name, _) in named:
+            if name not in there:
+                known = ", ".join(there) or "none"
+                raise ValueError(f"arm {arm.name}: network {network}: generators has no {name}; there are: {known}")
+        if named and not task.kind.sees_whole:
+            raise ValueError(f"arm {arm.name}: a generator is a prior of compressed-sensing, not of {task.name}")
 
 
 def _of_portfolio(arm: ArmSettings, task: Task) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ValidationInfo
 
 from orchestrator.settings.trust import may_import
+from workers.names import generator_of
 from workers.space import Candidate, InvalidCandidateError
 
 
@@ -23,9 +24,12 @@ def _existing_prior(value: object) -> object:
     from workers.networks.priors import prior_of  # noqa: PLC0415
 
     try:
-        return prior_of(value).id if isinstance(value, str) else value
+        # Whether there is a generator of a name, the settings as a whole know.
+        if isinstance(value, str) and generator_of(value) is None:
+            return prior_of(value).id
     except InvalidCandidateError as error:
         raise ValueError(str(error)) from None
+    return value
 
 
 def _known_metric(value: object, info: ValidationInfo) -> object:
@@ -56,6 +60,8 @@ def check_width(width: int, network: str, what: str) -> None:
     # Imported here: priors are torch modules, and most settings name none.
     from workers.networks.priors import prior_of  # noqa: PLC0415
 
+    if generator_of(network) is not None:
+        return
     needed = prior_of(network).width_multiple
     if width % needed:
         raise ValueError(f"{what} needs a network.width that is a multiple of {needed}")

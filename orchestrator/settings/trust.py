@@ -83,4 +83,7 @@ def code_settings(config: "Config") -> list[str]:
     if config.classical.also:
         settings["classical.also"] = config.classical.also
         named.add("classical.also")
+    if config.generators:
+        settings["generators"] = config.model_dump(mode="json", include={"generators"})["generators"]
+        named.add("generators")
     return [f"{name}={json.dumps(settings[name])}" for name in sorted(named)]

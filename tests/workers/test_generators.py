@@ -1,6 +1,7 @@
 import io
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -124,16 +125,21 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path, factory
     assert not path.exists()
 
 
-def test_a_program_with_a_pickle_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
-    import zipfile
-
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("place", ["sample_inputs/model.pt", "weights/weight_0"])
+def test_a_program_with_a_pickle_in_it_is_refused_and_not_run(tmp_path: Path, place: str, protocol: int) -> None:
     path, file = tmp_path / "run", io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(exported())) as archive, zipfile.ZipFile(file, "w") as changed:
         for name in archive.namelist():
-            content = saved(Harmful(path)) if name.endswith("sample_inputs/model.pt") else archive.read(name)
+            content = archive.read(name)
+            if name.endswith(place):
+                content = pickle.dumps(Harmful(path), protocol)
+            elif name.endswith("weights_config.json") and "weight_0" in place:
+                content = content.replace(b'"use_pickle": false', b'"use_pickle": true')
             changed.writestr(name, content)
-    with pytest.raises(ValueError, match="pickle with code in it"):
+    with pytest.raises(ValueError, match=r"pickle with code in it|no file of weights") as caught:
         load_generator(file.getvalue(), None)
+    assert "\n" not in str(caught.value)
     assert not path.exists()
 
 

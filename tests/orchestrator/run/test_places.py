@@ -18,6 +18,7 @@ PLACES = [
     (LAYOUT.claim(7).state, Place(Kind.STATE)),
     (LAYOUT.claim(7).cancel, Place(Kind.STOP)),
     (LAYOUT.claim(7).log, Place(Kind.LOG)),
+    (LAYOUT.generator("faces"), Place(Kind.GENERATOR)),
     (LAYOUT.scores("a-01234567"), Place(Kind.SCORES, "a-01234567")),
     (FIT.result, Place(Kind.FIT, **OF_FIT)),
     (FIT.rung(8), Place(Kind.PAUSE, **OF_FIT)),
