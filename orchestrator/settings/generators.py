@@ -5,10 +5,11 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from orchestrator.settings.section import Section
 from orchestrator.settings.trust import Stored, may_import
+from workers.names import DRAW
 
 if TYPE_CHECKING:
     from workers.generators import Facts
@@ -46,6 +47,13 @@ class Generator(Section):
     shape: tuple[int, int, int] | None = Field(None, description="found: channels, height and width of its images")
     kept_bytes: int = Field(0, ge=0, description="found: memory that a step of a fit keeps for its gradients")
     multiply_adds: int = Field(0, ge=0, description="found: multiply-adds of a step of a fit")
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_draw(cls, name: str) -> str:
+        if DRAW.fullmatch(name):
+            raise ValueError(f"{name} would name another draw of a network; give it a name without -draw-N at its end")
+        return name
 
     @model_validator(mode="after")
     def _look(self, info: ValidationInfo) -> typing.Self:

@@ -77,6 +77,13 @@ def test_settings_that_disagree_say_so(
         make_config(**settings)
 
 
+def test_no_generator_is_named_like_a_draw(tmp_path: Path, make_config: MakeConfig) -> None:
+    (given,) = toy_generator.settings(tmp_path)["generators"]
+    with pytest.raises(ValidationError, match="toy-draw-2 would name another draw of a network"):
+        make_config(generators=[{**given, "name": "toy-draw-2"}])
+    assert make_config(generators=[{**given, "name": "toy-draw-1"}]).generators[0].name == "toy-draw-1"
+
+
 def test_a_name_is_there_once(tmp_path: Path, make_config: MakeConfig) -> None:
     settings = toy_generator.settings(tmp_path)
     with pytest.raises(ValidationError, match="one name is there twice"):
