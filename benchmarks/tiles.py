@@ -138,13 +138,14 @@ def neighbour_of(tiling: Tiling, place: int) -> int:
 
 def table_of_seams(fits: Fits, tiling: Tiling) -> Array:
     """Print what tiles give beside the whole; returns their image."""
-    clean, whole, other = fits.clean, fits.output("whole"), fits.output("other")
+    clean, whole = fits.clean, fits.output("whole")
+    other = {"the whole, other weights": fits.output("other")} if (fits.folder / "other.pt").exists() else {}
     parts = ((tile, fits.output(f"tile-{place}")) for place, tile in enumerate(tiling.tiles))
     blended, seams = tiling.blend(parts, len(clean)), overlaps(tiling)
     print("| image | PSNR | in overlaps | elsewhere | differs from the whole: in overlaps | elsewhere", end="")
     print(" | jump of that difference: at tiles' edges | elsewhere |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, image in (("the whole", whole), ("the whole, other weights", other), ("tiles, blended", blended)):
+    for name, image in {"the whole": whole, **other, "tiles, blended": blended}.items():
         difference = image - whole
         figures = [rms(difference[:, seams]), rms(difference[:, ~seams]), *jumps(difference, tiling)]
         shown = " | ".join("-" if image is whole else f"{figure:.2f}" for figure in figures)
