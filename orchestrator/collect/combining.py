@@ -17,8 +17,8 @@ from workers.stacking import Combination, HeldOut, Weighting, best_of, equal, me
 
 Array = NDArray[np.float32]
 
-
 _STRIP = 256
+"""Rows of an image that are summed in float64 at a time: a photograph would take twice its memory."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -242,8 +242,8 @@ def greedy(
     """Networks in the order in which each most raises the mean over cases of the best PSNR so far.
 
     A network without a fit on a case counts as the case's worst there. Networks that raise nothing follow by their mean
-    PSNR, since a stack gains by good members. Gains and means are less the price. What differs by less
-    than 0.001 dB is equal; then the cheaper network goes first, then the first by place.
+    PSNR, since a stack gains by good members. Gains and means are less the price. What differs by less than 0.001 dB is
+    equal; then the cheaper network goes first, then the first by place.
 
     Args:
         psnr: (cases, networks) in dB, NaN where there is no fit.
