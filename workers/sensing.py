@@ -67,11 +67,10 @@ class Sensing:
     reach: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        most, words = self.most, " x ".join(map(str, self.shape[1:]))
+        most, words = self.most, " x ".join(map(str, self.shape))
         if not 1 <= self.measurements <= most:
             raise ValueError(
-                f"{self.measurements} measurements of an image of {words} pixels with {self.shape[0]} channel(s): there"
-                f" must be between 1 and {most}"
+                f"{self.measurements} measurements of an image of {words} values: there must be between 1 and {most}"
             )
 
     @property
